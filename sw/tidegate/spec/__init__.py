@@ -1,0 +1,1 @@
+"""The contracts: formats, network, layout, registers and packets.  Plain Python and numpy, the only copy."""

@@ -1,0 +1,77 @@
+"""What a core is built with (``Design``) and what it says of itself when asked (``Identity``)."""
+
+import struct
+from dataclasses import dataclass, fields
+
+from .errors import TidegateError
+from .formats import ACC_BITS, DELTA_BITS, SIGNAL, STATE, WEIGHT_BITS
+
+
+@dataclass(frozen=True)
+class Design:
+    """Parameters of a core; all rates are powers of two.
+
+    ``lanes``: weights fetched and multiplied per cycle (P).  ``cell_rate``: neurons per cycle (G), divides
+    lanes.  ``encoder_rate``: features examined per cycle (E).  Capacities: ``weight_words`` words of P int8
+    weights, ``acc_words`` words of P accumulators, ``features``, ``neurons`` (all layers, each rounded up to a
+    multiple of cell_rate), ``classes``.
+    """
+
+    lanes: int = 64
+    cell_rate: int = 8
+    encoder_rate: int = 8
+    weight_words: int = 4096
+    acc_words: int = 64
+    features: int = 256
+    neurons: int = 1024
+    classes: int = 64
+
+    def __post_init__(self):
+        for name in ("lanes", "cell_rate", "encoder_rate"):
+            value = getattr(self, name)
+            if value < 1 or value & (value - 1):
+                raise TidegateError(f"{name} must be a power of two, not {value}")
+        if self.cell_rate > self.lanes:
+            raise TidegateError(f"cell_rate {self.cell_rate} is more than the {self.lanes} lanes")
+
+    @property
+    def weight_bytes(self) -> int:
+        return self.weight_words * self.lanes
+
+
+# The virtual board's designs: as much weight memory as an ECP5-85 has, whatever the lanes.
+SIMULATED = {
+    8: Design(lanes=8, cell_rate=2, encoder_rate=4, weight_words=32768, acc_words=512),
+    16: Design(lanes=16, cell_rate=4, encoder_rate=4, weight_words=16384, acc_words=256),
+    64: Design(lanes=64, cell_rate=8, encoder_rate=8, weight_words=4096, acc_words=64),
+}
+
+MAGIC = b"TIDE"
+PROTOCOL = 1
+FORMATS = (SIGNAL.bits, SIGNAL.frac, STATE.bits, WEIGHT_BITS, ACC_BITS, DELTA_BITS)
+_LAYOUT = struct.Struct("<4sB6BHBBIHHHH16s")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """The answer to "identify": design, formats and the first 16 bytes of the RTL's digest."""
+
+    design: Design
+    digest: bytes
+
+    def pack(self) -> bytes:
+        d = self.design
+        return _LAYOUT.pack(MAGIC, PROTOCOL, *FORMATS, *(getattr(d, f.name) for f in fields(d)), self.digest)
+
+    @staticmethod
+    def unpack(data: bytes) -> "Identity":
+        """TidegateError if the answer is not that of a board this version can drive."""
+        if len(data) != _LAYOUT.size or data[:4] != MAGIC:
+            raise TidegateError("the device on this port is not a tidegate board; check the port")
+        _, protocol, *rest = _LAYOUT.unpack(data)
+        if protocol != PROTOCOL or tuple(rest[:6]) != FORMATS:
+            raise TidegateError("the board speaks another protocol or number format; rebuild its bitstream with this version")
+        return Identity(Design(*rest[6:-1]), rest[-1])
+
+
+IDENTITY_BYTES = _LAYOUT.size

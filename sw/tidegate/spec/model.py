@@ -1,0 +1,148 @@
+"""The model file: one safetensors file with integers and a JSON description; it knows nothing of lanes.
+
+Tensors (PyTorch's row order r, z, n for the weights; accumulator order nx, r, z, nh for the biases):
+
+    gru.{l}.weight_ih   int8  (3·H, inputs)      gru.{l}.weight_hh   int8  (3·H, H)
+    gru.{l}.bias        int32 (4, H), accumulator LSBs: nx, r, z, nh
+    classifier.weight   int8  (classes, H)       classifier.bias     int32 (classes,), accumulator LSBs
+    frontend.mean       float32 (features,)      frontend.scale      float32 (features,)
+
+Normalised features enter the network as ``round((feature - mean) · scale · 2**8)``.  The description is the
+metadata entry ``tidegate``: format version, network, labels, front-end settings, card.
+"""
+
+import json
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from .errors import ModelError
+from .formats import ACC_BITS, BIAS_MAX, SIGNAL
+from .network import Network
+
+FORMAT_VERSION = 1
+SUFFIX = ".tidegate"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network with its integers.
+
+    ``tensors``: name → array as in the module's docstring.  ``labels``: one per class.  ``frontend``: settings
+    of the feature front end (see ``tidegate.host.frontend``).  ``card``: what a reader should know (free JSON).
+    """
+
+    network: Network
+    tensors: dict[str, np.ndarray]
+    labels: tuple[str, ...]
+    frontend: dict = field(default_factory=dict)
+    card: dict = field(default_factory=dict)
+
+    def __post_init__(self):
+        for name, (dtype, shape) in expected_tensors(self.network).items():
+            tensor = self.tensors.get(name)
+            if tensor is None:
+                raise ModelError(f"model lacks the tensor '{name}'; save it again with this version of tidegate")
+            if tensor.shape != shape or tensor.dtype != dtype:
+                raise ModelError(f"tensor '{name}' is {tensor.dtype}{tensor.shape}, the network needs {dtype}{shape}")
+        if len(self.labels) != self.network.classes:
+            raise ModelError(f"{self.network.classes} classes need as many labels, not {len(self.labels)}")
+        check_bounds(self)
+
+    def with_thresholds(self, *thresholds: int) -> "Model":
+        """The same weights with other Θ (LSBs of 2**-8, one per signal)."""
+        return replace(self, network=replace(self.network, thresholds=tuple(thresholds)))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over description and tensors, in hexadecimal."""
+        h = sha256(json.dumps([self.network.to_dict(), self.labels, self.frontend], sort_keys=True).encode())
+        for name in sorted(self.tensors):
+            h.update(name.encode() + np.ascontiguousarray(self.tensors[name]).tobytes())
+        return h.hexdigest()
+
+    def quantise(self, features: np.ndarray) -> np.ndarray:
+        """Float features (..., features) as the front end gives them → int16 SIGNAL integers, saturated."""
+        scaled = (features - self.tensors["frontend.mean"]) * self.tensors["frontend.scale"] * (1 << SIGNAL.frac)
+        return np.clip(np.floor(scaled + 0.5), -SIGNAL.max, SIGNAL.max).astype(np.int16)
+
+
+def expected_tensors(network: Network) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
+    """Name → (dtype, shape) of every tensor of a network."""
+    i8, i32, f32 = np.dtype(np.int8), np.dtype(np.int32), np.dtype(np.float32)
+    expected = {
+        "classifier.weight": (i8, (network.classes, network.gru[-1].size)),
+        "classifier.bias": (i32, (network.classes,)),
+        "frontend.mean": (f32, (network.features,)),
+        "frontend.scale": (f32, (network.features,)),
+    }
+    for l, layer in enumerate(network.gru):
+        expected[f"gru.{l}.weight_ih"] = (i8, (3 * layer.size, network.elements(l)))
+        expected[f"gru.{l}.weight_hh"] = (i8, (3 * layer.size, layer.size))
+        expected[f"gru.{l}.bias"] = (i32, (4, layer.size))
+    return expected
+
+
+def accumulator_bounds(model: Model) -> dict[str, np.ndarray]:
+    """Largest magnitude |b| + Σ|w|·max|v̂| that each accumulator can reach: name of the rows → int64 (rows,)."""
+    net, tensors = model.network, model.tensors
+    bounds = {}
+    for l, layer in enumerate(net.gru):
+        ih = np.abs(tensors[f"gru.{l}.weight_ih"].astype(np.int64)).sum(1) * net.max_anchor(l)
+        hh = np.abs(tensors[f"gru.{l}.weight_hh"].astype(np.int64)).sum(1) * net.max_anchor(l + 1)
+        (ih_r, ih_z, ih_n), (hh_r, hh_z, hh_n) = ih.reshape(3, layer.size), hh.reshape(3, layer.size)
+        b_nx, b_r, b_z, b_nh = np.abs(tensors[f"gru.{l}.bias"].astype(np.int64))
+        bounds |= {f"gru.{l}.nx": b_nx + ih_n, f"gru.{l}.r": b_r + ih_r + hh_r,
+                   f"gru.{l}.z": b_z + ih_z + hh_z, f"gru.{l}.nh": b_nh + hh_n}
+    weight = np.abs(tensors["classifier.weight"].astype(np.int64)).sum(1) * net.max_anchor(net.signals - 1)
+    bounds["classifier"] = np.abs(tensors["classifier.bias"].astype(np.int64)) + weight
+    return bounds
+
+
+def check_bounds(model: Model) -> None:
+    """Prove that no accumulator can wrap and every bias can be loaded; ModelError names the first row that fails."""
+    for name, tensor in model.tensors.items():
+        if name.endswith(".bias") and np.abs(tensor.astype(np.int64)).max() > BIAS_MAX:
+            row = int(np.abs(tensor.astype(np.int64)).argmax())
+            raise ModelError(f"{name} row {row}: |bias| is more than {BIAS_MAX}; choose a smaller weight_frac")
+    limit = (1 << (ACC_BITS - 1)) - 1
+    for name, bound in accumulator_bounds(model).items():
+        row = int(bound.argmax())
+        if bound[row] > limit:
+            raise ModelError(f"{name} row {row}: the accumulator can reach {bound[row]}, more than {limit} "
+                             f"({ACC_BITS} bits); scale the weights down or choose a smaller weight_frac")
+
+
+def save_model(model: Model, path: str | Path) -> None:
+    """Write a model file."""
+    description = {
+        "version": FORMAT_VERSION, "network": model.network.to_dict(), "labels": list(model.labels),
+        "frontend": model.frontend, "card": model.card,
+    }
+    names = expected_tensors(model.network)
+    data = save({n: np.ascontiguousarray(model.tensors[n]) for n in names}, {"tidegate": json.dumps(description)})
+    Path(path).write_bytes(data)
+
+
+def read_model(path: str | Path) -> Model:
+    """Read and check a model file; ModelError with one line if it is missing, damaged or of another kind."""
+    path = Path(path)
+    if not path.is_file():
+        raise ModelError(f"no model file '{path}'; `tidegate models` lists the models that are there")
+    try:
+        with safe_open(path, framework="numpy") as f:
+            metadata = f.metadata() or {}
+            tensors = {name: f.get_tensor(name) for name in f.keys()}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ModelError(f"'{path}' is not a readable model file ({str(error).splitlines()[0]})") from None
+    try:
+        d = json.loads(metadata["tidegate"])
+        if d["version"] != FORMAT_VERSION:
+            raise ModelError(f"'{path}' has format version {d['version']}, this tidegate reads {FORMAT_VERSION}")
+        return Model(Network.from_dict(d["network"]), tensors, tuple(d["labels"]), d["frontend"], d["card"])
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise ModelError(f"'{path}' is a safetensors file but not a tidegate model ({error!r})") from None

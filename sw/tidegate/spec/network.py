@@ -1,0 +1,93 @@
+"""A network is a chain of signals: features, then one hidden state per GRU layer, then a classifier.
+
+Signal 0 is the feature frame.  GRU layer l (from 0) consumes signal l and its own output, signal l+1.  The
+classifier (cell "none") consumes the last signal; its accumulators are the logits.
+"""
+
+from dataclasses import dataclass
+
+from .errors import ModelError
+from .formats import SIGNAL, STATE, WEIGHT_FRACS
+
+MAX_LAYERS = 4
+MAX_SIGNALS = MAX_LAYERS + 1
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A GRU layer of ``size`` neurons, or the classifier with ``size`` classes; weights are w / 2**weight_frac."""
+
+    size: int
+    weight_frac: int = 7
+
+    def __post_init__(self):
+        if self.size < 1:
+            raise ModelError(f"a layer needs at least one neuron, not {self.size}")
+        if self.weight_frac not in WEIGHT_FRACS:
+            raise ModelError(f"weight_frac must be in {WEIGHT_FRACS.start}..{WEIGHT_FRACS.stop - 1}, not {self.weight_frac}")
+
+
+@dataclass(frozen=True)
+class Network:
+    """Shapes, scales and thresholds.  ``thresholds[s]`` is Θ of signal s in LSBs of 2**-8 (0 sends every change)."""
+
+    features: int
+    gru: tuple[Layer, ...]
+    classifier: Layer
+    thresholds: tuple[int, ...]
+
+    def __post_init__(self):
+        if self.features < 1:
+            raise ModelError(f"a network needs at least one feature, not {self.features}")
+        if not 1 <= len(self.gru) <= MAX_LAYERS:
+            raise ModelError(f"a network has 1 to {MAX_LAYERS} GRU layers, not {len(self.gru)}")
+        if len(self.thresholds) != self.signals:
+            raise ModelError(f"{self.signals} signals need {self.signals} thresholds, not {len(self.thresholds)}")
+        if any(not 0 <= t <= 2 * SIGNAL.max for t in self.thresholds):
+            raise ModelError(f"thresholds must be in 0..{2 * SIGNAL.max} LSBs of 1/256, not {self.thresholds}")
+
+    @property
+    def signals(self) -> int:
+        """Number of encoded signals: the features and each GRU layer's hidden state."""
+        return 1 + len(self.gru)
+
+    @property
+    def classes(self) -> int:
+        return self.classifier.size
+
+    def elements(self, signal: int) -> int:
+        """Number of elements of a signal."""
+        return self.features if signal == 0 else self.gru[signal - 1].size
+
+    def column_weights(self, signal: int) -> int:
+        """Weights in one column of a signal: the rows of all its consumers (no padding)."""
+        own = 3 * self.gru[signal - 1].size if signal else 0
+        after = 3 * self.gru[signal].size if signal < len(self.gru) else self.classes
+        return own + after
+
+    @property
+    def dense_weights(self) -> int:
+        """Weights a dense network reads each frame: every column once."""
+        return sum(self.elements(s) * self.column_weights(s) for s in range(self.signals))
+
+    def max_anchor(self, signal: int) -> int:
+        """Largest |v̂| that a signal can reach, in LSBs."""
+        h_max = (STATE.max + 1) // (1 << (STATE.frac - SIGNAL.frac)) - 1
+        return SIGNAL.max if signal == 0 else h_max
+
+    def to_dict(self) -> dict:
+        return {
+            "features": self.features,
+            "gru": [{"size": x.size, "weight_frac": x.weight_frac} for x in self.gru],
+            "classifier": {"size": self.classifier.size, "weight_frac": self.classifier.weight_frac},
+            "thresholds": list(self.thresholds),
+        }
+
+    @staticmethod
+    def from_dict(d: dict) -> "Network":
+        return Network(
+            features=int(d["features"]),
+            gru=tuple(Layer(int(x["size"]), int(x["weight_frac"])) for x in d["gru"]),
+            classifier=Layer(int(d["classifier"]["size"]), int(d["classifier"]["weight_frac"])),
+            thresholds=tuple(int(t) for t in d["thresholds"]),
+        )

@@ -1,0 +1,108 @@
+"""The packets of the link, the only copy.
+
+A packet is ``COBS(seq u16 | type u8 | payload | crc u32) 00``, integers little-endian, CRC-32 (IEEE 802.3, as in
+zlib) over all that precedes it.  One request is under way at a time.  The board remembers the sequence
+number of the last request it acted on, and its answer:
+
+    seq == last       the stored answer is sent again; nothing is done twice
+    seq == last + 1   acted on (also when the answer is a NAK: the number is used up)
+    otherwise         NAK SEQUENCE with the last number, so that the host can tell a foreign user of the port
+
+IDENTIFY stands outside: it is always answered, changes nothing, and reports the last number, from which
+a host that opens the port continues.  Packets that cannot be trusted (CRC, FRAMING, TOO_LONG) get a NAK with
+seq 0 that uses up nothing; the host just repeats.  An answer has the request's seq and type | ANSWER.
+"""
+
+import struct
+import zlib
+from dataclasses import dataclass
+from enum import IntEnum
+
+from cobs import cobs
+
+from .errors import TidegateError
+from .network import MAX_SIGNALS
+
+MAX_PAYLOAD = 512           # bytes of a request's payload
+OVERHEAD = 3 + 4            # seq, type, crc
+ANSWER = 0x80
+
+
+class Request(IntEnum):
+    """Request types, with payload → answer's payload."""
+
+    IDENTIFY = 0x01         # - → identity, last seq u16
+    READ_REGISTER = 0x02    # address u16 → value u32
+    WRITE_REGISTER = 0x03   # address u16, value u32 → -
+    WRITE_WEIGHTS = 0x04    # byte address u32, bytes → -          (byte a is lane a mod P of word a div P)
+    RESET = 0x05            # - → -                                (anchors, h, accumulators = bias)
+    FRAME = 0x06            # features x i16 → Result
+
+
+NAK = 0xFF                  # answer type; payload: reason u8, last seq u16
+
+
+class Reason(IntEnum):
+    """Why a request was refused."""
+
+    CRC = 1                 # checksum wrong
+    FRAMING = 2             # not COBS, or shorter than OVERHEAD
+    TOO_LONG = 3            # payload longer than MAX_PAYLOAD
+    TYPE = 4                # no such request
+    LENGTH = 5              # payload length does not belong to the request (or to FEATURES)
+    SEQUENCE = 6            # neither last nor last + 1
+    ADDRESS = 7             # no such register, not writable, or beyond the weight memory
+    NO_MODEL = 8            # LAYERS is 0
+    TIMEOUT = 9             # the core did not finish; its state was reset, load the model again
+
+
+class LinkError(TidegateError):
+    """A packet that cannot be decoded."""
+
+
+def encode(seq: int, kind: int, payload: bytes = b"") -> bytes:
+    """One packet, delimiter included."""
+    body = struct.pack("<HB", seq, kind) + payload
+    return cobs.encode(body + struct.pack("<I", zlib.crc32(body))) + b"\0"
+
+
+def decode(packet: bytes) -> tuple[int, int, bytes]:
+    """(seq, type, payload) of one packet without its delimiter; LinkError if it is damaged."""
+    try:
+        body = cobs.decode(packet)
+    except cobs.DecodeError as error:
+        raise LinkError(f"damaged packet ({error})") from None
+    if len(body) < OVERHEAD:
+        raise LinkError(f"packet of {len(body)} bytes is too short")
+    if zlib.crc32(body[:-4]) != struct.unpack("<I", body[-4:])[0]:
+        raise LinkError("packet with a wrong checksum")
+    seq, kind = struct.unpack_from("<HB", body)
+    return seq, kind, body[3:-4]
+
+
+_RESULT = struct.Struct(f"<III{MAX_SIGNALS}H")
+
+
+@dataclass(frozen=True)
+class Result:
+    """Answer to FRAME: frame number since reset (from 0), cycles, weight words read, events per signal, logits."""
+
+    frame: int
+    cycles: int
+    weight_words: int
+    events: tuple[int, ...]
+    logits: tuple[int, ...]
+
+    def pack(self) -> bytes:
+        events = self.events + (0,) * (MAX_SIGNALS - len(self.events))
+        return _RESULT.pack(self.frame, self.cycles, self.weight_words, *events) + struct.pack(
+            f"<{len(self.logits)}i", *self.logits)
+
+    @staticmethod
+    def unpack(data: bytes, signals: int) -> "Result":
+        frame, cycles, weight_words, *events = _RESULT.unpack_from(data)
+        logits = struct.unpack_from(f"<{(len(data) - _RESULT.size) // 4}i", data, _RESULT.size)
+        return Result(frame, cycles, weight_words, tuple(events[:signals]), logits)
+
+
+RESULT_HEADER_BYTES = _RESULT.size
