@@ -1,0 +1,70 @@
+"""The registers that the host writes and the core reads; names, addresses and widths come from the spec."""
+
+from amaranth.hdl import Module, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from tidegate.spec.registers import REGISTERS
+
+REGISTERS_LAYOUT = data.StructLayout({r.name: unsigned(r.bits) for r in REGISTERS if r.writable})
+STATUS_LAYOUT = data.StructLayout({r.name: unsigned(r.bits) for r in REGISTERS if not r.writable})
+
+
+class Registers(wiring.Component):
+    """All registers of the map, with one port that reads and writes by address.
+
+        values[name] <- data mod 2**bits        on write, if the address names a writable register
+
+    Members
+    -------
+    address : unsigned(16), in
+        Of the register that is read or written.
+    write : 1, in
+        Write ``write_data`` to the addressed register; without effect where ``writable`` would be 0.
+    write_data : unsigned(32), in
+        Bits above the register's width are dropped.
+    unload : 1, in
+        Set LAYERS to 0: no model.
+    read_data : unsigned(32), out
+        Zero-extended value of the addressed register, 0 if there is none.
+    known, writable : 1, out
+        Whether the addressed register exists, and whether the host may write it.
+    status : STATUS_LAYOUT, in
+        Values of the read-only registers.
+    values : REGISTERS_LAYOUT, out
+        Values of the writable ones.
+
+    Latency: ``delay`` = 1 cycle from ``address`` (and ``values``) to ``read_data``, ``known``, ``writable``.
+    Throughput: one access per cycle.
+    Tested: every address below 0x80 and random ones above, with full-width data.
+    """
+
+    delay = 1
+
+    def __init__(self):
+        super().__init__({
+            "address": In(16),
+            "write": In(1),
+            "write_data": In(32),
+            "unload": In(1),
+            "read_data": Out(32),
+            "known": Out(1),
+            "writable": Out(1),
+            "status": In(STATUS_LAYOUT),
+            "values": Out(REGISTERS_LAYOUT),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.sync += [self.known.eq(0), self.writable.eq(0), self.read_data.eq(0)]
+        with m.Switch(self.address):
+            for r in REGISTERS:
+                with m.Case(r.address):
+                    value = self.values[r.name] if r.writable else self.status[r.name]
+                    m.d.sync += [self.known.eq(1), self.writable.eq(r.writable), self.read_data.eq(value)]
+                    if r.writable:
+                        with m.If(self.write):
+                            m.d.sync += value.eq(self.write_data)
+        with m.If(self.unload):
+            m.d.sync += self.values.LAYERS.eq(0)
+        return m
