@@ -1,0 +1,113 @@
+"""Log-mel features, the one copy: training, evaluation, live use and the virtual board all run this class.
+
+    frame t:   samples t·hop .. t·hop + window → minus their mean → pre-emphasis → Povey window → |FFT|²
+    energy:    E[t, k] = Σ_f mel_k(f)·|X_t(f)|²          (kaldi-native-fbank, no dither: the same every time)
+    feature:   log(E[t, k] + floor)
+
+The floor is *added*.  Room noise far below it moves the feature by next to nothing, so that silence is
+nearly constant, and a delta network that listens to silence sends (almost) no events.
+"""
+
+import math
+from dataclasses import asdict, dataclass
+
+import kaldi_native_fbank as knf
+import numpy as np
+
+from .audio import AudioError, mono
+
+
+@dataclass(frozen=True)
+class FrontEndSettings:
+    """What a feature is; a model file carries these.
+
+    ``window_ms`` and ``hop_ms`` in milliseconds, ``bands`` mel bands between ``low_hz`` and ``high_hz``;
+    ``floor`` in units of the energies of samples in ±1.
+    """
+
+    sample_rate: int = 16000
+    window_ms: float = 32.0
+    hop_ms: float = 16.0
+    bands: int = 40
+    low_hz: float = 60.0
+    high_hz: float = 7600.0
+    preemphasis: float = 0.97
+    floor: float = 1e-3
+
+    def __post_init__(self):
+        numbers = asdict(self)
+        if any(not isinstance(x, int | float) or not math.isfinite(x) for x in numbers.values()):
+            raise AudioError(f"front-end settings must be finite numbers, not {numbers}")
+        if min(self.hop, self.window - 1, self.bands) < 1 or self.floor <= 0 or self.preemphasis < 0:
+            raise AudioError("a front end needs a window, a hop, at least one band and a floor above zero")
+        if not 0 <= self.low_hz < self.high_hz <= self.sample_rate / 2:
+            raise AudioError(f"mel bands from {self.low_hz} to {self.high_hz} Hz need a higher sample rate "
+                             f"than {self.sample_rate}")
+
+    @property
+    def window(self) -> int:
+        """Samples in a window."""
+        return int(self.sample_rate * self.window_ms / 1000)
+
+    @property
+    def hop(self) -> int:
+        """Samples between frames."""
+        return int(self.sample_rate * self.hop_ms / 1000)
+
+    def frames(self, samples: int) -> int:
+        """Frames that so many samples give; only whole windows count."""
+        return max(0, 1 + (samples - self.window) // self.hop)
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(d: dict) -> "FrontEndSettings":
+        """The inverse of ``to_dict``; AudioError if ``d`` (a model's ``frontend``) is not one."""
+        try:
+            return FrontEndSettings(**d)
+        except TypeError:
+            raise AudioError("these front-end settings are of another version; train it again") from None
+
+
+class FrontEnd:
+    """Samples in pieces of any size → feature frames; the frames do not depend on how the sound was cut."""
+
+    def __init__(self, settings: FrontEndSettings = FrontEndSettings()):
+        self.settings = settings
+        options = knf.FbankOptions()
+        frame, mel = options.frame_opts, options.mel_opts
+        frame.samp_freq = settings.sample_rate
+        frame.frame_length_ms, frame.frame_shift_ms = settings.window_ms, settings.hop_ms
+        frame.dither, frame.snip_edges, frame.preemph_coeff = 0.0, True, settings.preemphasis
+        mel.num_bins, mel.low_freq, mel.high_freq = settings.bands, settings.low_hz, settings.high_hz
+        options.use_log_fbank, options.use_power, options.use_energy = False, True, False
+        self._options = options
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what was heard; the next samples begin a new recording."""
+        self._fbank, self._given = knf.OnlineFbank(self._options), 0
+
+    def energies(self, samples: np.ndarray) -> np.ndarray:
+        """More samples, (n,) or (n, channels) in ±1 → mel energies float32 (new frames, bands).
+
+        AudioError on NaN; nothing of such a piece is taken in.
+        """
+        self._fbank.accept_waveform(self.settings.sample_rate, mono(samples))
+        ready = self._fbank.num_frames_ready
+        frames = np.empty((ready - self._given, self.settings.bands), np.float32)
+        for row, t in zip(frames, range(self._given, ready), strict=True):
+            row[:] = self._fbank.get_frame(t)
+        self._fbank.pop(ready - self._given)    # or a day of listening would fill the memory
+        self._given = ready
+        return frames
+
+    def accept(self, samples: np.ndarray) -> np.ndarray:
+        """More samples, (n,) or (n, channels) in ±1 → features float32 (new frames, bands)."""
+        return log_energies(self.energies(samples), self.settings.floor)
+
+
+def log_energies(energies: np.ndarray, floor: float) -> np.ndarray:
+    """Mel energies → features, float32: log(E + floor)."""
+    return np.log(energies + np.float32(floor))

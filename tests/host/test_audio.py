@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+import soundfile
+
+from tidegate.host.audio import AudioError, Resampler, read_audio, resample
+
+
+def tone(rate, seconds=0.5, hertz=440.0):
+    return (0.5 * np.sin(2 * np.pi * hertz * np.arange(int(rate * seconds)) / rate)).astype(np.float32)
+
+
+def test_float_wav_comes_back_exactly(tmp_path):
+    soundfile.write(tmp_path / "a.wav", tone(8000), 8000, subtype="FLOAT")
+    samples = read_audio(tmp_path / "a.wav", 8000)
+    assert samples.dtype == np.float32 and np.array_equal(samples, tone(8000))
+
+
+@pytest.mark.parametrize("name, subtype", [("a.flac", None), ("a.ogg", "OPUS"), ("a.ogg", "VORBIS")])
+def test_compressed_formats(tmp_path, name, subtype):
+    soundfile.write(tmp_path / name, tone(16000), 16000, subtype)
+    samples = read_audio(tmp_path / name, 16000)
+    assert samples.shape == (8000,)
+    assert np.corrcoef(samples[400:-400], tone(16000)[400:-400])[0, 1] > 0.98
+
+
+def test_stereo_is_averaged_and_more_is_refused(tmp_path):
+    left, right = tone(8000), tone(8000, hertz=1000.0)
+    soundfile.write(tmp_path / "2.wav", np.stack([left, right], 1), 8000, subtype="FLOAT")
+    assert np.array_equal(read_audio(tmp_path / "2.wav", 8000), (left + right) / 2)
+    soundfile.write(tmp_path / "3.wav", np.stack([left] * 3, 1), 8000)
+    with pytest.raises(AudioError, match=r"3 channels.*mono"):
+        read_audio(tmp_path / "3.wav", 8000)
+
+
+def test_resampled_on_reading(tmp_path):
+    soundfile.write(tmp_path / "a.wav", tone(44100), 44100, subtype="FLOAT")
+    samples = read_audio(tmp_path / "a.wav", 16000)
+    assert samples.shape == (8000,)
+    assert np.abs(samples[200:-200] - tone(16000)[200:-200]).max() < 1e-3
+
+
+@pytest.mark.parametrize("rate, sample_rate", [(44100, 16000), (8000, 16000), (48000, 8000), (16000, 16000)])
+def test_streamed_resampling_equals_whole(rate, sample_rate):
+    rng, samples = np.random.default_rng(3), tone(rate, 0.7)
+    resampler, pieces, at = Resampler(rate, sample_rate), [], 0
+    while at < len(samples):
+        size = int(rng.integers(1, 3000))
+        pieces.append(resampler.accept(samples[at : at + size], last=at + size >= len(samples)))
+        at += size
+    assert np.array_equal(np.concatenate(pieces), resample(samples, rate, sample_rate))
+
+
+def write_damaged(path):
+    soundfile.write(path, tone(8000), 8000)
+    path.write_bytes(path.read_bytes()[:20])
+
+
+@pytest.mark.parametrize("write, message", [
+    (lambda path: None, "no sound file"),
+    (lambda path: path.write_bytes(b""), "cannot be read as sound"),
+    (lambda path: path.write_text("not a sound"), "cannot be read as sound"),
+    (write_damaged, "cannot be read as sound"),
+    (lambda path: soundfile.write(path, np.zeros(0, np.float32), 8000), "no samples"),
+    (lambda path: soundfile.write(path, np.full(100, np.nan, np.float32), 8000, subtype="FLOAT"), "NaN"),
+])
+def test_errors_are_one_line(tmp_path, write, message):
+    write(tmp_path / "x.wav")
+    with pytest.raises(AudioError, match=message) as error:
+        read_audio(tmp_path / "x.wav", 8000)
+    assert "\n" not in str(error.value) and "x.wav" in str(error.value)
+
+
+def test_sample_rates_must_be_positive():
+    with pytest.raises(AudioError, match="positive"):
+        Resampler(0, 16000)

@@ -1,0 +1,95 @@
+import numpy as np
+import pytest
+
+from tidegate.host.audio import AudioError
+from tidegate.host.frontend import FrontEnd, FrontEndSettings
+
+SETTINGS = [
+    FrontEndSettings(),
+    FrontEndSettings(sample_rate=8000, high_hz=3800.0, bands=20, floor=1e-3),
+    FrontEndSettings(window_ms=25.0, hop_ms=10.0, bands=16, preemphasis=0.0),
+]
+
+
+def noise(samples, seed=0):
+    return np.random.default_rng(seed).normal(0, 0.1, samples).astype(np.float32)
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=lambda s: f"{s.sample_rate}Hz-{s.bands}")
+@pytest.mark.parametrize("seed", range(4))
+def test_streaming_equals_batch(settings, seed):
+    rng, samples = np.random.default_rng(seed), noise(12345, seed)
+    whole = FrontEnd(settings).accept(samples)
+    assert whole.shape == (settings.frames(len(samples)), settings.bands) and whole.dtype == np.float32
+    frontend, pieces, at = FrontEnd(settings), [], 0
+    while at < len(samples):
+        size = int(rng.choice([0, 1, 7, settings.hop, settings.hop + 1, 2000]))
+        pieces.append(frontend.accept(samples[at : at + size]))
+        at += size
+    assert np.array_equal(np.concatenate(pieces), whole)
+
+
+def test_reset_begins_a_new_recording():
+    frontend, samples = FrontEnd(), noise(5000)
+    first = frontend.accept(samples)
+    continued = frontend.accept(samples)
+    frontend.reset()
+    assert np.array_equal(frontend.accept(samples), first)
+    assert len(continued) > len(first)          # the rest of the first piece counted
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=lambda s: f"{s.sample_rate}Hz-{s.bands}")
+def test_energies_are_those_of_the_equation(settings):
+    """Against numpy in double precision: window, FFT and the kaldi mel triangles written out."""
+    samples = noise(settings.window + 3 * settings.hop, 5)
+    size = 1 << (settings.window - 1).bit_length()
+    ramp = np.arange(settings.window) / (settings.window - 1)
+    povey = (0.5 - 0.5 * np.cos(2 * np.pi * ramp)) ** 0.85
+
+    def mel(hertz):
+        return 1127 * np.log(1 + np.asarray(hertz) / 700)
+
+    edges = np.linspace(mel(settings.low_hz), mel(settings.high_hz), settings.bands + 2)
+    bins = mel(np.arange(size // 2) * settings.sample_rate / size)
+    low, centre, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
+    weights = np.maximum(0, np.minimum((bins - low) / (centre - low), (high - bins) / (high - centre)))
+    expected = []
+    for t in range(4):
+        x = samples[t * settings.hop :][: settings.window].astype(float)
+        x -= x.mean()
+        x = (x - settings.preemphasis * np.concatenate([x[:1], x[:-1]])) * povey
+        expected.append(weights @ (np.abs(np.fft.rfft(x, size)[: size // 2]) ** 2))
+    np.testing.assert_allclose(FrontEnd(settings).energies(samples), expected, rtol=2e-3)
+
+
+def test_silence_is_constant_and_quiet_noise_nearly():
+    settings = FrontEndSettings()
+    silent = FrontEnd(settings).accept(np.zeros(16000, np.float32))
+    assert np.array_equal(silent, np.full_like(silent, np.log(np.float32(settings.floor))))
+    hiss = FrontEnd(settings).accept(noise(16000) * 3e-4)       # -90 dB
+    assert np.abs(hiss - silent).max() < 0.05
+
+
+def test_stereo_is_averaged():
+    left, right = noise(4000, 1), noise(4000, 2)
+    assert np.array_equal(FrontEnd().accept(np.stack([left, right], 1)),
+                          FrontEnd().accept((left + right) / 2))
+
+
+def test_nan_is_refused_and_not_taken_in():
+    frontend, samples = FrontEnd(), noise(4000)
+    whole = FrontEnd().accept(samples)
+    first = frontend.accept(samples[:1500])
+    with pytest.raises(AudioError, match="NaN"):
+        frontend.accept(np.array([0.1, np.nan], np.float32))
+    assert np.array_equal(np.concatenate([first, frontend.accept(samples[1500:])]), whole)
+
+
+def test_settings_round_trip_and_errors():
+    for settings in SETTINGS:
+        assert FrontEndSettings.from_dict(settings.to_dict()) == settings
+    with pytest.raises(AudioError, match="front-end settings"):
+        FrontEndSettings.from_dict({"no_such": 1})
+    for bad in ({"bands": 0}, {"hop_ms": 0.0}, {"floor": 0.0}, {"high_hz": 9000.0}, {"floor": float("nan")}):
+        with pytest.raises(AudioError):
+            FrontEndSettings(**bad)
