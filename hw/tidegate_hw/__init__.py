@@ -1,0 +1,1 @@
+"""The delta-GRU core and its link in Amaranth."""

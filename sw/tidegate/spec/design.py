@@ -70,7 +70,8 @@ class Identity:
             raise TidegateError("the device on this port is not a tidegate board; check the port")
         _, protocol, *rest = _LAYOUT.unpack(data)
         if protocol != PROTOCOL or tuple(rest[:6]) != FORMATS:
-            raise TidegateError("the board speaks another protocol or number format; rebuild its bitstream with this version")
+            raise TidegateError("the board speaks another protocol or number format; "
+                                "rebuild its bitstream with this version")
         return Identity(Design(*rest[6:-1]), rest[-1])
 
 

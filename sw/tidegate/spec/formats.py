@@ -34,7 +34,7 @@ def acc_frac(weight_frac: int) -> int:
 
 
 def bias_digits(bias):
-    """Split accumulator-LSB biases (int or integer array, |b| <= BIAS_MAX) into three int8 digits, one per BIAS_DELTAS."""
+    """Split accumulator-LSB biases (int or array, |b| <= BIAS_MAX) into three int8 digits, one per BIAS_DELTAS."""
     d0 = ((bias + 16) % 32) - 16
     rest = (bias - d0) // 32
     d1 = ((rest + 16) % 32) - 16

@@ -24,7 +24,8 @@ class Layer:
         if self.size < 1:
             raise ModelError(f"a layer needs at least one neuron, not {self.size}")
         if self.weight_frac not in WEIGHT_FRACS:
-            raise ModelError(f"weight_frac must be in {WEIGHT_FRACS.start}..{WEIGHT_FRACS.stop - 1}, not {self.weight_frac}")
+            first, last = WEIGHT_FRACS.start, WEIGHT_FRACS.stop - 1
+            raise ModelError(f"weight_frac must be in {first}..{last}, not {self.weight_frac}")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,172 @@
+"""GRU cell: from copies of accumulators to the new state, G neurons a cycle."""
+
+from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from tidegate.spec import activation
+from tidegate.spec.design import Design
+from tidegate.spec.formats import (
+    CANDIDATE,
+    CANDIDATE_ARG,
+    GATE_ARG,
+    GATE_FRAC,
+    PRE,
+    SIGNAL,
+    STATE,
+    WEIGHT_FRACS,
+    acc_frac,
+)
+
+from .encoder import group_layout
+from .event import SIGNAL_BITS
+from .fixed import requantise, round_shift
+from .snapshot import GATES, accumulators_layout
+
+TRACE_BITS = 16
+
+
+def trace_signature(design: Design) -> wiring.Signature:
+    """What the cell did with one group, for checking: ``cell_rate`` integers of 16 bits in each vector."""
+    vector = Out(TRACE_BITS * design.cell_rate)
+    return wiring.Signature({
+        "valid": Out(1), "layer": Out(2), "group": Out(16), "r_arg": vector, "z_arg": vector, "nx": vector,
+        "nh": vector, "h": vector,
+    })
+
+
+class Cell(wiring.Component):
+    """The GRU in PyTorch's form (reset after the matmul).
+
+        r = σ(M_r)   z = σ(M_z)   n = tanh(M_nx + r·M_nh)   h ← n + z·(h − n)   v = round(h)
+
+        acc ─► round ─► σ table ─► r·nh ─► round ─► tanh table ─► h − n ─► z·(h − n) ─► round ─► v
+                                            2 multipliers a neuron
+
+    Parameters
+    ----------
+    design : Design
+
+    Members
+    -------
+    i : stream of ``accumulators_layout(design)``.
+    signal : number of the layer's hidden signal; with ``state_base`` (first group of the layer in the state
+        memory) and ``weight_frac`` stable while busy.
+    o : stream of ``group_layout(cell_rate, groups)``, for the layer's encoder.
+    trace : ``trace_signature(design)``, in the cycle in which a group leaves.
+    clear : strobe, while not busy: every h becomes 0 (takes neurons / cell_rate cycles).
+    busy : a group or a clear is under way.
+
+    Latency: ``delay`` cycles.  Throughput: one group per cycle.
+    Formats: see ``tidegate.spec.formats``; all roundings half up, h cannot overflow (a convex combination).
+    """
+
+    delay = 11
+
+    def __init__(self, design: Design):
+        self.design = design
+        self.groups = design.neurons // design.cell_rate
+        super().__init__({
+            "i": In(stream.Signature(accumulators_layout(design))),
+            "signal": In(SIGNAL_BITS), "state_base": In(16), "weight_frac": In(4),
+            "o": Out(stream.Signature(group_layout(design.cell_rate, self.groups))),
+            "trace": Out(trace_signature(design)),
+            "clear": In(1), "busy": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        g = self.design.cell_rate
+        advance = Signal()
+        m.d.comb += [advance.eq(~self.o.valid | self.o.ready), self.i.ready.eq(advance)]
+
+        state_layout = data.ArrayLayout(signed(STATE.bits), g)
+        m.submodules.state = state = Memory(shape=state_layout, depth=self.groups, init=[])
+        state_r, state_w = state.read_port(), state.write_port()
+
+        valid = Signal(self.delay)
+        with m.If(advance):
+            m.d.sync += valid.eq(valid << 1 | self.i.valid)
+
+        def delayed(source, by: int):
+            """``source`` ``by`` stages later."""
+            for _ in range(by):
+                stage = Signal.like(source)
+                with m.If(advance):
+                    m.d.sync += stage.eq(source)
+                source = stage
+            return source
+
+        # stage 1: accumulators registered, h at the memory's output
+        address = self.state_base + self.i.p.index // g
+        m.d.comb += [state_r.addr.eq(address), state_r.en.eq(advance)]
+        group = delayed(self.i.p, 1)
+        where = delayed(address[:len(state_w.addr)], 1)
+
+        h_next, values, args = [], [], {name: [] for name in ("r_arg", "z_arg", "nx", "nh")}
+        for k in range(g):
+            # every weight_frac is brought to the largest first: shifting left loses nothing
+            frac = acc_frac(WEIGHT_FRACS.stop - 1)
+            nx_acc, r_acc, z_acc, nh_acc = (
+                group.acc[gate][k] << (WEIGHT_FRACS.stop - 1 - self.weight_frac)[:3] for gate in range(GATES)
+            )
+            # stages 2-4: arguments, tables, sign
+            r_arg = delayed(requantise(r_acc, frac, GATE_ARG), 1)
+            z_arg = delayed(requantise(z_acc, frac, GATE_ARG), 1)
+            nx, nh = (delayed(requantise(acc, frac, PRE), 1) for acc in (nx_acc, nh_acc))
+            gates = []
+            for name, arg in (("r", r_arg), ("z", z_arg)):
+                magnitude = self._look_up(m, f"sigmoid_{name}{k}", activation.sigmoid_table(), arg, advance)
+                one = 1 << GATE_FRAC
+                gates.append(delayed(Mux(delayed(arg, 1) < 0, one - magnitude, magnitude)[:GATE_FRAC], 1))
+            r, z = gates
+            # stages 5-6: candidate's argument; nx and nh have waited for the table (2)
+            product = delayed(r * delayed(nh, 2), 1)
+            total = (delayed(nx, 3) << GATE_FRAC) + product
+            n_arg = delayed(requantise(total, PRE.frac + GATE_FRAC, CANDIDATE_ARG), 1)
+            # stages 7-8: tanh
+            magnitude = self._look_up(m, f"tanh_{k}", activation.tanh_table(), n_arg, advance)
+            n = delayed(Mux(delayed(n_arg, 1) < 0, -magnitude, magnitude)[:CANDIDATE.bits].as_signed(), 1)
+            # stages 9-11: h ← n + z·(h − n)
+            n15 = n << (STATE.frac - CANDIDATE.frac)
+            difference = delayed(delayed(state_r.data[k], 7) - n15, 1)
+            scaled = delayed(difference * delayed(z, 5), 1)
+            h = delayed((delayed(n15, 2) + round_shift(scaled, GATE_FRAC))[:STATE.bits].as_signed(), 1)
+            h_next.append(h)
+            values.append(round_shift(h, STATE.frac - SIGNAL.frac)[:SIGNAL.bits].as_signed())
+            for name, arg in (("r_arg", r_arg), ("z_arg", z_arg), ("nx", nx), ("nh", nh)):
+                args[name].append(delayed(arg, self.delay - 2))
+
+        o, leaving = self.o, Signal()
+        index, mask, where = (delayed(x, self.delay - 1) for x in (group.index, group.mask, where))
+        m.d.comb += [
+            o.valid.eq(valid[-1]), o.p.signal.eq(self.signal), o.p.index.eq(index), o.p.address.eq(where),
+            o.p.mask.eq(mask), *(o.p.values[k].eq(values[k]) for k in range(g)),
+            leaving.eq(o.valid & o.ready),
+            state_w.addr.eq(where), state_w.en.eq(leaving), *(state_w.data[k].eq(h_next[k]) for k in range(g)),
+        ]
+
+        trace = self.trace
+        m.d.comb += [trace.valid.eq(leaving), trace.layer.eq(self.signal - 1), trace.group.eq(where)]
+        for name, vector in {**args, "h": h_next}.items():
+            for k, x in enumerate(vector):
+                wide = Signal(signed(TRACE_BITS), name=f"trace_{name}{k}")
+                m.d.comb += [wide.eq(x), getattr(trace, name).word_select(k, TRACE_BITS).eq(wide)]
+
+        sweep, sweeping = Signal.like(state_w.addr), Signal()
+        m.d.comb += self.busy.eq((valid != 0) | sweeping)
+        with m.If(self.clear):
+            m.d.sync += [sweeping.eq(1), sweep.eq(0)]
+        with m.If(sweeping):
+            m.d.comb += [state_w.addr.eq(sweep), state_w.en.eq(1), state_w.data.as_value().eq(0)]
+            m.d.sync += [sweep.eq(sweep + 1), sweeping.eq(sweep != self.groups - 1)]
+        return m
+
+    @staticmethod
+    def _look_up(m: Module, name: str, table: list[int], arg, advance):
+        """``table[|arg|]``, one stage later."""
+        m.submodules[name] = memory = Memory(shape=max(table).bit_length(), depth=len(table), init=table)
+        port = memory.read_port()
+        m.d.comb += [port.addr.eq(Mux(arg < 0, -arg, arg)), port.en.eq(advance)]
+        return port.data
