@@ -1,0 +1,38 @@
+# Every target sets up what it needs in .venv; nothing is installed by hand.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+.PHONY: demo test lint sim campaign clean
+
+demo: $(VENV)/.sim              ## stream the bundled clips through the virtual board
+	$(BIN)/tidegate demo
+
+test: $(VENV)/.dev              ## all tests but the slow campaigns (15 minutes at most on 2 cores)
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check
+	$(BIN)/pyright
+
+sim: $(VENV)/.dev               ## all RTL benches, waveforms in build/waves
+	$(BIN)/python -m tidegate_sim.runner --waves build/waves
+
+campaign: $(VENV)/.dev          ## the long campaigns: 10,000 frames for each design, network and threshold
+	$(BIN)/python -m pytest -m slow
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Tidegate needs Python 3.11 or newer")'
+	$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "venv is missing: sudo apt install python3-venv"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.sim: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[sim]'
+	touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@ $(VENV)/.sim
+
+clean:
+	rm -rf $(VENV) build .pytest_cache .ruff_cache
