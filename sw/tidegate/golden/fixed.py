@@ -1,0 +1,77 @@
+"""Float-tensor twins of ``spec/fixed.py`` and the straight-through quantisers of training.
+
+Integers are held in float tensors.  Scaling by a power of two and sums of integers below 2**24 (float64:
+2**53) are exact, so every function here returns the same integers as its twin in ``spec``.
+"""
+
+import torch
+from torch import Tensor
+
+from ..spec.fixed import Q
+from ..spec.formats import BIAS_MAX, CANDIDATE_ARG, GATE_ARG, GATE_FRAC, acc_frac
+
+WEIGHT_MAX = 127
+
+
+def round_shift(x: Tensor, shift: int) -> Tensor:
+    """floor(x / 2**shift + 1/2) of integers held in floats."""
+    return torch.floor((x + (1 << shift) / 2) * 2.0**-shift) if shift else x
+
+
+def saturate(x: Tensor, bits: int) -> Tensor:
+    """Clip to ±(2**(bits-1) - 1)."""
+    limit = (1 << (bits - 1)) - 1
+    return x.clamp(-limit, limit)
+
+
+def requantise(x: Tensor, frac: int, to: Q) -> Tensor:
+    """``to.requantise(x, frac)`` of integers held in floats."""
+    return saturate(round_shift(x, frac - to.frac), to.bits)
+
+
+def grid_magic(dtype: torch.dtype) -> float:
+    """The float whose last place is 2**-8: adding and subtracting it rounds |x| <= 1 to that grid.
+
+    It rounds ties to even, where the project rounds them up; ``spec/activation.py`` shows that σ and tanh have no
+    ties but their exact values at 0.
+    """
+    digits = {torch.float32: 23, torch.float64: 52}[dtype]
+    return 1.5 * 2.0 ** (digits - GATE_FRAC)
+
+
+def sigmoid_(x: Tensor) -> Tensor:
+    """σ in place: integers in GATE_ARG (not necessarily saturated) → 1/256..255/256, on the grid of 2**-8."""
+    magic, lsb = grid_magic(x.dtype), 2.0**-GATE_FRAC
+    return x.mul_(2.0**-GATE_ARG.frac).sigmoid_().add_(magic).sub_(magic).clamp_(lsb, 1 - lsb)
+
+
+def tanh_(x: Tensor) -> Tensor:
+    """tanh in place: integers in CANDIDATE_ARG (not necessarily saturated) → ±255/256, on the grid of 2**-8."""
+    magic, lsb = grid_magic(x.dtype), 2.0**-GATE_FRAC
+    return x.mul_(2.0**-CANDIDATE_ARG.frac).tanh_().add_(magic).sub_(magic).clamp_(lsb - 1, 1 - lsb)
+
+
+class _Quantise(torch.autograd.Function):
+    """clamp(floor(x·2**frac + 1/2), ±limit); the gradient passes straight through where nothing was clipped."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, frac: int, limit: int) -> Tensor:
+        scaled = torch.floor(x * 2.0**frac + 0.5)
+        ctx.save_for_backward(scaled.abs() <= limit)
+        ctx.frac = frac
+        return scaled.clamp_(-limit, limit)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):
+        (inside,) = ctx.saved_tensors
+        return gradient * inside * 2.0**ctx.frac, None, None
+
+
+def quantise_weight(weight: Tensor, weight_frac: int) -> Tensor:
+    """Real weights → int8 integers held in floats, ±127; straight-through gradient inside the range."""
+    return _Quantise.apply(weight, weight_frac, WEIGHT_MAX)
+
+
+def quantise_bias(bias: Tensor, weight_frac: int) -> Tensor:
+    """Real biases → accumulator LSBs held in floats, ±BIAS_MAX; straight-through gradient inside the range."""
+    return _Quantise.apply(bias, acc_frac(weight_frac), BIAS_MAX)

@@ -1,0 +1,170 @@
+"""The trainable network: float master weights, quantised on the fly, evaluated on the integer grid."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..spec.errors import ModelError
+from ..spec.formats import acc_frac
+from ..spec.model import Model
+from ..spec.network import Layer, Network
+from .encoder import count_events, encode
+from .fixed import WEIGHT_MAX, quantise_bias, quantise_weight
+from .gru import DeltaGRU
+
+WEIGHT_FRAC = 7
+
+
+@dataclass
+class Output:
+    """Result of a batch of sequences from reset.
+
+    ``logits`` (T, B, classes) in real units.  ``anchors[s]`` (T, B, elements): v̂ of signal s after each frame,
+    SIGNAL integers held in floats; differentiable for s > 0.  ``events[s]`` (T, B), int64, counted on first use.
+    """
+
+    logits: Tensor
+    anchors: list[Tensor]
+    dense: bool = field(default=False, repr=False)
+
+    @cached_property
+    def events(self) -> list[Tensor]:
+        return [count_events(anchors, self.dense) for anchors in self.anchors]
+
+
+class GRULayer(nn.Module):
+    """Master weights of one layer, named and shaped like torch.nn.GRU's (rows r, z, n)."""
+
+    def __init__(self, inputs: int, hidden: int, weight_frac: int):
+        super().__init__()
+        self.inputs, self.hidden, self.weight_frac = inputs, hidden, weight_frac
+        self.weight_ih = nn.Parameter(torch.empty(3 * hidden, inputs))
+        self.weight_hh = nn.Parameter(torch.empty(3 * hidden, hidden))
+        self.bias_ih = nn.Parameter(torch.empty(3 * hidden))
+        self.bias_hh = nn.Parameter(torch.empty(3 * hidden))
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -(hidden**-0.5), hidden**-0.5)
+
+    def integers(self) -> tuple[Tensor, Tensor, Tensor]:
+        """(w_ih, w_hh, bias) as ``DeltaGRU`` takes them, differentiable; bias (4, H) in the order nx, r, z, nh."""
+        f = self.weight_frac
+        (ir, iz, i_n), (hr, hz, hn) = self.bias_ih.view(3, -1), self.bias_hh.view(3, -1)
+        bias = quantise_bias(torch.stack([i_n, ir + hr, iz + hz, hn]), f)
+        return quantise_weight(self.weight_ih, f), quantise_weight(self.weight_hh, f), bias
+
+    def forward(self, x: Tensor, threshold: int) -> Tensor:
+        return DeltaGRU.apply(x, *self.integers(), self.weight_frac, threshold)
+
+
+class DeltaNetwork(nn.Module):
+    """GRU layers and a classifier, every signal delta-encoded; the forward pass is the golden model's.
+
+    ``thresholds``: Θ per signal in LSBs of 2**-8 (default all 0); the attribute may change between batches.
+    ``weight_fracs``: one per GRU layer and one for the classifier (default 7: weights up to ±0.99).  Weights
+    beyond ±127 / 2**weight_frac are clipped in the forward pass and get no gradient; ``clip_()`` clips the masters.
+    """
+
+    def __init__(self, features: int, gru_sizes: Sequence[int], classes: int,
+                 thresholds: Sequence[int] | None = None, weight_fracs: Sequence[int] | None = None):
+        super().__init__()
+        fracs = [WEIGHT_FRAC] * (len(gru_sizes) + 1) if weight_fracs is None else list(weight_fracs)
+        if len(fracs) != len(gru_sizes) + 1:
+            raise ModelError(f"{len(gru_sizes)} GRU layers and a classifier need {len(gru_sizes) + 1} weight_fracs, "
+                             f"not {len(fracs)}")
+        self.features, self.classifier_frac = features, fracs[-1]
+        self.thresholds = [0] * (len(gru_sizes) + 1) if thresholds is None else list(thresholds)
+        inputs = [features, *gru_sizes[:-1]]
+        self.gru = nn.ModuleList(GRULayer(i, h, f) for i, h, f in zip(inputs, gru_sizes, fracs, strict=False))
+        self.classifier = nn.Linear(gru_sizes[-1], classes)
+        _ = self.network    # checks sizes, fracs and thresholds
+
+    @property
+    def network(self) -> Network:
+        """The description, with the thresholds of this moment."""
+        return Network(
+            self.features,
+            tuple(Layer(layer.hidden, layer.weight_frac) for layer in self.gru),
+            Layer(self.classifier.out_features, self.classifier_frac),
+            tuple(int(t) for t in self.thresholds),
+        )
+
+    def classifier_integers(self) -> tuple[Tensor, Tensor]:
+        f = self.classifier_frac
+        return quantise_weight(self.classifier.weight, f), quantise_bias(self.classifier.bias, f)
+
+    def forward(self, frames: Tensor, dense: bool = False) -> Output:
+        """``frames`` (T, B, features): SIGNAL integers held in floats of the parameters' dtype.
+
+        ``dense``: ignore the thresholds and count every element as an event.
+        """
+        thresholds = [0] * len(self.thresholds) if dense else self.thresholds
+        anchors = [encode(frames, thresholds[0])]
+        for layer, threshold in zip(self.gru, thresholds[1:], strict=True):
+            anchors.append(layer(anchors[-1], threshold))
+        weight, bias = self.classifier_integers()
+        logits = nn.functional.linear(anchors[-1], weight, bias) * 2.0 ** -acc_frac(self.classifier_frac)
+        return Output(logits, anchors, dense)
+
+    @torch.no_grad()
+    def clip_(self) -> None:
+        """Clip the master weights to what int8 can hold; call it after an optimiser step."""
+        for layer in self.gru:
+            limit = WEIGHT_MAX * 2.0**-layer.weight_frac
+            layer.weight_ih.clamp_(-limit, limit)
+            layer.weight_hh.clamp_(-limit, limit)
+        limit = WEIGHT_MAX * 2.0**-self.classifier_frac
+        self.classifier.weight.clamp_(-limit, limit)
+
+    @torch.no_grad()
+    def export(self, labels: Sequence[str], frontend: dict, mean, scale, card: dict | None = None) -> Model:
+        """The model file's content: exactly the integers of the forward pass.
+
+        ``mean``, ``scale`` (features,): normalisation, see ``spec/model.py``.  ModelError if an accumulator could wrap.
+        """
+        tensors = {"frontend.mean": _float32(mean), "frontend.scale": _float32(scale)}
+        for l, layer in enumerate(self.gru):
+            w_ih, w_hh, bias = layer.integers()
+            tensors |= {f"gru.{l}.weight_ih": _integers(w_ih, np.int8), f"gru.{l}.weight_hh": _integers(w_hh, np.int8),
+                        f"gru.{l}.bias": _integers(bias, np.int32)}
+        weight, bias = self.classifier_integers()
+        tensors |= {"classifier.weight": _integers(weight, np.int8), "classifier.bias": _integers(bias, np.int32)}
+        return Model(self.network, tensors, tuple(labels), dict(frontend), dict(card or {}))
+
+    @staticmethod
+    @torch.no_grad()
+    def from_model(model: Model) -> "DeltaNetwork":
+        """A trainable network whose integers are the model's; ModelError if it holds a weight of -128."""
+        net = model.network
+        layers = (*net.gru, net.classifier)
+        self = DeltaNetwork(net.features, [layer.size for layer in net.gru], net.classes, net.thresholds,
+                            [layer.weight_frac for layer in layers])
+
+        def real(name: str, frac: int) -> Tensor:
+            tensor = torch.from_numpy(model.tensors[name].astype(np.float32))
+            if name.rpartition(".")[2].startswith("weight") and tensor.min() < -WEIGHT_MAX:
+                raise ModelError(f"{name} holds -128, which training cannot represent; use weights of ±{WEIGHT_MAX}")
+            return tensor * 2.0**-frac
+
+        for l, layer in enumerate(self.gru):
+            layer.weight_ih.copy_(real(f"gru.{l}.weight_ih", layer.weight_frac))
+            layer.weight_hh.copy_(real(f"gru.{l}.weight_hh", layer.weight_frac))
+            nx, r, z, nh = real(f"gru.{l}.bias", acc_frac(layer.weight_frac))
+            layer.bias_ih.copy_(torch.cat([r, z, nx]))
+            layer.bias_hh.copy_(torch.cat([torch.zeros_like(r), torch.zeros_like(z), nh]))
+        self.classifier.weight.copy_(real("classifier.weight", self.classifier_frac))
+        self.classifier.bias.copy_(real("classifier.bias", acc_frac(self.classifier_frac)))
+        return self
+
+
+def _integers(tensor: Tensor, dtype) -> np.ndarray:
+    return tensor.detach().cpu().numpy().astype(dtype)
+
+
+def _float32(values) -> np.ndarray:
+    return np.ascontiguousarray(values, np.float32)
+
+
