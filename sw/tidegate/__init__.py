@@ -1,0 +1,34 @@
+"""Tidegate: an open delta-RNN.  ``from tidegate import Board, load_model``.
+
+The names are fetched when they are first used, so that ``tidegate.spec`` can be imported on its own.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .host.board import Board, FrameResult
+    from .spec.errors import TidegateError
+    from .zoo import load as load_model
+
+__all__ = ["Board", "FrameResult", "TidegateError", "load_model"]
+
+_HOME = {
+    "Board": (".host.board", "Board"),
+    "FrameResult": (".host.board", "FrameResult"),
+    "TidegateError": (".spec.errors", "TidegateError"),
+    "load_model": (".zoo", "load"),
+}
+
+
+def __getattr__(name: str):
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("tidegate")
+    if name not in _HOME:
+        raise AttributeError(f"module 'tidegate' has no attribute '{name}'")
+    module, attribute = _HOME[name]
+    value = getattr(import_module(module, __name__), attribute)
+    globals()[name] = value
+    return value

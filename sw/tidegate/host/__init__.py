@@ -1,1 +1,1 @@
-"""What runs beside a board: audio, feature front end, transports, link and ``Board``.  No torch, no amaranth."""
+"""What runs beside a board: audio, features, transports, link and ``Board``.  No torch, no amaranth."""

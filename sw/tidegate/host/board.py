@@ -1,0 +1,262 @@
+"""A board with a core on it, virtual or real: load a model, stream feature frames, read results.
+
+    with Board.open("virtual") as board:
+        board.load(load_model("digits"))
+        for result in board.stream(frames):
+            print(result.label, result.logits, result.cycles, result.events)
+"""
+
+import struct
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..spec.design import SIMULATED, Design, Identity
+from ..spec.formats import SIGNAL, acc_frac
+from ..spec.layout import Layout
+from ..spec.model import Model
+from ..spec.network import Network
+from ..spec.packets import MAX_PAYLOAD, Request, Result
+from ..spec.registers import BY_NAME
+from .errors import BoardError, InputError
+from .link import Link
+from .transport import BAUD, SerialTransport, Transport
+
+VIRTUAL = "virtual"
+
+
+@dataclass(frozen=True)
+class FrameResult:
+    """What the board says of one frame.
+
+    ``frame``: number since reset, from 0.  ``label``, ``label_index``: of the largest logit, the first of
+    equals.  ``logits``: accumulator integers, in LSBs of 2**-(8 + weight_frac).  ``confidence``: softmax of
+    the logits at ``label_index``, 0..1.  ``cycles``: clock cycles spent.  ``events``: per signal, features
+    first.  ``weight_words``: words of weights read.
+    """
+
+    frame: int
+    label: str
+    label_index: int
+    logits: tuple[int, ...]
+    confidence: float
+    cycles: int
+    events: tuple[int, ...]
+    weight_words: int
+
+
+class Board:
+    """A driver for one board; ``Board.open`` finds and identifies it.  Also a context manager.
+
+    ``identity``: design and digest as the board reports them.  ``model``, ``layout``: what is loaded or None.
+    An exception or Ctrl-C at any point leaves the board usable: the next ``open`` takes over where it stands.
+    """
+
+    def __init__(self, transport: Transport, *, expect_digest: str | None = None, timeout: float = 0.25,
+                 patience: float = 5.0):
+        self.link = Link(transport, timeout, patience)
+        self.model: Model | None = None
+        self.layout: Layout | None = None
+        self._virtual = None
+        self._dense = False
+        self.identity: Identity = self.link.identify()
+        found = self.identity.digest.hex()
+        if expect_digest is not None and found != expect_digest.lower()[: len(found)]:
+            raise BoardError(f"the board's core is {found[:12]}…, the manifest says {expect_digest[:12]}…; "
+                             "load the bitstream that belongs to the manifest")
+
+    @classmethod
+    def open(cls, port: str = VIRTUAL, lanes: int | None = None, *, baud: int = BAUD,
+             expect_digest: str | None = None, trace=None, waveform=None) -> "Board":
+        """Open "virtual", the simulated core with 8, 16 or 64 (default) lanes, or a serial port.
+
+        ``expect_digest``: hexadecimal digest from a bitstream's manifest; another core is refused.
+        ``trace`` and ``waveform`` are passed to the virtual board.  ``lanes`` with a serial port: refuse a
+        board with others.
+        BoardError if there is no such port or no board behind it.
+        """
+        virtual = None
+        if port == VIRTUAL:
+            virtual = _start_virtual(lanes or 64, trace, waveform)
+            port = virtual.port
+        transport = None
+        try:
+            transport = SerialTransport(str(port), baud)
+            board = cls(transport, expect_digest=expect_digest)
+            if lanes not in (None, board.design.lanes):
+                raise BoardError(f"the board on {port} has {board.design.lanes} lanes, not {lanes}; "
+                                 "leave --lanes out")
+        except BaseException:
+            for device in (transport, virtual):
+                if device is not None:
+                    device.close()
+            raise
+        board._virtual = virtual
+        return board
+
+    @property
+    def design(self) -> Design:
+        return self.identity.design
+
+    def close(self) -> None:
+        """Give the port back and stop the virtual board."""
+        self.link.close()
+        if self._virtual is not None:
+            self._virtual.close()
+            self._virtual = None
+
+    def __enter__(self) -> "Board":
+        return self
+
+    def __exit__(self, *exc) -> None:
+        self.close()
+
+    def read_register(self, name: str) -> int:
+        """Value of a register of ``spec/registers.py``."""
+        answer = self.link.request(Request.READ_REGISTER, struct.pack("<H", _address(name)))
+        return int.from_bytes(answer, "little")
+
+    def write_register(self, name: str, value: int) -> None:
+        """Write a register; BoardError if it is read only or too narrow for the value."""
+        address, register = _address(name), BY_NAME[name]
+        if not register.writable:
+            raise BoardError(f"register {name} is read only")
+        if not 0 <= value < 1 << register.bits:
+            raise BoardError(f"register {name} has {register.bits} bits; {value} does not fit")
+        self.link.request(Request.WRITE_REGISTER, struct.pack("<HI", address, value))
+
+    def load(self, model: Model, progress: Callable[[int, int], None] | None = None) -> None:
+        """Pack a model for the board's lanes, write it and reset the state; dense mode is switched off.
+
+        ``progress(done, total)`` is called with bytes.  CapacityError, before anything is sent, if the board
+        is too small.  A load that is cut short leaves the board without a model.
+        """
+        layout = Layout(model.network, self.design)
+        image = layout.pack(model).tobytes()
+        registers = layout.registers()
+        self.model = self.layout = None
+        self.write_register("LAYERS", 0)
+        lanes = self.design.lanes
+        chunk = (MAX_PAYLOAD - 4) // lanes * lanes or MAX_PAYLOAD - 4
+        for start in range(0, len(image), chunk):
+            part = image[start : start + chunk]
+            self.link.request(Request.WRITE_WEIGHTS, struct.pack("<I", start) + part)
+            if progress is not None:
+                progress(start + len(part), len(image))
+        layers = registers.pop("LAYERS")
+        for name, value in registers.items():
+            self.write_register(name, value)
+        self.dense = False
+        self.write_register("LAYERS", layers)       # last: from here on frames are taken
+        self.reset()
+        self.model, self.layout = model, layout
+
+    def reset(self) -> None:
+        """One atomic operation: anchors and h to 0, accumulators to their biases, frame number to 0."""
+        self.link.request(Request.RESET)
+
+    @property
+    def dense(self) -> bool:
+        """Dense mode: every element of every signal is sent, whatever Θ; the baseline for cycles and reads."""
+        return self._dense
+
+    @dense.setter
+    def dense(self, on: bool) -> None:
+        self.write_register("MODE", int(on))
+        self._dense = bool(on)
+
+    def thresholds(self, *thresholds: int) -> None:
+        """Change Θ of each signal, in LSBs of 2**-8, features first; takes effect with the next frame."""
+        model = self._loaded()
+        self.model = model.with_thresholds(*thresholds)      # checks number and range
+        for s, theta in enumerate(thresholds):
+            self.write_register(f"THETA{s}", theta)
+
+    def stream(self, frames: np.ndarray | Iterable[np.ndarray], reset: bool = True) -> Iterator[FrameResult]:
+        """Send feature frames one by one and yield a FrameResult for each.
+
+        ``frames``: (T, features), or an iterable of (features,) or (n, features) blocks for live input.
+        Floats are features as the front end gives them and are quantised by the model; integers are sent as
+        they are, in LSBs of 2**-8.  ``reset``: start from the reset state, else go on from the last frame.
+        InputError (for an array: at once, before anything is sent) on a wrong shape, NaN, infinity or integers
+        beyond ±2047.
+        """
+        model = self._loaded()
+        blocks = [self._integers(frames)] if isinstance(frames, np.ndarray) else map(self._integers, frames)
+        return self._stream(model, blocks, reset)
+
+    def _stream(self, model: Model, blocks: Iterable[np.ndarray], reset: bool) -> Iterator[FrameResult]:
+        if reset:
+            self.reset()
+        expected = 0 if reset else self.read_register("FRAMES")
+        for block in blocks:
+            for frame in block:
+                answer = self.link.request(Request.FRAME, frame.astype("<i2").tobytes())
+                result = _unpack(answer, model.network)
+                if result.frame != expected:
+                    raise BoardError(f"the board counts frame {result.frame} where {expected} was sent; "
+                                     "another program used it: open it again and load the model")
+                expected += 1
+                yield _frame_result(result, model)
+
+    def _loaded(self) -> Model:
+        if self.model is None:
+            raise BoardError("no model is loaded; load one first")
+        return self.model
+
+    def _integers(self, frames: np.ndarray) -> np.ndarray:
+        """Checked int16 (n, features) of float or integer frames."""
+        model, frames = self._loaded(), np.asarray(frames)
+        if frames.ndim == 1:
+            frames = frames[None]
+        features = model.network.features
+        if frames.ndim != 2 or frames.shape[1] != features:
+            raise InputError(f"frames have the shape {frames.shape}; this model needs (frames, {features})")
+        if np.issubdtype(frames.dtype, np.floating):
+            bad = np.flatnonzero(~np.isfinite(frames).all(1))
+            if len(bad):
+                raise InputError(f"frame {bad[0]} holds NaN or infinity; check the features")
+            return model.quantise(frames)
+        if not np.issubdtype(frames.dtype, np.integer):
+            raise InputError(f"frames must be floats or integers, not {frames.dtype}")
+        bad = np.flatnonzero((np.abs(frames.astype(np.int64)) > SIGNAL.max).any(1))
+        if len(bad):
+            raise InputError(f"frame {bad[0]} holds integers beyond ±{SIGNAL.max}; they are LSBs of 1/256")
+        return frames.astype(np.int16)
+
+
+def _start_virtual(lanes: int, trace, waveform):
+    if lanes not in SIMULATED:
+        choice = ", ".join(map(str, SIMULATED))
+        raise BoardError(f"there is no virtual board with {lanes} lanes; choose {choice}")
+    try:
+        from tidegate_sim.virtual import VirtualBoard
+    except ImportError as error:
+        raise BoardError(f"the virtual board needs the simulator ({error.name} is missing): "
+                         "pip install 'tidegate[sim]'") from None
+    return VirtualBoard(SIMULATED[lanes], trace=trace, waveform=waveform)
+
+
+def _address(name: str) -> int:
+    if name not in BY_NAME:
+        raise BoardError(f"there is no register '{name}'; `python -m tidegate.spec.registers` lists them")
+    return BY_NAME[name].address
+
+
+def _unpack(answer: bytes, network: Network) -> Result:
+    try:
+        result = Result.unpack(answer, network.signals)
+    except struct.error:
+        result = None
+    if result is None or len(result.logits) != network.classes:
+        raise BoardError("the board has another model than the one loaded here; load it again")
+    return result
+
+
+def _frame_result(result: Result, model: Model) -> FrameResult:
+    logits = np.array(result.logits, np.float64) / (1 << acc_frac(model.network.classifier.weight_frac))
+    best = int(logits.argmax())
+    confidence = float(1 / np.exp(logits - logits[best]).sum())
+    return FrameResult(result.frame, model.labels[best], best, result.logits, confidence,
+                       result.cycles, result.events, result.weight_words)

@@ -1,0 +1,209 @@
+"""Board against a fake board: load, stream, reset, thresholds, dense mode and refusals."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from fake_board import DIGEST, FakeBoard, FakeTransport
+from models import random_frames, random_model
+
+from tidegate.host.board import Board, FrameResult
+from tidegate.host.errors import BoardError, InputError
+from tidegate.spec.design import SIMULATED
+from tidegate.spec.errors import CapacityError, ModelError
+from tidegate.spec.layout import Layout
+from tidegate.spec.packets import Request
+
+
+@pytest.fixture
+def fake():
+    return FakeBoard()
+
+
+@pytest.fixture
+def board(fake):
+    return Board(FakeTransport(fake), timeout=0.01, patience=0.2)
+
+
+@pytest.mark.parametrize("lanes", SIMULATED)
+def test_load_writes_the_layout(lanes):
+    fake = FakeBoard(SIMULATED[lanes])
+    board = Board(FakeTransport(fake))
+    model, seen = random_model(), []
+    board.load(model, progress=lambda done, total: seen.append((done, total)))
+    layout = Layout(model.network, fake.design)
+    image = layout.pack(model).tobytes()
+    assert bytes(fake.weights[: len(image)]) == image
+    for name, value in layout.registers().items():
+        assert fake.registers[name] == value, name
+    assert fake.registers["MODE"] == 0
+    assert seen[-1] == (len(image), len(image)) and seen == sorted(seen)
+
+
+def test_too_large_a_model_is_refused_before_anything_is_sent(board, fake):
+    board.load(random_model(seed=1))
+    sent, applied = len(board.link.transport.sent), fake.applied
+    with pytest.raises(CapacityError, match="weight memory words"):
+        board.load(random_model(features=200, gru=(400, 400)))
+    assert (len(board.link.transport.sent), fake.applied) == (sent, applied)
+    assert len(list(board.stream(random_frames(1, 3)))) == 3          # the model before is still there
+
+
+def test_a_load_cut_short_leaves_no_model(board, fake):
+    board.load(random_model(seed=1))
+
+    def interrupt(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        board.load(random_model(seed=2), progress=interrupt)
+    assert fake.registers["LAYERS"] == 0
+    with pytest.raises(BoardError, match="no model is loaded"):
+        board.stream(random_frames(1, 3))
+    board.load(random_model(seed=2))
+    assert len(list(board.stream(random_frames(1, 3)))) == 3
+
+
+def test_results(board):
+    model = random_model()
+    board.load(model)
+    results = list(board.stream(random_frames(5, 20)))
+    assert [r.frame for r in results] == list(range(20))
+    scale = 2.0 ** (8 + model.network.classifier.weight_frac)
+    for r in results:
+        assert isinstance(r, FrameResult) and len(r.events) == 3 and len(r.logits) == 4
+        assert r.label_index == int(np.argmax(r.logits)) and r.label == model.labels[r.label_index]
+        exp = np.exp((np.array(r.logits) - max(r.logits)) / scale)
+        assert r.confidence == pytest.approx(exp[r.label_index] / exp.sum(), rel=1e-12)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        results[0].frame = 3
+
+
+def test_stream_starts_from_reset_or_goes_on(board):
+    board.load(random_model())
+    frames = random_frames(2, 30)
+    whole = list(board.stream(frames))
+    assert list(board.stream(frames)) == whole
+    first = list(board.stream(frames[:11]))
+    assert first + list(board.stream(frames[11:], reset=False)) == whole
+
+
+def test_live_blocks(board):
+    board.load(random_model())
+    frames = random_frames(2, 30)
+    blocks = [frames[:1], frames[1], frames[2:2], frames[2:17], frames[17:]]
+    assert list(board.stream(iter(blocks))) == list(board.stream(frames))
+
+
+def test_float_frames_are_quantised_by_the_model(board):
+    model = random_model()
+    board.load(model)
+    floats = np.random.default_rng(0).normal(0, 3, (15, 10)).astype(np.float32)
+    assert list(board.stream(floats)) == list(board.stream(model.quantise(floats)))
+
+
+def test_thresholds_and_dense(board, fake):
+    board.load(random_model())
+    frames = random_frames(2, 10)
+    before = list(board.stream(frames))
+    board.thresholds(1, 2, 3)
+    assert [fake.registers[f"THETA{s}"] for s in range(3)] == [1, 2, 3]
+    assert board.model.network.thresholds == (1, 2, 3)
+    assert list(board.stream(frames)) != before
+    with pytest.raises(ModelError, match="3 signals need 3 thresholds"):
+        board.thresholds(1, 2)
+    assert board.dense is False
+    board.dense = True
+    assert (board.dense, fake.registers["MODE"]) == (True, 1)
+    board.load(random_model())
+    assert (board.dense, fake.registers["MODE"]) == (False, 0)
+
+
+def test_registers(board):
+    board.write_register("THETA1", 8191)
+    assert board.read_register("THETA1") == 8191
+    with pytest.raises(BoardError, match="13 bits"):
+        board.write_register("THETA1", 8192)
+    with pytest.raises(BoardError, match="read only"):
+        board.write_register("FRAMES", 0)
+    with pytest.raises(BoardError, match="no register 'THETA9'"):
+        board.read_register("THETA9")
+
+
+@pytest.mark.parametrize("frames, text", [
+    (np.zeros((3, 9), np.int16), r"shape \(3, 9\); this model needs \(frames, 10\)"),
+    (np.zeros((2, 3, 10)), "shape"),
+    (np.full((3, 10), np.nan, np.float32), "frame 0 holds NaN"),
+    (np.array([[0.0] * 10, [0.0] * 9 + [np.inf]]), "frame 1 holds NaN or infinity"),
+    (np.full((1, 10), 2048), "beyond ±2047"),
+    (np.full((1, 10), -32768, np.int16), "beyond ±2047"),
+    (np.zeros((1, 10), complex), "floats or integers"),
+    (np.zeros((1, 10), bool), "floats or integers"),
+])
+def test_bad_frames_are_refused_before_anything_is_sent(board, frames, text):
+    board.load(random_model())
+    sent = len(board.link.transport.sent)
+    with pytest.raises(InputError, match=text):
+        board.stream(frames)
+    assert len(board.link.transport.sent) == sent
+
+
+def test_no_frames(board):
+    board.load(random_model())
+    assert list(board.stream(np.zeros((0, 10), np.int16))) == []
+
+
+def test_no_model(board):
+    with pytest.raises(BoardError, match="no model is loaded"):
+        board.stream(np.zeros((1, 10)))
+
+
+@pytest.mark.parametrize("fault", ["skip", "twice", "reset"])
+def test_a_lost_or_doubled_frame_is_noticed(board, fake, fault):
+    board.load(random_model())
+    stream = board.stream(random_frames(1, 20))
+    for _ in range(5):
+        next(stream)
+    fake.frames += {"skip": -1, "twice": 1, "reset": -5}[fault]
+    with pytest.raises(BoardError, match="counts frame"):
+        next(stream)
+
+
+def test_another_model_on_the_board(board, fake):
+    board.load(random_model())
+    fake.registers["CLASSES"] = 6
+    with pytest.raises(BoardError, match="another model"):
+        list(board.stream(random_frames(1, 2)))
+
+
+def test_digest(fake):
+    full = DIGEST.hex() + "00" * 16
+    assert Board(FakeTransport(fake), expect_digest=full).identity.digest == DIGEST
+    with pytest.raises(BoardError, match="the manifest says 1234"):
+        Board(FakeTransport(fake), expect_digest="1234" + full[4:])
+
+
+def test_the_next_board_takes_over(fake):
+    """A user gives up in the middle of a stream; whoever opens the port next starts clean."""
+    board = Board(FakeTransport(fake))
+    board.load(random_model())
+    stream = board.stream(random_frames(1, 20))
+    expected = [next(stream) for _ in range(5)]
+    fake.receive(b"\x07half a packet")
+    again = Board(FakeTransport(fake))
+    again.load(random_model())
+    assert list(again.stream(random_frames(1, 20)))[:5] == expected
+
+
+def test_weight_chunks_are_whole_words(board, fake):
+    lengths = []
+    request = board.link.request
+
+    def spy(kind, payload=b""):
+        if kind == Request.WRITE_WEIGHTS:
+            lengths.append(len(payload) - 4)
+        return request(kind, payload)
+
+    board.link.request = spy
+    board.load(random_model())
+    assert all(n % 64 == 0 and n <= 508 for n in lengths)
