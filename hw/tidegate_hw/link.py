@@ -1,0 +1,240 @@
+"""The link: one request at a time from the host, acted on once, answered always."""
+
+from amaranth.hdl import Module, Mux, ResetInserter, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from tidegate.spec.design import Design, Identity
+from tidegate.spec.formats import ACC_BITS, SIGNAL
+from tidegate.spec.network import MAX_LAYERS
+from tidegate.spec.packets import MAX_PAYLOAD, Request
+
+from .answers import Answers, Form
+from .core import COUNTERS_LAYOUT
+from .frame import FrameBuffer
+from .lanes import weight_w_signature
+from .packets import Packets, Reason
+from .registers import REGISTERS_LAYOUT, Registers
+
+TIMEOUT = 1 << 22
+
+ADDRESS_BYTES = 2       # of a register
+VALUE_BYTES = 4
+WEIGHT_ADDRESS_BYTES = 4
+
+
+class Link(wiring.Component):
+    """Requests of ``tidegate.spec.packets`` to the core's ports, and its results to answers.
+
+        rx ─► packets ─► judge ─► check ─► take arguments ─► act ─► answers ─► packets ─► tx
+
+    A feature frame reaches the core at full rate, and only when the core is ready, so that the cycles which the
+    core counts are its own.  A request that asks for more than the core has is refused before anything is
+    done.  Model registers out of the design's range (or 0 layers) refuse FRAME with NO_MODEL.
+
+    Parameters
+    ----------
+    design : Design
+    digest : bytes
+        16 bytes by which IDENTIFY names the RTL.
+    timeout : int
+        Cycles that the core may take for a request.
+
+    Members
+    -------
+    rx, tx : streams of unsigned(8), in and out
+    registers, weight_w, frame, logit, counters, clear, ready
+        The core's ports of the same names.
+    core_reset : 1, out
+        Strobe: the core did not finish; reset all its registers.
+
+    Latency: 2 cycles per byte of answer, and what the core takes; see the parts.
+    Tested: all requests, valid, repeated, damaged and random, with a stand-in core that may hang.
+    """
+
+    def __init__(self, design: Design, digest: bytes, timeout: int = TIMEOUT):
+        assert 2 * design.features <= MAX_PAYLOAD
+        self.design, self.timeout = design, timeout
+        self.identity = Identity(design, digest).pack()
+        super().__init__({
+            "rx": In(stream.Signature(8)),
+            "tx": Out(stream.Signature(8)),
+            "registers": Out(REGISTERS_LAYOUT),
+            "weight_w": Out(weight_w_signature(design)),
+            "frame": Out(stream.Signature(data.ArrayLayout(signed(SIGNAL.bits), design.encoder_rate))),
+            "logit": In(stream.Signature(signed(ACC_BITS))),
+            "counters": In(COUNTERS_LAYOUT),
+            "clear": Out(1),
+            "ready": In(1),
+            "core_reset": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.packets = packets = Packets()
+        m.submodules.registers = registers = Registers()
+        m.submodules.answers = answers = Answers(self.design, self.identity)
+        frame = FrameBuffer(self.design)
+        m.submodules.frame = ResetInserter(self.core_reset)(frame)
+
+        connect(m, flipped(self.rx), packets.i)
+        connect(m, packets.o, flipped(self.tx))
+        connect(m, answers.o, packets.answer)
+        connect(m, flipped(self.logit), answers.logit)
+        connect(m, frame.o, flipped(self.frame))
+
+        last, answered = Signal(16), Signal()       # number of the last request acted on; there was one
+        argument, taken = Signal(48), Signal(3)
+        due = Signal(3)                             # bytes of argument that the request has
+        left = Signal(range(MAX_PAYLOAD + 1))
+        trusted = Signal()
+        form, reason, keep = Signal(Form), Signal(Reason), Signal()
+        regs = registers.values
+        runnable = Signal()
+        m.d.sync += runnable.eq(
+            (regs.LAYERS != 0) & (regs.LAYERS <= MAX_LAYERS) & (regs.FEATURES != 0)
+            & (regs.FEATURES <= self.design.features) & (regs.CLASSES != 0) & (regs.CLASSES <= self.design.classes))
+        m.d.comb += [
+            self.registers.eq(regs),
+            registers.status.FRAMES.eq(self.counters.frames),
+            registers.address.eq(argument[: 8 * ADDRESS_BYTES]),
+            registers.write_data.eq(argument[8 * ADDRESS_BYTES :]),
+            answers.form.eq(form), answers.reason.eq(reason), answers.keep.eq(keep),
+            answers.seq.eq(Mux(trusted, packets.seq, 0)), answers.kind.eq(packets.kind), answers.last.eq(last),
+            answers.value.eq(registers.read_data), answers.counters.eq(self.counters),
+            frame.i.payload.eq(packets.payload.payload), frame.features.eq(regs.FEATURES),
+        ]
+
+        # weights leave through a register
+        weight_address = argument[: 8 * WEIGHT_ADDRESS_BYTES]
+        lane_bits = (self.design.lanes - 1).bit_length()
+        m.d.sync += [
+            self.weight_w.en.eq(0), self.weight_w.data.eq(packets.payload.payload),
+            self.weight_w.lane.eq(weight_address[:lane_bits]), self.weight_w.word.eq(weight_address[lane_bits:]),
+        ]
+
+        watch = Signal(range(self.timeout + 1))
+        m.d.sync += [watch.eq(watch + 1), self.core_reset.eq(0)]
+
+        def refuse(why: Reason):
+            m.d.sync += [form.eq(Form.NAK), reason.eq(why)]
+            m.next = "ANSWER"
+
+        def answer(what: Form):
+            m.d.sync += form.eq(what)
+            m.next = "ANSWER"
+
+        def expire():
+            m.d.comb += registers.unload.eq(1)
+            m.d.sync += self.core_reset.eq(1)
+            refuse(Reason.TIMEOUT)
+
+        with m.FSM():
+            with m.State("WAIT"):
+                m.d.sync += [keep.eq(0), taken.eq(0), due.eq(0), trusted.eq(packets.reason == Reason.NONE)]
+                with m.If(packets.request):
+                    m.next = "JUDGE"
+
+            with m.State("JUDGE"):
+                with m.If(~trusted):
+                    refuse(packets.reason)
+                with m.Elif(packets.kind == Request.IDENTIFY):
+                    answer(Form.IDENTITY)
+                    with m.If(packets.length != 0):
+                        refuse(Reason.LENGTH)
+                with m.Elif((packets.seq == last) & answered):
+                    m.d.comb += answers.repeat.eq(1)
+                    m.next = "FINISH"
+                with m.Elif(packets.seq == (last + 1)[:16]):
+                    m.d.sync += [last.eq(packets.seq), answered.eq(1), keep.eq(1)]
+                    m.next = "CHECK"
+                with m.Else():
+                    refuse(Reason.SEQUENCE)
+
+            with m.State("CHECK"):
+                m.next = "TAKE ARGUMENTS"
+                wrong = Signal()
+                with m.If(wrong):
+                    refuse(Reason.LENGTH)
+                with m.Switch(packets.kind):
+                    with m.Case(Request.READ_REGISTER):
+                        m.d.comb += wrong.eq(packets.length != ADDRESS_BYTES)
+                        m.d.sync += due.eq(ADDRESS_BYTES)
+                    with m.Case(Request.WRITE_REGISTER):
+                        m.d.comb += wrong.eq(packets.length != ADDRESS_BYTES + VALUE_BYTES)
+                        m.d.sync += due.eq(ADDRESS_BYTES + VALUE_BYTES)
+                    with m.Case(Request.WRITE_WEIGHTS):
+                        m.d.comb += wrong.eq(packets.length < WEIGHT_ADDRESS_BYTES)
+                        m.d.sync += [due.eq(WEIGHT_ADDRESS_BYTES), left.eq(packets.length - WEIGHT_ADDRESS_BYTES)]
+                    with m.Case(Request.RESET):
+                        m.d.comb += wrong.eq(packets.length != 0)
+                    with m.Case(Request.FRAME):
+                        m.d.comb += wrong.eq(packets.length != 2 * regs.FEATURES)
+                        with m.If(~runnable):
+                            refuse(Reason.NO_MODEL)
+                    with m.Default():
+                        refuse(Reason.TYPE)
+
+            with m.State("TAKE ARGUMENTS"):
+                m.d.comb += packets.payload.ready.eq(taken != due)
+                m.d.sync += watch.eq(0)
+                with m.If(taken != due):
+                    m.d.sync += [argument.word_select(taken, 8).eq(packets.payload.payload), taken.eq(taken + 1)]
+                with m.Else():
+                    m.next = "CHECK ADDRESS"
+
+            with m.State("CHECK ADDRESS"):      # what the registers say of the address arrives in the next state
+                m.next = "WAIT FOR CORE"
+                with m.If((packets.kind == Request.WRITE_WEIGHTS) & (weight_address + left > self.design.weight_bytes)):
+                    refuse(Reason.ADDRESS)
+
+            with m.State("WAIT FOR CORE"):
+                with m.If((packets.kind == Request.READ_REGISTER) & registers.known):
+                    answer(Form.VALUE)
+                with m.Elif((packets.kind == Request.READ_REGISTER)
+                            | ((packets.kind == Request.WRITE_REGISTER) & ~registers.writable)):
+                    refuse(Reason.ADDRESS)
+                with m.Elif(self.ready):
+                    with m.Switch(packets.kind):
+                        with m.Case(Request.WRITE_REGISTER):
+                            m.d.comb += registers.write.eq(1)
+                            answer(Form.EMPTY)
+                        with m.Case(Request.WRITE_WEIGHTS):
+                            m.next = "WRITE WEIGHTS"
+                        with m.Case(Request.RESET):
+                            m.d.comb += self.clear.eq(1)
+                            m.next = "CLEAR"
+                        with m.Case(Request.FRAME):
+                            m.d.comb += [frame.start.eq(1), answers.collect.eq(1)]
+                            m.next = "RUN FRAME"
+                with m.Elif(watch == self.timeout):
+                    expire()
+
+            with m.State("WRITE WEIGHTS"):
+                with m.If(left != 0):
+                    m.d.comb += packets.payload.ready.eq(1)
+                    m.d.sync += [self.weight_w.en.eq(1), left.eq(left - 1), weight_address.eq(weight_address + 1)]
+                with m.Else():
+                    answer(Form.EMPTY)
+
+            with m.State("CLEAR"):
+                with m.If(self.ready):
+                    answer(Form.EMPTY)
+                with m.Elif(watch == self.timeout):
+                    expire()
+
+            with m.State("RUN FRAME"):
+                m.d.comb += [frame.i.valid.eq(1), packets.payload.ready.eq(frame.i.ready)]
+                with m.If((answers.logits == regs.CLASSES) & self.ready):
+                    answer(Form.RESULT)
+                with m.Elif(watch == self.timeout):
+                    expire()
+
+            with m.State("ANSWER"):
+                m.d.comb += answers.start.eq(1)
+                m.next = "FINISH"
+
+            with m.State("FINISH"):
+                with m.If(~packets.request):
+                    m.next = "WAIT"
+        return m
