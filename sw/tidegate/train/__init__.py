@@ -1,0 +1,8 @@
+"""Data sets, augmentation, training and evaluation.  ``import tidegate.train`` alone does not import torch."""
+
+
+def run(directory, recipe, out, **options):
+    """Train on a folder of words and write a model file; see ``tidegate.train.loop.run``."""
+    from .loop import run
+
+    return run(directory, recipe, out, **options)

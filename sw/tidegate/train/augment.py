@@ -1,0 +1,116 @@
+"""Training batches: clips varied in time, pitch, level and surroundings, on linear mel energies.
+
+Energies of independent sounds add, E = g²·E_clip + s²·E_noise, so mixing needs no samples.  One gather with
+linear interpolation does time shift, stretch, lead and tail.  Every number is drawn from one seeded generator.
+"""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tidegate.spec.formats import SIGNAL
+
+from .data import SILENCE
+from .features import Features
+from .recipe import Augmentation
+
+
+class Batch:
+    """``frames`` (T, B, bands): SIGNAL integers held in floats.  ``decisions``: pairs of last frame and target (B,)."""
+
+    def __init__(self, frames: Tensor, decisions: list[tuple[Tensor, Tensor]]):
+        self.frames, self.decisions = frames, decisions
+
+
+class Augmenter:
+    """Makes batches of a data set's clips; ``mean``, ``scale`` (bands,) as in the model file."""
+
+    def __init__(self, features: Features, options: Augmentation, mean: np.ndarray, scale: np.ndarray):
+        self.options, self.floor, self.bands = options, features.settings.floor, features.settings.bands
+        self.energies = torch.from_numpy(features.energies)
+        self.offsets = torch.from_numpy(features.offsets)
+        self.targets = torch.from_numpy(features.targets)
+        self.noise = torch.from_numpy(features.noise) if len(features.noise) else None
+        self.mean, self.scale = torch.from_numpy(mean), torch.from_numpy(scale * (1 << SIGNAL.frac))
+        self.silence = features.labels.index(SILENCE) if SILENCE in features.labels else -1
+
+    def __call__(self, clips: Tensor, rng: torch.Generator) -> Batch:
+        """A batch of these clips (B,)."""
+        energies, lengths = self._vary(clips, rng)
+        decisions = [(lengths - 1, self.targets[clips])]
+        if torch.rand((), generator=rng) < self.options.context:
+            before = clips[torch.randperm(len(clips), generator=rng)]
+            earlier, ends = self._vary(before, rng)
+            decisions = [(ends - 1, self.targets[before]), (lengths - 1 + len(earlier), self.targets[clips])]
+            energies = torch.cat([earlier, energies])
+        energies = energies + self._noise(energies, clips, rng)
+        features = (torch.log(energies + self.floor) - self.mean) * self.scale
+        features += torch.randn(features.shape, generator=rng) * (self.options.jitter * (1 << SIGNAL.frac))
+        return Batch(torch.floor(features + 0.5).clamp_(-SIGNAL.max, SIGNAL.max), decisions)
+
+    def _uniform(self, rng, low: float, high: float, *shape: int) -> Tensor:
+        return torch.rand(shape, generator=rng) * (high - low) + low
+
+    def _vary(self, clips: Tensor, rng) -> tuple[Tensor, Tensor]:
+        """Energies (T, B, bands) and lengths (B,) of the clips, varied, without noise."""
+        o, batch = self.options, len(clips)
+        first, size = self.offsets[clips], self.offsets[clips + 1] - self.offsets[clips]
+        speed = 1 + self._uniform(rng, -o.stretch, o.stretch, batch)
+        lead = torch.randint(-o.crop, o.lead + 1, (batch,), generator=rng)
+        lead = torch.maximum(lead, -(size // 4))
+        tail = torch.randint(0, o.tail + 1, (batch,), generator=rng)
+        lengths = (lead + torch.round(size / speed).long() + tail).clamp_min(1)
+        position = (torch.arange(int(lengths.max()))[:, None] - lead) * speed
+        limit = (size - 1).float()
+        inside = (position > -1) & (position < limit + 1)
+        hold = torch.rand(batch, generator=rng) < o.hold
+        level = self._gain(clips, rng) * (inside | hold)
+        level *= ~self._span(rng, position.shape[0], batch, o.mask_frames)
+        position = torch.minimum(position.clamp_min(0), limit)
+        low = position.floor()
+        part = (position - low)[..., None]
+        index = first + low.long()
+        after = torch.minimum(index + 1, first + size - 1)
+        flat = self.energies
+        energies = torch.lerp(flat[index], flat[after], part) * level[..., None]
+        return self._warp(energies, rng), lengths
+
+    def _gain(self, clips: Tensor, rng) -> Tensor:
+        """Factor on the energies (B,).  Silence may be much quieter: it is a class at any level."""
+        decibel = self._uniform(rng, -self.options.gain, self.options.gain, len(clips))
+        quiet = self.targets[clips] == self.silence
+        decibel = torch.where(quiet, decibel - self._uniform(rng, 0, 40, len(clips)), decibel)
+        return 10 ** (decibel / 10)
+
+    def _span(self, rng, size: int, batch: int, widest: int) -> Tensor:
+        """Boolean (size, B): one run of up to ``widest`` entries in each column."""
+        width = torch.randint(0, widest + 1, (batch,), generator=rng)
+        start = (torch.rand(batch, generator=rng) * size).long()
+        at = torch.arange(size)[:, None]
+        return (at >= start) & (at < start + width)
+
+    def _warp(self, energies: Tensor, rng) -> Tensor:
+        """Move the spectrum by a fraction of a band, then silence a few bands."""
+        o, batch = self.options, energies.shape[1]
+        if o.warp:
+            band = torch.arange(self.bands) + self._uniform(rng, -o.warp, o.warp, batch, 1)
+            band = band.clamp(0, self.bands - 1)
+            low = band.floor()
+            index = low.long().expand(energies.shape)
+            after = (low.long() + 1).clamp_max(self.bands - 1).expand(energies.shape)
+            energies = torch.lerp(energies.gather(2, index), energies.gather(2, after), band - low)
+        return energies * ~self._span(rng, self.bands, batch, o.mask_bands).t()
+
+    def _noise(self, energies: Tensor, clips: Tensor, rng) -> Tensor:
+        """Noise energies (T, B, bands) for ``energies``: a stretch of the recordings, or made up of coloured noise."""
+        o, (steps, batch) = self.options, energies.shape[:2]
+        level = 10 ** (self._uniform(rng, *o.noise, batch) / 10) * (torch.rand(batch, generator=rng) < o.noise_share)
+        if self.noise is None:
+            tilt = torch.exp(self._uniform(rng, -1, 1, batch, 1) * torch.linspace(-math.pi, math.pi, self.bands))
+            power = -torch.log(torch.rand(2, steps, batch, self.bands, generator=rng).clamp_min(1e-7)).mean(0)
+            return power * tilt * (level * energies.mean((0, 2)))[:, None]
+        start = (torch.rand(batch, generator=rng) * max(1, len(self.noise) - steps)).long()
+        index = (start + torch.arange(steps)[:, None]).clamp_max(len(self.noise) - 1)
+        return self.noise[index] * level[:, None]

@@ -1,0 +1,83 @@
+"""Accuracy and sparsity of a model on a part of a data set, by the golden model (DESIGN: one meaning per figure).
+
+The decision on a clip is the largest logit at its last frame.  Frames that only pad a clip to its batch's length
+count nowhere; first-frame transients and the classifier's rows count everywhere.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from tidegate.golden import Golden
+from tidegate.host.frontend import FrontEndSettings, log_energies
+from tidegate.spec.model import Model
+
+from .data import PARTS, SILENCE, UNKNOWN, DataError, scan
+from .features import Features, load_features
+
+_BATCH = 256
+
+
+def evaluate(model: Model, features: Features, part: str = "validation") -> dict:
+    """Figures of a model on one part; DataError if the part is empty.
+
+    ``accuracy`` and ``utterances``; ``fetch_reduction``: weights of a dense network / weights read;
+    ``temporal_sparsity``: 1 - weights read / dense weights; ``occupancy``: events / (elements x frames), per signal;
+    ``frames``, ``weights_read``; ``recall`` per label (None without clips); ``confusion``: rows are the truth.
+    """
+    clips = features.of(part)
+    if not len(clips):
+        raise DataError(f"the data set has no {part} part")
+    if tuple(model.labels) != tuple(features.labels):
+        raise DataError(f"the model's classes {', '.join(model.labels)} are not the data set's "
+                        f"{', '.join(features.labels)}; evaluate it on a data set with the same words")
+    net, golden = model.network, Golden(model)
+    events, weights, total = np.zeros(net.signals, np.int64), 0, 0
+    confusion = np.zeros((net.classes, net.classes), np.int64)
+    for batch, frames, lengths in padded(model, features, clips):
+        trace = golden.run(frames)
+        counts = np.arange(len(frames))[:, None] < lengths
+        events += trace.events[counts].sum(0)
+        weights += int(trace.weights[counts].sum())
+        total += int(lengths.sum())
+        decisions = trace.logits[lengths - 1, np.arange(len(lengths))].argmax(-1)
+        np.add.at(confusion, (features.targets[batch], decisions), 1)
+    dense = net.dense_weights * total
+    elements = [net.elements(s) for s in range(net.signals)]
+    recall = {label: float(row[k] / row.sum()) if row.sum() else None
+              for k, (label, row) in enumerate(zip(model.labels, confusion, strict=True))}
+    return {
+        "part": part, "utterances": len(clips), "accuracy": float(np.trace(confusion) / len(clips)),
+        "fetch_reduction": dense / weights if weights else float("inf"), "temporal_sparsity": 1 - weights / dense,
+        "occupancy": [float(e / (n * total)) for e, n in zip(events, elements, strict=True)],
+        "frames": total, "weights_read": weights, "recall": recall, "confusion": confusion.tolist(),
+    }
+
+
+def padded(model: Model, features: Features, clips: np.ndarray) -> Iterator[tuple]:
+    """Batches of similar length: (clip numbers (B,), frames (T, B, bands) SIGNAL integers, lengths (B,))."""
+    sizes = np.diff(features.offsets)[clips]
+    order = clips[np.argsort(sizes, kind="stable")]
+    for start in range(0, len(order), _BATCH):
+        batch = order[start : start + _BATCH]
+        lengths = np.diff(features.offsets)[batch]
+        frames = np.zeros((lengths.max(), len(batch), features.settings.bands), np.int16)
+        for column, i in enumerate(batch):
+            clip = model.quantise(log_energies(features.clip(i), features.settings.floor))
+            frames[: len(clip), column] = clip
+        yield batch, frames, lengths
+
+
+def evaluate_directory(model: Model, directory: str | Path, part: str | None = None,
+                       cache: str | Path | None = None, progress: bool = False) -> dict:
+    """Figures of a model on a folder of words; by default its test part, or validation where there is none."""
+    if part is not None and part not in PARTS:
+        raise DataError(f"no part '{part}'; the parts are {', '.join(PARTS)}")
+    if not model.frontend:
+        raise DataError("this model has no feature front end, so it cannot hear clips; train one with a recipe")
+    labels = tuple(label for label in model.labels if label not in (UNKNOWN, SILENCE))
+    data = scan(directory, labels if UNKNOWN in model.labels else ())
+    features = load_features(data, FrontEndSettings.from_dict(model.frontend), cache, progress)
+    part = part or ("test" if len(features.of("test")) else "validation")
+    return evaluate(model, features, part) | {"skipped": [list(item) for item in features.skipped]}

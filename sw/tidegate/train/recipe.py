@@ -1,0 +1,114 @@
+"""What a training run is made of: one frozen, validated description, kept as JSON and in the model's card."""
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+
+from tidegate.host.frontend import FrontEndSettings
+
+from .data import DataError
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How training clips vary.  Levels in dB, times in frames, frequencies in bands; 0 switches a part off.
+
+    ``gain``: ± level of the clip.  ``noise``, (lowest, highest) level of what is mixed in, relative to the noise
+    recordings (or, without such, to a clip's mean), in ``noise_share`` of the clips.  ``lead``, ``tail``: up to so much
+    silence before and after.  ``crop``: up to so many frames cut off at the beginning.  ``hold``: share of clips
+    that continue with their first and last frame there instead of silence.  ``stretch``: ± share of speed.
+    ``warp``: ± bands by which the spectrum moves.  ``mask_bands``, ``mask_frames``: up to so many bands or frames
+    silenced (SpecAugment, Park et al. 2019).  ``jitter``: standard deviation of Gaussian noise on the features.
+    ``context``: share of batches in which another word precedes, as in a stream.
+    """
+
+    gain: float = 8.0
+    noise: tuple[float, float] = (-40.0, 0.0)
+    noise_share: float = 0.6
+    lead: int = 4
+    tail: int = 6
+    crop: int = 0
+    hold: float = 0.0
+    stretch: float = 0.12
+    warp: float = 0.7
+    mask_bands: int = 3
+    mask_frames: int = 3
+    jitter: float = 0.05
+    context: float = 0.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A training run.  ``about``, ``attribution`` (of the data) and ``limits`` are for the model card.
+
+    ``keywords``: the classes (none: every word is one), all others are ``unknown``.  ``thresholds``: Θ per signal in
+    LSBs of 1/256; they grow linearly from 0 over the first ``anneal`` share of the epochs.  ``sparsity_cost``: weight
+    of mean |Δĥ| (over batch, frames and units; h in ±1), grown likewise.  ``decision_frames``: the
+    cross-entropy is the mean over so many last frames of a clip; the decision itself is the last frame.
+    ``learning_rate`` is the peak of a one-cycle schedule for AdamW; ``clip``: limit of the gradient's norm.
+    """
+
+    name: str
+    about: str = ""
+    attribution: str = ""
+    limits: tuple[str, ...] = ()
+    frontend: FrontEndSettings = field(default_factory=FrontEndSettings)
+    keywords: tuple[str, ...] = ()
+    gru: tuple[int, ...] = (64,)
+    weight_fracs: tuple[int, ...] | None = None
+    thresholds: tuple[int, ...] = (128, 64)
+    anneal: float = 0.3
+    sparsity_cost: float = 0.0
+    epochs: int = 40
+    batch: int = 64
+    learning_rate: float = 4e-3
+    weight_decay: float = 0.01
+    label_smoothing: float = 0.0
+    clip: float = 2.0
+    decision_frames: int = 4
+    seed: int = 1
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+    def __post_init__(self):
+        if len(self.thresholds) != len(self.gru) + 1:
+            raise DataError(f"recipe '{self.name}': {len(self.gru)} GRU layers need {len(self.gru) + 1} thresholds")
+        if min(self.epochs, self.batch, self.decision_frames, *self.gru) < 1:
+            raise DataError(f"recipe '{self.name}': epochs, batch, decision_frames and sizes must be at least 1")
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(d: dict) -> "Recipe":
+        """The inverse of ``to_dict``; fields left out keep their defaults, unknown ones are a DataError."""
+        d = dict(d)
+        frontend = FrontEndSettings.from_dict(d.pop("frontend", {}))
+        augmentation = _build(Augmentation, d.pop("augmentation", {}))
+        return _build(Recipe, d | {"frontend": frontend, "augmentation": augmentation})
+
+    @staticmethod
+    def read(path: str | Path) -> "Recipe":
+        """From a JSON file; DataError if it is missing or not a recipe."""
+        try:
+            d = json.loads(Path(path).read_text())
+        except FileNotFoundError:
+            raise DataError(f"no recipe '{path}'; give a JSON file or one of the zoo's names") from None
+        except (OSError, ValueError) as error:
+            raise DataError(f"'{path}' is not a recipe ({error}); it must be JSON") from None
+        if not isinstance(d, dict):
+            raise DataError(f"'{path}' is not a recipe; it must be a JSON object")
+        return Recipe.from_dict(d)
+
+    def write(self, path: str | Path) -> None:
+        Path(path).write_text(json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n")
+
+
+def _build(kind, values: dict):
+    known = {f.name for f in fields(kind)}
+    for name in values:
+        if name not in known:
+            raise DataError(f"a recipe has no field '{name}'; known are {', '.join(sorted(known))}")
+    try:
+        return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    except TypeError as error:
+        raise DataError(f"recipe incomplete or of a wrong type ({error}); see tidegate.train.recipe") from None
