@@ -27,7 +27,7 @@ class Decoder(wiring.Component):
 
     Latency: 1 cycle.
     Throughput: 1 byte per cycle.
-    Tested: bodies of 0 to 1100 bytes with runs of 253 to 255 non-zero bytes, cut and random lines, all stalls.
+    Tested: bodies of 0 to 510 bytes with runs of 253 to 255 non-zero bytes, cut packets, random lines, all stalls.
     """
 
     def __init__(self):
@@ -70,12 +70,21 @@ class Encoder(wiring.Component):
     o : stream of unsigned(8), out
 
     Latency: a block leaves after its last byte has come.
-    Throughput: n bytes take 2n + 3 cycles per block, and one more for the delimiter.
-    Tested: bodies of 1 to 1100 bytes with runs of 253 to 255 non-zero bytes, all stalls.
+    Throughput: one cycle per byte of the body, byte of the packet, and block: ``cycles(body)``.
+    Tested: bodies of 1 to 510 bytes with runs of 253 to 255 non-zero bytes, all stalls.
     """
 
     def __init__(self):
         super().__init__({"i": In(stream.Signature(TAIL_LAYOUT)), "o": Out(stream.Signature(8))})
+
+    @staticmethod
+    def cycles(body: bytes) -> int:
+        """From the first byte of a body to the delimiter, both included, without stalls."""
+        runs = body.split(b"\0")
+        blocks = sum(max(1, -(-len(run) // (FULL - 1))) for run in runs)
+        # a full block and the zero behind it do not share a code
+        blocks += sum(len(run) % (FULL - 1) == 0 and len(run) > 0 for run in runs[:-1])
+        return 2 * len(body) - body.count(0) + 2 * blocks + 1
 
     def elaborate(self, platform):
         m = Module()
