@@ -1,6 +1,11 @@
 """The PyTorch model: its training forward is the golden model that judges the RTL."""
 
-from .judge import Golden, State, Trace
+from .convert import from_torch
+from .figures import Figures, figures
+from .floating import FloatDelta
+from .gru import DeltaGRU
+from .judge import FrameTrace, Golden, State, Trace
 from .network import DeltaNetwork, Output
 
-__all__ = ["DeltaNetwork", "Golden", "Output", "State", "Trace"]
+__all__ = ["DeltaGRU", "DeltaNetwork", "Figures", "FloatDelta", "FrameTrace", "Golden", "Output", "State", "Trace",
+           "figures", "from_torch"]

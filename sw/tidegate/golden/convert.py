@@ -1,0 +1,107 @@
+"""Any trained ``torch.nn.GRU`` as a delta network: choose a scale per layer, round, prove, run."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..spec.errors import ModelError
+from ..spec.formats import ACC_BITS, BIAS_MAX, SIGNAL, WEIGHT_FRACS, acc_frac
+from ..spec.model import Model
+from ..spec.network import MAX_LAYERS, Layer, Network
+from .fixed import WEIGHT_MAX
+
+
+def from_torch(gru: Mapping[str, Tensor], classifier: Mapping[str, Tensor], thresholds: Sequence[int] | None = None,
+               labels: Sequence[str] | None = None, frontend: dict | None = None, mean=None, scale=None,
+               card: dict | None = None) -> Model:
+    """A model from the state dicts of a ``torch.nn.GRU`` and of the ``torch.nn.Linear`` behind its last layer.
+
+    1 to 4 layers, one direction, with or without biases (batch_first does not matter).  ``thresholds``: Θ per
+    signal in LSBs of 2**-8 (default all 0).  ``labels`` default to "0", "1", ...; ``mean``, ``scale`` (features,):
+    normalisation of the features, default none.  b_r and b_z are b_ih + b_hh; nx starts at b_in, nh at b_hn.
+    Every layer gets the finest scale at which nothing is clipped and no accumulator can wrap.  ModelError for any
+    other state dict and for weights that fit no scale.
+    """
+    layers = _gru_layers(gru)
+    sizes = [weights[1].shape[1] for weights, _ in layers]
+    weight, bias = classifier.get("weight"), classifier.get("bias")
+    if weight is None or weight.ndim != 2 or weight.shape[1] != sizes[-1]:
+        raise ModelError(f"the classifier must be the state dict of a torch.nn.Linear({sizes[-1]}, classes)")
+    bias = torch.zeros(weight.shape[0]) if bias is None else bias
+    layers.append(([weight.double()], bias.double()))
+
+    features, classes = layers[0][0][0].shape[1], weight.shape[0]
+    reach = [SIGNAL.max] + [(1 << SIGNAL.frac) - 1] * len(sizes)     # Network.max_anchor
+    names = [f"GRU layer {l}" for l in range(len(sizes))] + ["the classifier"]
+    fracs = [_finest(*layer, reach[l : l + 2], names[l]) for l, layer in enumerate(layers)]
+    thresholds = (0,) * (len(sizes) + 1) if thresholds is None else tuple(thresholds)
+    labels = range(classes) if labels is None else labels
+    tensors = {
+        "frontend.mean": np.asarray(np.zeros(features) if mean is None else mean, np.float32),
+        "frontend.scale": np.asarray(np.ones(features) if scale is None else scale, np.float32),
+    }
+    for l, ((weights, bias), frac) in enumerate(zip(layers, fracs, strict=True)):
+        ints = [_round(w, frac).numpy().astype(np.int8) for w in weights]
+        bias = _round(bias, acc_frac(frac)).numpy().astype(np.int32)
+        if l < len(sizes):
+            tensors |= {f"gru.{l}.weight_ih": ints[0], f"gru.{l}.weight_hh": ints[1], f"gru.{l}.bias": bias}
+        else:
+            tensors |= {"classifier.weight": ints[0], "classifier.bias": bias}
+    network = Network(features, tuple(map(Layer, sizes, fracs)), Layer(classes, fracs[-1]), thresholds)
+    return Model(network, tensors, tuple(map(str, labels)), dict(frontend or {}), dict(card or {}))
+
+
+def _gru_layers(gru: Mapping[str, Tensor]) -> list[tuple[list[Tensor], Tensor]]:
+    """([w_ih, w_hh], bias (4, H) in the order nx, r, z, nh) of each layer, float64; ModelError if it is no plain GRU."""
+    if any(name.endswith("_reverse") for name in gru):
+        raise ModelError("a bidirectional GRU cannot run frame by frame; train it with bidirectional=False")
+    if any(name.startswith("weight_hr") for name in gru):
+        raise ModelError("a recurrent layer with a projection (proj_size) is no GRU; train a torch.nn.GRU")
+    count = sum(name.startswith("weight_hh_l") for name in gru)
+    if not 1 <= count <= MAX_LAYERS:
+        raise ModelError(f"the state dict has {count} GRU layers, tidegate runs 1 to {MAX_LAYERS}; "
+                         "pass torch.nn.GRU(...).state_dict()")
+    layers = []
+    for l in range(count):
+        w_ih, w_hh = gru.get(f"weight_ih_l{l}"), gru.get(f"weight_hh_l{l}")
+        if w_ih is None or w_hh is None or w_hh.shape[0] != 3 * w_hh.shape[1] or w_ih.shape[0] != w_hh.shape[0]:
+            raise ModelError(f"layer {l} has not the 3·H rows of a GRU (an LSTM has 4·H); "
+                             "pass torch.nn.GRU(...).state_dict()")
+        if l and w_ih.shape[1] != layers[-1][0][1].shape[1]:
+            raise ModelError(f"layer {l} expects {w_ih.shape[1]} inputs, layer {l - 1} has "
+                             f"{layers[-1][0][1].shape[1]} neurons")
+        zeros = w_hh.new_zeros(w_hh.shape[0])
+        (ir, iz, i_n), (hr, hz, hn) = (
+            gru.get(f"bias_{side}_l{l}", zeros).double().view(3, -1) for side in ("ih", "hh"))
+        layers.append(([w_ih.double(), w_hh.double()], torch.stack([i_n, ir + hr, iz + hz, hn])))
+    return layers
+
+
+def _round(x: Tensor, frac: int) -> Tensor:
+    return torch.floor(x * 2.0**frac + 0.5)
+
+
+def _finest(weights: list[Tensor], bias: Tensor, reach: list[int], name: str) -> int:
+    """The largest weight_frac at which weights and biases fit and, with signals up to ``reach``, no accumulator wraps.
+
+    If only the accumulators do not fit, the coarsest is returned, and ``Model`` names the row.
+    """
+    largest = float(torch.cat([t.abs().flatten() for t in (*weights, bias)]).max())
+    fitting = None
+    for frac in reversed(WEIGHT_FRACS):
+        ints, b = [_round(w, frac).abs() for w in weights], _round(bias, acc_frac(frac)).abs()
+        if not all(w.max() <= WEIGHT_MAX for w in ints) or not b.max() <= BIAS_MAX:
+            continue
+        fitting = frac
+        sums = [w.sum(1) * most for w, most in zip(ints, reach, strict=False)]
+        if len(sums) == 2:
+            (ir, iz, i_n), (hr, hz, hn) = (s.view(3, -1) for s in sums)
+            sums = [torch.stack([i_n, ir + hr, iz + hz, hn])]
+        if (sums[0] + b).max() < 1 << (ACC_BITS - 1):
+            return frac
+    if fitting is None:
+        raise ModelError(f"{name} has a weight or bias of magnitude {largest:.4g}, int8 weights reach "
+                         f"{WEIGHT_MAX / (1 << WEIGHT_FRACS.start):g}; train with weight decay or rescale")
+    return fitting
