@@ -1,0 +1,106 @@
+"""Bench of ``tidegate_hw.cell``: states, signals and trace equal the spec's equations."""
+
+import json
+import os
+
+import cocotb
+from cocotb.triggers import RisingEdge
+from tidegate_hw.cell import TRACE_BITS, Cell
+from tidegate_hw.encoder import group_layout
+from tidegate_hw.snapshot import accumulators_layout
+
+from tidegate.spec import activation
+from tidegate.spec.design import Design
+from tidegate.spec.fixed import round_shift, saturate
+from tidegate.spec.formats import ACC_BITS, CANDIDATE_ARG, GATE_ARG, PRE, acc_frac
+
+from ..streams import STALLS, Sink, Source, reset_dut, rng_for, wait
+
+DESIGN = Design(**json.loads(os.environ.get("BENCH", '{"lanes": 8, "cell_rate": 4, "neurons": 32}')))
+GROUPS = DESIGN.neurons // DESIGN.cell_rate
+
+
+def cell(nx: int, r: int, z: int, nh: int, h: int, weight_frac: int) -> dict[str, int]:
+    """One neuron, one step at a time, in Python integers."""
+    frac = acc_frac(weight_frac)
+    stage = {"r_arg": GATE_ARG.requantise(r, frac), "z_arg": GATE_ARG.requantise(z, frac),
+             "nx": PRE.requantise(nx, frac), "nh": PRE.requantise(nh, frac)}
+    gate_r, gate_z = int(activation.sigmoid(stage["r_arg"])), int(activation.sigmoid(stage["z_arg"]))
+    n = int(activation.tanh(CANDIDATE_ARG.requantise((stage["nx"] << 8) + gate_r * stage["nh"], 18))) << 7
+    return stage | {"h": n + round_shift(gate_z * (h - n), 8)}
+
+
+def random_accumulator(rng, weight_frac: int) -> int:
+    """Around 0 in steps of the arguments' grids, near their saturation, or anywhere."""
+    one = 1 << acc_frac(weight_frac)
+    spread = rng.choice([one // 64, one, 8 * one, 40 * one, 1 << ACC_BITS])
+    return saturate(rng.randint(-spread, spread), ACC_BITS)
+
+
+async def clear(dut) -> None:
+    dut.clear.value = 1
+    await RisingEdge(dut.clk)
+    dut.clear.value = 0
+    await wait(dut, GROUPS + 1)
+    assert not int(dut.busy.value)
+
+
+@cocotb.test()
+@cocotb.parametrize(stalls=STALLS)
+async def states_equal_model(dut, stalls):
+    rng = rng_for("cell")
+    g = DESIGN.cell_rate
+    source = Source(dut, "i", accumulators_layout(DESIGN), stalls=stalls)
+    sink = Sink(dut, "o", group_layout(g, GROUPS), stalls=stalls)
+    traced = []
+
+    async def watch():
+        while True:
+            await RisingEdge(dut.clk)
+            if int(dut.trace__valid.value):
+                vectors = {}
+                for name in ("r_arg", "z_arg", "nx", "nh", "h"):
+                    bits = int(getattr(dut, f"trace__{name}").value)
+                    fields = [(bits >> (TRACE_BITS * k)) & 0xFFFF for k in range(g)]
+                    vectors[name] = [x - 0x10000 if x >> 15 else x for x in fields]
+                traced.append((int(dut.trace__layer.value), int(dut.trace__group.value), vectors))
+
+    dut.clear.value, dut.signal.value, dut.state_base.value, dut.weight_frac.value = 0, 1, 0, 7
+    await reset_dut(dut)
+    await clear(dut)
+    cocotb.start_soon(watch())
+    h = [0] * DESIGN.neurons
+    for step in range(40):
+        base = rng.randrange(GROUPS)
+        groups = rng.randint(1, GROUPS - base)
+        frac, signal = rng.randint(2, 9), rng.randint(1, 4)
+        dut.state_base.value, dut.weight_frac.value, dut.signal.value = base, frac, signal
+        sent, expected, expected_trace = [], [], []
+        for n in range(groups):
+            acc = [[random_accumulator(rng, frac) for _ in range(g)] for _ in range(4)]
+            mask = rng.getrandbits(g)
+            sent.append({"index": n * g, "mask": mask, "acc": acc})
+            stages = []
+            for k in range(g):
+                where = (base + n) * g + k
+                stages.append(cell(*(acc[gate][k] for gate in range(4)), h[where], frac))
+                h[where] = stages[-1]["h"]
+            expected.append({"signal": signal, "index": n * g, "address": base + n, "mask": mask,
+                             "values": [round_shift(s["h"], 7) for s in stages]})
+            vectors = {name: [s[name] for s in stages] for name in stages[0]}
+            expected_trace.append((signal - 1, base + n, vectors))
+        start = len(source.times)
+        await source.send(sent)
+        got = await sink.receive(groups)
+        for a, b, c, d in zip(got, expected, traced, expected_trace, strict=True):
+            assert c == d, f"step {step}: {c} is not {d}"
+            assert a == b, f"step {step}: {a} is not {b}"
+        if stalls == "none":
+            assert [t - source.times[start] for t in sink.times[-groups:]] == list(
+                range(Cell.delay, Cell.delay + groups))
+        traced.clear()
+        await wait(dut, 2)
+        assert not int(dut.busy.value)
+        if step == 20:
+            await clear(dut)
+            h = [0] * DESIGN.neurons

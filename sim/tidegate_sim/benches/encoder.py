@@ -1,0 +1,106 @@
+"""Bench of ``tidegate_hw.encoder``: random groups against the equation of the encoder."""
+
+import json
+import os
+
+import cocotb
+from tidegate_hw.encoder import Encoder, group_layout
+from tidegate_hw.event import EVENT
+
+from tidegate.spec.fixed import saturate
+from tidegate.spec.formats import DELTA_BITS, SIGNAL
+
+from ..streams import STALLS, Sink, Source, reset_dut, rng_for, wait
+
+VALUES, DEPTH = json.loads(os.environ.get("BENCH", "[4, 6]"))
+
+
+class Model:
+    """The encoder's equation, one element at a time."""
+
+    def __init__(self):
+        self.anchors = {}
+
+    def events(self, group: dict, theta: int, dense: bool) -> list[dict]:
+        found = []
+        for k, v in enumerate(group["values"]):
+            anchor = self.anchors.get((group["address"], k), 0)
+            if (group["mask"] >> k) & 1 and (dense or (abs(v - anchor) >= theta and v != anchor)):
+                delta = saturate(v - anchor, DELTA_BITS)
+                self.anchors[group["address"], k] = anchor + delta
+                found.append({"signal": group["signal"], "index": group["index"] + k, "delta": delta})
+        return found
+
+
+def random_groups(rng, count: int, model: Model) -> list[dict]:
+    """Groups whose values stay near their anchors, or jump across the whole range."""
+    groups = []
+    for n in range(count):
+        address = n % DEPTH
+        jump = rng.random() < 0.1
+        spread = 2 * SIGNAL.max if jump else rng.choice([0, 3, 40, 400])
+        values = [saturate(model.anchors.get((address, k), 0) + rng.randint(-spread, spread), SIGNAL.bits)
+                  for k in range(VALUES)]
+        mask = (1 << VALUES) - 1 if rng.random() < 0.8 else rng.getrandbits(VALUES)
+        groups.append({"signal": rng.randrange(5), "index": address * VALUES, "address": address, "mask": mask,
+                       "values": values})
+        yield groups[-1]
+
+
+async def clear(dut) -> None:
+    dut.clear.value = 1
+    await wait(dut, 1)
+    dut.clear.value = 0
+    await wait(dut, DEPTH + 1)
+    assert not int(dut.busy.value), f"clear takes more than {DEPTH} cycles"
+
+
+@cocotb.test()
+@cocotb.parametrize(stalls=STALLS)
+async def events_equal_model(dut, stalls):
+    rng = rng_for("groups")
+    source = Source(dut, "i", group_layout(VALUES, DEPTH), stalls=stalls)
+    sink = Sink(dut, "o", EVENT, stalls=stalls)
+    dut.clear.value, dut.theta.value, dut.dense.value = 0, 0, 0
+    await reset_dut(dut)
+    await clear(dut)
+    model, fired = Model(), 0
+    for theta in (0, 1, 30, 300, 2 * SIGNAL.max, 30):
+        for dense in (0, 1):
+            dut.theta.value, dut.dense.value = theta, dense
+            expected = []
+            for group in random_groups(rng, 8 * DEPTH, model):
+                expected += model.events(group, theta, bool(dense))
+                await source.send([group])
+            got = await sink.receive(len(expected)) if expected else []
+            assert got == expected, next((a, b) for a, b in zip(got, expected, strict=True) if a != b)
+            await wait(dut, 2 * VALUES + 4)
+            assert not int(dut.busy.value) and not sink.items, "more events than expected"
+            fired += len(expected)
+        if rng.random() < 0.5:
+            await clear(dut)
+            model = Model()
+    assert fired > 200
+
+
+@cocotb.test()
+async def latency_and_throughput(dut):
+    """``delay`` cycles to the first event; then a group with k events takes max(1, k) cycles."""
+    source = Source(dut, "i", group_layout(VALUES, DEPTH))
+    sink = Sink(dut, "o", EVENT)
+    dut.clear.value, dut.theta.value, dut.dense.value = 0, 0, 0
+    await reset_dut(dut)
+    await clear(dut)
+    for turn, counts in enumerate(([1] * 4, [VALUES] * 4, [0, 0, 1, VALUES], [0, 0, 0, min(2, VALUES)])):
+        groups = [{"signal": 1, "index": 0, "address": a, "mask": (1 << n) - 1,
+                   "values": [1000 - 100 * turn] * VALUES} for a, n in enumerate(counts)]
+        start = len(source.times), len(sink.times)
+        await source.send(groups)
+        await sink.receive(sum(counts))
+        taken, sent = source.times[start[0]], sink.times[start[1]:]
+        expected, at = [], taken + Encoder.delay
+        for n in counts:
+            expected += range(at, at + n)
+            at += max(1, n)
+        assert sent == expected, f"{counts} events at {[t - taken for t in sent]}"
+        await wait(dut, 2 * VALUES)

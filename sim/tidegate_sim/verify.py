@@ -1,0 +1,205 @@
+"""Golden against RTL on real frames, integer by integer, through the driver, the link and the virtual board.
+
+Compared in every frame: for every layer and neuron the four accumulator copies that reach the cell (r_arg, z_arg,
+nx, nh) and the new state h; then the events of every signal, the weight words read, and every logit.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tidegate.host.board import Board
+from tidegate.spec.design import SIMULATED
+from tidegate.spec.layout import Layout
+from tidegate.spec.model import Model, expected_tensors
+from tidegate.spec.network import Layer, Network
+
+STAGES = ("r_arg", "z_arg", "nx", "nh", "h")        # in the order in which the cell makes them
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """The first integer that differs: ``frame`` counts over all clips, ``layer`` from 0 (None: not of a layer)."""
+
+    lanes: int
+    thresholds: tuple[int, ...]
+    frame: int
+    layer: int | None
+    stage: str
+    index: int
+    golden: int
+    rtl: int
+
+    def __str__(self):
+        where = f"layer {self.layer} {self.stage}" if self.layer is not None else self.stage
+        return (f"frame {self.frame}: {where}[{self.index}] is {self.rtl} in RTL, {self.golden} in golden "
+                f"({self.lanes} lanes, thresholds {list(self.thresholds)})")
+
+
+def default_thresholds(model: Model) -> list[tuple[int, ...]]:
+    """Θ = 0, the model's own Θ, and a large Θ (four times its own, at least 1/4)."""
+    own = model.network.thresholds
+    return list(dict.fromkeys([(0,) * len(own), own, tuple(max(4 * t, 64) for t in own)]))
+
+
+def random_model(features: int, sizes: Sequence[int], classes: int, seed: int, extreme: bool) -> Model:
+    """A network of random integers; ``extreme``: every weight is -128 or 127, biases fill the accumulators' range."""
+    rng = np.random.default_rng(seed)
+    network = Network(features, tuple(Layer(s) for s in sizes), Layer(classes), (64,) + (16,) * len(sizes))
+    tensors = {}
+    for name, (dtype, shape) in expected_tensors(network).items():
+        if dtype == np.int8:
+            spread = rng.choice([-128, 127], shape) if extreme else np.clip(rng.normal(0, 40, shape), -127, 127)
+            tensors[name] = np.round(spread).astype(dtype)
+        elif dtype == np.int32:
+            tensors[name] = rng.integers(-130_000, 130_001, shape) // (1 if extreme else 8)
+            tensors[name] = np.clip(tensors[name], -130_048, 130_048).astype(dtype)
+        else:
+            tensors[name] = (np.zeros if name.endswith("mean") else np.ones)(shape, dtype)
+    return Model(network, tensors, tuple(f"class {c}" for c in range(classes)))
+
+
+def verify(model: Model, clips: Iterable[np.ndarray], lanes: Sequence[int] = (64,),
+           thresholds: Sequence[Sequence[int]] | None = None,
+           progress: Callable[[int, int], None] | None = None) -> dict:
+    """Run every clip on golden and on the virtual board and compare.
+
+    ``clips``: arrays (frames, features) of SIGNAL integers; each starts from reset.  ``lanes``: virtual boards.
+    ``thresholds``: settings of Θ, one value per signal each; see ``default_thresholds``.  ``progress`` is called
+    with (frames done, frames in all).
+
+    Gives ``{"frames", "mismatches", "lanes", "thresholds", "first_mismatch"}``: frames compared over all settings,
+    and the number of integers that differ.
+    """
+    clips = list(clips)
+    settings = [tuple(t) for t in thresholds] if thresholds is not None else default_thresholds(model)
+    each = sum(len(clip) for clip in clips)
+    total, done, mismatches, first = each * len(lanes) * len(settings), 0, 0, None
+    for theta in settings:
+        golden = _golden(model.with_thresholds(*theta), clips)
+        for p in lanes:
+            def step(frames: int, before=done) -> None:
+                if progress:
+                    progress(before + frames, total)
+
+            rtl = _rtl(model.with_thresholds(*theta), clips, p, step)
+            count, found = _compare(golden, rtl, p, theta)
+            mismatches, first, done = mismatches + count, first or found, done + each
+    return {
+        "frames": done, "mismatches": mismatches, "lanes": list(lanes),
+        "thresholds": [list(t) for t in settings],
+        "first_mismatch": {**asdict(first), "text": str(first)} if first else None,
+    }
+
+
+# One run, golden or RTL: (layer or None, stage) → integers (frames, n), in the order of computation.
+Run = dict[tuple[int | None, str], np.ndarray]
+
+
+def _golden(model: Model, clips: list[np.ndarray]) -> Run:
+    from tidegate.golden import Golden
+
+    frames = np.zeros((max(map(len, clips)), len(clips), model.network.features), np.int64)
+    for b, clip in enumerate(clips):
+        frames[: len(clip), b] = clip
+    trace = Golden(model).run(frames, keep_layers=True)
+
+    def joined(values) -> np.ndarray:
+        values = np.asarray(values)
+        return np.concatenate([values[: len(clip), b] for b, clip in enumerate(clips)])
+
+    run: Run = {(l, stage): joined(getattr(layer, stage)) for l, layer in enumerate(trace.layers) for stage in STAGES}
+    run[None, "events"] = joined(trace.events)
+    run[None, "logits"] = joined(trace.logits)
+    return run
+
+
+def _rtl(model: Model, clips: list[np.ndarray], lanes: int, step: Callable[[int], None]) -> Run:
+    layout = Layout(model.network, SIMULATED[lanes])
+    events, logits, words, done = [], [], [], 0
+    with tempfile.TemporaryDirectory(prefix="tidegate-") as folder:
+        trace = Path(folder) / "trace"
+        with Board.open("virtual", lanes=lanes, trace=trace) as board:
+            board.load(model)
+            for clip in clips:
+                for result in board.stream(clip):
+                    events.append(result.events)
+                    logits.append(result.logits)
+                    words.append(result.weight_words)
+                done += len(clip)
+                step(done)
+        run = _read_trace(trace, model.network, layout, done)
+    run[None, "events"] = np.array(events)
+    run[None, "logits"] = np.array(logits)
+    expected = run[None, "events"] @ [c.length for c in layout.columns]
+    if (expected != words).any():
+        frame = int(np.flatnonzero(expected != words)[0])
+        raise AssertionError(f"frame {frame}: {words[frame]} weight words counted for {expected[frame]} that the "
+                             "events need")
+    return run
+
+
+def _read_trace(path: Path, network: Network, layout: Layout, frames: int) -> Run:
+    """The cell's integers from the virtual board's trace file (format: ``board.cpp``)."""
+    g = layout.design.cell_rate
+    groups = [-(-layer.size // g) for layer in network.gru]
+    records = np.fromfile(path, "<i2").reshape(-1, 2 + len(STAGES) * g)
+    if len(records) != frames * sum(groups):
+        raise AssertionError(f"the trace has {len(records)} groups, {frames} frames need {frames * sum(groups)}")
+    records = records.reshape(frames, sum(groups), -1)
+    run: Run = {}
+    for l, layer in enumerate(network.gru):
+        start = sum(groups[:l])
+        mine = records[:, start : start + groups[l]]
+        here = (mine[:, :, 0] == l).all() and (mine[:, :, 1] == layout.state_base[l] + np.arange(groups[l])).all()
+        if not here:
+            raise AssertionError(f"layer {l}: the cell worked on groups in another order")
+        values = mine[:, :, 2:].reshape(frames, groups[l], len(STAGES), g).swapaxes(1, 2)
+        for k, stage in enumerate(STAGES):
+            run[l, stage] = values[:, k].reshape(frames, -1)[:, : layer.size]
+    return run
+
+
+def _compare(golden: Run, rtl: Run, lanes: int, theta: tuple[int, ...]) -> tuple[int, Mismatch | None]:
+    """Number of integers that differ, and the first in time and order of computation."""
+    count, first = 0, None
+    for (layer, stage), expected in golden.items():
+        got = rtl[layer, stage]
+        if got.shape != expected.shape:
+            raise AssertionError(f"{stage}: golden has {expected.shape} integers, RTL {got.shape}")
+        wrong = np.argwhere(got != expected)
+        count += len(wrong)
+        if len(wrong) and (first is None or wrong[0][0] < first.frame):
+            frame, index = map(int, wrong[0])
+            first = Mismatch(lanes, theta, frame, layer, stage, index,
+                             int(expected[frame, index]), int(got[frame, index]))
+    return count, first
+
+
+def speech_frames(model: Model, paths: Iterable[Path], frames: int) -> Iterator[np.ndarray]:
+    """Feature frames of recordings, at least ``frames`` in all: integers (T, features) per recording.
+
+    When the recordings are used up they come again, each time 1.5 dB quieter and 37 samples later, so that
+    no frame is repeated.
+    """
+    from tidegate.host.audio import read_audio
+    from tidegate.host.frontend import FrontEnd, FrontEndSettings
+
+    settings = FrontEndSettings.from_dict(model.frontend)
+    paths, done, again = list(paths), 0, 0
+    while done < frames:
+        before = done
+        for path in paths:
+            samples = read_audio(path, settings.sample_rate)[37 * again :] * 10 ** (-1.5 * again / 20)
+            clip = model.quantise(FrontEnd(settings).accept(samples))[: frames - done]
+            if len(clip):
+                done += len(clip)
+                yield clip
+            if done >= frames:
+                return
+        if done == before:
+            raise ValueError("the recordings are shorter than one frame")
+        again += 1

@@ -1,0 +1,15 @@
+import json
+from dataclasses import asdict
+
+import pytest
+from tidegate_hw.cell import Cell
+from tidegate_sim.runner import run_bench
+
+from tidegate.spec.design import Design
+
+
+@pytest.mark.parametrize("cell_rate", [1, 4])
+def test_cell(cell_rate):
+    design = Design(lanes=8, cell_rate=cell_rate, neurons=32)
+    run_bench(Cell(design), "tidegate_sim.benches.cell", f"cell_{cell_rate}",
+              env={"BENCH": json.dumps(asdict(design))})

@@ -1,0 +1,13 @@
+import json
+
+import pytest
+from tidegate_hw.lanes import Lanes
+from tidegate_sim.runner import run_bench
+
+from tidegate.spec.design import Design
+
+
+@pytest.mark.parametrize("lanes", [1, 8])
+def test_lanes(lanes):
+    design = Design(lanes=lanes, cell_rate=1, weight_words=64, acc_words=16)
+    run_bench(Lanes(design), "tidegate_sim.benches.lanes", f"lanes_{lanes}", env={"BENCH": json.dumps([lanes, 64, 16])})
