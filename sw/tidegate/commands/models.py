@@ -1,0 +1,149 @@
+"""The verbs about models and what they are made from: ``models``, ``train``, ``eval``, ``verify``, ``data``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from .console import JsonOption, hint_at_extras, out, print_json, progress
+
+ModelArgument = Annotated[str, typer.Argument(help="Name of a shipped model, or a model file.", show_default=False)]
+
+
+def models(json: JsonOption = False) -> None:
+    """List the models that come with tidegate, with the figures of their cards."""
+    from tidegate import zoo
+
+    entries = []
+    for name in zoo.names():
+        model = zoo.load(name)
+        net = model.network
+        entries.append({
+            "name": name, "file": str(zoo.path(name)), "labels": list(model.labels), "features": net.features,
+            "gru": [layer.size for layer in net.gru], "weights": net.dense_weights,
+            "thresholds": list(net.thresholds), "digest": model.digest, "card": model.card,
+        })
+    if json:
+        return print_json(entries)
+    table = Table("model", "labels", "features", "GRU", "weights", "Θ / 256", "figures of its card")
+    for e in entries:
+        table.add_row(e["name"], " ".join(e["labels"]), str(e["features"]), "-".join(map(str, e["gru"])),
+                      str(e["weights"]), ", ".join(map(str, e["thresholds"])), "\n".join(_figures(e["card"])))
+    out.print(table)
+
+
+def _figures(card: dict) -> list[str]:
+    """The numbers of a card on one line per part (validation, test, ...)."""
+    lines = []
+    for part, figures in card.items():
+        if isinstance(figures, dict) and "accuracy" in figures:
+            lines.append(f"{part}: {figures['accuracy']:.1%} of {figures.get('utterances', '?')} clips, "
+                         f"fetch reduction {figures.get('fetch_reduction', float('nan')):.1f}x")
+    return lines
+
+
+def train(
+    directory: Annotated[Path, typer.Argument(help="Folder of words: one folder of recordings per word.")],
+    recipe: Annotated[str, typer.Option("--recipe", "-r", help="Name of a shipped model, or a JSON file.")] = "digits",
+    out_file: Annotated[Path, typer.Option("--out", "-o", help="Model file to write.")] = Path("model.tidegate"),
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")] = False,
+    epochs: Annotated[int | None, typer.Option("--epochs", help="Instead of the recipe's.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Train a model on a folder of words; what is trained is bit for bit what the board computes."""
+    from dataclasses import replace
+
+    with hint_at_extras():
+        from tidegate import train as training
+        from tidegate import zoo
+        from tidegate.train.recipe import Recipe
+
+        chosen = Recipe.read(recipe if Path(recipe).suffix == ".json" else zoo.recipe_path(recipe))
+        if epochs is not None:
+            chosen = replace(chosen, epochs=epochs)
+        path = training.run(directory, chosen, out_file, resume=resume)
+    card = zoo.load(str(path)).card
+    if json:
+        return print_json({"file": str(path), "card": card})
+    for line in _figures(card):
+        out.print(line)
+    out.print(f"wrote {path}")
+
+
+def evaluate(
+    model: ModelArgument,
+    data: Annotated[Path, typer.Option("--data", "-d", help="Folder of words.", show_default=False)],
+    part: Annotated[str | None, typer.Option("--part", help="train, validation or test.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Accuracy, sparsity and fetch reduction of a model on a folder of words, by the golden model."""
+    from tidegate import load_model
+
+    with hint_at_extras():
+        from tidegate.train.evaluate import evaluate_directory
+
+        loaded = load_model(model)
+        figures = evaluate_directory(loaded, data, part, progress=True)
+    if json:
+        return print_json(figures)
+    out.print(f"{figures['part']}: {figures['accuracy']:.2%} of {figures['utterances']} clips right; "
+              f"fetch reduction {figures['fetch_reduction']:.2f}x, "
+              f"temporal sparsity {figures['temporal_sparsity']:.1%}, "
+              f"occupancy {' '.join(f'{x:.1%}' for x in figures['occupancy'])}")
+    table = Table("label", "recall")
+    for label, recall in figures["recall"].items():
+        table.add_row(label, "-" if recall is None else f"{recall:.1%}")
+    out.print(table)
+
+
+def verify(
+    model: ModelArgument,
+    frames: Annotated[int, typer.Option("--frames", "-n", min=1, help="Frames per board and setting.")] = 1000,
+    data: Annotated[Path | None, typer.Option("--data", "-d", help="Recordings (default: the bundled clips).")] = None,
+    lanes: Annotated[list[int] | None, typer.Option("--lanes", help="Virtual boards (default: 64).")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Compare golden and RTL on real frames, every integer: at Θ = 0, at the model's own Θ and at a large Θ."""
+    from tidegate import load_model
+    from tidegate.clips import clips
+    from tidegate.host.audio import SUFFIXES
+    from tidegate.spec.errors import TidegateError
+
+    loaded = load_model(model)
+    paths = [c.path for c in clips()] if data is None else sorted(
+        p for p in data.rglob("*") if p.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise TidegateError(f"no recordings in '{data}'; give a folder of WAV, FLAC or Ogg files")
+    with hint_at_extras():
+        from tidegate_sim import verify as walk
+
+        with progress("verifying") as step:
+            report = walk.verify(loaded, list(walk.speech_frames(loaded, paths, frames)), lanes or (64,),
+                                 progress=step)
+    if json:
+        print_json(report)
+    else:
+        out.print(f"{report['frames']} frames at {len(report['thresholds'])} settings of Θ on "
+                  f"{', '.join(map(str, report['lanes']))} lanes: {report['mismatches']} mismatches")
+    if report["first_mismatch"]:
+        raise TidegateError(f"golden and RTL differ: {report['first_mismatch']['text']}")
+
+
+def data(
+    name: Annotated[str | None, typer.Argument(help="Data set to download; without, list them.")] = None,
+    to: Annotated[Path, typer.Option("--to", help="Folder to put it in.")] = Path("data"),
+    json: JsonOption = False,
+) -> None:
+    """Download a public data set that the shipped recipes train on, from its publisher."""
+    from tidegate.train.fetch import SOURCES, fetch
+
+    if name is not None:
+        folder = fetch(name, to, progress=not json)
+        return print_json({"name": name, "folder": str(folder)}) if json else out.print(f"{name} is in {folder}")
+    if json:
+        return print_json([{"name": s.name, "url": s.url, "licence": s.licence} for s in SOURCES.values()])
+    table = Table("data set", "licence", "from")
+    for s in SOURCES.values():
+        table.add_row(s.name, s.licence, s.url)
+    out.print(table)

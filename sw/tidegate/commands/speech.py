@@ -1,0 +1,138 @@
+"""The verbs ``demo`` and ``run``: recordings through a board."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import typer
+from rich.markup import escape
+
+from .boards import loaded_board
+from .console import BoardOption, JsonOption, LanesOption, ModelOption, out, print_json, progress, ratio
+
+if TYPE_CHECKING:
+    from tidegate.host.board import Board
+    from tidegate.host.figures import Cost
+    from tidegate.spec.model import Model
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What a board made of one recording: the last frame's label and confidence, and what it all cost."""
+
+    label: str
+    confidence: float
+    cost: "Cost"
+
+
+def features_of(model: "Model", path: str | Path) -> np.ndarray:
+    """A recording as the model's features (frames, bands); TidegateError if it is shorter than one frame."""
+    from tidegate.host.audio import read_audio
+    from tidegate.host.frontend import FrontEnd, FrontEndSettings
+    from tidegate.spec.errors import TidegateError
+
+    if not model.frontend:
+        raise TidegateError("this model has no feature front end, so it cannot hear sound; choose another")
+    settings = FrontEndSettings.from_dict(model.frontend)
+    frames = FrontEnd(settings).accept(read_audio(path, settings.sample_rate))
+    if not len(frames):
+        raise TidegateError(f"'{path}' is shorter than one frame of {settings.window_ms:g} ms; record it again")
+    return frames
+
+
+def hear(board: "Board", frames: np.ndarray) -> Heard:
+    """Stream a recording's features from reset."""
+    from tidegate.host.figures import Cost
+
+    results = list(board.stream(frames))
+    return Heard(results[-1].label, results[-1].confidence, Cost.of(results))
+
+
+def is_right(word: str, label: str, labels: tuple[str, ...]) -> bool:
+    """A spoken word that is none of the model's is right as "unknown"."""
+    return label == (word if word in labels else "unknown")
+
+
+def demo(model: ModelOption = "commands", board: BoardOption = "virtual", lanes: LanesOption = None,
+         json: JsonOption = False) -> None:
+    """Stream the bundled words through the virtual board: what it hears, and what that costs against dense."""
+    from tidegate import load_model
+    from tidegate.clips import clips
+    from tidegate.host.figures import comparison
+
+    network = load_model(model)
+    net, rows, delta, dense, right = network.network, [], None, None, 0
+    words = [(clip, features_of(network, clip.path)) for clip in clips()]
+    with loaded_board(board, lanes, network) as device, progress("streaming", json) as step:
+        if not json:
+            thetas = ", ".join(f"{t / 256:g}" for t in net.thresholds)
+            sizes = "-".join(str(layer.size) for layer in net.gru)
+            out.print(f"[bold]{model}[/]: GRU {sizes}, {net.dense_weights} weights, thresholds {thetas}; "
+                      f"{device.design.lanes} lanes. Synthetic voices, nothing the model was trained on.\n")
+            out.print(f"[bold]  {'spoken':10}{'decided':10}{'sure':>5}{'occupancy':>11}{'cycles/frame':>14}"
+                      f"{'dense':>7}{'faster':>8}{'words/frame':>13}{'dense':>7}{'fewer':>7}[/]")
+        for clip, frames in words:
+            heard = hear(device, frames)
+            device.dense = True
+            full = hear(device, frames).cost
+            device.dense = False
+            ok = is_right(clip.word, heard.label, network.labels)
+            delta, dense, right = _plus(delta, heard.cost), _plus(dense, full), right + ok
+            ratios = comparison(heard.cost, full, net)
+            rows.append({"word": clip.word, "voice": clip.voice, "decided": heard.label, "right": ok,
+                         "confidence": heard.confidence, **heard.cost.to_dict(net),
+                         "dense_cycles": full.cycles, "dense_weight_words": full.weight_words, **ratios})
+            if not json:
+                mark = "[green]✓[/]" if ok else "[red]✗[/]"
+                out.print(f"{mark} {clip.word:10}{heard.label:10}{heard.confidence:5.0%}"
+                          + _cost_columns(heard.cost, full, net))
+            step(len(rows), len(words))
+    ratios = comparison(delta, dense, net)
+    if json:
+        return print_json({"model": model, "lanes": device.design.lanes, "clips": rows, "totals": {
+            "clips": len(rows), "right": right, **delta.to_dict(net), "dense_cycles": dense.cycles,
+            "dense_weight_words": dense.weight_words, **ratios}})
+    out.print(f"[bold]  {'all':10}{f'{right}/{len(rows)}':15}" + _cost_columns(delta, dense, net) + "[/]")
+    out.print(f"\nIn the mean {ratio(ratios['speedup'])} fewer cycles and {ratio(ratios['fetch_reduction'])} fewer "
+              f"weights than the same core in dense mode on the same frames.")
+
+
+def _plus(total: "Cost | None", more: "Cost") -> "Cost":
+    return more if total is None else total + more
+
+
+def _cost_columns(cost: "Cost", full: "Cost", net) -> str:
+    elements = sum(net.elements(s) for s in range(net.signals))
+    n = cost.frames
+    return (f"{sum(cost.events) / (elements * n):11.1%}{cost.cycles / n:14.0f}{full.cycles / n:7.0f}"
+            f"{ratio(full.cycles / cost.cycles):>8}{cost.weight_words / n:13.0f}{full.weight_words / n:7.0f}"
+            f"{ratio(full.weight_words / cost.weight_words if cost.weight_words else None):>7}")
+
+
+def run(files: Annotated[list[Path], typer.Argument(help="Sound files: WAV, FLAC, Ogg.", show_default=False)],
+        model: ModelOption = "commands", board: BoardOption = "virtual", lanes: LanesOption = None,
+        dense: Annotated[bool, typer.Option("--dense", help="Dense mode: every element is sent.")] = False,
+        json: JsonOption = False) -> None:
+    """Stream recordings through a board and print what each was decided to be: the label of its last frame."""
+    from tidegate import load_model
+
+    network = load_model(model)
+    net, rows = network.network, []
+    sounds = [(path, features_of(network, path)) for path in files]
+    with loaded_board(board, lanes, network) as device, progress("streaming", json) as step:
+        device.dense = dense
+        width = max(len(str(path)) for path in files)
+        for path, frames in sounds:
+            heard = hear(device, frames)
+            rows.append({"file": str(path), "decided": heard.label, "confidence": heard.confidence,
+                         **heard.cost.to_dict(net)})
+            if not json:
+                cost = heard.cost
+                occupancy = "/".join(f"{x:.1%}" for x in cost.occupancy(net))
+                out.print(escape(f"{path!s:{width}}") + f"  [bold]{heard.label:10}[/] {heard.confidence:4.0%}  "
+                          f"occupancy {occupancy}  {cost.frames} frames  {cost.cycles / cost.frames:.0f} cycles/frame  "
+                          f"{cost.weight_words / cost.frames:.0f} weight words/frame", soft_wrap=True)
+            step(len(rows), len(sounds))
+    if json:
+        print_json({"model": model, "lanes": device.design.lanes, "dense": dense, "files": rows})

@@ -1,0 +1,146 @@
+"""The command line against a fake board on a pseudo-terminal: what the verbs print, and that --json is JSON."""
+
+import json
+
+import pytest
+from command import fails, speech_model, tidegate, write_model, write_sound
+from fake_board import DIGEST, FakeBoard
+from pty_board import PtyBoard
+
+from tidegate.clips import clips
+from tidegate.host.audio import read_audio
+from tidegate.host.board import Board
+from tidegate.host.figures import Cost, comparison
+from tidegate.host.frontend import FrontEnd, FrontEndSettings
+from tidegate.spec.design import SIMULATED
+
+
+@pytest.fixture
+def device():
+    board = PtyBoard(FakeBoard())
+    yield board
+    board.close()
+
+
+@pytest.fixture
+def model(tmp_path):
+    return write_model(tmp_path)
+
+
+def expected(device, sound):
+    """Results of the driver on the same features."""
+    settings = FrontEndSettings()
+    frames = FrontEnd(settings).accept(read_audio(sound, settings.sample_rate))
+    with Board.open(device.port) as board:
+        board.load(speech_model())
+        return list(board.stream(frames))
+
+
+def test_run_json_is_what_the_driver_says(device, model, tmp_path):
+    sounds = [write_sound(tmp_path / f"{k}.wav", 0.3 + k / 10, seed=k) for k in range(3)]
+    done = tidegate("run", *sounds, "--model", model, "--board", device.port, "--json")
+    assert done.returncode == 0 and done.stderr == ""
+    report = json.loads(done.stdout)
+    assert report["lanes"] == 64 and report["dense"] is False
+    for row, sound in zip(report["files"], sounds, strict=True):
+        results = expected(device, sound)
+        cost = Cost.of(results)
+        assert row["file"] == str(sound)
+        assert (row["decided"], row["confidence"]) == (results[-1].label, results[-1].confidence)
+        assert (row["frames"], row["cycles"], row["weight_words"]) == (len(results), cost.cycles, cost.weight_words)
+        assert tuple(row["events"]) == cost.events
+        assert tuple(row["occupancy"]) == cost.occupancy(speech_model().network)
+
+
+def test_run_prints_one_line_a_file(device, model, tmp_path):
+    sounds = [write_sound(tmp_path / f"[b]{k}.wav", seed=k) for k in range(2)]
+    done = tidegate("run", *sounds, "--model", model, "--board", device.port)
+    assert done.returncode == 0 and done.stderr == ""
+    lines = done.stdout.splitlines()
+    assert len(lines) == 2
+    for line, sound in zip(lines, sounds, strict=True):
+        assert line.startswith(f"{sound}  {expected(device, sound)[-1].label}") and "30 frames" in line
+
+
+def test_dense_mode(device, model, tmp_path):
+    sound = write_sound(tmp_path / "x.wav")
+    done = tidegate("run", sound, "--model", model, "--board", device.port, "--json", "--dense")
+    assert json.loads(done.stdout)["dense"] is True and device.board.registers["MODE"] == 1
+
+
+def test_demo_goes_through_every_clip_in_both_modes(device, model):
+    done = tidegate("demo", "--model", model, "--board", device.port, "--json")
+    assert done.returncode == 0 and done.stderr == ""
+    report = json.loads(done.stdout)
+    assert [r["word"] for r in report["clips"]] == [c.word for c in clips()]
+    totals = report["totals"]
+    for key in ("cycles", "dense_cycles", "weight_words", "dense_weight_words", "frames", "right"):
+        assert totals[key] == sum(r[key] for r in report["clips"]), key
+    assert totals["speedup"] == totals["dense_cycles"] / totals["cycles"]
+    assert device.board.frames == report["clips"][-1]["frames"]
+
+
+def test_demo_text(device, model):
+    done = tidegate("demo", "--model", model, "--board", device.port)
+    assert done.returncode == 0 and done.stderr == ""
+    rows = [line for line in done.stdout.splitlines() if line.startswith(("✓", "✗"))]
+    assert [row.split()[1] for row in rows] == [c.word for c in clips()]
+
+
+def test_bench_json(device, model):
+    done = tidegate("bench", model, "--board", device.port, "--json")
+    assert done.returncode == 0 and done.stderr == ""
+    (row,) = json.loads(done.stdout)
+    assert row["lanes"] == 64 and row["frames"] == 61 * len(clips())
+    assert row["speedup"] == pytest.approx(row["dense_cycles_per_frame"] / row["cycles_per_frame"], rel=1e-12)
+    assert row["sparsity_efficiency"] == row["speedup"] / row["fetch_reduction"]
+    assert row["times_real_time"] == pytest.approx(row["frames_per_second"] * 0.016, rel=1e-12)
+
+
+def test_boards_json():
+    report = json.loads(tidegate("boards", "--json").stdout)
+    assert [v["lanes"] for v in report["virtual"]] == list(SIMULATED)
+    assert isinstance(report["serial"], list)
+
+
+def test_models_and_data_json():
+    from tidegate import zoo
+    from tidegate.train.fetch import SOURCES
+
+    listed = json.loads(tidegate("models", "--json").stdout)
+    assert [m["name"] for m in listed] == list(zoo.names())
+    for entry in listed:
+        assert entry["digest"] == zoo.load(entry["name"]).digest
+    assert [s["name"] for s in json.loads(tidegate("data", "--json").stdout)] == list(SOURCES)
+
+
+def test_every_verb_has_help_and_json():
+    for verb in ("demo", "run", "train", "eval", "verify", "bench", "models", "boards", "data"):
+        done = tidegate(verb, "--help")
+        assert done.returncode == 0 and "--json" in done.stdout, verb
+
+
+def test_refused_core(device):
+    with pytest.raises(Exception, match="the manifest says"):
+        Board.open(device.port, expect_digest="00" * 32)
+    Board.open(device.port, expect_digest=DIGEST.hex()).close()
+
+
+def test_unknown_data_set(tmp_path):
+    fails(tidegate("data", "mnist", "--to", tmp_path), "no data set 'mnist'")
+
+
+def test_figures():
+    """Occupancy, sparsity and reductions by hand for one network."""
+    net = speech_model(gru=(20, 12), classes=4).network       # columns: 60, 60 + 36, 36 + 4 weights
+    delta = Cost(frames=10, cycles=1000, weight_words=90, events=(40, 20, 12))
+    dense = Cost(frames=10, cycles=4000, weight_words=720, events=(400, 200, 120))
+    assert net.dense_weights == 40 * 60 + 20 * 96 + 12 * 40
+    assert delta.occupancy(net) == (0.1, 0.1, 0.1)
+    assert delta.weights_read(net) == 40 * 60 + 20 * 96 + 12 * 40
+    assert delta.temporal_sparsity(net) == 0.9 and dense.temporal_sparsity(net) == 0.0
+    assert comparison(delta, dense, net) == {"speedup": 4.0, "fetch_reduction": 10.0, "word_reduction": 8.0,
+                                             "sparsity_efficiency": 0.4}
+    assert delta + delta == Cost(20, 2000, 180, (80, 40, 24))
+    silent = Cost(frames=10, cycles=300, weight_words=0, events=(0, 0, 0))
+    assert comparison(silent, dense, net)["fetch_reduction"] is None

@@ -1,0 +1,176 @@
+"""Mistakes of users and of the world around them: one line, exit code not 0, no traceback, the next run works."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import soundfile
+from command import COMMAND, fails, tidegate, write_model, write_sound
+from fake_board import FakeBoard
+from pty_board import PtyBoard
+
+PATIENCE = 60       # seconds that a busy machine may take to reach a certain point
+
+
+@pytest.fixture
+def device():
+    board = PtyBoard(FakeBoard())
+    yield board
+    board.close()
+
+
+@pytest.fixture
+def model(tmp_path):
+    return write_model(tmp_path)
+
+
+@pytest.fixture
+def sound(tmp_path):
+    return write_sound(tmp_path / "noise.wav")
+
+
+def test_missing_model(sound):
+    fails(tidegate("run", sound, "--model", "nope.tidegate"), "no model")
+
+
+def test_wrong_model_file(sound, tmp_path):
+    path = tmp_path / "text.tidegate"
+    path.write_text("this is no model\n")
+    fails(tidegate("run", sound, "--model", path), "not a readable model file")
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.999])
+def test_truncated_model_file(sound, model, share):
+    data = model.read_bytes()
+    model.write_bytes(data[: int(share * len(data))])
+    fails(tidegate("run", sound, "--model", model), "not a readable model file")
+
+
+def test_too_large_a_model(sound, tmp_path, device):
+    model = write_model(tmp_path, gru=(400, 400))
+    fails(tidegate("run", sound, "--model", model, "--board", device.port), "weight memory words, the board has")
+
+
+def test_model_without_front_end(sound, tmp_path):
+    from models import random_model
+
+    from tidegate.spec.model import save_model
+
+    save_model(random_model(), tmp_path / "m.tidegate")
+    fails(tidegate("run", sound, "--model", tmp_path / "m.tidegate"), "no feature front end")
+
+
+def test_unknown_port(sound, model):
+    fails(tidegate("run", sound, "--model", model, "--board", "/dev/ttyNOPE7"), "no port '/dev/ttyNOPE7'")
+
+
+def test_unknown_lanes(sound, model):
+    fails(tidegate("run", sound, "--model", model, "--lanes", "7"), "no virtual board with 7 lanes")
+
+
+def test_missing_sound(model):
+    fails(tidegate("run", "nope.wav", "--model", model), "no sound file 'nope.wav'")
+
+
+def test_corrupt_sound(model, sound):
+    sound.write_bytes(b"RIFF" + bytes(range(200)))
+    fails(tidegate("run", sound, "--model", model), "cannot be read as sound")
+
+
+def test_empty_sound(model, sound):
+    sound.write_bytes(b"")
+    fails(tidegate("run", sound, "--model", model), "cannot be read as sound")
+    soundfile.write(sound, np.zeros(0), 16000)
+    fails(tidegate("run", sound, "--model", model), "contains no samples")
+    soundfile.write(sound, np.zeros(100), 16000)
+    fails(tidegate("run", sound, "--model", model), "shorter than one frame of 32 ms")
+
+
+def test_too_many_channels(model, tmp_path):
+    sound = write_sound(tmp_path / "[six] channels.wav", channels=6)
+    fails(tidegate("run", sound, "--model", model), "6 channels")
+
+
+def test_nan_in_sound(model, sound):
+    soundfile.write(sound, np.full(8000, np.nan), 16000, "FLOAT")
+    fails(tidegate("run", sound, "--model", model), "NaN")
+
+
+def test_missing_folders(model, tmp_path):
+    fails(tidegate("eval", model, "--data", tmp_path / "nope"), "no folder")
+    fails(tidegate("train", tmp_path / "nope"), "no folder")
+    fails(tidegate("verify", model, "--data", tmp_path / "nope"), "no recordings in")
+
+
+def test_wrong_usage():
+    done = tidegate("run", "--frobnicate")
+    assert done.returncode == 2 and "Traceback" not in done.stderr and "frobnicate" in done.stderr
+
+
+@pytest.mark.parametrize("package, verb, extra", [
+    ("torch", ["eval", "MODEL", "--data", "."], "tidegate[train]"),
+    ("torch", ["verify", "MODEL"], "tidegate[train]"),
+    ("amaranth", ["run", "SOUND", "--model", "MODEL"], "tidegate[sim]"),
+])
+def test_missing_extra(model, sound, package, verb, extra):
+    arguments = [{"MODEL": str(model), "SOUND": str(sound)}.get(a, a) for a in verb]
+    program = f"import sys; sys.modules[{package!r}] = None; sys.argv[1:] = {arguments!r}\n" \
+              "from tidegate.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE)
+    fails(done, f"pip install '{extra}'")
+    assert package in done.stderr
+
+
+def start_long_run(device, model, sound):
+    """``tidegate run`` on far more sounds than can be streamed here, once it streams."""
+    process = subprocess.Popen([*COMMAND, "run", *[str(sound)] * 500, "--model", str(model), "--board", device.port],
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    limit = time.monotonic() + PATIENCE
+    while device.board.frames < 5:
+        assert process.poll() is None and time.monotonic() < limit, process.communicate()
+        time.sleep(0.005)
+    return process
+
+
+def finished(process) -> subprocess.CompletedProcess:
+    _, stderr = process.communicate(timeout=PATIENCE)
+    return subprocess.CompletedProcess(process.args, process.returncode, "", stderr)
+
+
+def test_cable_pulled_in_mid_stream(device, model, sound):
+    process = start_long_run(device, model, sound)
+    device.close()
+    fails(finished(process), "lost the board on")
+
+
+def test_board_falls_silent(device, model, sound):
+    process = start_long_run(device, model, sound)
+    device.pause = True
+    fails(finished(process), "is the board powered and the bitstream loaded?")
+
+
+def test_interrupt(device, model, sound):
+    process = start_long_run(device, model, sound)
+    process.send_signal(signal.SIGINT)
+    fails(finished(process), "interrupted", code=130)
+    done = tidegate("run", sound, "--model", model, "--board", device.port)
+    assert done.returncode == 0, done.stderr
+
+
+def test_killed_user_leaves_the_board_usable(device, model, sound):
+    process = start_long_run(device, model, sound)
+    process.kill()
+    finished(process)
+    done = tidegate("run", sound, "--model", model, "--board", device.port)
+    assert done.returncode == 0, done.stderr
+
+
+def test_reader_goes_away(device, model, sound):
+    process = start_long_run(device, model, sound)
+    process.stdout.close()
+    process.stdout = None
+    _, stderr = process.communicate(timeout=PATIENCE)
+    assert process.returncode != 0 and stderr == ""
