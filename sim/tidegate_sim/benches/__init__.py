@@ -1,0 +1,1 @@
+"""cocotb benches, one module for each component; ``tests/rtl`` runs them."""

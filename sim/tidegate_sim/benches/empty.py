@@ -1,0 +1,1 @@
+"""A bench without tests, which the runner must not take for success."""

@@ -1,0 +1,9 @@
+import pytest
+
+from tidegate_sim.runner import unavailable
+
+
+@pytest.fixture(autouse=True)
+def _simulator():
+    if reason := unavailable():
+        pytest.skip(reason)
