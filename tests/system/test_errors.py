@@ -101,7 +101,11 @@ def test_nan_in_sound(model, sound):
 
 def test_missing_folders(model, tmp_path):
     fails(tidegate("eval", model, "--data", tmp_path / "nope"), "no folder")
-    fails(tidegate("train", tmp_path / "nope"), "no folder")
+    recipe = tmp_path / "recipe.json"
+    recipe.write_text('{"name": "mine"}')
+    fails(tidegate("train", tmp_path / "nope", "--recipe", recipe), "no folder")
+    fails(tidegate("train", tmp_path / "nope", "--recipe", "nope"), "no model 'nope' in the zoo")
+    fails(tidegate("train", tmp_path / "nope", "--recipe", tmp_path / "nope.json"), "no recipe")
     fails(tidegate("verify", model, "--data", tmp_path / "nope"), "no recordings in")
 
 

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
 from rich.markup import escape
 
@@ -12,6 +11,8 @@ from .boards import loaded_board
 from .console import BoardOption, JsonOption, LanesOption, ModelOption, out, print_json, progress, ratio
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from tidegate.host.board import Board
     from tidegate.host.figures import Cost
     from tidegate.spec.model import Model
@@ -26,7 +27,7 @@ class Heard:
     cost: "Cost"
 
 
-def features_of(model: "Model", path: str | Path) -> np.ndarray:
+def features_of(model: "Model", path: str | Path) -> "np.ndarray":
     """A recording as the model's features (frames, bands); TidegateError if it is shorter than one frame."""
     from tidegate.host.audio import read_audio
     from tidegate.host.frontend import FrontEnd, FrontEndSettings
@@ -41,7 +42,7 @@ def features_of(model: "Model", path: str | Path) -> np.ndarray:
     return frames
 
 
-def hear(board: "Board", frames: np.ndarray) -> Heard:
+def hear(board: "Board", frames: "np.ndarray") -> Heard:
     """Stream a recording's features from reset."""
     from tidegate.host.figures import Cost
 

@@ -1,0 +1,93 @@
+"""The virtual board as a user meets it: the command, Ctrl-C, two in a row, every number of lanes."""
+
+import json
+import signal
+import subprocess
+import time
+
+import pytest
+from command import COMMAND, fails, speech_model, tidegate, write_model, write_sound
+from models import random_frames, random_model
+
+from tidegate import Board
+from tidegate.clips import clips
+from tidegate.golden import Golden
+from tidegate.spec.design import SIMULATED
+
+
+@pytest.fixture
+def model(tmp_path):
+    return write_model(tmp_path)
+
+
+@pytest.mark.parametrize("lanes", SIMULATED)
+def test_stream_equals_golden(lanes):
+    model, frames = random_model(), random_frames(3, 300)
+    trace = Golden(model).run(frames[:, None])
+    with Board.open("virtual", lanes=lanes) as board:
+        board.load(model)
+        results = list(board.stream(frames))
+    assert [r.logits for r in results] == [tuple(map(int, row)) for row in trace.logits[:, 0]]
+    assert [r.events for r in results] == [tuple(map(int, row)) for row in trace.events[:, 0]]
+
+
+def test_thresholds_and_dense_mode_at_run_time():
+    model, frames = random_model(), random_frames(4, 200)
+    with Board.open("virtual") as board:
+        board.load(model)
+        own = list(board.stream(frames))
+        board.thresholds(0, 0, 0)
+        zero = list(board.stream(frames))
+        board.dense = True
+        dense = list(board.stream(frames))
+        board.dense = False
+        board.thresholds(*model.network.thresholds)
+        assert list(board.stream(frames)) == own
+    assert [r.logits for r in dense] == [r.logits for r in zero]       # dense mode is Θ = 0 with every Δ sent
+    assert all(r.events == (10, 20, 12) for r in dense)
+    assert sum(r.cycles for r in own) < sum(r.cycles for r in zero) < sum(r.cycles for r in dense)
+    golden = Golden(model.with_thresholds(0, 0, 0)).run(frames[:, None])
+    assert [r.logits for r in zero] == [tuple(map(int, row)) for row in golden.logits[:, 0]]
+
+
+def test_run_on_the_virtual_board(model):
+    sounds = [c.path for c in clips()[:3]]
+    done = tidegate("run", *sounds, "--model", model, "--json")
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    assert [row["frames"] for row in json.loads(done.stdout)["files"]] == [61, 61, 61]
+
+
+def test_demo(model):
+    done = tidegate("demo", "--model", model, "--json")
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    report = json.loads(done.stdout)
+    net = speech_model().network
+    for row in report["clips"]:
+        assert row["cycles"] < row["dense_cycles"] and row["weight_words"] < row["dense_weight_words"]
+    from tidegate.spec.layout import Layout
+
+    assert report["totals"]["dense_weight_words"] == Layout(net, SIMULATED[64]).dense_words() * 61 * len(clips())
+
+
+def test_interrupt_stops_the_virtual_board_too(model, tmp_path):
+    sound = write_sound(tmp_path / "x.wav")
+    process = subprocess.Popen([*COMMAND, "run", *[str(sound)] * 2000, "--model", str(model)],
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    assert process.stdout.readline()                # it streams
+    children = _children(process.pid)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    fails(subprocess.CompletedProcess([], process.returncode, "", stderr), "interrupted", code=130)
+    time.sleep(0.2)
+    assert not any(_alive(pid) for pid in children)
+    assert tidegate("run", sound, "--model", model).returncode == 0
+
+
+def _children(pid: int) -> list[int]:
+    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True)
+    return [int(p) for p in found.stdout.split()]
+
+
+def _alive(pid: int) -> bool:
+    found = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout.strip()
+    return bool(found) and not found.startswith("Z")
