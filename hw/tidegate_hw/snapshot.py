@@ -68,7 +68,7 @@ class Snapshot(wiring.Component):
             banks_w.append(bank.write_port())
 
         # copy: address in one cycle, word into its bank in the next
-        gate, word = Signal(range(GATES)), Signal(range(depth))
+        gate, word = Signal(range(GATES)), Signal(16)
         gate_q1, word_q1, valid_q1 = Signal.like(gate), Signal.like(word), Signal()
         reading = Signal()
         last_word = word + 1 >= self.words

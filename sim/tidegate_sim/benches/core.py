@@ -1,0 +1,144 @@
+"""Bench of ``tidegate_hw.core``: every integer of random networks equals golden's, frame by frame."""
+
+import json
+import os
+
+import cocotb
+import numpy as np
+from cocotb.triggers import RisingEdge
+from tidegate_hw.cell import TRACE_BITS
+from tidegate_hw.core import COUNTERS_LAYOUT
+from tidegate_hw.registers import REGISTERS_LAYOUT
+
+from tidegate.golden import Golden
+from tidegate.spec.design import Design
+from tidegate.spec.formats import ACC_BITS, SIGNAL
+from tidegate.spec.layout import Layout
+from tidegate.spec.model import Model
+
+from ..streams import STALLS, Sink, Source, pack, reset_dut, rng_for, unpack, wait
+from ..verify import STAGES, random_model
+
+DESIGN = Design(**json.loads(os.environ["BENCH"]))
+
+# features, sizes, classes: no multiples of the lanes, one group, more layers, more classes than lanes
+NETWORKS = [(5, [6], 3), (9, [7, 11], 10), (3, [4, 9, 2, 5], 4), (4, [8], 1)]
+
+
+async def load(dut, model: Model, layout: Layout, dense: bool = False) -> None:
+    dut.registers.value = pack(REGISTERS_LAYOUT, {"MODE": int(dense), **layout.registers()})
+    dut.weight_w__en.value = 1
+    for word, row in enumerate(layout.pack(model)):
+        for lane, weight in enumerate(row):
+            dut.weight_w__word.value, dut.weight_w__lane.value = word, lane
+            dut.weight_w__data.value = int(weight) & 255
+            await RisingEdge(dut.clk)
+    dut.weight_w__en.value = 0
+    await RisingEdge(dut.clk)
+
+
+async def clear(dut) -> None:
+    dut.clear.value = 1
+    await RisingEdge(dut.clk)
+    dut.clear.value = 0
+    await RisingEdge(dut.clk)
+    while not int(dut.ready.value):
+        await RisingEdge(dut.clk)
+
+
+async def watch(dut, seen: dict) -> None:
+    """Collect the cell's integers: layer → stage → list in neuron order."""
+    g = DESIGN.cell_rate
+    while True:
+        await RisingEdge(dut.clk)
+        if int(dut.trace__valid.value):
+            layer = seen.setdefault(int(dut.trace__layer.value), {stage: [] for stage in STAGES})
+            for stage in STAGES:
+                bits = int(getattr(dut, f"trace__{stage}").value)
+                layer[stage] += [(((bits >> (TRACE_BITS * k)) & 0xFFFF) ^ 0x8000) - 0x8000 for k in range(g)]
+
+
+def random_walk(rng, features: int, frames: int) -> np.ndarray:
+    """Frames that stand still, drift and jump: (frames, features) SIGNAL integers."""
+    x, walk = np.zeros(features, np.int64), []
+    for _ in range(frames):
+        step = rng.choice([0, 5, 60, 1000]) * rng.standard_normal(features) * (rng.random(features) < 0.6)
+        x = np.clip(x + np.round(step).astype(np.int64), -SIGNAL.max, SIGNAL.max)
+        walk.append(x)
+    return np.array(walk)
+
+
+async def run(dut, source: Source, sink: Sink, seen: dict, model: Model, frames: np.ndarray, dense: bool) -> int:
+    """Stream frames from reset and compare all that golden knows; gives the events in all."""
+    golden, layout = Golden(model), Layout(model.network, DESIGN)
+    await clear(dut)
+    trace = golden.run(frames[:, None], dense=dense, keep_layers=True)
+    e, signals = DESIGN.encoder_rate, model.network.signals
+    for t, frame in enumerate(frames):
+        seen.clear()
+        padded = np.pad(frame, (0, -len(frame) % e)).reshape(-1, e)
+        await source.send([sum((int(v) & 0xFFF) << (12 * k) for k, v in enumerate(group)) for group in padded])
+        logits = await sink.receive(model.network.classes)
+        signed = [(v ^ (1 << (ACC_BITS - 1))) - (1 << (ACC_BITS - 1)) for v in logits]
+        for l, layer in enumerate(model.network.gru):
+            for stage in STAGES:
+                expected = getattr(trace.layers[l], stage)[t, 0].tolist()
+                assert seen[l][stage][: layer.size] == expected, f"frame {t} layer {l} {stage}"
+        counters = unpack(COUNTERS_LAYOUT, int(dut.counters.value))
+        events = trace.events[t, 0].tolist()
+        assert counters["events"][:signals] == events, f"frame {t}: events"
+        words = sum(n * c.length for n, c in zip(events, layout.columns, strict=True))
+        assert counters["weight_words"] == words, f"frame {t}: weight words"
+        assert signed == trace.logits[t, 0].tolist(), f"frame {t}: logits"
+        # every word takes a cycle, whatever overlaps
+        assert counters["cycles"] > words
+        while not int(dut.ready.value):
+            await RisingEdge(dut.clk)
+        assert unpack(COUNTERS_LAYOUT, int(dut.counters.value))["frames"] == t + 1
+    return int(trace.events.sum())
+
+
+@cocotb.test()
+@cocotb.parametrize(stalls=STALLS)
+async def integers_equal_golden(dut, stalls):
+    rng = np.random.default_rng(rng_for("core").getrandbits(32))
+    source, sink = Source(dut, "frame", stalls=stalls), Sink(dut, "logit", stalls=stalls)
+    dut.clear.value, dut.weight_w__en.value, dut.registers.value = 0, 0, 0
+    await reset_dut(dut)
+    seen: dict = {}
+    cocotb.start_soon(watch(dut, seen))
+    for n, (features, sizes, classes) in enumerate(NETWORKS):
+        model = random_model(features, sizes, classes, seed=int(rng.integers(1 << 30)), extreme=n == 1)
+        layout = Layout(model.network, DESIGN)
+        events = []
+        for theta, dense in ((0, False), (40, False), (700, False), (40, True)):
+            model = model.with_thresholds(*(max(0, theta - 13 * s) for s in range(model.network.signals)))
+            await load(dut, model, Layout(model.network, DESIGN), dense)
+            frames = random_walk(rng, features, 8)
+            events.append(await run(dut, source, sink, seen, model, frames, dense))
+        assert events[0] > events[2], "a large threshold must save events"
+        assert events[3] == 8 * (features + sum(sizes)), "dense mode sends every element"
+        assert layout.acc_words <= DESIGN.acc_words
+
+
+@cocotb.test()
+async def nonsense_registers_do_not_hang(dut):
+    """Any register values: the core comes back by itself, or at the latest by a reset."""
+    rng = rng_for("nonsense")
+    source, sink = Source(dut, "frame"), Sink(dut, "logit")
+    dut.clear.value, dut.weight_w__en.value, dut.registers.value = 0, 0, 0
+    await reset_dut(dut)
+    for _ in range(10):
+        values = {name: rng.getrandbits(shape.width) & rng.choice([1, 7, 63]) for name, shape in
+                  ((n, REGISTERS_LAYOUT[n].shape) for n, _ in REGISTERS_LAYOUT)}
+        values |= {"LAYERS": rng.randint(1, 7), "FEATURES": rng.randint(1, 8), "CLASSES": rng.randint(0, 20)}
+        dut.registers.value = pack(REGISTERS_LAYOUT, values)
+        await clear(dut)
+        await source.send([0] * -(-values["FEATURES"] // DESIGN.encoder_rate))
+        for _ in range(20_000):
+            await RisingEdge(dut.clk)
+            if int(dut.ready.value):
+                break
+        assert int(dut.ready.value), f"still busy with {values}"
+        await wait(dut, 2)
+        sink.items.clear()
