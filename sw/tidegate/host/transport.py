@@ -4,6 +4,7 @@ The virtual board is a serial port too (a pseudo-terminal), so that the driver c
 """
 
 import errno
+import time
 from abc import ABC, abstractmethod
 
 import serial
@@ -11,6 +12,7 @@ import serial
 from .errors import BoardError
 
 BAUD = 1_000_000
+_POLL = 0.005            # seconds; to change pyserial's time limit costs six system calls, so it stays
 
 
 class Transport(ABC):
@@ -47,7 +49,7 @@ class SerialTransport(Transport):
     def __init__(self, port: str, baud: int = BAUD):
         self.name = port
         try:
-            self._serial = serial.Serial(port, baud, exclusive=True, timeout=0, write_timeout=5)
+            self._serial = serial.Serial(port, baud, exclusive=True, timeout=_POLL, write_timeout=5)
         except (OSError, ValueError) as error:   # SerialException is an OSError
             raise BoardError(_why_not_opened(port, error)) from None
         try:
@@ -63,8 +65,9 @@ class SerialTransport(Transport):
 
     def read(self, timeout: float) -> bytes:
         try:
-            self._serial.timeout = timeout
-            first = self._serial.read(1)
+            deadline = time.monotonic() + timeout
+            while not (first := self._serial.read(1)) and time.monotonic() < deadline:
+                pass
             waiting = self._serial.in_waiting if first else 0
             return first + self._serial.read(waiting) if waiting else first
         except (OSError, TypeError, AttributeError) as error:
