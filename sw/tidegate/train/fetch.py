@@ -12,6 +12,7 @@ import urllib.request
 import zipfile
 from dataclasses import dataclass
 from hashlib import sha256
+from http.client import HTTPException
 from pathlib import Path
 
 from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
@@ -71,7 +72,7 @@ def fetch(name: str, directory: str | Path, progress: bool = True, source: Sourc
             if source.recordings_sha256 and recordings_digest(content) != source.recordings_sha256:
                 raise DataError(f"{source.url} has changed since this version; use the data with care or update")
             content.rename(target)
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+    except (urllib.error.URLError, TimeoutError, ConnectionError, HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise DataError(f"cannot reach {source.url} ({reason}); check the network, or download it by hand") from None
     except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
@@ -111,6 +112,8 @@ def _download(url: str, archive: Path, progress: bool) -> None:
             while chunk := answer.read(_CHUNK):
                 file.write(chunk)
                 bar.advance(task, len(chunk))
+            if length and file.tell() < have + int(length):
+                raise ConnectionError("the connection was cut; run it again to continue")
 
 
 def _file_digest(path: Path) -> str:

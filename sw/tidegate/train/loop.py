@@ -38,7 +38,7 @@ def run(directory: str | Path, recipe: Recipe, out: str | Path, *, cache: str | 
         resume: bool = False, progress: bool = True) -> Path:
     """Train on a folder of words (see ``data.scan``) and write the best model, by validation, to ``out``.
 
-    The file is written whenever an epoch is better than those before, once the thresholds are fully there; a
+    The file is written whenever an epoch is no worse than those before, once the thresholds are fully there; a
     checkpoint ``out.checkpoint`` after each epoch lets ``resume=True`` go on.  The card holds recipe, split sizes
     and the figures on the validation part and, where there is one, the test part.
     """
@@ -81,8 +81,9 @@ class Trainer:
         self.train = torch.from_numpy(features.of("train"))
         self.batches = -(-len(self.train) // recipe.batch)
         self.optimiser = torch.optim.AdamW(self.network.parameters(), weight_decay=recipe.weight_decay)
+        steps = max(self.batches * recipe.epochs + 1, 20)       # fewer would make a phase of length zero
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimiser, recipe.learning_rate, total_steps=self.batches * recipe.epochs + 1, pct_start=0.2)
+            self.optimiser, recipe.learning_rate, total_steps=steps, pct_start=0.2)
         self.epoch, self.best = 0, -1.0
         self.digest = sha256(json.dumps([recipe.to_dict(), features.labels, len(self.train)]).encode()).hexdigest()
         if resume:
@@ -95,7 +96,7 @@ class Trainer:
             loss = self._train_epoch(share * self.recipe.sparsity_cost)
             self.epoch += 1
             figures = evaluate(self._model({}), self.features, "validation")
-            if share == 1 and figures["accuracy"] > self.best:
+            if share == 1 and figures["accuracy"] >= self.best:     # a tie: the later one, at a lower learning rate
                 self.best = figures["accuracy"]
                 self._write(figures)
             self._checkpoint()

@@ -1,0 +1,51 @@
+"""Small synthetic data sets: "words" that are tones or sweeps, made from a seed."""
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from tidegate.host.frontend import FrontEndSettings
+from tidegate.train.recipe import Augmentation, Recipe
+
+RATE = 8000
+TONES = {"low": (300.0, 300.0), "high": (2000.0, 2000.0), "rise": (400.0, 1800.0), "fall": (1800.0, 400.0)}
+SETTINGS = FrontEndSettings(sample_rate=RATE, high_hz=3800.0, bands=12, hop_ms=32.0, window_ms=32.0)
+
+
+def word(name, rng, seconds=0.4):
+    """A tone or sweep with random level, pitch and length in a little noise, float32 (n,)."""
+    n = int(RATE * seconds * rng.uniform(0.8, 1.2))
+    start, end = (f * rng.uniform(0.95, 1.05) for f in TONES[name])
+    phase = 2 * np.pi * np.cumsum(np.linspace(start, end, n)) / RATE
+    return (rng.uniform(0.1, 0.5) * np.sin(phase) + rng.normal(0, 1e-3, n)).astype(np.float32)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    torch.set_num_threads(1)        # so small a network only loses by two
+
+
+@pytest.fixture(scope="session")
+def write_words(tmp_path_factory):
+    """Write word folders: ``write_words(words, clips, noise)`` → the new data set's folder."""
+    def write(words=tuple(TONES), clips=30, noise=False):
+        rng, root = np.random.default_rng(11), tmp_path_factory.mktemp("words")
+        for name in words:
+            (root / name).mkdir()
+            for k in range(clips):
+                soundfile.write(root / name / f"{k:04x}_nohash_0.wav", word(name, rng), RATE)
+        if noise:
+            (root / "_background_noise_").mkdir()
+            soundfile.write(root / "_background_noise_" / "hiss.wav",
+                            rng.normal(0, 0.02, 20 * RATE).astype(np.float32), RATE)
+        return root
+    return write
+
+
+@pytest.fixture(scope="session")
+def recipe():
+    """A recipe that learns the four tones in seconds."""
+    return Recipe("tones", frontend=SETTINGS, gru=(16,), thresholds=(64, 32), anneal=0.3, epochs=6, batch=16,
+                  learning_rate=0.02, sparsity_cost=0.1, seed=5, decision_frames=2,
+                  augmentation=Augmentation(lead=2, tail=2, mask_bands=1, mask_frames=1, stretch=0.05, warp=0.2))

@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+import soundfile
+
+from tidegate.host.audio import read_audio
+from tidegate.host.frontend import FrontEnd
+from tidegate.train.data import PARTS, DataError, scan
+from tidegate.train.features import load_features
+
+
+def test_clips_are_what_the_front_end_gives(write_words, recipe, tmp_path):
+    root = write_words(clips=25)
+    data = scan(root)
+    features = load_features(data, recipe.frontend, tmp_path / "cache")
+    assert len(features.targets) == 100 and features.skipped == ()
+    for i, clip in enumerate(data.clips):
+        live = FrontEnd(recipe.frontend).energies(read_audio(root / clip.path, recipe.frontend.sample_rate))
+        assert np.array_equal(features.clip(i), live)
+        assert data.labels[features.targets[i]] == clip.label and PARTS[features.parts[i]] == clip.part
+
+
+def test_second_load_comes_from_the_cache(write_words, recipe, tmp_path, monkeypatch):
+    data = scan(write_words(clips=25))
+    first = load_features(data, recipe.frontend, tmp_path / "cache")
+    monkeypatch.setattr("tidegate.train.features.read_audio", None)       # decoding again would fail
+    second = load_features(data, recipe.frontend, tmp_path / "cache")
+    assert np.array_equal(first.energies, second.energies) and np.array_equal(first.offsets, second.offsets)
+    (store,) = (tmp_path / "cache").iterdir()
+    store.write_bytes(store.read_bytes()[:1000])                          # cut short: decoded again
+    monkeypatch.undo()
+    third = load_features(data, recipe.frontend, tmp_path / "cache")
+    assert np.array_equal(first.energies, third.energies)
+
+
+def test_a_changed_clip_is_decoded_again(write_words, recipe, tmp_path):
+    root = write_words(clips=25)
+    first = load_features(scan(root), recipe.frontend, tmp_path / "cache")
+    path = root / scan(root).clips[0].path
+    soundfile.write(path, np.zeros(3000, np.float32), recipe.frontend.sample_rate)
+    second = load_features(scan(root), recipe.frontend, tmp_path / "cache")
+    assert first.clip(0).max() > 0 and second.clip(0).max() == 0
+
+
+def test_silence_is_cut_without_overlap_between_parts(write_words, recipe, tmp_path):
+    data = scan(write_words(clips=25, noise=True))
+    features = load_features(data, recipe.frontend, tmp_path / "cache")
+    silence = np.flatnonzero(features.targets == data.labels.index("silence"))
+    size = recipe.frontend.frames(recipe.frontend.sample_rate)
+    assert all(len(features.clip(i)) == size for i in silence)
+    by_part = {part: {row.tobytes() for i in silence for row in features.clip(i) if PARTS[features.parts[i]] == part}
+               for part in PARTS}
+    assert all(by_part[part] for part in PARTS)
+    assert not by_part["train"] & by_part["validation"] and not by_part["validation"] & by_part["test"]
+    mixed = {row.tobytes() for row in features.noise}
+    assert by_part["train"] <= mixed and not mixed & (by_part["validation"] | by_part["test"])
+
+
+def test_bad_clips_are_skipped_and_listed(write_words, recipe, tmp_path):
+    root = write_words(clips=25)
+    (root / "low" / "0000_nohash_0.wav").write_text("no sound")
+    soundfile.write(root / "low" / "0001_nohash_0.wav", np.zeros(50, np.float32), 8000)
+    soundfile.write(root / "low" / "0002_nohash_0.wav", np.zeros(8000 * 11, np.float32), 8000)
+    features = load_features(scan(root), recipe.frontend, tmp_path / "cache")
+    reasons = dict(features.skipped)
+    assert len(features.targets) == 97
+    assert "cannot be read" in reasons["low/0000_nohash_0.wav"]
+    assert reasons["low/0001_nohash_0.wav"] == "shorter than one window"
+    assert reasons["low/0002_nohash_0.wav"] == "longer than 10 s"
+
+
+def test_a_class_without_usable_clips_is_an_error(write_words, recipe, tmp_path):
+    root = write_words(clips=25)
+    for path in (root / "rise").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(DataError, match=r"no usable clip of 'rise'.*25 clips were unreadable"):
+        load_features(scan(root), recipe.frontend, tmp_path / "cache")
+
+
+def test_cache_that_cannot_be_written(write_words, recipe, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="cache"):
+        load_features(scan(write_words(clips=25)), recipe.frontend, tmp_path / "file")

@@ -1,0 +1,138 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tidegate.golden import Golden
+from tidegate.spec.model import read_model
+from tidegate.train import run
+from tidegate.train.card import card
+from tidegate.train.data import DataError, scan
+from tidegate.train.evaluate import evaluate, evaluate_directory, padded
+from tidegate.train.features import load_features
+from tidegate.train.loop import Trainer, checkpoint_path
+from tidegate.train.recipe import Recipe
+
+
+@pytest.fixture(scope="module")
+def trained(write_words, recipe, tmp_path_factory):
+    """(data folder, model file, cache folder) after training the four tones."""
+    root, folder = write_words(clips=60, noise=True), tmp_path_factory.mktemp("trained")
+    return root, run(root, recipe, folder / "tones.tidegate", cache=folder, progress=False), folder
+
+
+@pytest.fixture(scope="module")
+def features(write_words, recipe, tmp_path_factory):
+    """A smaller data set's features."""
+    return load_features(scan(write_words(clips=20)), recipe.frontend, tmp_path_factory.mktemp("cache"))
+
+
+def test_training_learns_and_the_file_keeps_its_figures(trained, recipe, capsys):
+    root, path, cache = trained
+    model = read_model(path)
+    assert model.labels == ("fall", "high", "low", "rise", "silence")
+    assert model.network.thresholds == recipe.thresholds and model.frontend == recipe.frontend.to_dict()
+    assert not checkpoint_path(path).exists()
+    for part in ("validation", "test"):
+        figures = evaluate_directory(model, root, part, cache)
+        assert figures.pop("skipped") == []
+        assert figures == model.card[part]
+        assert figures["accuracy"] > 0.8 and figures["fetch_reduction"] > 1.5
+    assert evaluate_directory(model, root, cache=cache)["part"] == "test"
+
+
+def test_figures_are_counted_as_defined(trained, recipe):
+    """Against the event-driven route, one unpadded clip after the other."""
+    root, path, cache = trained
+    model = read_model(path)
+    features = load_features(scan(root), recipe.frontend, cache)
+    figures, golden, net = evaluate(model, features, "test"), Golden(model), model.network
+    right = frames = read = 0
+    events = np.zeros(net.signals, np.int64)
+    for _, _, lengths in padded(model, features, features.of("test")):
+        frames += int(lengths.sum())
+    for clip in features.of("test"):
+        (_, sequence, _), = padded(model, features, np.array([clip]))
+        state = golden.initial_state()
+        for frame in sequence:
+            trace, state = golden.step(frame, state)
+            events += trace.events[0]
+            read += int(trace.weights[0])
+        right += int(trace.logits[0].argmax() == features.targets[clip])
+    assert figures["utterances"] == len(features.of("test")) and figures["frames"] == frames
+    assert figures["accuracy"] == right / figures["utterances"]
+    assert figures["weights_read"] == read
+    assert figures["fetch_reduction"] == net.dense_weights * frames / read
+    assert figures["temporal_sparsity"] == 1 - read / (net.dense_weights * frames)
+    assert figures["occupancy"] == [e / (net.elements(s) * frames) for s, e in enumerate(events.tolist())]
+    assert np.trace(figures["confusion"]) == right and np.sum(figures["confusion"]) == figures["utterances"]
+
+
+def test_resumed_equals_uninterrupted(features, recipe, tmp_path):
+    recipe = replace(recipe, epochs=4)
+    whole = list(Trainer(recipe, features, tmp_path / "a.tidegate").epochs())
+    stopped = Trainer(recipe, features, tmp_path / "b.tidegate").epochs()
+    first = [next(stopped), next(stopped)]
+    rest = list(Trainer(recipe, features, tmp_path / "b.tidegate", resume=True).epochs())
+    assert first + rest == whole
+    assert (tmp_path / "a.tidegate").read_bytes() == (tmp_path / "b.tidegate").read_bytes()
+
+
+def test_another_seed_gives_another_model(features, recipe, tmp_path):
+    digests = set()
+    for name, seed in (("a", 5), ("b", 5), ("c", 6)):
+        list(Trainer(replace(recipe, epochs=1, seed=seed), features, tmp_path / f"{name}.tidegate").epochs())
+        digests.add(read_model(tmp_path / f"{name}.tidegate").digest)
+    assert len(digests) == 2
+
+
+def test_resume_refuses_what_does_not_belong(features, recipe, tmp_path):
+    out = tmp_path / "a.tidegate"
+    with pytest.raises(DataError, match="nothing to resume"):
+        Trainer(recipe, features, out, resume=True)
+    next(Trainer(recipe, features, out).epochs())
+    with pytest.raises(DataError, match="another recipe"):
+        Trainer(replace(recipe, seed=99), features, out, resume=True)
+
+
+def test_thresholds_are_annealed_and_whole_in_the_end(features, recipe, tmp_path):
+    trainer, seen = Trainer(replace(recipe, epochs=5, anneal=0.5), features, tmp_path / "a.tidegate"), []
+    for _ in trainer.epochs():
+        seen.append((tuple(trainer.network.thresholds), trainer.out.exists()))
+    assert [t for t, _ in seen] == [(0, 0), (26, 13), (51, 26), (64, 32), (64, 32)]
+    assert [written for _, written in seen] == [False, False, False, True, True]
+
+
+def test_evaluating_with_other_words_is_an_error(trained, write_words):
+    _, path, cache = trained
+    root = write_words(words=("low", "high"), clips=30)
+    with pytest.raises(DataError, match="classes"):
+        evaluate_directory(read_model(path), root, cache=cache)
+    with pytest.raises(DataError, match="no part 'tset'"):
+        evaluate_directory(read_model(path), root, "tset", cache)
+
+
+def test_card_tells_what_the_file_holds(trained, tmp_path):
+    path = trained[1]
+    model = read_model(path)
+    text = card(model, "tones", path.stat().st_size)
+    assert f"{model.card['test']['accuracy']:.2%}" in text and model.digest[:16] in text and "64/256, 32/256" in text
+
+
+def test_recipes_round_trip_and_refuse_nonsense(recipe, tmp_path):
+    recipe.write(tmp_path / "r.json")
+    assert Recipe.read(tmp_path / "r.json") == recipe
+    with pytest.raises(DataError, match="no recipe"):
+        Recipe.read(tmp_path / "none.json")
+    for text, message in (("{", "not a recipe"), ("[]", "JSON object"), ('{"nmae": "x"}', "no field 'nmae'"),
+                          ("{}", "incomplete"), ('{"name": "x", "thresholds": [1]}', "need 2 thresholds"),
+                          ('{"name": "x", "epochs": 0}', "at least 1")):
+        (tmp_path / "r.json").write_text(text)
+        with pytest.raises(DataError, match=message):
+            Recipe.read(tmp_path / "r.json")
+
+
+def test_an_unwritable_place_is_an_error(write_words, recipe, tmp_path):
+    with pytest.raises(DataError, match="cannot be written"):
+        run(write_words(clips=20), replace(recipe, epochs=1), tmp_path / "no" / "x.tidegate",
+            cache=tmp_path / "cache", progress=False)
