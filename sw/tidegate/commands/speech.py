@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tidegate.host.board import Board
     from tidegate.host.figures import Cost
     from tidegate.spec.model import Model
+    from tidegate.spec.network import Network
 
 
 @dataclass(frozen=True)
@@ -60,55 +61,60 @@ def demo(model: ModelOption = "commands", board: BoardOption = "virtual", lanes:
     """Stream the bundled words through the virtual board: what it hears, and what that costs against dense."""
     from tidegate import load_model
     from tidegate.clips import clips
-    from tidegate.host.figures import comparison
+    from tidegate.host.figures import Cost, comparison
 
-    network = load_model(model)
-    net, rows, delta, dense, right = network.network, [], None, None, 0
-    words = [(clip, features_of(network, clip.path)) for clip in clips()]
-    with loaded_board(board, lanes, network) as device, progress("streaming", json) as step:
+    loaded = load_model(model)
+    net, rows, right = loaded.network, [], 0
+    delta, dense = Cost.none(net), Cost.none(net)
+    words = [(clip, features_of(loaded, clip.path)) for clip in clips()]
+    with loaded_board(board, lanes, loaded) as device, progress("streaming", json) as step:
         if not json:
-            thetas = ", ".join(f"{t / 256:g}" for t in net.thresholds)
-            sizes = "-".join(str(layer.size) for layer in net.gru)
-            out.print(f"[bold]{model}[/]: GRU {sizes}, {net.dense_weights} weights, thresholds {thetas}; "
-                      f"{device.design.lanes} lanes. Synthetic voices, nothing the model was trained on.\n")
-            out.print(f"[bold]  {'spoken':10}{'decided':10}{'sure':>5}{'occupancy':>11}{'cycles/frame':>14}"
-                      f"{'dense':>7}{'faster':>8}{'words/frame':>13}{'dense':>7}{'fewer':>7}[/]")
+            _print_head(model, net, device.design.lanes)
         for clip, frames in words:
             heard = hear(device, frames)
             device.dense = True
             full = hear(device, frames).cost
             device.dense = False
-            ok = is_right(clip.word, heard.label, network.labels)
-            delta, dense, right = _plus(delta, heard.cost), _plus(dense, full), right + ok
-            ratios = comparison(heard.cost, full, net)
+            ok = is_right(clip.word, heard.label, loaded.labels)
+            delta, dense, right = delta + heard.cost, dense + full, right + ok
             rows.append({"word": clip.word, "voice": clip.voice, "decided": heard.label, "right": ok,
-                         "confidence": heard.confidence, **heard.cost.to_dict(net),
-                         "dense_cycles": full.cycles, "dense_weight_words": full.weight_words, **ratios})
+                         "confidence": heard.confidence, **_against_dense(heard.cost, full, net)})
             if not json:
                 mark = "[green]✓[/]" if ok else "[red]✗[/]"
-                out.print(f"{mark} {clip.word:10}{heard.label:10}{heard.confidence:5.0%}"
+                out.print(f"{mark} {clip.word:10}{escape(heard.label):10}{heard.confidence:5.0%}"
                           + _cost_columns(heard.cost, full, net))
             step(len(rows), len(words))
-    ratios = comparison(delta, dense, net)
     if json:
         return print_json({"model": model, "lanes": device.design.lanes, "clips": rows, "totals": {
-            "clips": len(rows), "right": right, **delta.to_dict(net), "dense_cycles": dense.cycles,
-            "dense_weight_words": dense.weight_words, **ratios}})
-    out.print(f"[bold]  {'all':10}{f'{right}/{len(rows)}':15}" + _cost_columns(delta, dense, net) + "[/]")
-    out.print(f"\nIn the mean {ratio(ratios['speedup'])} fewer cycles and {ratio(ratios['fetch_reduction'])} fewer "
-              f"weights than the same core in dense mode on the same frames.")
+            "clips": len(rows), "right": right, **_against_dense(delta, dense, net)}})
+    out.print(f"[bold]  {'all':10}{f'{right}/{len(rows)} right':15}" + _cost_columns(delta, dense, net) + "[/]")
+    ratios = comparison(delta, dense, net)
+    out.print(f"\nAll in all {ratio(ratios['speedup'])} fewer cycles and {ratio(ratios['fetch_reduction'])} fewer "
+              "weights than the same core in dense mode on the same frames.")
 
 
-def _plus(total: "Cost | None", more: "Cost") -> "Cost":
-    return more if total is None else total + more
+def _against_dense(cost: "Cost", full: "Cost", net: "Network") -> dict:
+    from tidegate.host.figures import comparison
+
+    return {**cost.to_dict(net), "dense_cycles": full.cycles, "dense_weight_words": full.weight_words,
+            **comparison(cost, full, net)}
 
 
-def _cost_columns(cost: "Cost", full: "Cost", net) -> str:
+def _print_head(model: str, net: "Network", lanes: int) -> None:
+    thetas = ", ".join(f"{t}/256" for t in net.thresholds)
+    sizes = " + ".join(str(layer.size) for layer in net.gru)
+    out.print(f"[bold]{escape(model)}[/]: GRU {sizes}, {net.dense_weights} weights, thresholds {thetas}; "
+              f"{lanes} lanes. Synthetic voices, nothing it was trained on.\n")
+    out.print(f"[bold]  {'spoken':10}{'decided':10}{'sure':>5}{'occupancy':>11}{'cycles/frame':>14}"
+              f"{'dense':>7}{'fewer':>7}{'words/frame':>13}{'dense':>7}{'fewer':>7}[/]")
+
+
+def _cost_columns(cost: "Cost", full: "Cost", net: "Network") -> str:
     elements = sum(net.elements(s) for s in range(net.signals))
-    n = cost.frames
-    return (f"{sum(cost.events) / (elements * n):11.1%}{cost.cycles / n:14.0f}{full.cycles / n:7.0f}"
-            f"{ratio(full.cycles / cost.cycles):>8}{cost.weight_words / n:13.0f}{full.weight_words / n:7.0f}"
-            f"{ratio(full.weight_words / cost.weight_words if cost.weight_words else None):>7}")
+    n, words = cost.frames, cost.weight_words
+    return (f"{sum(cost.events) / (elements * n):11.1%}"
+            f"{cost.cycles / n:14.0f}{full.cycles / n:7.0f}{ratio(full.cycles / cost.cycles):>7}"
+            f"{words / n:13.0f}{full.weight_words / n:7.0f}{ratio(full.weight_words / words if words else None):>7}")
 
 
 def run(files: Annotated[list[Path], typer.Argument(help="Sound files: WAV, FLAC, Ogg.", show_default=False)],
@@ -118,10 +124,10 @@ def run(files: Annotated[list[Path], typer.Argument(help="Sound files: WAV, FLAC
     """Stream recordings through a board and print what each was decided to be: the label of its last frame."""
     from tidegate import load_model
 
-    network = load_model(model)
-    net, rows = network.network, []
-    sounds = [(path, features_of(network, path)) for path in files]
-    with loaded_board(board, lanes, network) as device, progress("streaming", json) as step:
+    loaded = load_model(model)
+    net, rows = loaded.network, []
+    sounds = [(path, features_of(loaded, path)) for path in files]
+    with loaded_board(board, lanes, loaded) as device, progress("streaming", json) as step:
         device.dense = dense
         width = max(len(str(path)) for path in files)
         for path, frames in sounds:
@@ -131,7 +137,7 @@ def run(files: Annotated[list[Path], typer.Argument(help="Sound files: WAV, FLAC
             if not json:
                 cost = heard.cost
                 occupancy = "/".join(f"{x:.1%}" for x in cost.occupancy(net))
-                out.print(escape(f"{path!s:{width}}") + f"  [bold]{heard.label:10}[/] {heard.confidence:4.0%}  "
+                out.print(escape(f"{path!s:{width}}") + f"  [bold]{escape(heard.label):10}[/] {heard.confidence:4.0%}  "
                           f"occupancy {occupancy}  {cost.frames} frames  {cost.cycles / cost.frames:.0f} cycles/frame  "
                           f"{cost.weight_words / cost.frames:.0f} weight words/frame", soft_wrap=True)
             step(len(rows), len(sounds))

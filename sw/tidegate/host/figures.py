@@ -29,6 +29,11 @@ class Cost:
         return Cost(len(results), sum(r.cycles for r in results), sum(r.weight_words for r in results),
                     tuple(map(sum, zip(*(r.events for r in results), strict=True))))
 
+    @staticmethod
+    def none(network: Network) -> "Cost":
+        """The cost of no frames, to add to."""
+        return Cost(0, 0, 0, (0,) * network.signals)
+
     def __add__(self, other: "Cost") -> "Cost":
         return Cost(self.frames + other.frames, self.cycles + other.cycles,
                     self.weight_words + other.weight_words,

@@ -19,7 +19,7 @@ _GRACE = 0.005          # seconds that the answer may still take after a NAK tha
 _LONGEST_WAIT = 1.0
 _LONGEST_PACKET = 4096  # more bytes than this without a delimiter are not an answer
 
-_REFUSALS = {
+_REFUSALS: dict[int, str] = {
     Reason.TYPE: "the board does not know this request; load the bitstream of this version",
     Reason.LENGTH: "the board has a model with another number of features; load the model again",
     Reason.SEQUENCE: "the board was restarted or another program used it; open it again and load the model",
@@ -62,6 +62,10 @@ class Link:
 
     def identify(self) -> Identity:
         """Drop what lies in the line, ask the board what it is and take over its sequence number."""
+        identity, self._seq = self._identify()
+        return identity
+
+    def _identify(self) -> tuple[Identity, int]:
         self._seq = None
         self.transport.discard()
         self._received.clear()
@@ -70,16 +74,14 @@ class Link:
         identity = Identity.unpack(answer[:IDENTITY_BYTES])
         if len(answer) != IDENTITY_BYTES + 2:
             raise BoardError("the board's answer has another length; rebuild its bitstream with this version")
-        (self._seq,) = struct.unpack_from("<H", answer, IDENTITY_BYTES)
-        return identity
+        return identity, struct.unpack_from("<H", answer, IDENTITY_BYTES)[0]
 
     def request(self, kind: Request, payload: bytes = b"") -> bytes:
         """Send one request and return its answer's payload; Refused on NAK, BoardError if nothing answers."""
         if len(payload) > MAX_PAYLOAD:
             raise BoardError(f"a request carries at most {MAX_PAYLOAD} bytes, not {len(payload)}")
-        if self._seq is None:
-            self.identify()
-        seq = (self._seq + 1) % (1 << 16)
+        last = self._seq if self._seq is not None else self._identify()[1]
+        seq = (last + 1) % (1 << 16)
         self._seq = None                      # unknown until the answer is here
         try:
             answer = self._exchange(seq, kind, payload)
