@@ -1,0 +1,31 @@
+"""The link answers every packet as the model of a board does, acts once, and cannot be hung."""
+
+import pytest
+
+import tidegate_hw.frame
+from tidegate_sim.benches.bench_link import DESIGN, DIGEST
+from tidegate_sim.benches.stand_in_core import LinkWithCore
+from tidegate_sim.runner import run_bench
+
+BENCH = "tidegate_sim.benches.bench_link"
+TIMEOUT = 500
+
+
+def run(name: str, fuzz: int, **options) -> int:
+    component = LinkWithCore(DESIGN, DIGEST, TIMEOUT)
+    return run_bench(component, BENCH, name, env={"TIMEOUT": str(TIMEOUT), "FUZZ": str(fuzz)}, **options)
+
+
+def test_link():
+    assert run("link_with_core", 2000) == 4 + 1 + 1 + 1 + 5 + 4
+
+
+@pytest.mark.slow
+def test_link_fuzz():
+    assert run("link_with_core", 100_000, testcase="answers_anything", timeout=3000) == 4
+
+
+def test_features_that_wrap_are_seen(monkeypatch):
+    monkeypatch.setattr(tidegate_hw.frame, "saturate", lambda value, bits: value[:bits].as_signed())
+    with pytest.raises(AssertionError, match="failed: does_each_request_once"):
+        run("link_with_fault", 0, testcase="does_each_request_once/stalls=none")
