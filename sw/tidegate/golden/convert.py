@@ -24,6 +24,7 @@ def from_torch(gru: Mapping[str, Tensor], classifier: Mapping[str, Tensor], thre
     Every layer gets the finest scale at which nothing is clipped and no accumulator can wrap.  ModelError for any
     other state dict and for weights that fit no scale.
     """
+    gru, classifier = ({name: t.detach().cpu() for name, t in d.items()} for d in (gru, classifier))
     layers = _gru_layers(gru)
     sizes = [weights[1].shape[1] for weights, _ in layers]
     weight, bias = classifier.get("weight"), classifier.get("bias")
@@ -54,7 +55,7 @@ def from_torch(gru: Mapping[str, Tensor], classifier: Mapping[str, Tensor], thre
 
 
 def _gru_layers(gru: Mapping[str, Tensor]) -> list[tuple[list[Tensor], Tensor]]:
-    """([w_ih, w_hh], bias (4, H) in the order nx, r, z, nh) of each layer, float64; ModelError if it is no plain GRU."""
+    """Per layer ([w_ih, w_hh], bias (4, H) in the order nx, r, z, nh), float64; ModelError if it is no plain GRU."""
     if any(name.endswith("_reverse") for name in gru):
         raise ModelError("a bidirectional GRU cannot run frame by frame; train it with bidirectional=False")
     if any(name.startswith("weight_hr") for name in gru):

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..spec.formats import GATE_ARG, acc_frac
+from ..spec.errors import TidegateError
+from ..spec.formats import GATE_ARG, SIGNAL, acc_frac
 from ..spec.model import Model, accumulator_bounds
 from .cell import Stages, cell, emit
 from .encoder import count_events, encode, encode_step
@@ -76,11 +77,15 @@ class Golden:
 
     def run(self, frames, dense: bool = False, keep_layers: bool = False, keep_anchors: bool = False,
             dtype: torch.dtype | None = None) -> Trace:
-        """Sequences (T, B, features) of SIGNAL integers (array or tensor) from reset."""
+        """Sequences (T, B, features) of SIGNAL integers (array or tensor) from reset.
+
+        ``dense``: ignore the thresholds and count every element as an event.  TidegateError if a frame is no frame.
+        """
         dtype = dtype or self.dtype
         net = self.network
+        frames = torch.as_tensor(self._check(frames, 3)).to(dtype)
         thresholds = (0,) * net.signals if dense else net.thresholds
-        anchors = [encode(torch.as_tensor(frames).to(dtype).contiguous(), thresholds[0])]
+        anchors = [encode(frames, thresholds[0])]
         layers = []
         for l, layer in enumerate(net.gru):
             w_ih, w_hh, bias = (self._tensor(f"gru.{l}.{name}", dtype) for name in ("weight_ih", "weight_hh", "bias"))
@@ -112,7 +117,7 @@ class Golden:
         net = self.network
         state = State(*([x.copy() for x in part] for part in (state.anchors, state.h, state.accumulators)))
         layers, fired, deltas = [], [], []
-        v = np.asarray(frame).astype(np.int64)
+        v = self._check(frame, 2).astype(np.int64)
         for s in range(net.signals):
             fires, delta = encode_step(v, state.anchors[s], net.thresholds[s], dense)
             fired.append(fires)
@@ -129,6 +134,18 @@ class Golden:
         events = np.stack([fires.sum(1) for fires in fired], -1)
         logits = state.accumulators[-1].copy()
         return FrameTrace(logits, events, events @ self._column_weights, layers, fired, deltas), state
+
+    def _check(self, frames, dimensions: int) -> np.ndarray:
+        frames = np.asarray(frames)
+        if frames.ndim != dimensions or frames.shape[-1] != self.network.features:
+            wanted = ("T, B, ", "B, ")[dimensions == 2]
+            raise TidegateError(f"frames of shape {frames.shape}: the model takes ({wanted}features) with "
+                                f"{self.network.features} features")
+        if frames.size and not np.abs(frames).max() <= SIGNAL.max:
+            raise TidegateError(f"frames must be SIGNAL integers within ±{SIGNAL.max}; use model.quantise(features)")
+        if frames.dtype.kind == "f" and not np.array_equal(frames, np.floor(frames)):
+            raise TidegateError("frames must be integers; use model.quantise(features)")
+        return frames
 
     def _signal_columns(self, signal: int) -> list[tuple[int, slice, np.ndarray]]:
         """Consumers of a signal: (accumulator block, its rows, int64 weights per element)."""

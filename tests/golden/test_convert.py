@@ -1,0 +1,98 @@
+"""torch.nn.GRU → model: integers, behaviour, choice of scale, refusals."""
+
+import numpy as np
+import pytest
+import torch
+
+from tidegate.golden import FloatDelta, Golden, from_torch
+from tidegate.spec.errors import ModelError
+from tidegate.spec.model import read_model, save_model
+
+
+def pair(layers=1, bias=True, features=10, hidden=24, classes=6, **options):
+    torch.manual_seed(layers)
+    return torch.nn.GRU(features, hidden, layers, bias=bias, **options), torch.nn.Linear(hidden, classes, bias=bias)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("layers", [1, 2, 3, 4])
+def test_a_converted_gru_follows_the_float_gru(layers, bias, tmp_path):
+    gru, linear = pair(layers, bias, batch_first=True)
+    x = torch.randn(100, 4, 10).mul(256).round().clamp(-2047, 2047)
+    model = from_torch(gru.state_dict(), linear.state_dict(), thresholds=[0] * (layers + 1))
+    save_model(model, tmp_path / "m.tidegate")
+    assert read_model(tmp_path / "m.tidegate").digest == model.digest
+    golden = Golden(model)
+    with torch.no_grad():
+        expected, _ = FloatDelta(gru, linear)(x / 256)
+    logits = torch.tensor(golden.run(x).logits) * 2.0**-golden.logit_frac
+    assert (logits - expected).abs().max() < 0.01    # logits up to 0.6; an LSB of h is 0.004
+
+
+def test_weights_and_biases_land_in_their_places():
+    gru, linear = pair(features=3, hidden=4, classes=2)
+    model = from_torch(gru.state_dict(), linear.state_dict(), [3, 9], ["a", "b"], {"kind": "x"}, np.full(3, 2.0),
+                       np.full(3, 0.5), {"note": "y"})
+    frac = model.network.gru[0].weight_frac
+    t = gru.state_dict()
+    assert np.array_equal(model.tensors["gru.0.weight_ih"], np.floor(t["weight_ih_l0"].numpy() * 2.0**frac + 0.5))
+    assert np.array_equal(model.tensors["gru.0.weight_hh"], np.floor(t["weight_hh_l0"].numpy() * 2.0**frac + 0.5))
+    (ir, iz, i_n), (hr, hz, hn) = (t[f"bias_{k}_l0"].numpy().astype(np.float64).reshape(3, 4) for k in ("ih", "hh"))
+    expected = np.floor(np.stack([i_n, ir + hr, iz + hz, hn]) * 2.0 ** (8 + frac) + 0.5)
+    assert np.array_equal(model.tensors["gru.0.bias"], expected)
+    assert model.network.thresholds == (3, 9) and model.labels == ("a", "b")
+    assert model.frontend == {"kind": "x"} and model.card == {"note": "y"}
+    assert model.tensors["frontend.mean"].tolist() == [2] * 3 and model.tensors["frontend.scale"].tolist() == [0.5] * 3
+
+
+@pytest.mark.parametrize(("largest", "frac"), [(0.2485, 9), (0.2495, 8), (0.9, 7), (1.9, 6), (31.85, 2)])
+def test_the_largest_weight_sets_the_scale(largest, frac):
+    gru, linear = pair(features=3, hidden=4)
+    with torch.no_grad():
+        gru.weight_hh_l0.mul_(0.1)[5, 2] = -largest
+        gru.weight_ih_l0.mul_(0.1)
+        gru.bias_ih_l0.zero_()
+        gru.bias_hh_l0.zero_()
+    assert from_torch(gru.state_dict(), linear.state_dict()).network.gru[0].weight_frac == frac
+
+
+def test_a_large_bias_and_a_full_accumulator_coarsen_the_scale():
+    gru, linear = pair(features=3, hidden=4)
+    with torch.no_grad():
+        for p in gru.parameters():
+            p.mul_(0.01)
+        gru.bias_hh_l0[9] = 3.0
+    assert from_torch(gru.state_dict(), linear.state_dict()).network.gru[0].weight_frac == 7
+    wide = torch.nn.GRU(80, 16)
+    with torch.no_grad():
+        wide.weight_ih_l0.fill_(0.15)
+    model = from_torch(wide.state_dict(), torch.nn.Linear(16, 2).state_dict())
+    assert model.network.gru[0].weight_frac == 8
+
+
+def state(gru, linear=None, **changes):
+    linear = linear or torch.nn.Linear(24, 6)
+    return {k: v for k, v in (gru.state_dict() | changes).items() if v is not None}, linear.state_dict()
+
+
+def test_refusals():
+    gru, _ = pair()
+    cases = [
+        (state(torch.nn.GRU(10, 24, bidirectional=True)), "bidirectional"),
+        (state(torch.nn.GRU(10, 24, 5)), "1 to 4"),
+        (state(torch.nn.LSTM(10, 24)), "LSTM"),
+        (state(torch.nn.LSTM(10, 24, proj_size=5)), "proj_size"),
+        (({}, torch.nn.Linear(24, 6).state_dict()), "state_dict"),
+        (state(gru, torch.nn.Linear(23, 6)), r"Linear\(24"),
+        (state(gru, weight_hh_l0=gru.weight_hh_l0 * 1e4), "layer 0 has a weight"),
+        (state(gru, weight_ih_l0=None), "layer 0"),
+        (state(gru, weight_ih_l0=gru.weight_ih_l0 * float("nan")), "layer 0"),
+    ]
+    for arguments, text in cases:
+        with pytest.raises(ModelError, match=text):
+            from_torch(*arguments)
+    with pytest.raises(ModelError, match="labels"):
+        from_torch(*state(gru), labels=["a"])
+    with pytest.raises(ModelError, match="row"):
+        big = torch.nn.GRU(200, 24)
+        from_torch(*state(big, weight_ih_l0=torch.full((72, 200), 31.5)))

@@ -1,0 +1,103 @@
+"""The trainable network: thresholds, scales, export and errors."""
+
+import numpy as np
+import pytest
+import torch
+
+from tidegate.golden import DeltaNetwork, Golden
+from tidegate.spec.errors import ModelError
+from tidegate.spec.model import read_model, save_model
+
+
+def export(net, **changes):
+    arguments = dict(labels=[str(i) for i in range(net.classifier.out_features)], frontend={"kind": "none"},
+                     mean=np.zeros(net.features), scale=np.ones(net.features), card={"seed": 1}) | changes
+    return net.export(**arguments)
+
+
+def test_export_gives_the_integers_of_the_forward_pass(tmp_path, frames_factory):
+    torch.manual_seed(1)
+    net = DeltaNetwork(6, [8, 5], 3, [2, 4, 8], [6, 7, 5])
+    with torch.no_grad():
+        for p in net.parameters():
+            p.mul_(4)
+    frames = frames_factory(1, 40, 2, 6)
+    out = net(torch.tensor(frames).float())
+    save_model(export(net), tmp_path / "m.tidegate")
+    model = read_model(tmp_path / "m.tidegate")
+    assert model.network == net.network
+    assert model.card == {"seed": 1} and model.frontend == {"kind": "none"}
+    assert np.array_equal(out.logits.detach().numpy() * 2.0**13, Golden(model).run(frames).logits)
+    again = DeltaNetwork.from_model(model)
+    assert export(again).digest == model.digest
+    assert torch.equal(again(torch.tensor(frames).float()).logits, out.logits)
+
+
+def test_parameters_are_named_as_in_torch():
+    net = DeltaNetwork(6, [8, 5], 3)
+    names = {f"gru.{l}.{kind}" for l in range(2) for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
+    assert set(net.state_dict()) == names | {"classifier.weight", "classifier.bias"}
+    reference = torch.nn.GRU(8, 5).state_dict()
+    assert all(net.state_dict()[f"gru.1.{n}"].shape == reference[f"{n}_l0"].shape for n in ("weight_ih", "bias_hh"))
+
+
+def test_thresholds_may_change_between_batches(frames_factory):
+    torch.manual_seed(2)
+    net, frames = DeltaNetwork(6, [16], 3), torch.tensor(frames_factory(2, 40, 2, 6)).float()
+    counts = []
+    for theta in (0, 4, 30, 100):
+        net.thresholds = [theta, theta]
+        counts.append([int(e.sum()) for e in net(frames).events])
+        assert export(net).network.thresholds == (theta, theta)
+    for signal in zip(*counts, strict=True):
+        assert list(signal) == sorted(signal, reverse=True) and signal[-1] < signal[0]
+    dense = net(frames, dense=True)
+    assert [int(e.sum()) for e in dense.events] == [40 * 2 * 6, 40 * 2 * 16]
+
+
+def test_gradient_reaches_every_parameter_and_training_learns():
+    torch.manual_seed(3)
+    net = DeltaNetwork(4, [12, 10], 2, [10, 10, 10])
+    frames = torch.randint(-600, 600, (12, 32, 4)).float()
+    label = (frames[:, :, 0].sum(0) > 0).long()
+    optimiser, losses = torch.optim.Adam(net.parameters(), 0.02), []
+    for _ in range(30):
+        out = net(frames)
+        loss = torch.nn.functional.cross_entropy(out.logits[-1], label)
+        loss = loss + 1e-6 * sum(a.diff(dim=0).abs().sum(-1).mean() for a in out.anchors[1:])
+        optimiser.zero_grad()
+        loss.backward()
+        assert all(p.grad is not None and p.grad.isfinite().all() and p.grad.any() for p in net.parameters())
+        optimiser.step()
+        net.clip_()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.3 < 0.55 < losses[0]
+
+
+def test_clip():
+    net = DeltaNetwork(3, [4], 2, weight_fracs=[7, 5])
+    with torch.no_grad():
+        for p in net.parameters():
+            p.fill_(-9)
+    net.clip_()
+    assert (net.gru[0].weight_ih == -127 / 128).all() and (net.gru[0].weight_hh == -127 / 128).all()
+    assert (net.classifier.weight == -127 / 32).all()
+    assert (export(net).tensors["gru.0.weight_hh"] == -127).all()
+
+
+def test_errors_say_what_is_wrong(model_factory):
+    with pytest.raises(ModelError, match="1 to 4"):
+        DeltaNetwork(3, [2] * 5, 2)
+    with pytest.raises(ModelError, match="weight_fracs"):
+        DeltaNetwork(3, [2], 2, weight_fracs=[7])
+    with pytest.raises(ModelError, match="2 signals need 2 thresholds"):
+        DeltaNetwork(3, [2], 2, thresholds=[7])
+    with pytest.raises(ModelError, match="-128"):
+        DeltaNetwork.from_model(model_factory(1, 3, [4], 2, [0, 0], weights="extreme"))
+    wide = DeltaNetwork(40, [128], 2)
+    with torch.no_grad():
+        wide.gru[0].weight_ih[129].fill_(1)
+        wide.gru[0].weight_hh[129].fill_(1)
+        wide.gru[0].bias_ih.zero_()
+    with pytest.raises(ModelError, match=r"gru\.0\.z row 1"):
+        export(wide)
