@@ -8,6 +8,7 @@ from fake_board import DIGEST, FakeBoard
 from pty_board import PtyBoard
 
 from tidegate.clips import clips
+from tidegate.commands.speech import expected_label
 from tidegate.host.audio import read_audio
 from tidegate.host.board import Board
 from tidegate.host.figures import Cost, comparison
@@ -74,7 +75,8 @@ def test_demo_goes_through_every_clip_in_both_modes(device, model):
     report = json.loads(done.stdout)
     assert [r["word"] for r in report["clips"]] == [c.word for c in clips()]
     totals = report["totals"]
-    for key in ("cycles", "dense_cycles", "weight_words", "dense_weight_words", "frames", "right"):
+    assert (totals["judged"], totals["right"]) == (0, 0)      # labels "a", "b", ...: no word to be right about
+    for key in ("cycles", "dense_cycles", "weight_words", "dense_weight_words", "frames"):
         assert totals[key] == sum(r[key] for r in report["clips"]), key
     assert totals["speedup"] == totals["dense_cycles"] / totals["cycles"]
     assert device.board.frames == report["clips"][-1]["frames"]
@@ -83,8 +85,14 @@ def test_demo_goes_through_every_clip_in_both_modes(device, model):
 def test_demo_text(device, model):
     done = tidegate("demo", "--model", model, "--board", device.port)
     assert done.returncode == 0 and done.stderr == ""
-    rows = [line for line in done.stdout.splitlines() if line.startswith(("✓", "✗"))]
-    assert [row.split()[1] for row in rows] == [c.word for c in clips()]
+    rows = [line.split()[0] for line in done.stdout.splitlines() if line.startswith("  ")]
+    assert rows == ["spoken", *(c.word for c in clips()), "all"]
+
+
+def test_what_a_model_should_say():
+    words = ("zero", "up", "unknown", "silence")
+    assert [expected_label(w, words) for w in ("up", "happy", "silence")] == ["up", "unknown", "silence"]
+    assert [expected_label(w, tuple("0123456789")) for w in ("zero", "five", "up", "silence")] == ["0", "5", None, None]
 
 
 def test_bench_json(device, model):

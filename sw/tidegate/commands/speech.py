@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from tidegate.spec.network import Network
 
 
+_DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+_MARKS = {True: "[green]✓[/]", False: "[red]✗[/]", None: " "}      # None: a word that the model cannot say
+
+
 @dataclass(frozen=True)
 class Heard:
     """What a board made of one recording: the last frame's label and confidence, and what it all cost."""
@@ -51,9 +55,10 @@ def hear(board: "Board", frames: "np.ndarray") -> Heard:
     return Heard(results[-1].label, results[-1].confidence, Cost.of(results))
 
 
-def is_right(word: str, label: str, labels: tuple[str, ...]) -> bool:
-    """A spoken word that is none of the model's is right as "unknown"."""
-    return label == (word if word in labels else "unknown")
+def expected_label(word: str, labels: tuple[str, ...]) -> str | None:
+    """What a model should say to a spoken word: the word, its digit, else "unknown"; None if it has no such label."""
+    digit = str(_DIGITS.index(word)) if word in _DIGITS else word
+    return next((label for label in (word, digit, "unknown") if label in labels), None)
 
 
 def demo(model: ModelOption = "commands", board: BoardOption = "virtual", lanes: LanesOption = None,
@@ -64,7 +69,7 @@ def demo(model: ModelOption = "commands", board: BoardOption = "virtual", lanes:
     from tidegate.host.figures import Cost, comparison
 
     loaded = load_model(model)
-    net, rows, right = loaded.network, [], 0
+    net, rows = loaded.network, []
     delta, dense = Cost.none(net), Cost.none(net)
     words = [(clip, features_of(loaded, clip.path)) for clip in clips()]
     with loaded_board(board, lanes, loaded) as device, progress("streaming", json) as step:
@@ -75,19 +80,20 @@ def demo(model: ModelOption = "commands", board: BoardOption = "virtual", lanes:
             device.dense = True
             full = hear(device, frames).cost
             device.dense = False
-            ok = is_right(clip.word, heard.label, loaded.labels)
-            delta, dense, right = delta + heard.cost, dense + full, right + ok
-            rows.append({"word": clip.word, "voice": clip.voice, "decided": heard.label, "right": ok,
+            delta, dense = delta + heard.cost, dense + full
+            expected = expected_label(clip.word, loaded.labels)
+            right = None if expected is None else heard.label == expected
+            rows.append({"word": clip.word, "voice": clip.voice, "decided": heard.label, "right": right,
                          "confidence": heard.confidence, **_against_dense(heard.cost, full, net)})
             if not json:
-                mark = "[green]✓[/]" if ok else "[red]✗[/]"
-                out.print(f"{mark} {clip.word:10}{escape(heard.label):10}{heard.confidence:5.0%}"
+                out.print(f"{_MARKS[right]} {clip.word:10}{escape(heard.label):10}{heard.confidence:5.0%}"
                           + _cost_columns(heard.cost, full, net))
             step(len(rows), len(words))
+    right, judged = sum(r["right"] is True for r in rows), sum(r["right"] is not None for r in rows)
     if json:
         return print_json({"model": model, "lanes": device.design.lanes, "clips": rows, "totals": {
-            "clips": len(rows), "right": right, **_against_dense(delta, dense, net)}})
-    out.print(f"[bold]  {'all':10}{f'{right}/{len(rows)} right':15}" + _cost_columns(delta, dense, net) + "[/]")
+            "clips": len(rows), "judged": judged, "right": right, **_against_dense(delta, dense, net)}})
+    out.print(f"[bold]  {'all':10}{f'{right}/{judged} right':15}" + _cost_columns(delta, dense, net) + "[/]")
     ratios = comparison(delta, dense, net)
     out.print(f"\nAll in all {ratio(ratios['speedup'])} fewer cycles and {ratio(ratios['fetch_reduction'])} fewer "
               "weights than the same core in dense mode on the same frames.")
