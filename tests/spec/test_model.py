@@ -1,0 +1,135 @@
+"""The model file: round trip, digest, proof of the accumulators, and every way in which it can be bad."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from tidegate.spec.errors import ModelError
+from tidegate.spec.model import Model, accumulator_bounds, read_model, save_model
+
+
+def changed(model, name, tensor):
+    return replace(model, tensors=model.tensors | {name: tensor})
+
+
+def test_round_trip_and_digest(model_factory, tmp_path):
+    model = model_factory(1, 5, [7, 3], 4)
+    save_model(model, tmp_path / "m.tidegate")
+    again = read_model(tmp_path / "m.tidegate")
+    assert (again.network, again.labels, again.frontend, again.card) == (
+        model.network, model.labels, model.frontend, model.card)
+    assert all(np.array_equal(again.tensors[k], v) and again.tensors[k].dtype == v.dtype
+               for k, v in model.tensors.items())
+    assert again.digest == model.digest == replace(model, card={}).digest
+    other = model.tensors["gru.1.bias"].copy()
+    other[3, 2] ^= 1
+    digests = {model.digest, changed(model, "gru.1.bias", other).digest, model.with_thresholds(0, 1, 0).digest,
+               replace(model, labels=tuple("abcd")).digest, replace(model, frontend={}).digest}
+    assert len(digests) == 5
+
+
+def test_quantise_normalises_rounds_half_up_and_saturates(model_factory):
+    model = model_factory(1, 3, [2], 2)
+    model = changed(model, "frontend.mean", np.array([1, 2, 0], np.float32))
+    model = changed(model, "frontend.scale", np.array([1, 0.5, 100], np.float32))
+    got = model.quantise(np.array([[1 + 0.5 / 256, 2 - 1 / 256, 1], [1, 4, -1]], np.float32))
+    assert got.tolist() == [[1, 0, 2047], [0, 256, -2047]] and got.dtype == np.int16
+
+
+def test_bounds_are_reached_by_the_worst_input(model_factory):
+    model = model_factory(2, 6, [5, 4], 3)
+    t = {k: v.astype(np.int64) for k, v in model.tensors.items()}
+    bounds = accumulator_bounds(model)
+    for l, size, reach in ((0, 5, (2047, 255)), (1, 4, (255, 255))):
+        for gate, row in (("r", 0), ("z", size), ("n", 2 * size)):
+            for j in range(size):
+                w_x, w_h = t[f"gru.{l}.weight_ih"][row + j], t[f"gru.{l}.weight_hh"][row + j]
+                b = {"r": 1, "z": 2}.get(gate)
+                # The worst anchors: the sign of every weight, on the side of the bias.
+                x, h = int(np.abs(w_x) @ np.full(len(w_x), reach[0])), int(np.abs(w_h) @ np.full(size, reach[1]))
+                if b:
+                    assert bounds[f"gru.{l}.{gate}"][j] == abs(t[f"gru.{l}.bias"][b, j]) + x + h
+                else:
+                    assert bounds[f"gru.{l}.nx"][j] == abs(t[f"gru.{l}.bias"][0, j]) + x
+                    assert bounds[f"gru.{l}.nh"][j] == abs(t[f"gru.{l}.bias"][3, j]) + h
+    assert bounds["classifier"].tolist() == (
+        np.abs(t["classifier.weight"]).sum(1) * 255 + np.abs(t["classifier.bias"])).tolist()
+
+
+def test_an_accumulator_that_could_wrap_is_named(model_factory):
+    model = model_factory(3, 40, [4], 3, low=-1)
+    tensors = model.tensors
+    limit = (1 << 23) - 1
+    row = tensors["gru.0.weight_ih"].copy()
+    row[8 + 2] = 0
+    row[8 + 2, :32], row[8 + 2, 32], row[8 + 2, 33] = 127, 33, 0    # nx of neuron 2: 4097 · 2047 = 2**23 - 2049
+    bias = tensors["gru.0.bias"].copy()
+    bias[0, 2] = limit - 4097 * 2047
+    fits = replace(model, tensors=tensors | {"gru.0.weight_ih": row, "gru.0.bias": bias})
+    assert accumulator_bounds(fits)["gru.0.nx"][2] == limit
+    more = bias.copy()
+    more[0, 2] += 1
+    with pytest.raises(ModelError, match=r"gru\.0\.nx row 2: the accumulator can reach 8388608"):
+        changed(fits, "gru.0.bias", more)
+    more[0, 2] = -bias[0, 2] - 1
+    with pytest.raises(ModelError, match=r"gru\.0\.nx row 2"):
+        changed(fits, "gru.0.bias", more)
+
+
+def test_a_bias_that_cannot_be_loaded_is_refused(model_factory):
+    model = model_factory(1, 3, [2], 4)
+    bias = model.tensors["classifier.bias"].copy()
+    bias[3] = -127 * 1024 - 1
+    with pytest.raises(ModelError, match=r"classifier\.bias row 3"):
+        changed(model, "classifier.bias", bias)
+
+
+@pytest.mark.parametrize(("name", "change", "text"), [
+    ("gru.0.weight_hh", lambda t: t[:, :-1], "network needs"),
+    ("gru.0.weight_ih", lambda t: t.astype(np.int32), "network needs"),
+    ("gru.0.bias", lambda t: t.astype(np.int64), "network needs"),
+    ("frontend.mean", lambda t: t[None], "network needs"),
+    ("classifier.weight", None, "lacks the tensor"),
+])
+def test_wrong_tensors(name, change, text, model_factory):
+    model = model_factory(1, 3, [2], 4)
+    tensors = dict(model.tensors)
+    tensor = tensors.pop(name)
+    if change:
+        tensors[name] = change(tensor)
+    with pytest.raises(ModelError, match=text):
+        Model(model.network, tensors, model.labels)
+
+
+def test_labels_must_match(model_factory):
+    with pytest.raises(ModelError, match="4 classes need as many labels, not 1"):
+        replace(model_factory(1, 3, [2], 4), labels=("a",))
+
+
+def test_bad_files_are_one_line_errors(model_factory, tmp_path):
+    path = tmp_path / "m.tidegate"
+    with pytest.raises(ModelError, match="no model file"):
+        read_model(path)
+    save_model(model_factory(1, 3, [2], 4), path)
+    data = path.read_bytes()
+    tensors = load_file(path)
+    for length in {0, 4, 8, 100, len(data) // 2, len(data) - 1}:
+        path.write_bytes(data[:length])
+        with pytest.raises(ModelError, match="not a readable model file"):
+            read_model(path)
+    path.write_bytes(b"\xff" * 300)
+    with pytest.raises(ModelError, match="not a readable model file"):
+        read_model(path)
+    for metadata, text in (
+        (None, "not a tidegate model"),
+        ({"tidegate": "{"}, "not a tidegate model"),
+        ({"tidegate": "[]"}, "not a tidegate model"),
+        ({"tidegate": '{"version": 99}'}, "format version 99"),
+        ({"tidegate": '{"version": 1, "network": {}}'}, "not a tidegate model"),
+    ):
+        save_file(tensors, path, metadata)
+        with pytest.raises(ModelError, match=text) as error:
+            read_model(path)
+        assert "\n" not in str(error.value)

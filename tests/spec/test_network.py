@@ -1,0 +1,40 @@
+"""Shapes, column lengths and refusals of a network description."""
+
+import pytest
+
+from tidegate.spec.errors import ModelError
+from tidegate.spec.network import Layer, Network
+
+NET = Network(20, (Layer(50, 7), Layer(37, 6)), Layer(5, 8), (1, 2, 3))
+
+
+def test_columns_hold_the_rows_of_all_consumers():
+    assert NET.signals == 3 and NET.classes == 5
+    assert [NET.elements(s) for s in range(3)] == [20, 50, 37]
+    assert [NET.column_weights(s) for s in range(3)] == [150, 150 + 111, 111 + 5]
+    weights = 150 * 20 + 150 * 50 + 111 * 50 + 111 * 37 + 5 * 37
+    assert NET.dense_weights == weights
+    assert [NET.max_anchor(s) for s in range(3)] == [2047, 255, 255]
+
+
+def test_dictionary_round_trip():
+    assert Network.from_dict(NET.to_dict()) == NET
+
+
+@pytest.mark.parametrize(("arguments", "text"), [
+    ((0, (Layer(5),), Layer(2), (0, 0)), "feature"),
+    ((3, (), Layer(2), (0,)), "1 to 4"),
+    ((3, (Layer(5),) * 5, Layer(2), (0,) * 6), "1 to 4"),
+    ((3, (Layer(5),), Layer(2), (0,)), "2 signals need 2 thresholds"),
+    ((3, (Layer(5),), Layer(2), (0, -1)), "0..4094"),
+    ((3, (Layer(5),), Layer(2), (4095, 0)), "0..4094"),
+])
+def test_refusals(arguments, text):
+    with pytest.raises(ModelError, match=text):
+        Network(*arguments)
+
+
+@pytest.mark.parametrize("arguments", [(0, 7), (4, 1), (4, 10)])
+def test_layers_that_cannot_be(arguments):
+    with pytest.raises(ModelError):
+        Layer(*arguments)

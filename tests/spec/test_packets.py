@@ -1,0 +1,49 @@
+"""Packets: round trip for any payload, and no damage goes unnoticed."""
+
+import random
+import struct
+import zlib
+
+import pytest
+from cobs import cobs
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tidegate.spec.packets import MAX_PAYLOAD, RESULT_HEADER_BYTES, LinkError, Reason, Request, Result, decode, encode
+
+
+@given(st.integers(0, 0xFFFF), st.integers(0, 0xFF), st.binary(max_size=MAX_PAYLOAD))
+def test_round_trip(seq, kind, payload):
+    packet = encode(seq, kind, payload)
+    assert packet.endswith(b"\0") and b"\0" not in packet[:-1]
+    assert decode(packet[:-1]) == (seq, kind, payload)
+
+
+def test_layout_on_the_wire():
+    body = struct.pack("<HBHI", 0x1234, Request.WRITE_REGISTER, 8, 77)
+    expected = cobs.encode(body + zlib.crc32(body).to_bytes(4, "little")) + b"\0"
+    assert encode(0x1234, Request.WRITE_REGISTER, struct.pack("<HI", 8, 77)) == expected
+
+
+def test_every_flipped_bit_and_every_cut_is_noticed():
+    packet = encode(7, Request.FRAME, random.Random(1).randbytes(300))[:-1]
+    for bit in range(8 * len(packet)):
+        damaged = bytearray(packet)
+        damaged[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(LinkError):
+            decode(bytes(damaged))
+    for length in range(len(packet)):
+        with pytest.raises(LinkError):
+            decode(packet[:length])
+
+
+def test_result_round_trip():
+    result = Result(5, 1234, 999999, (3, 0, 65535), (-(2**23), 2**23 - 1, 0))
+    data = result.pack()
+    assert len(data) == RESULT_HEADER_BYTES + 12 == 22 + 12
+    assert Result.unpack(data, signals=3) == result
+
+
+def test_numbers_are_distinct_and_answers_cannot_be_requests():
+    assert len({int(r) for r in Request}) == len(Request) and max(Request) < 0x80
+    assert [int(r) for r in Reason] == list(range(1, 10))

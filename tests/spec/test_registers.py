@@ -1,0 +1,16 @@
+"""The register map: no two registers share an address, and banks have room for every signal and layer."""
+
+from tidegate.spec.network import MAX_LAYERS, MAX_SIGNALS
+from tidegate.spec.registers import BY_NAME, REGISTERS
+
+
+def test_addresses_and_names_are_unique():
+    assert len({r.address for r in REGISTERS}) == len({r.name for r in REGISTERS}) == len(REGISTERS)
+    assert all(0 < r.bits <= 32 and r.doc for r in REGISTERS)
+
+
+def test_banks_are_complete_and_contiguous():
+    for bank, count in {"THETA": MAX_SIGNALS, "COLUMN_BASE": MAX_SIGNALS, "LAYER_SIZE": MAX_LAYERS}.items():
+        addresses = [BY_NAME[f"{bank}{k}"].address for k in range(count)]
+        assert addresses == list(range(addresses[0], addresses[0] + count))
+        assert f"{bank}{count}" not in BY_NAME
