@@ -32,10 +32,10 @@ class FrameBuffer(wiring.Component):
     o : stream of ArrayLayout(signed(12), E), out
         All groups of a frame, one per cycle when ready; it begins after all values have come.
 
-    Latency: 2 features + 1 cycles and one for each value of padding.
+    Latency: 2 features + padding + 2 cycles from ``start`` to the first group, if bytes come at once.
     Throughput: 1 byte per cycle in, 1 group per cycle out, one after the other.
     Formats: int16 in SIGNAL's scale, saturated to ±2047.
-    Tested: 1 to 40 features at E = 1, 2, 4 and 8, all stalls.
+    Tested: 1 to 21 features at E = 1, 2, 4 and 8, all stalls.
     """
 
     def __init__(self, design: Design):

@@ -1,0 +1,53 @@
+"""The frame buffer saturates, pads and hands over at full rate."""
+
+import pytest
+from amaranth.hdl import Module, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+import tidegate_hw.frame
+from tidegate.spec.design import Design
+from tidegate_hw.frame import FrameBuffer
+from tidegate_sim.benches.bench_frame import CAPACITY
+from tidegate_sim.runner import run_bench
+
+BENCH = "tidegate_sim.benches.bench_frame"
+
+
+class Buffers(wiring.Component):
+    """A frame buffer for each encoder rate."""
+
+    def __init__(self, *rates: int):
+        self.rates = rates
+        super().__init__({name: member for e in rates for name, member in {
+            f"start_{e}": In(1),
+            f"features_{e}": In(range(CAPACITY + 1)),
+            f"i_{e}": In(stream.Signature(8)),
+            f"o_{e}": Out(stream.Signature(data.ArrayLayout(signed(12), e))),
+        }.items()})
+
+    def elaborate(self, platform):
+        m = Module()
+        for e in self.rates:
+            start, features, i, o = (getattr(self, f"{name}_{e}") for name in ("start", "features", "i", "o"))
+            buffer = FrameBuffer(Design(encoder_rate=e, features=CAPACITY))
+            m.submodules[f"buffer_{e}"] = buffer
+            m.d.comb += [buffer.start.eq(start), buffer.features.eq(features)]
+            connect(m, flipped(i), buffer.i)
+            connect(m, buffer.o, flipped(o))
+        return m
+
+
+def run(buffers: Buffers, name: str) -> int:
+    return run_bench(buffers, BENCH, name, env={"RATES": " ".join(map(str, buffers.rates))})
+
+
+def test_frames_become_groups():
+    assert run(Buffers(1, 2, 4, 8), "frame_buffers") == 4 * 4
+
+
+def test_wrong_limit_is_seen(monkeypatch):
+    saturate = tidegate_hw.frame.saturate
+    monkeypatch.setattr(tidegate_hw.frame, "saturate", lambda value, bits: saturate(value - 1, bits) + 1)
+    with pytest.raises(AssertionError, match="failed: gathers_groups"):
+        run(Buffers(4), "frame_buffer_with_fault")
