@@ -65,7 +65,7 @@ def test_energies_are_those_of_the_equation(settings):
 def test_silence_is_constant_and_quiet_noise_nearly():
     settings = FrontEndSettings()
     silent = FrontEnd(settings).accept(np.zeros(16000, np.float32))
-    assert np.array_equal(silent, np.full_like(silent, np.log(np.float32(settings.floor))))
+    assert np.array_equal(silent, np.full_like(silent, np.log(settings.floor)))
     hiss = FrontEnd(settings).accept(noise(16000) * 3e-4)       # -90 dB
     assert np.abs(hiss - silent).max() < 0.05
 

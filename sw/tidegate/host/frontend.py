@@ -109,5 +109,9 @@ class FrontEnd:
 
 
 def log_energies(energies: np.ndarray, floor: float) -> np.ndarray:
-    """Mel energies → features, float32: log(E + floor)."""
-    return np.log(energies + np.float32(floor))
+    """Mel energies → features, float32: log(E + floor).
+
+    By way of double precision: float32 logarithms differ between processors in the last place, and a place is
+    an event more or less.
+    """
+    return np.log(energies.astype(np.float64) + floor).astype(np.float32)
