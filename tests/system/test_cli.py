@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import soundfile
 from command import fails, speech_model, tidegate, write_model, write_sound
 from fake_board import DIGEST, FakeBoard
 from pty_board import PtyBoard
@@ -120,6 +121,27 @@ def test_models_and_data_json():
     for entry in listed:
         assert entry["digest"] == zoo.load(entry["name"]).digest
     assert [s["name"] for s in json.loads(tidegate("data", "--json").stdout)] == list(SOURCES)
+
+
+def test_train_and_eval(tmp_path, device):
+    """From a folder of words to a model file that evaluates as its card says and runs on a board."""
+    for clip in clips():
+        if clip.word in ("zero", "one"):
+            samples, rate = soundfile.read(clip.path)
+            (tmp_path / clip.word).mkdir(exist_ok=True)
+            for k in range(8):
+                soundfile.write(tmp_path / clip.word / f"{clip.voice}{k}.wav", samples[100 * k :] * 0.8**k, rate)
+    recipe = {"name": "mine", "gru": [8], "thresholds": [64, 32], "epochs": 2, "batch": 8}
+    (tmp_path / "mine.json").write_text(json.dumps(recipe))
+    model = tmp_path / "mine.tidegate"
+    done = tidegate("train", tmp_path, "--recipe", tmp_path / "mine.json", "--out", model, "--json")
+    assert done.returncode == 0, done.stderr
+    card = json.loads(done.stdout)["card"]
+    done = tidegate("eval", model, "--data", tmp_path, "--part", "test", "--json")
+    assert done.returncode == 0, done.stderr
+    assert {k: json.loads(done.stdout)[k] for k in card["test"]} == card["test"]
+    assert tidegate("run", clips()[0].path, "--model", model, "--board", device.port).returncode == 0
+    fails(tidegate("eval", model, "--data", tmp_path, "--part", "everything"), "no part 'everything'")
 
 
 def test_every_verb_has_help_and_json():

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from .console import JsonOption, hint_at_extras, out, print_json, progress
 
@@ -143,7 +143,7 @@ def data(
         return print_json({"name": name, "folder": str(folder)}) if json else out.print(f"{name} is in {folder}")
     if json:
         return print_json([{"name": s.name, "url": s.url, "licence": s.licence} for s in SOURCES.values()])
-    table = Table("data set", "licence", "from")
+    table = Table("data set", "licence", Column("from", overflow="fold"))
     for s in SOURCES.values():
         table.add_row(s.name, s.licence, s.url)
     out.print(table)
