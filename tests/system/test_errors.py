@@ -61,6 +61,8 @@ def test_model_without_front_end(sound, tmp_path):
 
     save_model(random_model(), tmp_path / "m.tidegate")
     fails(tidegate("run", sound, "--model", tmp_path / "m.tidegate"), "no feature front end")
+    fails(tidegate("verify", tmp_path / "m.tidegate"), "no feature front end")
+    fails(tidegate("bench", tmp_path / "m.tidegate"), "no feature front end")
 
 
 def test_unknown_port(sound, model):
@@ -68,7 +70,8 @@ def test_unknown_port(sound, model):
 
 
 def test_unknown_lanes(sound, model):
-    fails(tidegate("run", sound, "--model", model, "--lanes", "7"), "no virtual board with 7 lanes")
+    for verb in (["run", sound, "--model"], ["verify"], ["bench"]):
+        fails(tidegate(*verb, model, "--lanes", "7"), "no virtual board with 7 lanes")
 
 
 def test_missing_sound(model):

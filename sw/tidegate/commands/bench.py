@@ -8,7 +8,7 @@ from rich.table import Table
 
 from .boards import loaded_board
 from .console import BoardOption, JsonOption, out, print_json, progress, ratio
-from .speech import features_of, hear
+from .speech import features_of, front_end_settings, hear
 
 
 def bench(
@@ -46,7 +46,6 @@ def bench(
 def _measure(name: str, model, port: str, lanes: int | None) -> dict:
     from tidegate.clips import clips
     from tidegate.host.figures import Cost, comparison
-    from tidegate.host.frontend import FrontEndSettings
 
     net = model.network
     sounds = [features_of(model, clip.path) for clip in clips()]
@@ -63,7 +62,7 @@ def _measure(name: str, model, port: str, lanes: int | None) -> dict:
                 seconds = time.perf_counter() - start
         found = device.design
     delta, full = costs[False], costs[True]
-    settings = FrontEndSettings.from_dict(model.frontend)
+    settings = front_end_settings(model)
     rate = delta.frames / seconds
     return {
         "model": name, "lanes": found.lanes, "frames": delta.frames,
