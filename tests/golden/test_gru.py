@@ -92,3 +92,11 @@ def test_non_contiguous_gradient_and_input():
     plain = DeltaGRU.apply(x.contiguous(), *weights, 7, 3).mul(1.0).sum()
     first, second = torch.autograd.grad(expanded, weights), torch.autograd.grad(plain, weights)
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_a_second_backward_is_refused_not_wrong():
+    weights = torch.ones(6, 3), torch.ones(6, 2, requires_grad=True), torch.zeros(4, 2)
+    out = DeltaGRU.apply(torch.ones(4, 1, 3), *weights, 7, 0).sum()
+    out.backward(retain_graph=True)
+    with pytest.raises(RuntimeError):
+        out.backward()

@@ -4,6 +4,8 @@ Integers are held in float tensors.  Scaling by a power of two and sums of integ
 2**53) are exact, so every function here returns the same integers as its twin in ``spec``.
 """
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -29,26 +31,33 @@ def requantise(x: Tensor, frac: int, to: Q) -> Tensor:
     return saturate(round_shift(x, frac - to.frac), to.bits)
 
 
-def grid_magic(dtype: torch.dtype) -> float:
-    """The float whose last place is 2**-8: adding and subtracting it rounds |x| <= 1 to that grid.
+@lru_cache
+def scalar(value: float, dtype: torch.dtype) -> Tensor:
+    """A constant as a tensor without dimensions: torch converts a Python number anew in every operation (2 µs)."""
+    return torch.tensor(value, dtype=dtype)
+
+
+@lru_cache
+def grid_magic(dtype: torch.dtype) -> Tensor:
+    """The number whose last place is 2**-8: adding and subtracting it rounds |x| <= 1 to that grid.
 
     It rounds ties to even, where the project rounds them up; ``spec/activation.py`` shows that σ and tanh have no
     ties but their exact values at 0.
     """
     digits = {torch.float32: 23, torch.float64: 52}[dtype]
-    return 1.5 * 2.0 ** (digits - GATE_FRAC)
+    return scalar(1.5 * 2.0 ** (digits - GATE_FRAC), dtype)
 
 
 def sigmoid_(x: Tensor) -> Tensor:
     """σ in place: integers in GATE_ARG (not necessarily saturated) → 1/256..255/256, on the grid of 2**-8."""
     magic, lsb = grid_magic(x.dtype), 2.0**-GATE_FRAC
-    return x.mul_(2.0**-GATE_ARG.frac).sigmoid_().add_(magic).sub_(magic).clamp_(lsb, 1 - lsb)
+    return x.mul_(scalar(2.0**-GATE_ARG.frac, x.dtype)).sigmoid_().add_(magic).sub_(magic).clamp_(lsb, 1 - lsb)
 
 
 def tanh_(x: Tensor) -> Tensor:
     """tanh in place: integers in CANDIDATE_ARG (not necessarily saturated) → ±255/256, on the grid of 2**-8."""
     magic, lsb = grid_magic(x.dtype), 2.0**-GATE_FRAC
-    return x.mul_(2.0**-CANDIDATE_ARG.frac).tanh_().add_(magic).sub_(magic).clamp_(lsb - 1, 1 - lsb)
+    return x.mul_(scalar(2.0**-CANDIDATE_ARG.frac, x.dtype)).tanh_().add_(magic).sub_(magic).clamp_(lsb - 1, 1 - lsb)
 
 
 class _Quantise(torch.autograd.Function):

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..spec.formats import CANDIDATE_ARG, GATE_ARG, GATE_FRAC, PRE, SIGNAL, STATE, acc_frac
 from .encoder import shrink
-from .fixed import sigmoid_, tanh_
+from .fixed import scalar, sigmoid_, tanh_
 
 _STATE_SHIFT = STATE.frac - SIGNAL.frac
 
@@ -27,15 +27,14 @@ class Sequence(NamedTuple):
     """What a layer leaves behind.
 
     ``anchors`` (T+1, B, H), SIGNAL integers, ``states`` (T+1, B, H), STATE integers: entry 0 is reset.
-    ``pre`` (T, B, 4, H): nx and nh in PRE, the arguments of r and z in GATE_ARG *before* saturation.
-    ``gates`` (T, B, 2H), ``candidates`` (T, B, H): r, z and n in real units, on the grid of 2**-8.
+    ``cells`` (T, B, 4H): n, r, z in real units on the grid of 2**-8, and nh in PRE.
+    ``args`` (T, B, 4, H) or None: nx and nh in PRE, the arguments of r and z in GATE_ARG *before* saturation.
     """
 
     anchors: Tensor
     states: Tensor
-    pre: Tensor
-    gates: Tensor
-    candidates: Tensor
+    cells: Tensor
+    args: Tensor | None
 
 
 def _input_order(rows: Tensor) -> Tensor:
@@ -44,8 +43,12 @@ def _input_order(rows: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def sequence(x: Tensor, w_ih: Tensor, w_hh: Tensor, bias: Tensor, weight_frac: int, threshold: int) -> Sequence:
-    """Run a layer from reset; arguments as in ``DeltaGRU``, dtype float32 or float64."""
+def sequence(x: Tensor, w_ih: Tensor, w_hh: Tensor, bias: Tensor, weight_frac: int, threshold: int,
+             keep_args: bool = False) -> Sequence:
+    """Run a layer from reset; arguments as in ``DeltaGRU``, dtype float32 or float64.
+
+    Accumulators become gates where they lie: first touches of fresh memory cost as much as the arithmetic.
+    """
     steps, batch, inputs = x.shape
     hidden = w_hh.shape[1]
     frac = acc_frac(weight_frac)
@@ -54,82 +57,80 @@ def sequence(x: Tensor, w_ih: Tensor, w_hh: Tensor, bias: Tensor, weight_frac: i
     b = (bias * x.new_tensor([pre_scale, gate, gate, pre_scale])[:, None] + 0.5).flatten()
     recurrent = (w_hh * row).t()
 
-    pre = x.new_empty(steps, batch, 4 * hidden)
-    pre[:, :, 3 * hidden :] = b[3 * hidden :]
+    cells = x.new_empty(steps, batch, 4 * hidden)
+    cells[:, :, 3 * hidden :] = b[3 * hidden :]
     torch.addmm(b[: 3 * hidden], x.reshape(-1, inputs), _input_order(w_ih * row).t(),
-                out=pre.view(-1, 4 * hidden)[:, : 3 * hidden])
-    gates = x.new_empty(steps, batch, 2 * hidden)
-    candidates = x.new_empty(steps, batch, hidden)
+                out=cells.view(-1, 4 * hidden)[:, : 3 * hidden])
+    args = torch.empty_like(cells) if keep_args else None
     states = x.new_empty(steps + 1, batch, hidden)
     anchors = x.new_empty(steps + 1, batch, hidden)
     states[0] = anchors[0] = 0
 
-    fed, args = pre[:, :, hidden:].unbind(0), pre[:, :, hidden : 3 * hidden].unbind(0)
-    parts = pre.view(steps, batch, 4, hidden)
-    outer = parts[:, :, ::3].unbind(0)
-    nx, nh = parts[:, :, 0].unbind(0), parts[:, :, 3].unbind(0)
-    r, z = gates[:, :, :hidden].unbind(0), gates[:, :, hidden:].unbind(0)
+    fed, gates = cells[:, :, hidden:].unbind(0), cells[:, :, hidden : 3 * hidden].unbind(0)
+    outer = cells.view(steps, batch, 4, hidden)[:, :, ::3].unbind(0)
+    n, r, z, nh = (part.unbind(0) for part in cells.split(hidden, 2))
     a, h = anchors.unbind(0), states.unbind(0)
     half = x.new_full((batch, hidden), 0.5)
     n15, v = torch.empty_like(half), torch.empty_like(half)
     to_candidate, to_signal = 2.0 ** (CANDIDATE_ARG.frac - PRE.frac), 2.0**-_STATE_SHIFT
+    half_lsb, one = scalar(0.5, x.dtype), scalar(float(1 << STATE.frac), x.dtype)
 
-    for t, (p, g, n) in enumerate(zip(pre.unbind(0), gates.unbind(0), candidates.unbind(0), strict=True)):
+    for t, cell in enumerate(cells.unbind(0)):
         fed[t].addmm_(a[t], recurrent)
-        p.floor_()
+        cell.floor_()
         outer[t].clamp_(-PRE.max, PRE.max)
-        sigmoid_(g.copy_(args[t]))
-        torch.addcmul(nx[t], r[t], nh[t], out=n)
-        tanh_(torch.add(half, n, alpha=to_candidate, out=n).floor_())
-        torch.mul(n, 1 << STATE.frac, out=n15)
-        torch.lerp(n15, h[t], z[t], out=h[t + 1]).add_(0.5).floor_()
+        if keep_args:
+            args[t] = cell
+        sigmoid_(gates[t])
+        n[t].addcmul_(r[t], nh[t])
+        tanh_(torch.add(half, n[t], alpha=to_candidate, out=n[t]).floor_())
+        torch.mul(n[t], one, out=n15)
+        torch.lerp(n15, h[t], z[t], out=h[t + 1]).add_(half_lsb).floor_()
         if threshold <= 1:
             torch.add(half, h[t + 1], alpha=to_signal, out=a[t + 1]).floor_()
         else:
             torch.add(half, h[t + 1], alpha=to_signal, out=v).floor_().sub_(a[t])
             torch.add(a[t], torch.nn.functional.hardshrink(v, shrink(threshold)), out=a[t + 1])
-    return Sequence(anchors, states, parts, gates, candidates)
+    return Sequence(anchors, states, cells, args.view(steps, batch, 4, hidden) if keep_args else None)
 
 
 def _backward(grad: Tensor, w_hh: Tensor, run: Sequence, threshold: int) -> Tensor:
     """Gradients (T, B, 4H) with respect to the real accumulators [nx | r | z | nh], divided by 2**SIGNAL.frac.
 
-    ``grad`` (T, B, H) belongs to the anchors in LSBs, ``w_hh`` is in real units.
+    ``grad`` (T, B, H) belongs to the anchors in LSBs, ``w_hh`` is in real units.  The result overwrites run.cells.
     """
     steps, batch, hidden = grad.shape
-    out = grad.new_empty(steps, batch, 4 * hidden)
-    g_nx, g_r, g_z, g_nh = (part.unbind(0) for part in out.split(hidden, 2))
-    fed = out[:, :, hidden:].unbind(0)
-    r, z = (part.unbind(0) for part in run.gates.split(hidden, 2))
-    gates, candidates, nh = run.gates.unbind(0), run.candidates.unbind(0), run.pre[:, :, 3].unbind(0)
+    n, r, z, nh = (part.unbind(0) for part in run.cells.split(hidden, 2))
+    gates = run.cells[:, :, hidden : 3 * hidden].unbind(0)
+    fed = run.cells[:, :, hidden:].unbind(0)
     a, h, grads = run.anchors.unbind(0), run.states.unbind(0), grad.unbind(0)
-    one, zero = grad.new_ones(batch, hidden), grad.new_zeros(batch, hidden)
-    carry_a, carry_h = torch.zeros_like(zero), torch.zeros_like(zero)   # from step t + 1, for ĥ_t and h_t
-    ga, gh, buffer = (torch.empty_like(zero) for _ in range(3))
+    ones, zeros = grad.new_ones(batch, hidden), grad.new_zeros(batch, hidden)
+    carry_a, carry_h = torch.zeros_like(zeros), torch.zeros_like(zeros)     # from step t + 1, for ĥ_t and h_t
+    ga, gh, buffer = (torch.empty_like(zeros) for _ in range(3))
     slope = grad.new_empty(batch, 2 * hidden)
     slope_r, slope_z = slope.split(hidden, 1)
+    zero, lsb = scalar(0.0, grad.dtype), scalar(2.0**-STATE.frac, grad.dtype)
 
     for t in range(steps - 1, -1, -1):
-        n = candidates[t]
         if threshold <= 1:
-            gh = torch.add(grads[t], carry_a, out=gh).add_(carry_h)
+            torch.add(grads[t], carry_a, out=gh).add_(carry_h)
             carry_a.zero_()
         else:
-            fired = torch.sub(a[t + 1], a[t], out=buffer).ne_(0)
+            fired = torch.sub(a[t + 1], a[t], out=buffer).ne_(zero)
             torch.add(grads[t], carry_a, out=ga)
             torch.addcmul(carry_h, ga, fired, out=gh)
             torch.addcmul(ga, ga, fired, value=-1, out=carry_a)
         torch.addcmul(gates[t], gates[t], gates[t], value=-1, out=slope)
         torch.mul(gh, z[t], out=carry_h)
-        torch.addcmul(one, n, n, value=-1, out=buffer)
-        torch.mul(torch.sub(gh, carry_h, out=ga), buffer, out=g_nx[t])
-        torch.sub(h[t], n, alpha=1 << STATE.frac, out=buffer).mul_(2.0**-STATE.frac).mul_(gh)
-        torch.mul(buffer, slope_z, out=g_z[t])
-        torch.addcmul(zero, g_nx[t], nh[t], value=2.0**-PRE.frac, out=buffer)
-        torch.mul(buffer, slope_r, out=g_r[t])
-        torch.mul(g_nx[t], r[t], out=g_nh[t])
+        torch.sub(h[t], n[t], alpha=1 << STATE.frac, out=buffer).mul_(lsb).mul_(gh)
+        torch.mul(buffer, slope_z, out=z[t])
+        torch.addcmul(ones, n[t], n[t], value=-1, out=buffer)
+        torch.mul(torch.sub(gh, carry_h, out=ga), buffer, out=n[t])
+        torch.addcmul(zeros, n[t], nh[t], value=2.0**-PRE.frac, out=buffer)
+        torch.mul(n[t], r[t], out=nh[t])
+        torch.mul(buffer, slope_r, out=r[t])
         carry_a.addmm_(fed[t], w_hh)
-    return out
+    return run.cells
 
 
 class DeltaGRU(torch.autograd.Function):
@@ -144,15 +145,18 @@ class DeltaGRU(torch.autograd.Function):
     def forward(ctx, x, w_ih, w_hh, bias, weight_frac: int, threshold: int) -> Tensor:
         run = sequence(x, w_ih, w_hh, bias, weight_frac, threshold)
         if any(ctx.needs_input_grad):
-            ctx.save_for_backward(x, w_ih, w_hh, *run)
-            ctx.weight_frac, ctx.threshold = weight_frac, threshold
+            ctx.save_for_backward(x, w_ih, w_hh, *run[:3])
+            ctx.weight_frac, ctx.threshold, ctx.spent = weight_frac, threshold, False
         return run.anchors[1:]
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad: Tensor):
         x, w_ih, w_hh, *saved = ctx.saved_tensors
-        run, scale = Sequence(*saved), 2.0**-ctx.weight_frac
+        if ctx.spent:
+            raise RuntimeError("DeltaGRU's backward overwrites what it saved; run the forward pass again")
+        ctx.spent = True
+        run, scale = Sequence(*saved, None), 2.0**-ctx.weight_frac
         hidden = w_hh.shape[1]
         g = _backward(grad, w_hh * scale, run, ctx.threshold).view(-1, 4 * hidden)
         g_input, g_recurrent = g[:, : 3 * hidden], g[:, hidden:]
