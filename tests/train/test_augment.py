@@ -75,6 +75,17 @@ def test_context_puts_another_word_before(features):
     assert sorted(before.tolist()) == sorted(targets.tolist())
 
 
+def test_backwards_words_are_unknown(write_words, recipe, tmp_path):
+    data = scan(write_words(clips=20, noise=True), ("high", "rise"))
+    features = load_features(data, recipe.frontend, tmp_path / "cache")
+    rise, silence = (features.targets.tolist().index(data.labels.index(label)) for label in ("rise", "silence"))
+    turned, plain = (batch(features, replace(NOTHING, backwards=share), clips=(rise, silence)) for share in (1.0, 0.0))
+    size = len(features.clip(rise))
+    assert torch.equal(turned.frames[:size, 0].flip(0), plain.frames[:size, 0])
+    assert torch.equal(turned.frames[:, 1], plain.frames[:, 1])
+    assert [data.labels[t] for t in turned.decisions[0][1]] == ["unknown", "silence"]
+
+
 def test_without_recordings_noise_is_made_up(write_words, recipe, tmp_path):
     features = load_features(scan(write_words(clips=25)), recipe.frontend, tmp_path / "cache")
     options = replace(NOTHING, noise_share=1.0, noise=(0.0, 0.0))

@@ -95,6 +95,15 @@ def test_resume_refuses_what_does_not_belong(features, recipe, tmp_path):
         Trainer(replace(recipe, seed=99), features, out, resume=True)
 
 
+def test_silence_repeats(trained, recipe, tmp_path):
+    root, _, cache = trained
+    features = load_features(scan(root), recipe.frontend, cache)
+    often = replace(recipe, augmentation=replace(recipe.augmentation, silence_repeats=3))
+    once, thrice = (Trainer(r, features, tmp_path / "a.tidegate").train.tolist() for r in (recipe, often))
+    silence = [i for i in once if features.targets[i] == features.labels.index("silence")]
+    assert silence and sorted(thrice) == sorted(once + 2 * silence)
+
+
 def test_thresholds_are_annealed_and_whole_in_the_end(features, recipe, tmp_path):
     trainer, seen = Trainer(replace(recipe, epochs=5, anneal=0.5), features, tmp_path / "a.tidegate"), []
     for _ in trainer.epochs():

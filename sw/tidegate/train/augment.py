@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tidegate.spec.formats import SIGNAL
 
-from .data import SILENCE
+from .data import SILENCE, UNKNOWN
 from .features import Features
 from .recipe import Augmentation
 
@@ -34,16 +34,17 @@ class Augmenter:
         self.targets = torch.from_numpy(features.targets)
         self.noise = torch.from_numpy(features.noise) if len(features.noise) else None
         self.mean, self.scale = torch.from_numpy(mean), torch.from_numpy(scale * (1 << SIGNAL.frac))
-        self.silence = features.labels.index(SILENCE) if SILENCE in features.labels else -1
+        self.silence, self.unknown = (
+            features.labels.index(label) if label in features.labels else -1 for label in (SILENCE, UNKNOWN))
 
     def __call__(self, clips: Tensor, rng: torch.Generator) -> Batch:
         """A batch of these clips (B,)."""
-        energies, lengths = self._vary(clips, rng)
-        decisions = [(lengths - 1, self.targets[clips])]
+        energies, lengths, targets = self._vary(clips, rng)
+        decisions = [(lengths - 1, targets)]
         if torch.rand((), generator=rng) < self.options.context:
             before = clips[torch.randperm(len(clips), generator=rng)]
-            earlier, ends = self._vary(before, rng)
-            decisions = [(ends - 1, self.targets[before]), (lengths - 1 + len(earlier), self.targets[clips])]
+            earlier, ends, targets_before = self._vary(before, rng)
+            decisions = [(ends - 1, targets_before), (lengths - 1 + len(earlier), targets)]
             energies = torch.cat([earlier, energies])
         energies = energies + self._noise(energies, clips, rng)
         features = (torch.log(energies + self.floor) - self.mean) * self.scale
@@ -53,8 +54,8 @@ class Augmenter:
     def _uniform(self, rng, low: float, high: float, *shape: int) -> Tensor:
         return torch.rand(shape, generator=rng) * (high - low) + low
 
-    def _vary(self, clips: Tensor, rng) -> tuple[Tensor, Tensor]:
-        """Energies (T, B, bands) and lengths (B,) of the clips, varied, without noise."""
+    def _vary(self, clips: Tensor, rng) -> tuple[Tensor, Tensor, Tensor]:
+        """Energies (T, B, bands), lengths (B,) and targets (B,) of the clips, varied, without noise."""
         o, batch = self.options, len(clips)
         first, size = self.offsets[clips], self.offsets[clips + 1] - self.offsets[clips]
         speed = 1 + self._uniform(rng, -o.stretch, o.stretch, batch)
@@ -69,13 +70,18 @@ class Augmenter:
         level = self._gain(clips, rng) * (inside | hold)
         level *= ~self._span(rng, position.shape[0], batch, o.mask_frames)
         position = torch.minimum(position.clamp_min(0), limit)
+        targets = self.targets[clips]
+        if o.backwards and self.unknown >= 0:
+            turned = (torch.rand(batch, generator=rng) < o.backwards) & (targets != self.silence)
+            position = torch.where(turned, limit - position, position)
+            targets = torch.where(turned, self.unknown, targets)
         low = position.floor()
         part = (position - low)[..., None]
         index = first + low.long()
         after = torch.minimum(index + 1, first + size - 1)
         flat = self.energies
         energies = torch.lerp(flat[index], flat[after], part) * level[..., None]
-        return self._warp(energies, rng), lengths
+        return self._warp(energies, rng), lengths, targets
 
     def _gain(self, clips: Tensor, rng) -> Tensor:
         """Factor on the energies (B,).  Silence may be much quieter: it is a class at any level."""

@@ -18,7 +18,7 @@ from tidegate.host.frontend import log_energies
 from tidegate.spec.model import Model, save_model
 
 from .augment import Augmenter, Batch
-from .data import DataError, scan
+from .data import SILENCE, DataError, scan
 from .evaluate import evaluate
 from .features import Features, load_features
 from .recipe import Recipe
@@ -78,7 +78,7 @@ class Trainer:
         self.augmenter = Augmenter(features, recipe.augmentation, self.mean, self.scale)
         self.network = DeltaNetwork(recipe.frontend.bands, recipe.gru, len(features.labels),
                                     weight_fracs=recipe.weight_fracs)
-        self.train = torch.from_numpy(features.of("train"))
+        self.train = torch.from_numpy(_training_clips(features, recipe.augmentation.silence_repeats))
         self.batches = -(-len(self.train) // recipe.batch)
         self.optimiser = torch.optim.AdamW(self.network.parameters(), weight_decay=recipe.weight_decay)
         steps = max(self.batches * recipe.epochs + 1, 20)       # fewer would make a phase of length zero
@@ -177,6 +177,15 @@ class Trainer:
         self.network.load_state_dict(state["network"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.schedule.load_state_dict(state["schedule"])
+
+
+def _training_clips(features: Features, silence_repeats: int) -> np.ndarray:
+    """Numbers of the clips of an epoch, those of silence repeated."""
+    train = features.of("train")
+    if SILENCE not in features.labels:
+        return train
+    silence = train[features.targets[train] == features.labels.index(SILENCE)]
+    return np.concatenate([train, *[silence] * (silence_repeats - 1)])
 
 
 def _movement(anchors: Tensor) -> Tensor:

@@ -19,7 +19,9 @@ class Augmentation:
     that continue with their first and last frame there instead of silence.  ``stretch``: ± share of speed.
     ``warp``: ± bands by which the spectrum moves.  ``mask_bands``, ``mask_frames``: up to so many bands or frames
     silenced (SpecAugment, Park et al. 2019).  ``jitter``: standard deviation of Gaussian noise on the features.
-    ``context``: share of batches in which another word precedes, as in a stream.
+    ``context``: share of batches in which another word precedes, as in a stream.  ``backwards``: share of the keywords'
+    clips that are played backwards and are then ``unknown``: words that sound like speech but never occur.
+    ``silence_repeats``: how often each cut of silence comes in an epoch.
     """
 
     gain: float = 8.0
@@ -35,6 +37,8 @@ class Augmentation:
     mask_frames: int = 3
     jitter: float = 0.05
     context: float = 0.0
+    backwards: float = 0.0
+    silence_repeats: int = 1
 
 
 @dataclass(frozen=True)
