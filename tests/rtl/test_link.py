@@ -6,6 +6,7 @@ import tidegate_hw.frame
 from tidegate_sim.benches.bench_link import DESIGN, DIGEST
 from tidegate_sim.benches.stand_in_core import LinkWithCore
 from tidegate_sim.runner import run_bench
+from tidegate_sim.streams import STALLS
 
 BENCH = "tidegate_sim.benches.bench_link"
 TIMEOUT = 500
@@ -22,7 +23,7 @@ def test_link():
 
 @pytest.mark.slow
 def test_link_fuzz():
-    assert run("link_with_core", 100_000, testcase="answers_anything", timeout=3000) == 4
+    assert run("link_with_core", 100_000, testcase=[f"answers_anything/stalls={s}" for s in STALLS], timeout=3000) == 4
 
 
 def test_features_that_wrap_are_seen(monkeypatch):
