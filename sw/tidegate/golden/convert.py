@@ -38,7 +38,7 @@ def from_torch(gru: Mapping[str, Tensor], classifier: Mapping[str, Tensor], thre
     names = [f"GRU layer {l}" for l in range(len(sizes))] + ["the classifier"]
     fracs = [_finest(*layer, reach[l : l + 2], names[l]) for l, layer in enumerate(layers)]
     thresholds = (0,) * (len(sizes) + 1) if thresholds is None else tuple(thresholds)
-    labels = range(classes) if labels is None else labels
+    labels = tuple(map(str, range(classes))) if labels is None else tuple(labels)
     tensors = {
         "frontend.mean": np.asarray(np.zeros(features) if mean is None else mean, np.float32),
         "frontend.scale": np.asarray(np.ones(features) if scale is None else scale, np.float32),
@@ -51,7 +51,7 @@ def from_torch(gru: Mapping[str, Tensor], classifier: Mapping[str, Tensor], thre
         else:
             tensors |= {"classifier.weight": ints[0], "classifier.bias": bias}
     network = Network(features, tuple(map(Layer, sizes, fracs)), Layer(classes, fracs[-1]), thresholds)
-    return Model(network, tensors, tuple(map(str, labels)), dict(frontend or {}), dict(card or {}))
+    return Model(network, tensors, labels, dict(frontend or {}), dict(card or {}))
 
 
 def _gru_layers(gru: Mapping[str, Tensor]) -> list[tuple[list[Tensor], Tensor]]:

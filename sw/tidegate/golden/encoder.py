@@ -28,8 +28,8 @@ def encode(signal: Tensor, threshold: int) -> Tensor:
     There is no gradient: this is the encoder of the features, which nothing trains.
     """
     anchors = torch.empty_like(signal)
-    anchor = torch.zeros_like(signal[0]) if len(signal) else None
-    lam, step = shrink(threshold), torch.empty_like(signal[0]) if len(signal) else None
+    anchor = signal.new_zeros(signal.shape[1:])
+    lam, step = shrink(threshold), torch.empty_like(anchor)
     for v, out in zip(signal.unbind(0), anchors.unbind(0), strict=True):
         torch.sub(v, anchor, out=step)
         delta = torch.nn.functional.hardshrink(step, lam).clamp_(-DELTA_MAX, DELTA_MAX)

@@ -79,7 +79,7 @@ def sequence(x: Tensor, w_ih: Tensor, w_hh: Tensor, bias: Tensor, weight_frac: i
         fed[t].addmm_(a[t], recurrent)
         cell.floor_()
         outer[t].clamp_(-PRE.max, PRE.max)
-        if keep_args:
+        if args is not None:
             args[t] = cell
         sigmoid_(gates[t])
         n[t].addcmul_(r[t], nh[t])
@@ -91,7 +91,7 @@ def sequence(x: Tensor, w_ih: Tensor, w_hh: Tensor, bias: Tensor, weight_frac: i
         else:
             torch.add(half, h[t + 1], alpha=to_signal, out=v).floor_().sub_(a[t])
             torch.add(a[t], torch.nn.functional.hardshrink(v, shrink(threshold)), out=a[t + 1])
-    return Sequence(anchors, states, cells, args.view(steps, batch, 4, hidden) if keep_args else None)
+    return Sequence(anchors, states, cells, None if args is None else args.view(steps, batch, 4, hidden))
 
 
 def _backward(grad: Tensor, w_hh: Tensor, run: Sequence, threshold: int) -> Tensor:
@@ -152,11 +152,11 @@ class DeltaGRU(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad: Tensor):
-        x, w_ih, w_hh, *saved = ctx.saved_tensors
+        x, w_ih, w_hh, anchors, states, cells = ctx.saved_tensors
         if ctx.spent:
             raise RuntimeError("DeltaGRU's backward overwrites what it saved; run the forward pass again")
         ctx.spent = True
-        run, scale = Sequence(*saved, None), 2.0**-ctx.weight_frac
+        run, scale = Sequence(anchors, states, cells, None), 2.0**-ctx.weight_frac
         hidden = w_hh.shape[1]
         g = _backward(grad, w_hh * scale, run, ctx.threshold).view(-1, 4 * hidden)
         g_input, g_recurrent = g[:, : 3 * hidden], g[:, hidden:]

@@ -91,7 +91,7 @@ class Golden:
             w_ih, w_hh, bias = (self._tensor(f"gru.{l}.{name}", dtype) for name in ("weight_ih", "weight_hh", "bias"))
             result = sequence(anchors[-1], w_ih, w_hh, bias, layer.weight_frac, thresholds[l + 1], keep_layers)
             anchors.append(result.anchors[1:])
-            if keep_layers:
+            if result.args is not None:
                 nx, r, z, nh = result.args.unbind(2)
                 limit = GATE_ARG.max
                 stages = (r.clamp(-limit, limit), z.clamp(-limit, limit), nx, nh, result.states[1:])

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import cast
 
 import numpy as np
 import torch
@@ -83,11 +84,15 @@ class DeltaNetwork(nn.Module):
         _ = self.network    # checks sizes, fracs and thresholds
 
     @property
+    def layers(self) -> list[GRULayer]:
+        return cast(list[GRULayer], list(self.gru))
+
+    @property
     def network(self) -> Network:
         """The description, with the thresholds of this moment."""
         return Network(
             self.features,
-            tuple(Layer(layer.hidden, layer.weight_frac) for layer in self.gru),
+            tuple(Layer(layer.hidden, layer.weight_frac) for layer in self.layers),
             Layer(self.classifier.out_features, self.classifier_frac),
             tuple(int(t) for t in self.thresholds),
         )
@@ -103,7 +108,7 @@ class DeltaNetwork(nn.Module):
         """
         thresholds = [0] * len(self.thresholds) if dense else self.thresholds
         anchors = [encode(frames, thresholds[0])]
-        for layer, threshold in zip(self.gru, thresholds[1:], strict=True):
+        for layer, threshold in zip(self.layers, thresholds[1:], strict=True):
             anchors.append(layer(anchors[-1], threshold))
         weight, bias = self.classifier_integers()
         logits = nn.functional.linear(anchors[-1], weight, bias) * 2.0 ** -acc_frac(self.classifier_frac)
@@ -112,7 +117,7 @@ class DeltaNetwork(nn.Module):
     @torch.no_grad()
     def clip_(self) -> None:
         """Clip the master weights to what int8 can hold; call it after an optimiser step."""
-        for layer in self.gru:
+        for layer in self.layers:
             limit = WEIGHT_MAX * 2.0**-layer.weight_frac
             layer.weight_ih.clamp_(-limit, limit)
             layer.weight_hh.clamp_(-limit, limit)
@@ -126,7 +131,7 @@ class DeltaNetwork(nn.Module):
         ``mean``, ``scale`` (features,): normalisation, see ``spec/model.py``.  ModelError if an accumulator could wrap.
         """
         tensors = {"frontend.mean": _float32(mean), "frontend.scale": _float32(scale)}
-        for l, layer in enumerate(self.gru):
+        for l, layer in enumerate(self.layers):
             w_ih, w_hh, bias = layer.integers()
             tensors |= {f"gru.{l}.weight_ih": _integers(w_ih, np.int8), f"gru.{l}.weight_hh": _integers(w_hh, np.int8),
                         f"gru.{l}.bias": _integers(bias, np.int32)}
@@ -149,7 +154,7 @@ class DeltaNetwork(nn.Module):
                 raise ModelError(f"{name} holds -128, which training cannot represent; use weights of ±{WEIGHT_MAX}")
             return tensor * 2.0**-frac
 
-        for l, layer in enumerate(self.gru):
+        for l, layer in enumerate(self.layers):
             layer.weight_ih.copy_(real(f"gru.{l}.weight_ih", layer.weight_frac))
             layer.weight_hh.copy_(real(f"gru.{l}.weight_hh", layer.weight_frac))
             nx, r, z, nh = real(f"gru.{l}.bias", acc_frac(layer.weight_frac))
