@@ -54,6 +54,15 @@ def test_keywords_unknown_and_silence(tmp_path):
     assert scan(tmp_path).labels == ("cat", "dog", "down", "up", "silence")
 
 
+def test_one_speaker_left_out(tmp_path):
+    touch(tmp_path, *(f"{d}_{who}_{take}.wav" for d in "37" for who in ("ann", "bob") for take in range(10)))
+    data = scan(tmp_path, speaker="ann")
+    assert {c.path for c in data.clips if c.part == "test"} == {c.path for c in data.clips if "_ann_" in c.path}
+    assert Counter(parts(data).values()) == {"test": 20, "validation": 6, "train": 14}
+    with pytest.raises(DataError, match="no clips of the speaker 'eve'"):
+        scan(tmp_path, speaker="eve")
+
+
 @pytest.mark.parametrize("files, keywords, message", [
     ((), (), "no recorded words"),
     (("yes/notes.txt",), (), "no recorded words"),

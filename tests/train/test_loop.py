@@ -60,8 +60,9 @@ def test_figures_are_counted_as_defined(trained, recipe):
             read += int(trace.weights[0])
         right += int(trace.logits[0].argmax() == features.targets[clip])
     assert figures["utterances"] == len(features.of("test")) and figures["frames"] == frames
+    assert figures["events"] == events.tolist()
     assert figures["accuracy"] == right / figures["utterances"]
-    assert figures["weights_read"] == read
+    assert figures["weights"] == read
     assert figures["fetch_reduction"] == net.dense_weights * frames / read
     assert figures["temporal_sparsity"] == 1 - read / (net.dense_weights * frames)
     assert figures["occupancy"] == [e / (net.elements(s) * frames) for s, e in enumerate(events.tolist())]

@@ -94,7 +94,7 @@ class FrontEnd:
 
         AudioError on NaN; nothing of such a piece is taken in.
         """
-        self._fbank.accept_waveform(self.settings.sample_rate, mono(samples))
+        self._fbank.accept_waveform(self.settings.sample_rate, mono(samples))  # pyright: ignore[reportArgumentType]
         ready = self._fbank.num_frames_ready
         frames = np.empty((ready - self._given, self.settings.bands), np.float32)
         for row, t in zip(frames, range(self._given, ready), strict=True):

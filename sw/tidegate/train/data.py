@@ -10,7 +10,7 @@ Three layouts are told apart by what is there:
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha1
 from pathlib import Path
 
@@ -48,12 +48,13 @@ class DataSet:
     noise: tuple[str, ...] = ()
 
 
-def scan(directory: str | Path, keywords: tuple[str, ...] = ()) -> DataSet:
+def scan(directory: str | Path, keywords: tuple[str, ...] = (), speaker: str = "") -> DataSet:
     """List a folder of words.
 
     With ``keywords`` these are the classes and all other words are ``unknown``; without, every word is a class.
-    A folder ``_background_noise_`` adds the class ``silence``.  DataError if the folder is missing, has no
-    recorded words, or lacks a keyword or clips to train or to validate with.
+    A folder ``_background_noise_`` adds the class ``silence``.  With ``speaker`` (leave one out), the test part is
+    exactly the clips of that speaker, and what would be test otherwise is for training.  DataError if the folder
+    is missing, has no recorded words, or lacks the speaker, a keyword or clips to train or to validate with.
     """
     root = Path(directory)
     if not root.is_dir():
@@ -61,6 +62,10 @@ def scan(directory: str | Path, keywords: tuple[str, ...] = ()) -> DataSet:
     clips = _scan_fsdd(root) or _scan_words(root)
     if not clips:
         raise DataError(f"'{root}' contains no recorded words; it needs one folder of sound files per word")
+    if speaker:
+        clips = [_held_out(clip, speaker) for clip in clips]
+        if not any(clip.part == "test" for clip in clips):
+            raise DataError(f"'{root}' has no clips of the speaker '{speaker}'")
     words = {clip.label for clip in clips}
     missing = [word for word in keywords if word not in words]
     if missing:
@@ -107,7 +112,19 @@ def _scan_words(root: Path) -> list[Clip]:
     return clips
 
 
+def _speaker(path: Path) -> str:
+    name, mark, _ = path.stem.partition("_nohash_")
+    match = _FSDD.fullmatch(path.name)
+    return match[2] if match and not mark else name
+
+
+def _held_out(clip: Clip, speaker: str) -> Clip:
+    if _speaker(Path(clip.path)) == speaker:
+        return replace(clip, part="test")
+    return replace(clip, part="train") if clip.part == "test" else clip
+
+
 def _hashed_part(path: Path) -> str:
     """The rule of Speech Commands' ``which_set``: a percentage from the SHA-1 of the speaker."""
-    percent = int(sha1(path.stem.split("_nohash_")[0].encode()).hexdigest(), 16) % 100
+    percent = int(sha1(_speaker(path).encode()).hexdigest(), 16) % 100
     return "validation" if percent < 10 else "test" if percent < 20 else "train"

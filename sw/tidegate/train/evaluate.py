@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tidegate.golden import Golden
+from tidegate.golden.figures import figures
 from tidegate.host.frontend import FrontEndSettings, log_energies
 from tidegate.spec.model import Model
 
@@ -22,9 +23,9 @@ _BATCH = 256
 def evaluate(model: Model, features: Features, part: str = "validation") -> dict:
     """Figures of a model on one part; DataError if the part is empty.
 
-    ``accuracy`` and ``utterances``; ``fetch_reduction``: weights of a dense network / weights read;
-    ``temporal_sparsity``: 1 - weights read / dense weights; ``occupancy``: events / (elements x frames), per signal;
-    ``frames``, ``weights_read``; ``recall`` per label (None without clips); ``confusion``: rows are the truth.
+    ``part``, ``utterances``, ``accuracy``; all of ``golden.figures.Figures``, as ``fetch_reduction``,
+    ``temporal_sparsity`` and, per signal, ``occupancy``; ``recall`` per label (None without clips); ``confusion``:
+    rows are the truth.
     """
     clips = features.of(part)
     if not len(clips):
@@ -33,26 +34,20 @@ def evaluate(model: Model, features: Features, part: str = "validation") -> dict
         raise DataError(f"the model's classes {', '.join(model.labels)} are not the data set's "
                         f"{', '.join(features.labels)}; evaluate it on a data set with the same words")
     net, golden = model.network, Golden(model)
-    events, weights, total = np.zeros(net.signals, np.int64), 0, 0
+    events = []
     confusion = np.zeros((net.classes, net.classes), np.int64)
     for batch, frames, lengths in padded(model, features, clips):
         trace = golden.run(frames)
         counts = np.arange(len(frames))[:, None] < lengths
-        events += trace.events[counts].sum(0)
-        weights += int(trace.weights[counts].sum())
-        total += int(lengths.sum())
+        events.append(trace.events[counts])
         decisions = trace.logits[lengths - 1, np.arange(len(lengths))].argmax(-1)
         np.add.at(confusion, (features.targets[batch], decisions), 1)
-    dense = net.dense_weights * total
-    elements = [net.elements(s) for s in range(net.signals)]
     recall = {label: float(row[k] / row.sum()) if row.sum() else None
               for k, (label, row) in enumerate(zip(model.labels, confusion, strict=True))}
-    return {
-        "part": part, "utterances": len(clips), "accuracy": float(np.trace(confusion) / len(clips)),
-        "fetch_reduction": dense / weights if weights else float("inf"), "temporal_sparsity": 1 - weights / dense,
-        "occupancy": [float(e / (n * total)) for e, n in zip(events, elements, strict=True)],
-        "frames": total, "weights_read": weights, "recall": recall, "confusion": confusion.tolist(),
-    }
+    cost = figures(net, np.concatenate(events)[:, None]).to_dict()
+    cost |= {name: list(cost[name]) for name in ("events", "occupancy")}        # as they come back from a card
+    return {"part": part, "utterances": len(clips), "accuracy": float(np.trace(confusion) / len(clips)), **cost,
+            "recall": recall, "confusion": confusion.tolist()}
 
 
 def padded(model: Model, features: Features, clips: np.ndarray) -> Iterator[tuple]:
@@ -70,14 +65,17 @@ def padded(model: Model, features: Features, clips: np.ndarray) -> Iterator[tupl
 
 
 def evaluate_directory(model: Model, directory: str | Path, part: str | None = None,
-                       cache: str | Path | None = None, progress: bool = False) -> dict:
-    """Figures of a model on a folder of words; by default its test part, or validation where there is none."""
+                       cache: str | Path | None = None, progress: bool = False, speaker: str = "") -> dict:
+    """Figures of a model on a folder of words; by default its test part, or validation where there is none.
+
+    ``speaker``: the test part is all of this speaker's clips, see ``data.scan``.
+    """
     if part is not None and part not in PARTS:
         raise DataError(f"no part '{part}'; the parts are {', '.join(PARTS)}")
     if not model.frontend:
         raise DataError("this model has no feature front end, so it cannot hear clips; train one with a recipe")
     labels = tuple(label for label in model.labels if label not in (UNKNOWN, SILENCE))
-    data = scan(directory, labels if UNKNOWN in model.labels else ())
+    data = scan(directory, labels if UNKNOWN in model.labels else (), speaker)
     features = load_features(data, FrontEndSettings.from_dict(model.frontend), cache, progress)
     part = part or ("test" if len(features.of("test")) else "validation")
     return evaluate(model, features, part) | {"skipped": [list(item) for item in features.skipped]}

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from rich.console import Console
+from rich.progress import track
 from torch import Tensor
 
 from tidegate.golden import DeltaNetwork
@@ -35,20 +36,21 @@ class Epoch:
 
 
 def run(directory: str | Path, recipe: Recipe, out: str | Path, *, cache: str | Path | None = None,
-        resume: bool = False, progress: bool = True) -> Path:
+        resume: bool = False, progress: bool = True, speaker: str = "") -> Path:
     """Train on a folder of words (see ``data.scan``) and write the best model, by validation, to ``out``.
 
     The file is written whenever an epoch is no worse than those before, once the thresholds are fully there; a
     checkpoint ``out.checkpoint`` after each epoch lets ``resume=True`` go on.  The card holds recipe, split sizes
-    and the figures on the validation part and, where there is one, the test part.
+    and the figures on the validation part and, where there is one, the test part.  ``speaker``: keep all clips of
+    this speaker for the test part.
     """
     out = Path(out)
     console = Console(stderr=True, quiet=not progress)
-    data = scan(directory, recipe.keywords)
+    data = scan(directory, recipe.keywords, speaker)
     features = load_features(data, recipe.frontend, cache, progress)
     if features.skipped:
         console.print(f"{len(features.skipped)} clips skipped, the first: {': '.join(features.skipped[0])}")
-    for epoch in Trainer(recipe, features, out, resume).epochs():
+    for epoch in Trainer(recipe, features, out, resume, progress).epochs():
         console.print(f"epoch {epoch.number:3}/{recipe.epochs}  loss {epoch.loss:.3f}  "
                       f"validation {epoch.accuracy:.2%}  fetch reduction {epoch.fetch_reduction:.2f}x")
     checkpoint_path(out).unlink(missing_ok=True)
@@ -71,8 +73,8 @@ def normalisation(features: Features) -> tuple[np.ndarray, np.ndarray]:
 class Trainer:
     """One run of a recipe on features; ``epochs()`` trains and yields what each epoch came to."""
 
-    def __init__(self, recipe: Recipe, features: Features, out: Path, resume: bool = False):
-        self.recipe, self.features, self.out = recipe, features, out
+    def __init__(self, recipe: Recipe, features: Features, out: Path, resume: bool = False, progress: bool = False):
+        self.recipe, self.features, self.out, self.progress = recipe, features, out, progress
         torch.manual_seed(recipe.seed)
         self.mean, self.scale = normalisation(features)
         self.augmenter = Augmenter(features, recipe.augmentation, self.mean, self.scale)
@@ -110,7 +112,7 @@ class Trainer:
     def _train_epoch(self, sparsity_cost: float) -> float:
         rng = torch.Generator().manual_seed(self.recipe.seed * 100_003 + self.epoch)
         total = 0.0
-        for clips in self._shuffled(rng):
+        for clips in track(self._shuffled(rng), f"epoch {self.epoch + 1}", transient=True, disable=not self.progress):
             batch = self.augmenter(clips, rng)
             output = self.network(batch.frames)
             loss = self._cross_entropy(output.logits, batch)
