@@ -9,7 +9,7 @@ import tidegate_hw.cobs
 from tidegate_hw.cobs import TAIL_LAYOUT, TOKEN_LAYOUT, Decoder, Encoder
 from tidegate_sim.runner import run_bench
 
-BENCH = "tidegate_sim.benches.bench_cobs"
+BENCH = "tidegate_sim.benches.cobs"
 
 
 class Pair(wiring.Component):
@@ -37,5 +37,5 @@ def test_matches_reference():
 
 def test_block_one_byte_short_is_seen(monkeypatch):
     monkeypatch.setattr(tidegate_hw.cobs, "FULL", 254)
-    with pytest.raises(AssertionError, match="failed: decodes.*, encodes"):
-        run_bench(Pair(), BENCH, "cobs_pair_with_fault", testcase=r"codes/stalls=none")
+    with pytest.raises(AssertionError, match=r"failed: decodes.*, encodes"):
+        run_bench(Pair(), BENCH, "cobs_pair_with_fault", testcase="codes/stalls=none")

@@ -8,10 +8,10 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 import tidegate_hw.frame
 from tidegate.spec.design import Design
 from tidegate_hw.frame import FrameBuffer
-from tidegate_sim.benches.bench_frame import CAPACITY
+from tidegate_sim.benches.frame import CAPACITY
 from tidegate_sim.runner import run_bench
 
-BENCH = "tidegate_sim.benches.bench_frame"
+BENCH = "tidegate_sim.benches.frame"
 
 
 class Buffers(wiring.Component):

@@ -3,12 +3,12 @@
 import pytest
 
 import tidegate_hw.frame
-from tidegate_sim.benches.bench_link import DESIGN, DIGEST
+from tidegate_sim.benches.link import DESIGN, DIGEST
 from tidegate_sim.benches.stand_in_core import LinkWithCore
 from tidegate_sim.runner import run_bench
 from tidegate_sim.streams import STALLS
 
-BENCH = "tidegate_sim.benches.bench_link"
+BENCH = "tidegate_sim.benches.link"
 TIMEOUT = 500
 
 

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from tidegate_hw.uart import UartReceiver, UartTransmitter
 from tidegate_sim.runner import run_bench
 
-BENCH = "tidegate_sim.benches.bench_uart"
+BENCH = "tidegate_sim.benches.uart"
 DIVISORS = (4, 7, 16, 104)
 
 
