@@ -1,18 +1,21 @@
 """The virtual board as a user meets it: the command, Ctrl-C, two in a row, every number of lanes."""
 
 import json
+import os
 import signal
 import subprocess
 import time
 
 import pytest
-from command import COMMAND, fails, speech_model, tidegate, write_model, write_sound
+from command import COMMAND, fails, tidegate, write_model, write_sound
 from models import random_frames, random_model
 
-from tidegate import Board
+from tidegate import Board, load_model
 from tidegate.clips import clips
+from tidegate.commands.speech import features_of
 from tidegate.golden import Golden
 from tidegate.spec.design import SIMULATED
+from tidegate.spec.layout import Layout
 
 
 @pytest.fixture
@@ -57,16 +60,23 @@ def test_run_on_the_virtual_board(model):
     assert [row["frames"] for row in json.loads(done.stdout)["files"]] == [61, 61, 61]
 
 
-def test_demo(model):
-    done = tidegate("demo", "--model", model, "--json")
+def test_demo_is_golden():
+    """What the demo says of every clip is what golden says: the word, the events, the words of weights."""
+    done = tidegate("demo", "--json")
     assert done.returncode == 0 and done.stderr == "", done.stderr
     report = json.loads(done.stdout)
-    net = speech_model().network
-    for row in report["clips"]:
-        assert row["cycles"] < row["dense_cycles"] and row["weight_words"] < row["dense_weight_words"]
-    from tidegate.spec.layout import Layout
-
-    assert report["totals"]["dense_weight_words"] == Layout(net, SIMULATED[64]).dense_words() * 61 * len(clips())
+    model = load_model("commands")
+    layout = Layout(model.network, SIMULATED[64])
+    assert len(report["clips"]) == len(clips())
+    for row, clip in zip(report["clips"], clips(), strict=True):
+        frames = model.quantise(features_of(model, clip.path))
+        trace = Golden(model).run(frames[:, None])
+        events = trace.events[:, 0].sum(0)
+        assert (row["word"], row["decided"]) == (clip.word, model.labels[trace.logits[-1, 0].argmax()])
+        assert row["events"] == events.tolist()
+        assert row["weight_words"] == int(events @ [c.length for c in layout.columns])
+        assert row["dense_weight_words"] == layout.dense_words() * len(frames)
+        assert row["cycles"] < row["dense_cycles"]
 
 
 def test_interrupt_stops_the_virtual_board_too(model, tmp_path):
@@ -75,7 +85,7 @@ def test_interrupt_stops_the_virtual_board_too(model, tmp_path):
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
     assert process.stdout.readline()                # it streams
     children = _children(process.pid)
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)          # a terminal sends Ctrl-C to the whole group
     _, stderr = process.communicate(timeout=60)
     fails(subprocess.CompletedProcess([], process.returncode, "", stderr), "interrupted", code=130)
     time.sleep(0.2)
