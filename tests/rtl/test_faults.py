@@ -1,0 +1,62 @@
+"""Every bench fails when one bit of what its component says is wrong, now and then."""
+
+import json
+from dataclasses import asdict
+
+import pytest
+from amaranth import Module, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In
+
+from tidegate.spec.design import Design
+from tidegate_hw.cell import Cell
+from tidegate_hw.column import Column
+from tidegate_hw.core import Core
+from tidegate_hw.encoder import Encoder
+from tidegate_hw.lanes import Lanes
+from tidegate_hw.snapshot import Snapshot
+from tidegate_sim.runner import run_bench
+
+DESIGN = Design(lanes=8, cell_rate=4, encoder_rate=4, weight_words=512, acc_words=16, features=16, neurons=32,
+                classes=16)
+BENCH = json.dumps(asdict(DESIGN))
+
+
+class Faulty(wiring.Component):
+    """``inner`` with one bit of the output ``path`` inverted, one cycle in 64."""
+
+    def __init__(self, inner: wiring.Component, path: tuple[str, ...], bit: int):
+        self.inner, self.path, self.bit = inner, path, bit
+        super().__init__(inner.signature)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.inner = self.inner
+        clock = Signal(6)
+        m.d.sync += clock.eq(clock + 1)
+        found = False
+        mine = {path: value for path, _, value in self.signature.flatten(self)}
+        for path, member, inner in self.signature.flatten(self.inner):
+            if member.flow == In:
+                m.d.comb += inner.eq(mine[path])
+            elif path == self.path:
+                found = True
+                m.d.comb += Value.cast(mine[path]).eq(Value.cast(inner) ^ ((clock == 63) << self.bit))
+            else:
+                m.d.comb += mine[path].eq(inner)
+        assert found, f"no output {self.path}"
+        return m
+
+
+@pytest.mark.parametrize(("name", "component", "path", "bit", "bench"), [
+    ("encoder", Encoder(4, 6), ("o", "payload"), 15, "[4, 6]"),
+    ("column", Column(DESIGN), ("o", "target"), 0, None),
+    ("lanes", Lanes(DESIGN), ("acc_r", "data"), 24, "[8, 512, 16]"),
+    ("snapshot", Snapshot(DESIGN), ("o", "payload"), 30, BENCH),
+    ("cell", Cell(DESIGN), ("trace", "nh"), 16, BENCH),
+    ("core", Core(DESIGN), ("logit", "payload"), 0, BENCH),
+], ids=lambda x: x if isinstance(x, str) and x.isidentifier() else "")
+def test_bench_finds_a_flipped_bit(name, component, path, bit, bench):
+    with pytest.raises(AssertionError, match=r"seed \d+: failed: "):
+        run_bench(Faulty(component, path, bit), f"tidegate_sim.benches.{name}", f"faulty_{name}",
+                  env={"BENCH": bench} if bench else {})
