@@ -8,7 +8,7 @@ from cocotb.triggers import FallingEdge, RisingEdge, Timer
 from tidegate_hw.uart import FIFO_DEPTH, UartReceiver
 from tidegate_sim.streams import PERIOD, Sink, Source, cycle, reset_dut, rng_for, wait
 
-DIVISORS = tuple(int(d) for d in os.environ["DIVISORS"].split())
+DIVISORS = tuple(int(d) for d in os.environ.get("DIVISORS", "4").split())
 ERRORS = (-0.02, 0.0, 0.02)     # of the other side's bit time
 
 
