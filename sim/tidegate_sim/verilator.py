@@ -84,6 +84,13 @@ def cached(name: str) -> Path | None:
     return executable
 
 
+def write(path: Path, text: str) -> None:
+    """Write a file of the cache as a whole."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
+        file.write(text)
+    os.replace(file.name, path)
+
+
 def build(recipe: Recipe, source: bytes, verilog: Callable[[], str]) -> Path:
     """The executable of a recipe, from the cache or compiled now (a minute or so, with a progress display).
 
