@@ -1,7 +1,6 @@
+from tidegate.spec.design import Design
 from tidegate_hw.column import Column
 from tidegate_sim.runner import run_bench
-
-from tidegate.spec.design import Design
 
 
 def test_column():

@@ -2,10 +2,10 @@ import json
 from dataclasses import asdict
 
 import pytest
-from tidegate_hw.core import Core
-from tidegate_sim.runner import run_bench
 
 from tidegate.spec.design import Design
+from tidegate_hw.core import Core
+from tidegate_sim.runner import run_bench
 
 SMALL = {"weight_words": 512, "acc_words": 64, "features": 16, "neurons": 64, "classes": 16}
 

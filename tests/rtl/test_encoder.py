@@ -1,6 +1,7 @@
 import json
 
 import pytest
+
 from tidegate_hw.encoder import Encoder
 from tidegate_sim.runner import run_bench
 

@@ -1,10 +1,10 @@
 import json
 
 import pytest
-from tidegate_hw.lanes import Lanes
-from tidegate_sim.runner import run_bench
 
 from tidegate.spec.design import Design
+from tidegate_hw.lanes import Lanes
+from tidegate_sim.runner import run_bench
 
 
 @pytest.mark.parametrize("lanes", [1, 8])

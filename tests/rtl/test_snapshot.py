@@ -2,10 +2,10 @@ import json
 from dataclasses import asdict
 
 import pytest
-from tidegate_hw.snapshot import Snapshot
-from tidegate_sim.runner import run_bench
 
 from tidegate.spec.design import Design
+from tidegate_hw.snapshot import Snapshot
+from tidegate_sim.runner import run_bench
 
 
 @pytest.mark.parametrize("cell_rate", [1, 4, 8])
