@@ -5,6 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from tidegate.spec.design import Design, Identity
+from tidegate.spec.errors import TidegateError
 from tidegate.spec.formats import ACC_BITS, SIGNAL
 from tidegate.spec.network import MAX_LAYERS
 from tidegate.spec.packets import MAX_PAYLOAD, Request
@@ -44,7 +45,8 @@ class Link(wiring.Component):
     -------
     rx, tx : streams of unsigned(8), in and out
     registers, weight_w, frame, logit, counters, clear, ready
-        The core's ports of the same names.
+        The core's ports of the same names.  After ``clear`` and a frame's first group ``ready`` is low until the
+        core has finished, and ``counters`` are stable when it rises.
     core_reset : 1, out
         Strobe: the core did not finish; reset all its registers.
 
@@ -53,7 +55,8 @@ class Link(wiring.Component):
     """
 
     def __init__(self, design: Design, digest: bytes, timeout: int = TIMEOUT):
-        assert 2 * design.features <= MAX_PAYLOAD
+        if 2 * design.features > MAX_PAYLOAD:
+            raise TidegateError(f"a packet carries {MAX_PAYLOAD // 2} features, not {design.features}; make the design smaller")
         self.design, self.timeout = design, timeout
         self.identity = Identity(design, digest).pack()
         super().__init__({
