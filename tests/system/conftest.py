@@ -1,6 +1,17 @@
-"""System tests share the helper modules of tests/host."""
+"""System tests share the helper modules of tests/host, and find the virtual boards compiled."""
 
 import sys
 from pathlib import Path
 
+import pytest
+
 sys.path.insert(0, str(Path(__file__).parents[1] / "host"))
+
+
+@pytest.fixture(scope="session")
+def compiled():
+    """The virtual board with 64 lanes is in the cache: compiling it takes minutes and prints its progress."""
+    from tidegate.spec.design import SIMULATED
+    from tidegate_sim.virtual import executable
+
+    executable(SIMULATED[64])

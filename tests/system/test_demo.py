@@ -53,14 +53,14 @@ def test_thresholds_and_dense_mode_at_run_time():
     assert [r.logits for r in zero] == [tuple(map(int, row)) for row in golden.logits[:, 0]]
 
 
-def test_run_on_the_virtual_board(model):
+def test_run_on_the_virtual_board(compiled, model):
     sounds = [c.path for c in clips()[:3]]
     done = tidegate("run", *sounds, "--model", model, "--json")
     assert done.returncode == 0 and done.stderr == "", done.stderr
     assert [row["frames"] for row in json.loads(done.stdout)["files"]] == [61, 61, 61]
 
 
-def test_demo_is_golden():
+def test_demo_is_golden(compiled):
     """What the demo says of every clip is what golden says: the word, the events, the words of weights."""
     done = tidegate("demo", "--json")
     assert done.returncode == 0 and done.stderr == "", done.stderr
@@ -79,7 +79,7 @@ def test_demo_is_golden():
         assert row["cycles"] < row["dense_cycles"]
 
 
-def test_interrupt_stops_the_virtual_board_too(model, tmp_path):
+def test_interrupt_stops_the_virtual_board_too(compiled, model, tmp_path):
     sound = write_sound(tmp_path / "x.wav")
     process = subprocess.Popen([*COMMAND, "run", *[str(sound)] * 2000, "--model", str(model)],
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)

@@ -1,5 +1,6 @@
 """Mistakes of users and of the world around them: one line, exit code not 0, no traceback, the next run works."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -122,11 +123,13 @@ def test_wrong_usage():
     ("torch", ["verify", "MODEL"], "tidegate[train]"),
     ("amaranth", ["run", "SOUND", "--model", "MODEL"], "tidegate[sim]"),
 ])
-def test_missing_extra(model, sound, package, verb, extra):
+def test_missing_extra(model, sound, tmp_path, package, verb, extra):
     arguments = [{"MODEL": str(model), "SOUND": str(sound)}.get(a, a) for a in verb]
     program = f"import sys; sys.modules[{package!r}] = None; sys.argv[1:] = {arguments!r}\n" \
               "from tidegate.cli import main; main()"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE)
+    nothing_compiled = os.environ | {"TIDEGATE_CACHE": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE,
+                          env=nothing_compiled)
     fails(done, f"pip install '{extra}'")
     assert package in done.stderr
 

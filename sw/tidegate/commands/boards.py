@@ -1,14 +1,14 @@
 """Opening a board for a verb, with a note while that takes long; and the verb ``boards``."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
-from .console import JsonOption, err, hint_at_extras, out, print_json, progress
+from .console import JsonOption, hint_at_extras, out, print_json, progress
 
 if TYPE_CHECKING:
     from tidegate.host.board import Board
@@ -18,12 +18,10 @@ if TYPE_CHECKING:
 @contextmanager
 def loaded_board(port: str, lanes: int | None, model: "Model") -> "Iterator[Board]":
     """A board with the model on it."""
-    from tidegate.host.board import VIRTUAL, Board
+    from tidegate.host.board import Board
 
     with hint_at_extras():
-        note = "starting the virtual board (its first start compiles the core, a minute or two)"
-        with err.status(note if port == VIRTUAL else f"opening {port}") if err.is_terminal else nullcontext():
-            board = Board.open(port, lanes)
+        board = Board.open(port, lanes)         # the first start of a virtual board shows its own progress
     with board:
         with progress("loading the model") as step:
             board.load(model, step)
