@@ -11,8 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
+from tidegate.host.audio import read_audio
 from tidegate.host.board import Board
+from tidegate.host.frontend import FrontEnd, FrontEndSettings
 from tidegate.spec.design import SIMULATED
+from tidegate.spec.formats import BIAS_MAX
 from tidegate.spec.layout import Layout
 from tidegate.spec.model import Model, expected_tensors
 from tidegate.spec.network import Layer, Network
@@ -46,7 +49,10 @@ def default_thresholds(model: Model) -> list[tuple[int, ...]]:
 
 
 def random_model(features: int, sizes: Sequence[int], classes: int, seed: int, extreme: bool) -> Model:
-    """A network of random integers; ``extreme``: every weight is -128 or 127, biases fill the accumulators' range."""
+    """A network of random integers; ``extreme``: every weight is -128 or 127, biases fill their range.
+
+    It hears log-mel features of 16 kHz sound like a trained model.
+    """
     rng = np.random.default_rng(seed)
     network = Network(features, tuple(Layer(s) for s in sizes), Layer(classes), (64,) + (16,) * len(sizes))
     tensors = {}
@@ -55,11 +61,13 @@ def random_model(features: int, sizes: Sequence[int], classes: int, seed: int, e
             spread = rng.choice([-128, 127], shape) if extreme else np.clip(rng.normal(0, 40, shape), -127, 127)
             tensors[name] = np.round(spread).astype(dtype)
         elif dtype == np.int32:
-            tensors[name] = rng.integers(-130_000, 130_001, shape) // (1 if extreme else 8)
-            tensors[name] = np.clip(tensors[name], -130_048, 130_048).astype(dtype)
+            limit = BIAS_MAX if extreme else BIAS_MAX // 8
+            tensors[name] = rng.integers(-limit, limit + 1, shape, dtype=dtype)
         else:
-            tensors[name] = (np.zeros if name.endswith("mean") else np.ones)(shape, dtype)
-    return Model(network, tensors, tuple(f"class {c}" for c in range(classes)))
+            # about the mean and spread of the logarithm of speech's mel energies
+            tensors[name] = np.full(shape, -3.0 if name.endswith("mean") else 0.4, dtype)
+    frontend = FrontEndSettings(bands=features).to_dict()
+    return Model(network, tensors, tuple(f"class {c}" for c in range(classes)), frontend)
 
 
 def verify(model: Model, clips: Iterable[np.ndarray], lanes: Sequence[int] = (64,),
@@ -185,9 +193,6 @@ def speech_frames(model: Model, paths: Iterable[Path], frames: int) -> Iterator[
     When the recordings are used up they come again, each time 1.5 dB quieter and 37 samples later, so that
     no frame is repeated.
     """
-    from tidegate.host.audio import read_audio
-    from tidegate.host.frontend import FrontEnd, FrontEndSettings
-
     settings = FrontEndSettings.from_dict(model.frontend)
     paths, done, again = list(paths), 0, 0
     while done < frames:

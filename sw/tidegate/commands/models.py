@@ -1,6 +1,7 @@
 """The verbs about models and what they are made from: ``models``, ``train``, ``eval``, ``verify``, ``data``."""
 
 from pathlib import Path
+from random import Random
 from typing import Annotated
 
 import typer
@@ -119,6 +120,7 @@ def verify(
             raise TidegateError(f"there is no virtual board with {p} lanes; choose {', '.join(map(str, SIMULATED))}")
     paths = [c.path for c in clips()] if data is None else sorted(
         p for p in data.rglob("*") if p.suffix.lower() in SUFFIXES)
+    Random(0).shuffle(paths)        # a corpus is sorted by word: take some of each
     if not paths:
         raise TidegateError(f"no recordings in '{data}'; give a folder of WAV, FLAC or Ogg files")
     with hint_at_extras():

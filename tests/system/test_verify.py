@@ -1,0 +1,76 @@
+"""Golden against RTL through driver, link and virtual board; the long campaign is marked slow."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tidegate import load_model
+from tidegate.clips import clips
+from tidegate.spec.layout import Layout
+from tidegate_sim.verify import default_thresholds, random_model, speech_frames, verify
+
+LANES = (8, 16, 64)
+SPEECH = Path(__file__).parents[3] / "shared" / "data" / "speech_commands"
+
+NETWORKS = {
+    "one layer": lambda: random_model(20, [50], 7, seed=1, extreme=False),
+    "two layers": lambda: random_model(20, [50, 37], 7, seed=2, extreme=False),
+    "extreme weights": lambda: random_model(20, [50, 37], 7, seed=3, extreme=True),
+    "four layers": lambda: random_model(13, [33, 8, 70, 5], 65 - 1, seed=4, extreme=False),
+    "digits": lambda: load_model("digits"),
+    "commands": lambda: load_model("commands"),
+}
+
+
+def frames_of(model, count: int) -> list[np.ndarray]:
+    """Bundled clips (synthetic voices), or for many frames real speech where it is at hand."""
+    paths = [clip.path for clip in clips()]
+    if count > 1000:
+        if not SPEECH.is_dir():
+            pytest.skip("real speech (../shared/data/speech_commands) is not here")
+        words = sorted(p for p in SPEECH.rglob("*.opus"))
+        paths = [words[k] for k in np.random.default_rng(0).permutation(len(words))[: count // 40]]
+    return list(speech_frames(model, paths, count))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("lanes", LANES)
+def test_no_mismatch(lanes, name):
+    model = NETWORKS[name]()
+    report = verify(model, frames_of(model, 100), lanes=[lanes])
+    assert (report["frames"], report["mismatches"]) == (300, 0), report
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("lanes", LANES)
+def test_no_mismatch_on_10000_frames_of_speech(lanes, name):
+    model = NETWORKS[name]()
+    for theta in default_thresholds(model):
+        report = verify(model, frames_of(model, 10_000), lanes=[lanes], thresholds=[theta])
+        print(f"{name}, {lanes} lanes, thresholds {theta}: "
+              f"{report['frames']} frames, {report['mismatches']} mismatches")
+        assert (report["frames"], report["mismatches"]) == (10_000, 0), report
+
+
+def test_one_wrong_bit_of_one_weight_is_named(monkeypatch):
+    """A bit flips between golden and the board: the first integer that differs is the one that it feeds."""
+    pack = Layout.pack
+
+    def faulty(self, model):
+        memory = pack(self, model)
+        # neuron 9's r: 8·32 accumulator LSBs of bias, half an LSB of the gate's argument
+        memory[self.bias_base + self.acc_words + self.layer_target[0] + self.words[0], 9] ^= 8
+        return memory
+
+    monkeypatch.setattr(Layout, "pack", faulty)
+    model = NETWORKS["two layers"]()
+    report = verify(model, frames_of(model, 40), thresholds=[model.network.thresholds])
+    found = report["first_mismatch"]
+    assert report["mismatches"] > 0
+    assert (found["layer"], found["stage"], found["index"]) == (0, "r_arg", 9)
+    assert abs(found["golden"] - found["rtl"]) == 1
+    assert re.fullmatch(r"frame \d+: layer 0 r_arg\[9\] is -?\d+ in RTL, -?\d+ in golden .*", found["text"])
