@@ -5,14 +5,14 @@ import os
 
 import cocotb
 from cocotb.triggers import RisingEdge
-from tidegate_hw.cell import TRACE_BITS, Cell
-from tidegate_hw.encoder import group_layout
-from tidegate_hw.snapshot import accumulators_layout
 
 from tidegate.spec import activation
 from tidegate.spec.design import Design
 from tidegate.spec.fixed import round_shift, saturate
 from tidegate.spec.formats import ACC_BITS, CANDIDATE_ARG, GATE_ARG, PRE, acc_frac
+from tidegate_hw.cell import TRACE_BITS, Cell
+from tidegate_hw.encoder import group_layout
+from tidegate_hw.snapshot import accumulators_layout
 
 from ..streams import STALLS, Sink, Source, reset_dut, rng_for, wait
 

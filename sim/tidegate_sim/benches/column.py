@@ -2,11 +2,11 @@
 
 import cocotb
 from cocotb.triggers import RisingEdge
+
+from tidegate.spec.network import MAX_SIGNALS
 from tidegate_hw.column import Column
 from tidegate_hw.event import BIAS_SIGNAL, EVENT
 from tidegate_hw.registers import REGISTERS_LAYOUT
-
-from tidegate.spec.network import MAX_SIGNALS
 
 from ..streams import Source, cycle, pack, reset_dut, rng_for, wait
 

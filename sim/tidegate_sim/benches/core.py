@@ -6,15 +6,15 @@ import os
 import cocotb
 import numpy as np
 from cocotb.triggers import RisingEdge
-from tidegate_hw.cell import TRACE_BITS
-from tidegate_hw.core import COUNTERS_LAYOUT
-from tidegate_hw.registers import REGISTERS_LAYOUT
 
 from tidegate.golden import Golden
 from tidegate.spec.design import Design
 from tidegate.spec.formats import ACC_BITS, SIGNAL
 from tidegate.spec.layout import Layout
 from tidegate.spec.model import Model
+from tidegate_hw.cell import TRACE_BITS
+from tidegate_hw.core import COUNTERS_LAYOUT
+from tidegate_hw.registers import REGISTERS_LAYOUT
 
 from ..streams import STALLS, Sink, Source, pack, reset_dut, rng_for, unpack, wait
 from ..verify import STAGES, random_model

@@ -4,11 +4,11 @@ import json
 import os
 
 import cocotb
-from tidegate_hw.encoder import Encoder, group_layout
-from tidegate_hw.event import EVENT
 
 from tidegate.spec.fixed import saturate
 from tidegate.spec.formats import DELTA_BITS, SIGNAL
+from tidegate_hw.encoder import Encoder, group_layout
+from tidegate_hw.event import EVENT
 
 from ..streams import STALLS, Sink, Source, reset_dut, rng_for, wait
 

@@ -5,10 +5,10 @@ import os
 
 import cocotb
 from cocotb.triggers import RisingEdge
-from tidegate_hw.lanes import Lanes
 
 from tidegate.spec.fixed import wrap
 from tidegate.spec.formats import ACC_BITS
+from tidegate_hw.lanes import Lanes
 
 from ..streams import reset_dut, rng_for, wait
 

@@ -5,10 +5,10 @@ import os
 
 import cocotb
 from cocotb.triggers import RisingEdge
-from tidegate_hw.snapshot import accumulators_layout
 
 from tidegate.spec.design import Design
 from tidegate.spec.formats import ACC_BITS
+from tidegate_hw.snapshot import accumulators_layout
 
 from ..streams import STALLS, Sink, cycle, reset_dut, rng_for
 
