@@ -1,7 +1,9 @@
 """The register map: no two registers share an address, and banks have room for every signal and layer."""
 
+from pathlib import Path
+
 from tidegate.spec.network import MAX_LAYERS, MAX_SIGNALS
-from tidegate.spec.registers import BY_NAME, REGISTERS
+from tidegate.spec.registers import BY_NAME, REGISTERS, table
 
 
 def test_addresses_and_names_are_unique():
@@ -14,3 +16,8 @@ def test_banks_are_complete_and_contiguous():
         addresses = [BY_NAME[f"{bank}{k}"].address for k in range(count)]
         assert addresses == list(range(addresses[0], addresses[0] + count))
         assert f"{bank}{count}" not in BY_NAME
+
+
+def test_the_page_in_docs_is_the_table():
+    page = (Path(__file__).parents[2] / "docs" / "registers.md").read_text()
+    assert page.endswith(table())

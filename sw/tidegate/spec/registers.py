@@ -41,7 +41,13 @@ REGISTERS: tuple[Register, ...] = (
 )
 BY_NAME = {r.name: r for r in REGISTERS}
 
+
+def table() -> str:
+    """The map as a Markdown table."""
+    rows = [f"| 0x{r.address:02x} | `{r.name}` | {r.bits} | {'rw' if r.writable else 'r'} | {r.doc} |\n"
+            for r in REGISTERS]
+    return "| address | name | bits | access | meaning |\n|---|---|---|---|---|\n" + "".join(rows)
+
+
 if __name__ == "__main__":
-    print("| address | name | bits | access | meaning |\n|---|---|---|---|---|")
-    for r in REGISTERS:
-        print(f"| 0x{r.address:02x} | `{r.name}` | {r.bits} | {'rw' if r.writable else 'r'} | {r.doc} |")
+    print(table(), end="")
