@@ -1,53 +1,48 @@
-"""The ``tidegate`` command: registers the verbs and turns every error a user can cause into one line."""
+"""The ``tidegate`` command: every error that a user can cause becomes one line on standard error.
+
+All else is imported inside ``main``, so that Ctrl-C is one line from the beginning.
+"""
 
 import os
 import sys
 
-import typer
-from rich.markup import escape
-
-from .commands import bench, boards, console, models, speech
-from .spec.errors import TidegateError
-
-app = typer.Typer(name="tidegate", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
-                  help="Delta-RNN: a network that speaks only when something changed, on the board and here.")
-app.command()(speech.demo)
-app.command()(speech.run)
-app.command()(models.train)
-app.command("eval")(models.evaluate)
-app.command()(models.verify)
-app.command()(bench.bench)
-app.command()(models.data)
-app.command()(models.models)
-app.command()(boards.boards)
-
-INTERRUPTED = 130
+FAILED, INTERRUPTED = 1, 130
 
 
 def main() -> None:
     """Entry point; exits with 0, 1 for a TidegateError, 2 for wrong usage, 130 when interrupted."""
     try:
-        code = app(standalone_mode=False)
-    except TidegateError as error:
-        code = _fail(str(error))
-    except (typer.Abort, KeyboardInterrupt):
+        code = _run()
+    except KeyboardInterrupt:
         code = INTERRUPTED
     except BrokenPipeError:                     # the reader went away, as in `tidegate models | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 1
+        code = FAILED
+    if code == INTERRUPTED:
+        print("interrupted", file=sys.stderr)
+    sys.exit(code)
+
+
+def _run() -> int:
+    import typer
+    from rich.markup import escape
+
+    from .commands import console
+    from .commands.app import app
+    from .spec.errors import TidegateError
+
+    try:
+        return app(standalone_mode=False) or 0
+    except TidegateError as error:
+        console.err.print(f"[red]{escape(str(error))}[/]", soft_wrap=True)
+        return FAILED
+    except typer.Abort:                         # how older versions of typer pass Ctrl-C on
+        return INTERRUPTED
     except Exception as error:
-        if not hasattr(error, "exit_code"):     # not one of click's usage errors
+        if not hasattr(error, "exit_code"):     # not one of typer's usage errors
             raise
         error.show()
-        code = error.exit_code
-    if code == INTERRUPTED:
-        console.err.print("[red]interrupted[/]")
-    sys.exit(code or 0)
-
-
-def _fail(text: str) -> int:
-    console.err.print(f"[red]{escape(text)}[/]", soft_wrap=True)
-    return 1
+        return error.exit_code
 
 
 if __name__ == "__main__":

@@ -1,0 +1,17 @@
+"""The verbs, registered."""
+
+import typer
+
+from . import bench, boards, models, speech
+
+app = typer.Typer(name="tidegate", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+                  help="Delta-RNN: a network that speaks only when something changed, on the board and here.")
+app.command()(speech.demo)
+app.command()(speech.run)
+app.command()(models.train)
+app.command("eval")(models.evaluate)
+app.command()(models.verify)
+app.command()(bench.bench)
+app.command()(models.data)
+app.command()(models.models)
+app.command()(boards.boards)
