@@ -56,7 +56,8 @@ class Link(wiring.Component):
 
     def __init__(self, design: Design, digest: bytes, timeout: int = TIMEOUT):
         if 2 * design.features > MAX_PAYLOAD:
-            raise TidegateError(f"a packet carries {MAX_PAYLOAD // 2} features, not {design.features}; make the design smaller")
+            raise TidegateError(f"a packet carries {MAX_PAYLOAD // 2} features, not {design.features}; "
+                                "make the design smaller")
         self.design, self.timeout = design, timeout
         self.identity = Identity(design, digest).pack()
         super().__init__({
