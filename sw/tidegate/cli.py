@@ -5,6 +5,7 @@ All else is imported inside ``main``, so that Ctrl-C is one line from the beginn
 
 import os
 import sys
+import warnings
 
 FAILED, INTERRUPTED = 1, 130
 
@@ -31,6 +32,8 @@ def _run() -> int:
     from .commands.app import app
     from .spec.errors import TidegateError
 
+    # Amaranth's complaint when Ctrl-C cuts the elaboration of a virtual board short
+    warnings.filterwarnings("ignore", message=".* created but never used")
     try:
         return app(standalone_mode=False) or 0
     except TidegateError as error:
