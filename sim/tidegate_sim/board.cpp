@@ -182,12 +182,9 @@ public:
     Board(Simulation& s, Terminal& t) : simulation(s), terminal(t) {}
     double seconds = 0;
 
-    void run() {
-        sigset_t signals;
-        sigemptyset(&signals);
-        sigaddset(&signals, SIGTERM);
-        sigprocmask(SIG_BLOCK, &signals, nullptr);
-        pollfd fds[] = {{terminal.fd, 0, 0}, {0, POLLIN, 0}, {signalfd(-1, &signals, 0), POLLIN, 0}};
+    // Until stdin is closed or ``terminated`` (a signalfd) tells of SIGTERM.
+    void run(int terminated) {
+        pollfd fds[] = {{terminal.fd, 0, 0}, {0, POLLIN, 0}, {terminated, POLLIN, 0}};
         for (;;) {
             const bool blocked = !output.empty();       // nobody reads: look again now and then
             fds[0].events = (position == input.size() ? POLLIN : 0) | (blocked ? POLLOUT : 0);
@@ -255,6 +252,10 @@ int main(int argc, char** argv) {
         }
         *value = argv[k];
     }
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigprocmask(SIG_BLOCK, &signals, nullptr);
     signal(SIGINT, SIG_IGN);            // of the parent's terminal; the parent closes stdin
     signal(SIGHUP, SIG_IGN);
     signal(SIGPIPE, SIG_IGN);
@@ -263,7 +264,7 @@ int main(int argc, char** argv) {
     printf("{\"port\": \"%s\"}\n", terminal.name.c_str());
     fflush(stdout);
     Board board(simulation, terminal);
-    board.run();
+    board.run(signalfd(-1, &signals, 0));
     printf("{\"cycles\": %llu, \"seconds\": %.6f}\n", static_cast<unsigned long long>(simulation.cycles), board.seconds);
     return 0;
 }

@@ -12,6 +12,7 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -28,7 +29,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from tidegate.spec.errors import TidegateError
 
-OPTIMISE = ("-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-assert", "--no-timing")
+OPTIMISE = ("-O3", "--x-assign", "fast", "--x-initial", "0", "--no-assert", "--no-timing")
 KEEP_DAYS = 60
 _COMPILER_SETTINGS = ("CXX", "CXXFLAGS", "CPPFLAGS", "LDFLAGS", "MAKEFLAGS", "MFLAGS", "MAKELEVEL", "VERILATOR_ROOT")
 
@@ -111,7 +112,7 @@ def build(recipe: Recipe, source: bytes, verilog: Callable[[], str]) -> Path:
             folder = Path(tempfile.mkdtemp(prefix=f"{name}.", dir=cache_dir()))
             try:
                 say(f"{recipe.what}: writing Verilog")
-                (folder / f"{recipe.top}.v").write_text(verilog())
+                (folder / f"{recipe.top}.v").write_text(_without_zeros(verilog()))
                 _verilate(recipe, folder, lock, say)
                 done = folder / "done"
                 done.mkdir()
@@ -121,6 +122,12 @@ def build(recipe: Recipe, source: bytes, verilog: Callable[[], str]) -> Path:
                 shutil.rmtree(folder, ignore_errors=True)
             _prune()
     return cache_dir() / name / "sim"
+
+
+def _without_zeros(verilog: str) -> str:
+    """Drop the initial blocks that fill a memory with zeros: it starts so anyway, and they cost much time."""
+    block = re.compile(r"  initial begin\n(?:    \S+\[\d+\] = \d+'h[0-9a-f_]+;\n)+  end\n")
+    return block.sub(lambda m: m[0] if re.search(r"= \d+'h[0_]*[1-9a-f]", m[0]) else "", verilog)
 
 
 def _check_tools() -> None:
@@ -142,7 +149,7 @@ def _verilate(recipe: Recipe, folder: Path, lock: int, say: Callable[[str], None
                                 "set TIDEGATE_CACHE or move the virtual environment")
     environment = {k: v for k, v in os.environ.items() if k not in _COMPILER_SETTINGS}
     environment["VERILATOR_ROOT"] = str(root)
-    log = folder.with_suffix(".log")
+    log = folder / "log"
 
     say(f"{recipe.what}: Verilog to C++")
     command = [str(root / "bin" / "verilator_bin"), "--cc", "--exe", "--prefix", "Vtop", "--top-module", recipe.top,
@@ -166,7 +173,6 @@ def _verilate(recipe: Recipe, folder: Path, lock: int, say: Callable[[str], None
     for o in runtime.glob("*.o"):
         shutil.copy(o, folder / "obj")
     _run(command, folder, environment, lock, log, count)
-    log.unlink()
     if not runtime.is_dir():
         _keep_runtime(folder / "obj", runtime)
 
@@ -196,10 +202,10 @@ def _run(command: Sequence[str], cwd: Path, environment: dict, lock: int, log: P
     except BaseException:
         os.killpg(process.pid, signal.SIGTERM)
         process.wait()
-        log.unlink(missing_ok=True)
         raise
     if process.returncode:
         lines = log.read_text(errors="replace").splitlines()
+        log = log.replace(log.parent.with_suffix(".log"))       # outlives the folder
         first = next((x for x in lines if "rror" in x), f"exit status {process.returncode}")
         raise TidegateError(f"{Path(command[0]).name} failed: {first.strip()[:200]} (all messages: {log})")
 
