@@ -42,10 +42,11 @@ def _run() -> int:
     except typer.Abort:                         # how older versions of typer pass Ctrl-C on
         return INTERRUPTED
     except Exception as error:
-        if not hasattr(error, "exit_code"):     # not one of typer's usage errors
+        show, code = getattr(error, "show", None), getattr(error, "exit_code", None)
+        if show is None or code is None:        # not one of typer's usage errors
             raise
-        error.show()
-        return error.exit_code
+        show()
+        return code
 
 
 if __name__ == "__main__":
