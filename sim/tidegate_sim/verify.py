@@ -13,8 +13,10 @@ import numpy as np
 
 from tidegate.host.audio import read_audio
 from tidegate.host.board import Board
+from tidegate.host.features import settings_of
 from tidegate.host.frontend import FrontEnd, FrontEndSettings
 from tidegate.spec.design import SIMULATED
+from tidegate.spec.errors import TidegateError
 from tidegate.spec.formats import BIAS_MAX
 from tidegate.spec.layout import Layout
 from tidegate.spec.model import Model, expected_tensors
@@ -193,7 +195,7 @@ def speech_frames(model: Model, paths: Iterable[Path], frames: int) -> Iterator[
     When the recordings are used up they come again, each time 1.5 dB quieter and 37 samples later, so that
     no frame is repeated.
     """
-    settings = FrontEndSettings.from_dict(model.frontend)
+    settings = settings_of(model)
     paths, done, again = list(paths), 0, 0
     while done < frames:
         before = done
@@ -206,5 +208,5 @@ def speech_frames(model: Model, paths: Iterable[Path], frames: int) -> Iterator[
             if done >= frames:
                 return
         if done == before:
-            raise ValueError("the recordings are shorter than one frame")
+            raise TidegateError(f"no recording is as long as one frame of {settings.window_ms:g} ms; give longer ones")
         again += 1

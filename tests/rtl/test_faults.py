@@ -23,7 +23,7 @@ BENCH = json.dumps(asdict(DESIGN))
 
 
 class Faulty(wiring.Component):
-    """``inner`` with one bit of the output ``path`` inverted, one cycle in 37 (odd, so that no bench can look past it)."""
+    """``inner`` with one bit of the output ``path`` inverted one cycle in 37: odd, so that no bench looks past it."""
 
     def __init__(self, inner: wiring.Component, path: tuple[str, ...], bit: int):
         self.inner, self.path, self.bit = inner, path, bit

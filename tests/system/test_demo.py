@@ -12,8 +12,8 @@ from models import random_frames, random_model
 
 from tidegate import Board, load_model
 from tidegate.clips import clips
-from tidegate.commands.speech import features_of
 from tidegate.golden import Golden
+from tidegate.host.features import features_of
 from tidegate.spec.design import SIMULATED
 from tidegate.spec.layout import Layout
 

@@ -9,8 +9,8 @@ from command import tidegate
 
 from tidegate import load_model
 from tidegate.clips import clips
-from tidegate.commands.speech import features_of
 from tidegate.golden import Golden
+from tidegate.host.features import features_of
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from .boards import loaded_board
 from .console import BoardOption, JsonOption, out, print_json, progress, ratio
-from .speech import features_of, front_end_settings, hear
+from .speech import hear
 
 
 def bench(
@@ -45,6 +45,7 @@ def bench(
 
 def _measure(name: str, model, port: str, lanes: int | None) -> dict:
     from tidegate.clips import clips
+    from tidegate.host.features import features_of, settings_of
     from tidegate.host.figures import Cost, comparison
 
     net = model.network
@@ -62,7 +63,7 @@ def _measure(name: str, model, port: str, lanes: int | None) -> dict:
                 seconds = time.perf_counter() - start
         found = device.design
     delta, full = costs[False], costs[True]
-    settings = front_end_settings(model)
+    settings = settings_of(model)
     rate = delta.frames / seconds
     return {
         "model": name, "lanes": found.lanes, "frames": delta.frames,

@@ -8,7 +8,6 @@ import typer
 from rich.table import Column, Table
 
 from .console import JsonOption, hint_at_extras, out, print_json, progress
-from .speech import front_end_settings
 
 ModelArgument = Annotated[str, typer.Argument(help="Name of a shipped model, or a model file.", show_default=False)]
 
@@ -110,11 +109,12 @@ def verify(
     from tidegate import load_model
     from tidegate.clips import clips
     from tidegate.host.audio import SUFFIXES
+    from tidegate.host.features import settings_of
     from tidegate.spec.design import SIMULATED
     from tidegate.spec.errors import TidegateError
 
     loaded = load_model(model)
-    front_end_settings(loaded)
+    settings_of(loaded)
     for p in lanes or ():
         if p not in SIMULATED:
             raise TidegateError(f"there is no virtual board with {p} lanes; choose {', '.join(map(str, SIMULATED))}")

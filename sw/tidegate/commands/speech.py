@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from tidegate.host.board import Board
     from tidegate.host.figures import Cost
-    from tidegate.host.frontend import FrontEndSettings
-    from tidegate.spec.model import Model
     from tidegate.spec.network import Network
 
 
@@ -31,33 +29,6 @@ class Heard:
     label: str
     confidence: float
     cost: "Cost"
-
-
-def front_end_settings(model: "Model") -> "FrontEndSettings":
-    """What a model's features are; TidegateError if it has no front end or one that does not fit its network."""
-    from tidegate.host.frontend import FrontEndSettings
-    from tidegate.spec.errors import TidegateError
-
-    if not model.frontend:
-        raise TidegateError("this model has no feature front end, so it cannot hear sound; choose another")
-    settings = FrontEndSettings.from_dict(model.frontend)
-    if settings.bands != model.network.features:
-        raise TidegateError(f"this model's front end gives {settings.bands} bands, its network takes "
-                            f"{model.network.features} features; train it again")
-    return settings
-
-
-def features_of(model: "Model", path: str | Path) -> "np.ndarray":
-    """A recording as the model's features (frames, bands); TidegateError if it is shorter than one frame."""
-    from tidegate.host.audio import read_audio
-    from tidegate.host.frontend import FrontEnd
-    from tidegate.spec.errors import TidegateError
-
-    settings = front_end_settings(model)
-    frames = FrontEnd(settings).accept(read_audio(path, settings.sample_rate))
-    if not len(frames):
-        raise TidegateError(f"'{path}' is shorter than one frame of {settings.window_ms:g} ms; record it again")
-    return frames
 
 
 def hear(board: "Board", frames: "np.ndarray") -> Heard:
@@ -90,6 +61,7 @@ def demo(model: ModelOption = "commands", board: BoardOption = "virtual", lanes:
     """Stream the bundled words through the virtual board: what it hears, and what that costs against dense."""
     from tidegate import load_model
     from tidegate.clips import clips
+    from tidegate.host.features import features_of
     from tidegate.host.figures import Cost, comparison
 
     loaded = load_model(model)
@@ -151,6 +123,7 @@ def run(files: Annotated[list[Path], typer.Argument(help="Sound files: WAV, FLAC
         json: JsonOption = False) -> None:
     """Stream recordings through a board and print what each was decided to be: the label of its last frame."""
     from tidegate import load_model
+    from tidegate.host.features import features_of
 
     loaded = load_model(model)
     net, rows = loaded.network, []
