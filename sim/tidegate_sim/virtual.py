@@ -43,6 +43,8 @@ class VirtualBoard:
         self.seconds: float | None = None
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                          stderr=subprocess.PIPE, text=True)
+        assert self._process.stdin and self._process.stdout and self._process.stderr
+        self._stdin, self._stdout, self._stderr = self._process.stdin, self._process.stdout, self._process.stderr
         try:
             self.port: str = self._read_line(START_TIMEOUT)["port"]
         except BaseException:
@@ -51,9 +53,9 @@ class VirtualBoard:
 
     def close(self) -> None:
         """End the simulation; harmless when repeated."""
-        if self._process.stdin.closed:
+        if self._stdin.closed:
             return
-        self._process.stdin.close()
+        self._stdin.close()
         try:
             last = self._read_line(START_TIMEOUT)
             self.cycles, self.seconds = last["cycles"], last["seconds"]
@@ -69,21 +71,21 @@ class VirtualBoard:
         self.close()
 
     def __del__(self):
-        if hasattr(self, "_process"):
+        if hasattr(self, "_stderr"):
             self._kill()
 
     def _read_line(self, timeout: float) -> dict:
         """The child's next JSON line."""
-        readable, _, _ = select.select([self._process.stdout], [], [], timeout)
-        line = self._process.stdout.readline() if readable else ""
+        readable, _, _ = select.select([self._stdout], [], [], timeout)
+        line = self._stdout.readline() if readable else ""
         if not line:
             self._process.kill()
-            error = (self._process.stderr.read().strip().splitlines() or ["no message"])[-1]
+            error = (self._stderr.read().strip().splitlines() or ["no message"])[-1]
             raise TidegateError(f"the virtual board's simulator does not answer ({error})")
         return json.loads(line)
 
     def _kill(self) -> None:
-        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
+        for stream in (self._stdin, self._stdout, self._stderr):
             stream.close()
         try:
             self._process.wait(1)

@@ -117,7 +117,8 @@ class FakeBoard:
         theta = struct.pack("<5H", *(self.registers[f"THETA{s}"] for s in range(5)))
         self.state = zlib.crc32(payload + theta + bytes([self.registers["MODE"]]), self.state)
         logits = np.random.default_rng(self.state).integers(-(1 << 17), 1 << 17, self.registers["CLASSES"])
-        events = tuple(self.state >> (4 * s) & 15 for s in range(self.registers["LAYERS"] + 1))
+        signals = range(self.registers["LAYERS"] + 1)
+        events = tuple(16 if self.registers["MODE"] else self.state >> (4 * s) & 15 for s in signals)
         result = Result(self.frames, 40 + sum(events), 3 * sum(events), events, tuple(map(int, logits)))
         self.frames += 1
         return result.pack()

@@ -70,7 +70,7 @@ def test_dense_mode(device, model, tmp_path):
     assert json.loads(done.stdout)["dense"] is True and device.board.registers["MODE"] == 1
 
 
-def test_demo_goes_through_every_clip_in_both_modes(device, model):
+def test_demo_goes_through_every_clip(device, model):
     done = tidegate("demo", "--model", model, "--board", device.port, "--json")
     assert done.returncode == 0 and done.stderr == ""
     report = json.loads(done.stdout)

@@ -42,12 +42,14 @@ def hear(board: "Board", frames: "np.ndarray") -> Heard:
 def cost_of_dense_frame(board: "Board", frames: "np.ndarray") -> "Cost":
     """What a frame costs in dense mode, measured on some frames: every one costs the same, whatever is in it."""
     from tidegate.host.figures import Cost
+    from tidegate.spec.errors import TidegateError
 
     board.dense = True
     costs = {Cost.of([result]) for result in board.stream(frames[:8])}
     board.dense = False
-    (cost,) = costs                 # anything else would be a fault of the core
-    return cost
+    if len(costs) > 1:
+        raise TidegateError("in dense mode this board's frames differ in cost; its core is not this version's")
+    return costs.pop()
 
 
 def expected_label(word: str, labels: tuple[str, ...]) -> str | None:
