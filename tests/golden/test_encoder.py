@@ -8,7 +8,7 @@ from tidegate.golden.encoder import count_events, encode, encode_step
 
 
 def naive(signal, threshold):
-    """(anchors, events) of a list of ints, from DESIGN §3."""
+    """(anchors, events) of a list of ints, from the equations in ``golden/encoder.py``."""
     anchor, anchors, events = 0, [], []
     for v in signal:
         fire = abs(v - anchor) >= threshold and v != anchor

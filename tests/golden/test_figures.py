@@ -29,5 +29,6 @@ def test_figures_count_clips_only_up_to_their_length(model_factory, frames_facto
 def test_silence_and_no_frames(model_factory):
     net = model_factory(1, 2, [3], 2, [0, 0]).network
     silent = figures(net, np.zeros((5, 1, 2)))
-    assert silent.fetch_reduction == float("inf") and silent.temporal_sparsity == 1
-    assert figures(net, np.zeros((5, 1, 2)), [0]).dense_weights == 0
+    assert silent.fetch_reduction is None and silent.temporal_sparsity == 1
+    nothing = figures(net, np.zeros((5, 1, 2)), [0])
+    assert nothing.dense_weights == 0 and nothing.occupancy == (0, 0) and nothing.temporal_sparsity == 0

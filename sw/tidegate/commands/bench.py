@@ -6,8 +6,10 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from tidegate.host.figures import Cost, comparison, ratio_text
+
 from .boards import loaded_board
-from .console import BoardOption, JsonOption, out, print_json, progress, ratio
+from .console import BoardOption, JsonOption, out, print_json, progress
 from .speech import hear
 
 
@@ -35,9 +37,10 @@ def bench(
     for row in rows:
         table.add_row(
             row["model"], str(row["lanes"]), f"{row['cycles_per_frame']:.0f}", f"{row['dense_cycles_per_frame']:.0f}",
-            ratio(row["speedup"]), ratio(row["word_reduction"]), ratio(row["fetch_reduction"]),
-            f"{row['sparsity_efficiency']:.0%}", " ".join(f"{x:.1%}" for x in row["occupancy"]),
-            f"{row['frames_per_second']:.0f}", ratio(row["times_real_time"]))
+            ratio_text(row["speedup"]), ratio_text(row["word_reduction"]), ratio_text(row["fetch_reduction"]),
+            "-" if row["sparsity_efficiency"] is None else f"{row['sparsity_efficiency']:.0%}",
+            " ".join(f"{x:.1%}" for x in row["occupancy"]), f"{row['frames_per_second']:.0f}",
+            ratio_text(row["times_real_time"]))
     out.print(table)
     out.print("ideal: fetch reduction, a dense frame's reads / reads, in memory words and in weights; efficiency: "
               "speedup / ideal in weights; frames/s: of this board here, link and driver included.")
@@ -46,7 +49,6 @@ def bench(
 def _measure(name: str, model, port: str, lanes: int | None) -> dict:
     from tidegate.clips import clips
     from tidegate.host.features import features_of, settings_of
-    from tidegate.host.figures import Cost, comparison
 
     net = model.network
     sounds = [features_of(model, clip.path) for clip in clips()]

@@ -53,7 +53,3 @@ def progress(what: str, visible: bool = True) -> Iterator[Callable[[int, int], N
                   console=err, transient=True, disable=not visible or not err.is_terminal) as bars:
         bar = bars.add_task(what, total=None)
         yield lambda done, total: bars.update(bar, completed=done, total=total)
-
-
-def ratio(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f}x"

@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 from rich.table import Column, Table
 
+from tidegate.host.figures import ratio_text
+
 from .console import JsonOption, hint_at_extras, out, print_json, progress
 
 ModelArgument = Annotated[str, typer.Argument(help="Name of a shipped model, or a model file.", show_default=False)]
@@ -40,7 +42,7 @@ def _figures(card: dict) -> list[str]:
     for part, figures in card.items():
         if isinstance(figures, dict) and "accuracy" in figures:
             lines.append(f"{part}: {figures['accuracy']:.1%} of {figures.get('utterances', '?')} clips, "
-                         f"fetch reduction {figures.get('fetch_reduction', float('nan')):.1f}x")
+                         f"fetch reduction {ratio_text(figures.get('fetch_reduction'))}")
     return lines
 
 
@@ -89,7 +91,7 @@ def evaluate(
     if json:
         return print_json(figures)
     out.print(f"{figures['part']}: {figures['accuracy']:.2%} of {figures['utterances']} clips right; "
-              f"fetch reduction {figures['fetch_reduction']:.2f}x, "
+              f"fetch reduction {ratio_text(figures['fetch_reduction'], 2)}, "
               f"temporal sparsity {figures['temporal_sparsity']:.1%}, "
               f"occupancy {' '.join(f'{x:.1%}' for x in figures['occupancy'])}")
     table = Table("label", "recall")

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
+from tidegate.host.figures import Cost, comparison, ratio_text
+
 from .boards import loaded_board
-from .console import BoardOption, JsonOption, LanesOption, ModelOption, out, print_json, progress, ratio
+from .console import BoardOption, JsonOption, LanesOption, ModelOption, out, print_json, progress
 
 if TYPE_CHECKING:
     import numpy as np
 
     from tidegate.host.board import Board
-    from tidegate.host.figures import Cost
     from tidegate.spec.network import Network
 
 
@@ -28,20 +29,17 @@ class Heard:
 
     label: str
     confidence: float
-    cost: "Cost"
+    cost: Cost
 
 
 def hear(board: "Board", frames: "np.ndarray") -> Heard:
     """Stream a recording's features from reset."""
-    from tidegate.host.figures import Cost
-
     results = list(board.stream(frames))
     return Heard(results[-1].label, results[-1].confidence, Cost.of(results))
 
 
-def cost_of_dense_frame(board: "Board", frames: "np.ndarray") -> "Cost":
+def cost_of_dense_frame(board: "Board", frames: "np.ndarray") -> Cost:
     """What a frame costs in dense mode, measured on some frames: every one costs the same, whatever is in it."""
-    from tidegate.host.figures import Cost
     from tidegate.spec.errors import TidegateError
 
     board.dense = True
@@ -64,7 +62,6 @@ def demo(model: ModelOption = "commands", board: BoardOption = "virtual", lanes:
     from tidegate import load_model
     from tidegate.clips import clips
     from tidegate.host.features import features_of
-    from tidegate.host.figures import Cost, comparison
 
     loaded = load_model(model)
     net, rows = loaded.network, []
@@ -91,13 +88,11 @@ def demo(model: ModelOption = "commands", board: BoardOption = "virtual", lanes:
             "clips": len(rows), "judged": judged, "right": right, **_against_dense(delta, dense, net)}})
     out.print(f"[bold]  {'all':10}{f'{right}/{judged} right':15}" + _cost_columns(delta, dense, net) + "[/]")
     ratios = comparison(delta, dense, net)
-    out.print(f"\nAll in all {ratio(ratios['speedup'])} fewer cycles and {ratio(ratios['fetch_reduction'])} fewer "
-              "weights than the same core in dense mode on the same frames.")
+    out.print(f"\nAll in all {ratio_text(ratios['speedup'])} fewer cycles and {ratio_text(ratios['fetch_reduction'])} "
+              "fewer weights than the same core in dense mode on the same frames.")
 
 
-def _against_dense(cost: "Cost", full: "Cost", net: "Network") -> dict:
-    from tidegate.host.figures import comparison
-
+def _against_dense(cost: Cost, full: Cost, net: "Network") -> dict:
     return {**cost.to_dict(net), "dense_cycles": full.cycles, "dense_weight_words": full.weight_words,
             **comparison(cost, full, net)}
 
@@ -111,12 +106,11 @@ def _print_head(model: str, net: "Network", lanes: int) -> None:
               f"{'dense':>7}{'fewer':>7}{'words/frame':>13}{'dense':>7}{'fewer':>7}[/]")
 
 
-def _cost_columns(cost: "Cost", full: "Cost", net: "Network") -> str:
-    elements = sum(net.elements(s) for s in range(net.signals))
-    n, words = cost.frames, cost.weight_words
-    return (f"{sum(cost.events) / (elements * n):11.1%}"
-            f"{cost.cycles / n:14.0f}{full.cycles / n:7.0f}{ratio(full.cycles / cost.cycles):>7}"
-            f"{words / n:13.0f}{full.weight_words / n:7.0f}{ratio(full.weight_words / words if words else None):>7}")
+def _cost_columns(cost: Cost, full: Cost, net: "Network") -> str:
+    n, words, ratios = cost.frames, cost.weight_words, comparison(cost, full, net)
+    return (f"{cost.overall_occupancy(net):11.1%}"
+            f"{cost.cycles / n:14.0f}{full.cycles / n:7.0f}{ratio_text(ratios['speedup']):>7}"
+            f"{words / n:13.0f}{full.weight_words / n:7.0f}{ratio_text(ratios['word_reduction']):>7}")
 
 
 def run(files: Annotated[list[Path], typer.Argument(help="Sound files: WAV, FLAC, Ogg.", show_default=False)],

@@ -3,7 +3,7 @@
     fire  ⇔  |v − v̂| ≥ Θ  and  v ≠ v̂        Δ = clip(v − v̂)        v̂ ← v̂ + Δ
 
 On integers the condition is |v − v̂| ≥ max(Θ, 1).  The anchor moves by what was sent, so M = b + W·v̂ always
-(DESIGN §3; delta networks: Neil et al. 2017, arXiv:1612.05571).
+(delta networks: Neil et al. 2017, arXiv:1612.05571).
 """
 
 import numpy as np

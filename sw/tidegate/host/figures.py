@@ -1,17 +1,49 @@
-"""What a run cost: sums over frames and the figures made from them, one meaning each (docs and card use the same).
+"""What a run cost: sums over frames and the figures made from them, one meaning each: golden, cards and docs use these.
 
     occupancy of a signal   events / (elements · frames)
     weights read            Σ events of a signal · weights of its column (without padding to lanes)
     fetch_reduction         weights that a dense network reads / weights read
     temporal_sparsity       1 - weights read / dense weights
     word_reduction          the same ratio in words of the board's memory: what P lanes can make of it
+
+First-frame transients and the classifier's rows count.  A ratio to nothing is None, a share of nothing 0.
 """
 
-from collections.abc import Iterable
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 from ..spec.network import Network
-from .board import FrameResult
+
+if TYPE_CHECKING:
+    from .board import FrameResult
+
+
+def occupancy(network: Network, events: Sequence[int], frames: int) -> tuple[float, ...]:
+    """Share of elements that fire, per signal; ``events``: sums over ``frames``, per signal."""
+    return tuple(n / (network.elements(s) * frames) if frames else 0.0 for s, n in enumerate(events))
+
+
+def weights_read(network: Network, events: Sequence[int]) -> int:
+    return sum(n * network.column_weights(s) for s, n in enumerate(events))
+
+
+def temporal_sparsity(network: Network, events: Sequence[int], frames: int) -> float:
+    """1 - occupancy, weighted by the length of the columns."""
+    return 1 - weights_read(network, events) / (network.dense_weights * frames) if frames else 0.0
+
+
+def fetch_reduction(network: Network, events: Sequence[int], frames: int) -> float | None:
+    """None if nothing was read."""
+    read = weights_read(network, events)
+    return network.dense_weights * frames / read if read else None
+
+
+def ratio_text(ratio: float | None, digits: int = 1) -> str:
+    """As "8.5x", and "-" for a ratio to nothing."""
+    return "-" if ratio is None else f"{ratio:.{digits}f}x"
 
 
 @dataclass(frozen=True)
@@ -24,34 +56,38 @@ class Cost:
     events: tuple[int, ...]
 
     @staticmethod
-    def of(results: Iterable[FrameResult]) -> "Cost":
+    def of(results: Iterable[FrameResult]) -> Cost:
         results = list(results)
         return Cost(len(results), sum(r.cycles for r in results), sum(r.weight_words for r in results),
                     tuple(map(sum, zip(*(r.events for r in results), strict=True))))
 
     @staticmethod
-    def none(network: Network) -> "Cost":
+    def none(network: Network) -> Cost:
         """The cost of no frames, to add to."""
         return Cost(0, 0, 0, (0,) * network.signals)
 
-    def __add__(self, other: "Cost") -> "Cost":
+    def __add__(self, other: Cost) -> Cost:
         return Cost(self.frames + other.frames, self.cycles + other.cycles,
                     self.weight_words + other.weight_words,
                     tuple(a + b for a, b in zip(self.events, other.events, strict=True)))
 
-    def times(self, n: int) -> "Cost":
+    def times(self, n: int) -> Cost:
         """The cost of ``n`` runs like this one."""
         return Cost(self.frames * n, self.cycles * n, self.weight_words * n, tuple(k * n for k in self.events))
 
     def occupancy(self, network: Network) -> tuple[float, ...]:
-        """Share of elements that fire, per signal."""
-        return tuple(n / (network.elements(s) * self.frames) for s, n in enumerate(self.events))
+        return occupancy(network, self.events, self.frames)
+
+    def overall_occupancy(self, network: Network) -> float:
+        """Share of elements that fire, all signals taken together."""
+        elements = sum(network.elements(s) for s in range(network.signals))
+        return sum(self.events) / (elements * self.frames) if self.frames else 0.0
 
     def weights_read(self, network: Network) -> int:
-        return sum(n * network.column_weights(s) for s, n in enumerate(self.events))
+        return weights_read(network, self.events)
 
     def temporal_sparsity(self, network: Network) -> float:
-        return 1 - self.weights_read(network) / (network.dense_weights * self.frames)
+        return temporal_sparsity(network, self.events, self.frames)
 
     def to_dict(self, network: Network) -> dict:
         return asdict(self) | {"occupancy": self.occupancy(network),
@@ -60,8 +96,7 @@ class Cost:
 
 def comparison(delta: Cost, dense: Cost, network: Network) -> dict[str, float | None]:
     """Ratios of a dense and a delta run over the same frames; None where the delta run read nothing at all."""
-    read = delta.weights_read(network)
-    fetch = network.dense_weights * delta.frames / read if read else None
+    fetch = fetch_reduction(network, delta.events, delta.frames)
     speedup = dense.cycles / delta.cycles
     return {
         "speedup": speedup,

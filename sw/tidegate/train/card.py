@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+from tidegate.host.figures import ratio_text
 from tidegate.spec.errors import TidegateError
 from tidegate.spec.model import Model, read_model
 
@@ -27,7 +28,7 @@ def card(model: Model, name: str, size: int) -> str:
         "Golden model, decision at a clip's last frame; integers, so the same on any board.", "",
         "| part | clips | accuracy | fetch reduction | temporal sparsity | occupancy per signal |",
         "|---|---|---|---|---|---|",
-        *(f"| {f['part']} | {f['utterances']} | {f['accuracy']:.2%} | {f['fetch_reduction']:.2f}x | "
+        *(f"| {f['part']} | {f['utterances']} | {f['accuracy']:.2%} | {ratio_text(f['fetch_reduction'], 2)} | "
           f"{f['temporal_sparsity']:.2%} | {', '.join(f'{o:.3f}' for o in f['occupancy'])} |" for f in figures),
         "", f"Recall by class ({figures[0]['part']}): "
         + ", ".join(f"{label} {r:.1%}" for label, r in figures[0]["recall"].items() if r is not None) + ".",

@@ -1,4 +1,4 @@
-"""Accuracy and sparsity of a model on a part of a data set, by the golden model (DESIGN: one meaning per figure).
+"""Accuracy and sparsity of a model on a part of a data set, by the golden model; figures as in ``host/figures.py``.
 
 The decision on a clip is the largest logit at its last frame.  Frames that only pad a clip to its batch's length
 count nowhere; first-frame transients and the classifier's rows count everywhere.
