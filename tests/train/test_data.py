@@ -32,6 +32,12 @@ def test_lists_decide_whatever_the_suffix(tmp_path):
                                      "no/c_nohash_1.flac": "test", "no/d_nohash_0.wav": "train"}
 
 
+def test_words_of_two_words_are_listed_too(tmp_path):
+    touch(tmp_path, "turn on/a.wav", "turn on/b.wav")
+    (tmp_path / "validation_list.txt").write_text("turn on/a.wav\n\n")
+    assert parts(scan(tmp_path)) == {"turn on/a.wav": "validation", "turn on/b.wav": "train"}
+
+
 def test_without_lists_a_speaker_stays_in_one_part(tmp_path):
     touch(tmp_path, *(f"{word}/{s:08x}_nohash_{k}.wav" for s in range(300) for word in ("yes", "no") for k in (0, 1)))
     data = scan(tmp_path)

@@ -30,6 +30,14 @@ def test_second_load_comes_from_the_cache(write_words, recipe, tmp_path, monkeyp
     monkeypatch.undo()
     third = load_features(data, recipe.frontend, tmp_path / "cache")
     assert np.array_equal(first.energies, third.energies)
+    store.write_bytes(b"")
+    assert np.array_equal(first.energies, load_features(data, recipe.frontend, tmp_path / "cache").energies)
+
+
+def test_the_cache_is_where_the_environment_says(write_words, recipe, tmp_path, monkeypatch):
+    monkeypatch.setenv("TIDEGATE_CACHE", str(tmp_path / "elsewhere"))
+    load_features(scan(write_words(clips=25)), recipe.frontend)
+    assert len(list((tmp_path / "elsewhere").iterdir())) == 1
 
 
 def test_a_changed_clip_is_decoded_again(write_words, recipe, tmp_path):

@@ -142,6 +142,33 @@ def test_recipes_round_trip_and_refuse_nonsense(recipe, tmp_path):
             Recipe.read(tmp_path / "r.json")
 
 
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", None])
+def test_a_damaged_checkpoint_is_one_line(features, recipe, tmp_path, content):
+    out = tmp_path / "a.tidegate"
+    next(Trainer(recipe, features, out).epochs())
+    path = checkpoint_path(out)
+    path.write_bytes(path.read_bytes()[:2000] if content is None else content)
+    with pytest.raises(DataError, match="no readable checkpoint") as error:
+        Trainer(recipe, features, out, resume=True)
+    assert "\n" not in str(error.value)
+
+
+def test_a_checkpoint_that_cannot_be_written_is_one_line(features, recipe, tmp_path):
+    trainer = Trainer(recipe, features, tmp_path / "no" / "a.tidegate")     # its first epoch writes no model yet
+    with pytest.raises(DataError, match="cannot be written") as error:
+        next(trainer.epochs())
+    assert "\n" not in str(error.value)
+
+
+def test_a_silent_network_has_no_fetch_reduction(features, recipe, tmp_path):
+    silent = replace(recipe, epochs=1, thresholds=(4094, 4094))
+    for epoch in Trainer(silent, features, tmp_path / "a.tidegate").epochs():
+        assert epoch.fetch_reduction is None
+    model = read_model(tmp_path / "a.tidegate")
+    assert model.card["validation"]["temporal_sparsity"] == 1
+    assert "| - |" in card(model, "silent", 1)
+
+
 def test_an_unwritable_place_is_an_error(write_words, recipe, tmp_path):
     with pytest.raises(DataError, match="cannot be written"):
         run(write_words(clips=20), replace(recipe, epochs=1), tmp_path / "no" / "x.tidegate",

@@ -102,7 +102,8 @@ def _scan_words(root: Path) -> list[Clip]:
     listed = {}
     for part, name in _LISTS.items():
         if (root / name).is_file():
-            listed |= {Path(line).with_suffix("").as_posix(): part for line in (root / name).read_text().split()}
+            lines = (root / name).read_text(encoding="utf-8", errors="replace").splitlines()
+            listed |= {Path(x).with_suffix("").as_posix(): part for line in lines if (x := line.strip())}
     clips = []
     for folder in sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith(("_", "."))):
         for path in _sounds(folder):

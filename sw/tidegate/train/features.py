@@ -23,7 +23,6 @@ from .data import PARTS, SILENCE, DataError, DataSet
 
 MAX_SECONDS = 10.0                  # a longer clip is no word
 SILENCE_SECONDS = 1.0
-CACHE = Path("~/.cache/tidegate")
 _VERSION = 1
 
 
@@ -56,12 +55,13 @@ class Features:
 
 def load_features(data: DataSet, settings: FrontEndSettings, cache: str | Path | None = None,
                   progress: bool = False) -> Features:
-    """Decode a data set, or take it from the cache folder (default ~/.cache/tidegate).
+    """Decode a data set, or take it from the cache folder (default ``$TIDEGATE_CACHE``, else ``~/.cache/tidegate``).
 
     DataError if a class has no usable clip to train with.
     """
     paths = [clip.path for clip in data.clips] + list(data.noise)
-    store = Path(cache or CACHE).expanduser() / f"energies-{_key(data.root, paths, settings)[:24]}.npz"
+    cache = cache or os.environ.get("TIDEGATE_CACHE") or "~/.cache/tidegate"
+    store = Path(cache).expanduser() / f"energies-{_key(data.root, paths, settings)[:24]}.npz"
     found = _read_cache(store)
     if found is None:
         found = _decode(data.root, paths, settings, progress, limit=len(data.clips))
@@ -145,7 +145,7 @@ def _read_cache(store: Path):
     try:
         with np.load(store) as f:
             return f["energies"], f["lengths"], json.loads(str(f["reasons"]))
-    except (OSError, KeyError, ValueError, BadZipFile):
+    except (OSError, KeyError, ValueError, EOFError, BadZipFile):
         return None                                 # missing or cut short: decode again
 
 
@@ -158,4 +158,4 @@ def _write_cache(store: Path, energies: np.ndarray, lengths: np.ndarray, reasons
         part.replace(store)
     except OSError as error:
         raise DataError(f"the cache '{store.parent}' cannot be written ({error.strerror}); "
-                        "choose another folder") from None
+                        "set TIDEGATE_CACHE to another folder") from None

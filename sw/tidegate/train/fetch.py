@@ -130,7 +130,9 @@ def _unpack(archive: Path, suffix: str, folder: Path) -> None:
             f.extractall(folder)                    # checks every member's CRC, drops absolute paths and ".."
     else:
         with tarfile.open(archive) as f:
-            f.extractall(folder, filter="data")
+            if hasattr(tarfile, "data_filter"):     # refuses links and paths out of the folder; from Python 3.11.4 on
+                f.extraction_filter = tarfile.data_filter
+            f.extractall(folder)
 
 
 def _wanted(scratch: Path, folder: str) -> Path:

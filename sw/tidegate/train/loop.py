@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from pickle import UnpicklingError
 
 import numpy as np
 import torch
@@ -15,11 +16,13 @@ from rich.progress import track
 from torch import Tensor
 
 from tidegate.golden import DeltaNetwork
+from tidegate.host.figures import ratio_text
 from tidegate.host.frontend import log_energies
+from tidegate.spec.formats import SIGNAL
 from tidegate.spec.model import Model, save_model
 
 from .augment import Augmenter, Batch
-from .data import SILENCE, DataError, scan
+from .data import PARTS, SILENCE, DataError, scan
 from .evaluate import evaluate
 from .features import Features, load_features
 from .recipe import Recipe
@@ -32,7 +35,7 @@ class Epoch:
     number: int
     loss: float
     accuracy: float
-    fetch_reduction: float
+    fetch_reduction: float | None
 
 
 def run(directory: str | Path, recipe: Recipe, out: str | Path, *, cache: str | Path | None = None,
@@ -45,6 +48,8 @@ def run(directory: str | Path, recipe: Recipe, out: str | Path, *, cache: str | 
     this speaker for the test part.
     """
     out = Path(out)
+    if not out.parent.is_dir():
+        raise DataError(f"'{out}' cannot be written (no folder '{out.parent}'); choose another place")
     console = Console(stderr=True, quiet=not progress)
     data = scan(directory, recipe.keywords, speaker)
     features = load_features(data, recipe.frontend, cache, progress)
@@ -52,7 +57,7 @@ def run(directory: str | Path, recipe: Recipe, out: str | Path, *, cache: str | 
         console.print(f"{len(features.skipped)} clips skipped, the first: {': '.join(features.skipped[0])}")
     for epoch in Trainer(recipe, features, out, resume, progress).epochs():
         console.print(f"epoch {epoch.number:3}/{recipe.epochs}  loss {epoch.loss:.3f}  "
-                      f"validation {epoch.accuracy:.2%}  fetch reduction {epoch.fetch_reduction:.2f}x")
+                      f"validation {epoch.accuracy:.2%}  fetch reduction {ratio_text(epoch.fetch_reduction, 2)}")
     checkpoint_path(out).unlink(missing_ok=True)
     return out
 
@@ -149,7 +154,7 @@ class Trainer:
 
     def _write(self, validation: dict) -> None:
         f = self.features
-        parts = {part: len(f.of(part)) for part in ("train", "validation", "test")}
+        parts = {part: len(f.of(part)) for part in PARTS}
         card = {"recipe": self.recipe.to_dict(), "clips": parts, "skipped": len(f.skipped), "epoch": self.epoch,
                 "validation": validation}
         if parts["test"]:
@@ -164,16 +169,25 @@ class Trainer:
     def _checkpoint(self) -> None:
         path = checkpoint_path(self.out)
         part = path.with_name(path.name + ".part")
-        torch.save({"digest": self.digest, "epoch": self.epoch, "best": self.best, "network": self.network.state_dict(),
-                    "optimiser": self.optimiser.state_dict(), "schedule": self.schedule.state_dict()}, part)
-        part.replace(path)
+        state = {"digest": self.digest, "epoch": self.epoch, "best": self.best, "network": self.network.state_dict(),
+                 "optimiser": self.optimiser.state_dict(), "schedule": self.schedule.state_dict()}
+        try:
+            torch.save(state, part)
+            part.replace(path)
+        except (OSError, RuntimeError) as error:        # torch's own writer raises the second, as on a full disk
+            reason = str(error).partition("\n")[0]
+            raise DataError(f"'{path}' cannot be written ({reason}); make room or choose another place") from None
 
     def _resume(self) -> None:
         path = checkpoint_path(self.out)
         if not path.is_file():
             raise DataError(f"nothing to resume: there is no '{path}'; train without resuming")
-        state = torch.load(path, weights_only=True)
-        if state["digest"] != self.digest:
+        try:
+            state = torch.load(path, weights_only=True)
+            digest = state["digest"]
+        except (OSError, RuntimeError, EOFError, UnpicklingError, KeyError, TypeError):
+            raise DataError(f"'{path}' is no readable checkpoint; delete it and train without resuming") from None
+        if digest != self.digest:
             raise DataError(f"'{path}' belongs to another recipe or data set; delete it or train without resuming")
         self.epoch, self.best = state["epoch"], state["best"]
         self.network.load_state_dict(state["network"])
@@ -192,4 +206,4 @@ def _training_clips(features: Features, silence_repeats: int) -> np.ndarray:
 
 def _movement(anchors: Tensor) -> Tensor:
     """Mean |Δĥ| of anchors (T, B, H) over frames, batch and units, h in ±1."""
-    return (anchors[1:] - anchors[:-1]).abs().mean() * 2.0**-8
+    return (anchors[1:] - anchors[:-1]).abs().mean() * 2.0**-SIGNAL.frac
