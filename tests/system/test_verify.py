@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import tidegate_sim.verify
 from tidegate import load_model
 from tidegate.clips import clips
+from tidegate.spec.design import SIMULATED
 from tidegate.spec.layout import Layout
 from tidegate_sim.verify import default_thresholds, random_model, speech_frames, verify
 
@@ -18,7 +20,7 @@ NETWORKS = {
     "one layer": lambda: random_model(20, [50], 7, seed=1, extreme=False),
     "two layers": lambda: random_model(20, [50, 37], 7, seed=2, extreme=False),
     "extreme weights": lambda: random_model(20, [50, 37], 7, seed=3, extreme=True),
-    "four layers": lambda: random_model(13, [33, 8, 70, 5], 65 - 1, seed=4, extreme=False),
+    "four layers": lambda: random_model(13, [33, 8, 70, 5], 64, seed=4, extreme=False),
     "digits": lambda: load_model("digits"),
     "commands": lambda: load_model("commands"),
 }
@@ -54,6 +56,23 @@ def test_no_mismatch_on_10000_frames_of_speech(lanes, name):
         print(f"{name}, {lanes} lanes, thresholds {theta}: "
               f"{report['frames']} frames, {report['mismatches']} mismatches")
         assert (report["frames"], report["mismatches"]) == (10_000, 0), report
+
+
+def test_a_miscounted_weight_word_is_a_mismatch(monkeypatch):
+    def rtl(model, clips, lanes, step):
+        run = tidegate_sim.verify._golden(model, clips)
+        lengths = [c.length for c in Layout(model.network, SIMULATED[lanes]).columns]
+        run[None, "weight words"] = (run[None, "events"] @ lengths)[:, None]
+        run[None, "weight words"][5] += 1
+        return run
+
+    monkeypatch.setattr(tidegate_sim.verify, "_rtl", rtl)
+    model = NETWORKS["two layers"]()
+    report = verify(model, frames_of(model, 20), lanes=[8], thresholds=[model.network.thresholds])
+    found = report["first_mismatch"]
+    assert report["mismatches"] == 1
+    assert (found["frame"], found["layer"], found["stage"]) == (5, None, "weight words")
+    assert found["rtl"] == found["golden"] + 1
 
 
 def test_one_wrong_bit_of_one_weight_is_named(monkeypatch):
