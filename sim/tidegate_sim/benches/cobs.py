@@ -6,6 +6,8 @@ from cobs import cobs
 from tidegate_hw.cobs import TAIL_LAYOUT, TOKEN_LAYOUT, Encoder
 from tidegate_sim.streams import STALLS, Sink, Source, reset_dut, rng_for
 
+from .board_model import unstuff
+
 EDGES = (1, 253, 254, 255, 508)
 
 
@@ -24,16 +26,9 @@ def random_body(rng) -> bytes:
 
 def tokens(packet: bytes) -> list[dict]:
     """What the decoder makes of a packet without its delimiter, cut or not; bytes in the reference's words."""
-    body, at = bytearray(), 0
-    while at < len(packet):
-        code = packet[at]
-        body += packet[at + 1 : at + code]
-        at += code
-        if code < 255 and at < len(packet):
-            body.append(0)
-    damaged = at > len(packet)
+    body, damaged = unstuff(packet)
     try:
-        assert bytes(body) == cobs.decode(packet) and not damaged
+        assert body == cobs.decode(packet) and not damaged
     except cobs.DecodeError:
         assert damaged
     return [{"byte": x, "end": 0, "damaged": 0} for x in body] + [{"end": 1, "damaged": int(damaged)}]

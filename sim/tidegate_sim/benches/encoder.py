@@ -2,11 +2,13 @@
 
 import json
 import os
+from collections.abc import Iterator
 
 import cocotb
 
 from tidegate.spec.fixed import saturate
 from tidegate.spec.formats import DELTA_BITS, SIGNAL
+from tidegate.spec.network import MAX_SIGNALS
 from tidegate_hw.encoder import Encoder, group_layout
 from tidegate_hw.event import EVENT
 
@@ -32,9 +34,8 @@ class Model:
         return found
 
 
-def random_groups(rng, count: int, model: Model) -> list[dict]:
+def random_groups(rng, count: int, model: Model) -> Iterator[dict]:
     """Groups whose values stay near their anchors, or jump across the whole range."""
-    groups = []
     for n in range(count):
         address = n % DEPTH
         jump = rng.random() < 0.1
@@ -42,9 +43,8 @@ def random_groups(rng, count: int, model: Model) -> list[dict]:
         values = [saturate(model.anchors.get((address, k), 0) + rng.randint(-spread, spread), SIGNAL.bits)
                   for k in range(VALUES)]
         mask = (1 << VALUES) - 1 if rng.random() < 0.8 else rng.getrandbits(VALUES)
-        groups.append({"signal": rng.randrange(5), "index": address * VALUES, "address": address, "mask": mask,
-                       "values": values})
-        yield groups[-1]
+        yield {"signal": rng.randrange(MAX_SIGNALS), "index": address * VALUES, "address": address, "mask": mask,
+               "values": values}
 
 
 async def clear(dut) -> None:
