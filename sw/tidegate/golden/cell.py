@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..spec.activation import sigmoid, tanh
-from ..spec.fixed import round_shift
+from ..spec.fixed import Q, round_shift
 from ..spec.formats import CANDIDATE, CANDIDATE_ARG, GATE_ARG, GATE_FRAC, PRE, SIGNAL, STATE, acc_frac
 
 
@@ -25,12 +25,16 @@ class Stages(NamedTuple):
 def cell(nx: np.ndarray, r: np.ndarray, z: np.ndarray, nh: np.ndarray, h: np.ndarray, weight_frac: int) -> Stages:
     """One step from the accumulators M_nx, M_r, M_z, M_nh (B, H; acc_frac fraction bits) and h (STATE); int64."""
     frac = acc_frac(weight_frac)
-    r_arg, z_arg = GATE_ARG.requantise(r, frac), GATE_ARG.requantise(z, frac)
-    nx, nh = PRE.requantise(nx, frac), PRE.requantise(nh, frac)
+    r_arg, z_arg = _requantise(r, frac, GATE_ARG), _requantise(z, frac, GATE_ARG)
+    nx, nh = _requantise(nx, frac, PRE), _requantise(nh, frac, PRE)
     r, z = sigmoid(r_arg), sigmoid(z_arg)
     n = tanh(CANDIDATE_ARG.requantise((nx << GATE_FRAC) + r * nh, PRE.frac + GATE_FRAC))
     n = n << (STATE.frac - CANDIDATE.frac)
     return Stages(r_arg, z_arg, nx, nh, n + round_shift(z * (h - n), GATE_FRAC))
+
+
+def _requantise(x: np.ndarray, frac: int, to: Q) -> np.ndarray:
+    return np.asarray(to.requantise(x, frac))
 
 
 def emit(h: np.ndarray) -> np.ndarray:

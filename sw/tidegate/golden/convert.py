@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..spec.errors import ModelError
-from ..spec.formats import ACC_BITS, BIAS_MAX, SIGNAL, WEIGHT_FRACS, acc_frac
+from ..spec.formats import ACC_BITS, BIAS_MAX, WEIGHT_FRACS, acc_frac
 from ..spec.model import Model
 from ..spec.network import MAX_LAYERS, Layer, Network
 from .fixed import WEIGHT_MAX
@@ -34,7 +34,8 @@ def from_torch(gru: Mapping[str, Tensor], classifier: Mapping[str, Tensor], thre
     layers.append(([weight.double()], bias.double()))
 
     features, classes = layers[0][0][0].shape[1], weight.shape[0]
-    reach = [SIGNAL.max] + [(1 << SIGNAL.frac) - 1] * len(sizes)     # Network.max_anchor
+    shape = Network(features, tuple(map(Layer, sizes)), Layer(classes), (0,) * (len(sizes) + 1))
+    reach = [shape.max_anchor(s) for s in range(shape.signals)]
     names = [f"GRU layer {l}" for l in range(len(sizes))] + ["the classifier"]
     fracs = [_finest(*layer, reach[l : l + 2], names[l]) for l, layer in enumerate(layers)]
     thresholds = (0,) * (len(sizes) + 1) if thresholds is None else tuple(thresholds)

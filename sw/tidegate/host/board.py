@@ -24,6 +24,7 @@ from .link import Link
 from .transport import BAUD, SerialTransport, Transport
 
 VIRTUAL = "virtual"
+DEFAULT_LANES = 64      # of the virtual board
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class Board:
         """
         virtual = None
         if port == VIRTUAL:
-            virtual = _start_virtual(lanes or 64, trace, waveform)
+            virtual = _start_virtual(DEFAULT_LANES if lanes is None else lanes, trace, waveform)
             port = virtual.port
         transport = None
         try:
