@@ -10,7 +10,8 @@ from models import random_frames, random_model
 from tidegate.host.board import Board
 from tidegate.host.errors import BoardError
 from tidegate.host.link import Link, Refused
-from tidegate.spec.packets import ANSWER, MAX_PAYLOAD, NAK, Reason, Request, encode
+from tidegate.spec.errors import TidegateError
+from tidegate.spec.packets import ANSWER, MAX_PAYLOAD, NAK, Reason, Request, decode, encode
 from tidegate.spec.registers import BY_NAME
 
 THETA0 = struct.pack("<HI", BY_NAME["THETA0"].address, 7)
@@ -147,11 +148,10 @@ def test_babble_does_not_hold_the_host():
 
 def test_another_device():
     def change(n, answer):
-        from tidegate.spec.packets import decode
         seq, kind, _ = decode(answer[:-1])
         return encode(seq, kind, b"hello")
 
-    with pytest.raises(Exception, match="not a tidegate board"):
+    with pytest.raises(TidegateError, match="not a tidegate board"):
         Link(Script(FakeBoard(), change)).identify()
 
 

@@ -15,3 +15,22 @@ def compiled():
     from tidegate_sim.virtual import executable
 
     executable(SIMULATED[64])
+
+
+@pytest.fixture
+def device():
+    """A fake board behind a pseudo-terminal; ``device.port`` is what a user opens."""
+    from fake_board import FakeBoard
+    from pty_board import PtyBoard
+
+    board = PtyBoard(FakeBoard())
+    yield board
+    board.close()
+
+
+@pytest.fixture
+def model(tmp_path):
+    """File of a random model that takes features of sound."""
+    from command import write_model
+
+    return write_model(tmp_path)

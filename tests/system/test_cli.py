@@ -4,29 +4,17 @@ import json
 
 import pytest
 import soundfile
-from command import fails, speech_model, tidegate, write_model, write_sound
-from fake_board import DIGEST, FakeBoard
-from pty_board import PtyBoard
+from command import fails, speech_model, tidegate, write_sound
+from fake_board import DIGEST
 
 from tidegate.clips import clips
 from tidegate.commands.speech import expected_label
 from tidegate.host.audio import read_audio
 from tidegate.host.board import Board
+from tidegate.host.errors import BoardError
 from tidegate.host.figures import Cost, comparison
 from tidegate.host.frontend import FrontEnd, FrontEndSettings
 from tidegate.spec.design import SIMULATED
-
-
-@pytest.fixture
-def device():
-    board = PtyBoard(FakeBoard())
-    yield board
-    board.close()
-
-
-@pytest.fixture
-def model(tmp_path):
-    return write_model(tmp_path)
 
 
 def expected(device, sound):
@@ -151,7 +139,7 @@ def test_every_verb_has_help_and_json():
 
 
 def test_refused_core(device):
-    with pytest.raises(Exception, match="the manifest says"):
+    with pytest.raises(BoardError, match="the manifest says"):
         Board.open(device.port, expect_digest="00" * 32)
     Board.open(device.port, expect_digest=DIGEST.hex()).close()
 

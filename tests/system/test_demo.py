@@ -7,7 +7,7 @@ import subprocess
 import time
 
 import pytest
-from command import COMMAND, fails, tidegate, write_model, write_sound
+from command import COMMAND, fails, tidegate, write_sound
 from models import random_frames, random_model
 
 from tidegate import Board, load_model
@@ -16,11 +16,6 @@ from tidegate.golden import Golden
 from tidegate.host.features import features_of
 from tidegate.spec.design import SIMULATED
 from tidegate.spec.layout import Layout
-
-
-@pytest.fixture
-def model(tmp_path):
-    return write_model(tmp_path)
 
 
 @pytest.mark.parametrize("lanes", SIMULATED)

@@ -10,22 +10,8 @@ import numpy as np
 import pytest
 import soundfile
 from command import COMMAND, fails, tidegate, write_model, write_sound
-from fake_board import FakeBoard
-from pty_board import PtyBoard
 
 PATIENCE = 60       # seconds that a busy machine may take to reach a certain point
-
-
-@pytest.fixture
-def device():
-    board = PtyBoard(FakeBoard())
-    yield board
-    board.close()
-
-
-@pytest.fixture
-def model(tmp_path):
-    return write_model(tmp_path)
 
 
 @pytest.fixture
