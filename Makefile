@@ -9,7 +9,7 @@ demo: $(VENV)/.sim              ## stream the bundled clips through the virtual 
 	$(BIN)/tidegate demo
 
 test: $(VENV)/.dev              ## all tests but the slow campaigns (15 minutes at most on 2 cores)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check
