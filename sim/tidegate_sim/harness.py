@@ -1,5 +1,8 @@
 """What the virtual board simulates: the top level between registers, so that it can be simulated fast."""
 
+# pyright: reportAttributeAccessIssue=false, reportGeneralTypeIssues=false
+# (Amaranth's members are made at run time)
+
 from functools import cache
 
 from amaranth.hdl import ClockDomain, ClockSignal, Module, Signal
@@ -13,9 +16,10 @@ from tidegate_hw.verilog import rtl_digest, verilog
 
 
 class Harness(wiring.Component):
-    """``Top`` without a reset and with a register for received bytes: no input reaches any logic directly,
+    """``Top`` without a reset and with a register for received bytes.
 
-    so that a simulator evaluates the design once per clock cycle and not after every change of an input.
+    No input but the clock reaches any logic directly, so that a simulator evaluates the design once per cycle and
+    not after every change of an input.
 
     Members
     -------

@@ -11,6 +11,8 @@ arrives after it.
 """
 
 import random
+from collections.abc import Iterable
+from typing import cast
 
 import cocotb
 from amaranth import Shape
@@ -71,8 +73,11 @@ class Source(_Port):
 
     def __init__(self, dut, prefix: str, shape=None, *, stalls: str = "none"):
         super().__init__(dut, prefix, shape, stalls, ("valid", "both"))
+        self._offer(0)
+
+    def _offer(self, valid: int) -> None:
         if self.valid is not None:
-            self.valid.value = 0
+            self.valid.value = valid
 
     async def send(self, payloads, timeout: int = 10_000) -> None:
         """Send payloads one after the other; returns at the edge at which the last one is taken.
@@ -85,7 +90,7 @@ class Source(_Port):
             if self.payload is not None:
                 bits = payload if self.shape is None else pack(self.shape, payload)
                 self.payload.value = bits & ((1 << len(self.payload)) - 1)
-            self.valid.value = 1
+            self._offer(1)
             await RisingEdge(self.clk)
             waited = 0
             while self.ready is not None and not int(self.ready.value):
@@ -93,7 +98,7 @@ class Source(_Port):
                 waited += 1
                 assert waited < timeout, f"{self.prefix}: {payload!r} not taken for {timeout} cycles"
             self.times.append(cycle())
-            self.valid.value = 0
+            self._offer(0)
 
 
 class Sink(_Port):
@@ -148,7 +153,7 @@ def pack(shape, value) -> int:
         items = value.items() if isinstance(value, dict) else enumerate(value)
         bits = 0
         for key, item in items:
-            field = shape[key]
+            field = cast(data.Field, shape[key])
             bits |= pack(field.shape, item) << field.offset
         return bits
     if not isinstance(value, int):
@@ -159,7 +164,8 @@ def pack(shape, value) -> int:
 def unpack(shape, bits: int):
     """Inverse of ``pack``: a dict, list or (signed, if the shape is) int."""
     if isinstance(shape, data.Layout):
-        fields = {key: unpack(field.shape, bits >> field.offset) for key, field in shape}
+        items = cast(Iterable[tuple[str | int, data.Field]], shape)
+        fields = {key: unpack(field.shape, bits >> field.offset) for key, field in items}
         return list(fields.values()) if isinstance(shape, data.ArrayLayout) else fields
     shape = Shape.cast(shape)
     bits &= (1 << shape.width) - 1
