@@ -3,7 +3,9 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test lint sim campaign clean
+.PHONY: setup demo test lint sim campaign clean
+
+setup: $(VENV)/.dev             ## everything: torch, simulator, tests (demo and test need no call of this)
 
 demo: $(VENV)/.sim              ## stream the bundled clips through the virtual board
 	$(BIN)/tidegate demo

@@ -70,7 +70,7 @@ class Answers(wiring.Component):
 
     Latency: 1 cycle per byte composed (logits and identity: none) and 2 more until the first byte leaves.
     Throughput: 1 logit per cycle in, 1 byte per cycle out.
-    Tested: every form, 1 to 12 logits, repeated with other answers in between.
+    Tested: through the link's bench: every form, 1 to 12 logits, repeated with other answers in between.
     """
 
     def __init__(self, design: Design, identity: bytes):

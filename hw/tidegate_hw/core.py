@@ -46,14 +46,14 @@ class Core(wiring.Component):
     weight_w : ``weight_w_signature(design)``, while ready.
     frame : stream of ``encoder_rate`` features (SIGNAL); ceil(FEATURES / encoder_rate) groups make a frame.
     logit : stream of CLASSES accumulators per frame, in order.
-    counters : of the last frame, stable from its last logit to the next frame's first group.  ``frames`` since
-        clear; ``cycles`` from the first group taken to the last logit taken; ``weight_words`` read, all
+    counters : of the last frame, stable while ready, until the next frame's first group.  ``frames`` since
+        clear; ``cycles`` from the first group taken to the return to ready; ``weight_words`` read, all
         columns; ``events`` per signal.
     clear : strobe, while ready: anchors and h become 0, accumulators their biases.
     ready : idle; takes a clear, weights or a frame.
     trace : ``trace_signature(design)``.
 
-    Latency: variable, see ``tests/rtl/test_core.py``.  Any register values: it may compute nonsense, but no
+    Latency: variable; at least a cycle a weight word.  Any register values: it may compute nonsense, but no
     counter runs for ever unless a length register makes it longer than the link's watchdog waits.
     """
 

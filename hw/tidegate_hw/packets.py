@@ -55,7 +55,8 @@ class Packets(wiring.Component):
 
     Latency: 3 cycles from a delimiter to ``request``.
     Throughput: 1 byte per cycle for requests and their payload, about 2 cycles per byte for answers.
-    Tested: random, cut, damaged and over-long packets against ``tidegate.spec.packets``, all stalls.
+    Tested: through the link's bench, all stalls: random, cut, damaged and over-long packets against
+    ``tidegate.spec.packets``.
     """
 
     def __init__(self):

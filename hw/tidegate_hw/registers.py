@@ -36,7 +36,7 @@ class Registers(wiring.Component):
 
     Latency: ``delay`` = 1 cycle from ``address`` (and ``values``) to ``read_data``, ``known``, ``writable``.
     Throughput: one access per cycle.
-    Tested: every address below 0x80 and random ones above, with full-width data.
+    Tested: through the link's bench, every address of the map and some beyond.
     """
 
     delay = 1

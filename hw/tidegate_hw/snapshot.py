@@ -41,7 +41,7 @@ class Snapshot(wiring.Component):
     copying : the lanes must not work on these accumulators yet.
     busy : copying, or groups left.
 
-    Latency: words·parts + 3 cycles from start to the first group.  Throughput: one group per cycle.
+    Latency: words·parts + 4 cycles from start to the first group.  Throughput: one group per cycle.
     """
 
     def __init__(self, design: Design):

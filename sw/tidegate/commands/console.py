@@ -42,7 +42,8 @@ def hint_at_extras() -> Iterator[None]:
         extra = _EXTRAS.get((error.name or "").split(".")[0])
         if extra is None:
             raise
-        raise TidegateError(f"this needs {error.name}: pip install 'tidegate[{extra}]'") from None
+        raise TidegateError(f"this needs {error.name}: run `make setup` in a checkout of tidegate, or "
+                            f"pip install 'tidegate[{extra}]'") from None
 
 
 @contextmanager

@@ -138,11 +138,12 @@ def read_model(path: str | Path) -> Model:
             metadata = f.metadata() or {}
             tensors = {name: f.get_tensor(name) for name in f.keys()}
     except (SafetensorError, OSError, ValueError) as error:
-        raise ModelError(f"'{path}' is not a readable model file ({str(error).splitlines()[0]})") from None
+        raise ModelError(f"'{path}' is not a readable model file ({error}); copy it again or train it anew") from None
     try:
         d = json.loads(metadata["tidegate"])
         if d["version"] != FORMAT_VERSION:
             raise ModelError(f"'{path}' has format version {d['version']}, this tidegate reads {FORMAT_VERSION}")
-        return Model(Network.from_dict(d["network"]), tensors, tuple(d["labels"]), d["frontend"], d["card"])
+        labels, frontend, card = tuple(map(str, d["labels"])), dict(d["frontend"]), dict(d["card"])
+        return Model(Network.from_dict(d["network"]), tensors, labels, frontend, card)
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise ModelError(f"'{path}' is a safetensors file but not a tidegate model ({error!r})") from None

@@ -4,7 +4,7 @@ A packet is ``COBS(seq u16 | type u8 | payload | crc u32) 00``, integers little-
 zlib) over all that precedes it.  One request is under way at a time.  The board remembers the sequence
 number of the last request it acted on, and its answer:
 
-    seq == last       the stored answer is sent again; nothing is done twice
+    seq == last       the stored answer is sent again; nothing is done twice (none stored yet: NAK SEQUENCE)
     seq == last + 1   acted on (also when the answer is a NAK: the number is used up)
     otherwise         NAK SEQUENCE with the last number, so that the host can tell a foreign user of the port
 

@@ -4,7 +4,7 @@ Three layouts are told apart by what is there:
 
     Speech Commands   word/clip, with ``validation_list.txt`` and perhaps ``testing_list.txt``: these decide
     any word folders  word/clip without lists: 80 : 10 : 10 by a hash of the speaker (the name up to
-                      ``_nohash_``), or else of the file's name, so that a clip never changes its part
+                      ``_nohash_``), or else of word and file name, so that a clip never changes its part
     FSDD              ``{word}_{speaker}_{take}.wav`` in one folder (or in ``recordings/``): takes 0-4 test (the
                       usual test set), 5-7 validation, the rest training
 """
@@ -80,7 +80,8 @@ def scan(directory: str | Path, keywords: tuple[str, ...] = (), speaker: str = "
         labels += (SILENCE,)
     for part in PARTS[:2]:
         if not any(clip.part == part for clip in clips):
-            raise DataError(f"'{root}' has no clips in its {part} part; add more clips")
+            raise DataError(f"'{root}' has no clips in its {part} part, which gets about one in ten; add clips, "
+                            "a word needs 30 or more")
     return DataSet(root, labels, tuple(clips), noise)
 
 
@@ -126,6 +127,10 @@ def _held_out(clip: Clip, speaker: str) -> Clip:
 
 
 def _hashed_part(path: Path) -> str:
-    """The rule of Speech Commands' ``which_set``: a percentage from the SHA-1 of the speaker."""
-    percent = int(sha1(_speaker(path).encode()).hexdigest(), 16) % 100
+    """The rule of Speech Commands' ``which_set``: a percentage from the SHA-1 of the speaker.
+
+    A name without a speaker says nothing across words (every word may have its 1.wav): then it is word and name.
+    """
+    key = _speaker(path) if "_nohash_" in path.stem else f"{path.parent.name}/{path.stem}"
+    percent = int(sha1(key.encode()).hexdigest(), 16) % 100
     return "validation" if percent < 10 else "test" if percent < 20 else "train"

@@ -54,7 +54,7 @@ def fetch(name: str, directory: str | Path, progress: bool = True, source: Sourc
     """
     source = source or SOURCES.get(name)
     if source is None:
-        raise DataError(f"no data set '{name}'; there are {', '.join(SOURCES)}")
+        raise DataError(f"no data set '{name}'; choose {' or '.join(SOURCES)}")
     target = Path(directory) / name
     if target.is_dir():
         return target

@@ -35,4 +35,5 @@ def load(name_or_path: str | Path) -> Model:
         return read_model(path(text))
     if Path(text).suffix == SUFFIX or Path(text).is_file():
         return read_model(text)
-    raise ModelError(f"no model '{text}': neither a file nor in the zoo ({', '.join(names()) or 'empty'})")
+    raise ModelError(f"no model '{text}': neither a file nor in the zoo ({', '.join(names()) or 'empty'}); "
+                     "give one of these or the path of a model file")
