@@ -101,7 +101,7 @@ def _print_head(model: str, net: "Network", lanes: int) -> None:
     thetas = ", ".join(f"{t}/256" for t in net.thresholds)
     sizes = " + ".join(str(layer.size) for layer in net.gru)
     out.print(f"[bold]{escape(model)}[/]: GRU {sizes}, {net.dense_weights} weights, thresholds {thetas}; "
-              f"{lanes} lanes. Synthetic voices, nothing it was trained on.\n")
+              f"{lanes} lanes. The voices are synthetic.\n")
     out.print(f"[bold]  {'spoken':10}{'decided':10}{'sure':>5}{'occupancy':>11}{'cycles/frame':>14}"
               f"{'dense':>7}{'fewer':>7}{'words/frame':>13}{'dense':>7}{'fewer':>7}[/]")
 

@@ -138,7 +138,8 @@ def read_model(path: str | Path) -> Model:
             metadata = f.metadata() or {}
             tensors = {name: f.get_tensor(name) for name in f.keys()}
     except (SafetensorError, OSError, ValueError) as error:
-        raise ModelError(f"'{path}' is not a readable model file ({error}); copy it again or train it anew") from None
+        why = " ".join(str(error).split())
+        raise ModelError(f"'{path}' is not a readable model file ({why}); copy it again or train it anew") from None
     try:
         d = json.loads(metadata["tidegate"])
         if d["version"] != FORMAT_VERSION:
