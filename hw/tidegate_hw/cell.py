@@ -18,9 +18,9 @@ from tidegate.spec.formats import (
     WEIGHT_FRACS,
     acc_frac,
 )
+from tidegate.spec.network import MAX_LAYERS
 
 from .encoder import group_layout
-from .event import SIGNAL_BITS
 from .fixed import requantise, round_shift
 from .snapshot import GATES, accumulators_layout
 
@@ -51,14 +51,15 @@ class Cell(wiring.Component):
     Members
     -------
     i : stream of ``accumulators_layout(design)``.
-    signal : number of the layer's hidden signal; with ``state_base`` (first group of the layer in the state
-        memory) and ``weight_frac`` stable while busy.
+    layer : number of the layer; with ``state_base`` (first group of the layer in the state memory) and
+        ``weight_frac`` stable while busy.
     o : stream of ``group_layout(cell_rate, groups)``, for the layer's encoder.
+    values : v of the group, from the cycle after it was taken until the next is taken.
     trace : ``trace_signature(design)``, in the cycle in which a group leaves.
     clear : strobe, while not busy: every h becomes 0 (takes neurons / cell_rate cycles).
     busy : a group or a clear is under way.
 
-    Latency: ``delay`` cycles.  Throughput: one group per cycle.
+    Latency: ``delay`` cycles to the values.  Throughput: one group per cycle.
     Formats: see ``tidegate.spec.formats``; all roundings half up, h cannot overflow (a convex combination).
     """
 
@@ -69,8 +70,9 @@ class Cell(wiring.Component):
         self.groups = design.neurons // design.cell_rate
         super().__init__({
             "i": In(stream.Signature(accumulators_layout(design))),
-            "signal": In(SIGNAL_BITS), "state_base": In(16), "weight_frac": In(4),
+            "layer": In(range(MAX_LAYERS)), "state_base": In(16), "weight_frac": In(4),
             "o": Out(stream.Signature(group_layout(design.cell_rate, self.groups))),
+            "values": Out(data.ArrayLayout(signed(SIGNAL.bits), design.cell_rate)),
             "trace": Out(trace_signature(design)),
             "clear": In(1), "busy": Out(1),
         })
@@ -78,8 +80,8 @@ class Cell(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         g = self.design.cell_rate
-        advance = Signal()
-        m.d.comb += [advance.eq(~self.o.valid | self.o.ready), self.i.ready.eq(advance)]
+        advance = Signal()                          # the encoder takes what there is: a group, or none
+        m.d.comb += [advance.eq(self.o.ready), self.i.ready.eq(advance)]
 
         state_layout = data.ArrayLayout(signed(STATE.bits), g)
         m.submodules.state = state = Memory(shape=state_layout, depth=self.groups, init=[])
@@ -138,17 +140,21 @@ class Cell(wiring.Component):
             for name, arg in (("r_arg", r_arg), ("z_arg", z_arg), ("nx", nx), ("nh", nh)):
                 args[name].append(delayed(arg, self.delay - 2))
 
+        # the group leaves one stage before its values
         o, leaving = self.o, Signal()
-        index, mask, where = (delayed(x, self.delay - 1) for x in (group.index, group.mask, where))
+        index, mask, last, where = (delayed(x, self.delay - 2) for x in (group.index, group.mask, group.last, where))
         m.d.comb += [
-            o.valid.eq(valid[-1]), o.p.signal.eq(self.signal), o.p.index.eq(index), o.p.address.eq(where),
-            o.p.mask.eq(mask), *(o.p.values[k].eq(values[k]) for k in range(g)),
-            leaving.eq(o.valid & o.ready),
+            o.valid.eq(valid[-2]), o.p.index.eq(index), o.p.address.eq(where), o.p.mask.eq(mask), o.p.last.eq(last),
+            *(self.values[k].eq(values[k]) for k in range(g)),
+        ]
+        where = delayed(where, 1)
+        m.d.comb += [
+            leaving.eq(valid[-1] & advance),
             state_w.addr.eq(where), state_w.en.eq(leaving), *(state_w.data[k].eq(h_next[k]) for k in range(g)),
         ]
 
         trace = self.trace
-        m.d.comb += [trace.valid.eq(leaving), trace.layer.eq(self.signal - 1), trace.group.eq(where)]
+        m.d.comb += [trace.valid.eq(leaving), trace.layer.eq(self.layer), trace.group.eq(where)]
         for name, vector in {**args, "h": h_next}.items():
             for k, x in enumerate(vector):
                 wide = Signal(signed(TRACE_BITS), name=f"trace_{name}{k}")

@@ -2,39 +2,37 @@
 
 from amaranth.hdl import Array, Cat, Module, Signal, signed
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from tidegate.spec.design import Design
-from tidegate.spec.formats import ACC_BITS, BIAS_DELTAS, SIGNAL
+from tidegate.spec.formats import ACC_BITS, SIGNAL
 from tidegate.spec.network import MAX_LAYERS, MAX_SIGNALS
 
 from .cell import Cell, trace_signature
 from .column import Column
+from .counters import COUNTERS_LAYOUT, Counters
 from .encoder import Encoder
-from .event import BIAS_SIGNAL, EVENT
+from .job import Copy
 from .lanes import Lanes, weight_w_signature
+from .logits import Logits
+from .queue import Queue
 from .registers import REGISTERS_LAYOUT
-from .serializer import Serializer
+from .scheduler import Scheduler
 from .snapshot import Snapshot
 
-EVENT_FIFO_DEPTH = 32
-
-COUNTERS_LAYOUT = data.StructLayout({
-    "frames": 32, "cycles": 32, "weight_words": 32, "events": data.ArrayLayout(16, MAX_SIGNALS),
-})
+QUEUE_DEPTH = 32
 
 
 class Core(wiring.Component):
     """A chain of delta-GRU layers and a classifier on one engine.
 
-        frame ─► x encoder ─┐                                    ┌─► cell ─► h encoder ─┐
-                            ├─► event FIFO ─► column ─► lanes ─► snapshot ─► logits     │
-                    ┌───────┘                                                           │
-                    └───────────────────────────────────────────────────────────────────┘
+        frame ─► x encoder ─► queue ─┐                                 ┌─► logits
+                                     ├─► scheduler ─► column ─► lanes ─┤
+                ┌─► h encoder ─► queue ─┘                              └─► snapshot ─► cell ─┐
+                └────────────────────────────────────────────────────────────────────────────┘
 
-    A frame: encode the features; when their columns are added, for each layer take a snapshot of its
-    accumulators, run the cell, and add the columns of the hidden events as they come; at last the logits.
+    Consecutive frames overlap: while the cell works from the snapshot, the lanes add the features of the next
+    frame, which may come as early as the queue has room (see ``Scheduler``).
 
     Parameters
     ----------
@@ -46,14 +44,15 @@ class Core(wiring.Component):
     weight_w : ``weight_w_signature(design)``, while ready.
     frame : stream of ``encoder_rate`` features (SIGNAL); ceil(FEATURES / encoder_rate) groups make a frame.
     logit : stream of CLASSES accumulators per frame, in order.
-    counters : of the last frame, stable while ready, until the next frame's first group.  ``frames`` since
-        clear; ``cycles`` from the first group taken to the return to ready; ``weight_words`` read, all
-        columns; ``events`` per signal.
+    result : stream of ``COUNTERS_LAYOUT``: one per frame, after its last logit.  ``frames`` since clear;
+        ``cycles`` in which the frame was the oldest one under way, from its first group to its last logit;
+        ``weight_words`` read, all columns; ``events`` per signal.
+    frames : frames done since clear.
     clear : strobe, while ready: anchors and h become 0, accumulators their biases.
-    ready : idle; takes a clear, weights or a frame.
+    ready : idle, all results taken: a clear, weights or other registers may come.
     trace : ``trace_signature(design)``.
 
-    Latency: variable; at least a cycle a weight word.  Any register values: it may compute nonsense, but no
+    Latency: ``tidegate.spec.cycles``.  Any register values: it may compute nonsense, but no
     counter runs for ever unless a length register makes it longer than the link's watchdog waits.
     """
 
@@ -64,8 +63,8 @@ class Core(wiring.Component):
             "weight_w": In(weight_w_signature(design)),
             "frame": In(stream.Signature(data.ArrayLayout(signed(SIGNAL.bits), design.encoder_rate))),
             "logit": Out(stream.Signature(signed(ACC_BITS))),
-            "counters": Out(COUNTERS_LAYOUT),
-            "clear": In(1), "ready": Out(1),
+            "result": Out(stream.Signature(COUNTERS_LAYOUT)),
+            "frames": Out(32), "clear": In(1), "ready": Out(1),
             "trace": Out(trace_signature(design)),
         })
 
@@ -75,152 +74,82 @@ class Core(wiring.Component):
         e = d.encoder_rate
         m.submodules.x_encoder = x_encoder = Encoder(e, -(-d.features // e))
         m.submodules.h_encoder = h_encoder = Encoder(d.cell_rate, d.neurons // d.cell_rate)
-        m.submodules.fifo = fifo = SyncFIFOBuffered(width=EVENT.size, depth=EVENT_FIFO_DEPTH)
+        m.submodules.x_queue = x_queue = Queue(QUEUE_DEPTH)
+        m.submodules.h_queue = h_queue = Queue(QUEUE_DEPTH)
+        m.submodules.scheduler = scheduler = Scheduler(d)
         m.submodules.column = column = Column(d)
         m.submodules.lanes = lanes = Lanes(d)
         m.submodules.snapshot = snapshot = Snapshot(d)
         m.submodules.cell = cell = Cell(d)
-        m.submodules.serializer = serializer = Serializer(d)
+        m.submodules.logits = logits = Logits(d)
+        m.submodules.counters = counters = Counters(d)
 
         connect(m, flipped(self.weight_w), lanes.weight_w)
         connect(m, flipped(self.trace), cell.trace)
-        connect(m, flipped(self.logit), serializer.o)
+        connect(m, flipped(self.logit), logits.o)
+        connect(m, flipped(self.result), counters.o)
+        connect(m, x_encoder.o, x_queue.i)
+        connect(m, x_queue.o, scheduler.x)
+        connect(m, h_encoder.o, h_queue.i)
+        connect(m, h_queue.o, scheduler.h)
+        connect(m, scheduler.o, column.i)
         connect(m, column.o, lanes.fetch)
-        connect(m, snapshot.acc_r, lanes.acc_r)
+        connect(m, column.o, counters.fetch)
+        connect(m, lanes.copies, snapshot.copies)
+        connect(m, lanes.copies, logits.copies)
+        connect(m, snapshot.o, cell.i)
         connect(m, cell.o, h_encoder.i)
-        m.d.comb += column.registers.eq(regs)
-
-        # the layer at work, and the classifier after the last
-        layer, classifying = Signal(range(MAX_LAYERS)), Signal()
 
         def of_layer(name: str):
-            return Array(regs[f"{name}{l}"] for l in range(MAX_LAYERS))[layer]
+            return Array(regs[f"{name}{l}"] for l in range(MAX_LAYERS))[scheduler.layer]
 
-        thetas = Array(regs[f"THETA{s}"] for s in range(MAX_SIGNALS))
-        hidden = Signal(range(MAX_SIGNALS))
         m.d.comb += [
-            hidden.eq(layer + 1),
+            scheduler.registers.eq(regs), snapshot.words.eq(of_layer("LAYER_WORDS")),
+            snapshot.size.eq(of_layer("LAYER_SIZE")), cell.layer.eq(scheduler.layer),
+            cell.state_base.eq(of_layer("LAYER_STATE")), cell.weight_frac.eq(of_layer("LAYER_FRAC")),
             x_encoder.theta.eq(regs.THETA0), x_encoder.dense.eq(regs.MODE),
-            h_encoder.theta.eq(thetas[hidden]), h_encoder.dense.eq(regs.MODE),
-            cell.signal.eq(hidden), cell.state_base.eq(of_layer("LAYER_STATE")),
-            cell.weight_frac.eq(of_layer("LAYER_FRAC")),
-            snapshot.single.eq(classifying), snapshot.target.eq(of_layer("LAYER_TARGET")),
-            snapshot.words.eq(of_layer("LAYER_WORDS")), snapshot.size.eq(of_layer("LAYER_SIZE")),
+            h_encoder.theta.eq(Array(regs[f"THETA{s}"] for s in range(1, MAX_SIGNALS))[scheduler.layer]),
+            h_encoder.dense.eq(regs.MODE), h_encoder.values.eq(cell.values),
+            logits.classes.eq(regs.CLASSES), counters.done.eq(logits.done),
+            self.frames.eq(counters.frames),
         ]
-        with m.If(classifying):
-            m.d.comb += [
-                snapshot.target.eq(regs.LOGIT_TARGET), snapshot.size.eq(regs.CLASSES),
-                snapshot.words.eq((regs.CLASSES + d.lanes - 1) // d.lanes),
-            ]
-        m.d.comb += [
-            cell.i.p.eq(snapshot.o.p), cell.i.valid.eq(snapshot.o.valid & ~classifying),
-            serializer.i.p.eq(snapshot.o.p), serializer.i.valid.eq(snapshot.o.valid & classifying),
-        ]
-        with m.If(classifying):
-            m.d.comb += snapshot.o.ready.eq(serializer.i.ready)
-        with m.Else():
-            m.d.comb += snapshot.o.ready.eq(cell.i.ready)
 
         # features into groups with an address
-        group = Signal(range(x_encoder.depth + 1))
-        taking = Signal()
-        group_in = x_encoder.i.p
+        running, group = Signal(), Signal(range(x_encoder.depth + 1))
+        group_in, values = x_encoder.i.p, Signal.like(self.frame.p)
         m.d.comb += [
-            x_encoder.i.valid.eq(self.frame.valid & taking), self.frame.ready.eq(x_encoder.i.ready & taking),
-            group_in.signal.eq(0), group_in.index.eq(group * e), group_in.address.eq(group),
-            group_in.values.eq(self.frame.p), group_in.mask.eq(Cat(group * e + k < regs.FEATURES for k in range(e))),
+            x_encoder.i.valid.eq(self.frame.valid & running), self.frame.ready.eq(x_encoder.i.ready & running),
+            group_in.index.eq(group * e), group_in.address.eq(group),
+            group_in.mask.eq(Cat(group * e + k < regs.FEATURES for k in range(e))),
+            group_in.last.eq((group + 1) * e >= regs.FEATURES),
+            x_encoder.values.eq(values), counters.begin.eq(self.frame.valid & self.frame.ready & (group == 0)),
         ]
-        last_group = (group + 1) * e >= regs.FEATURES
+        with m.If(self.frame.valid & self.frame.ready):
+            m.d.sync += [values.eq(self.frame.p), group.eq(group + 1)]
+            with m.If(group_in.last):
+                m.d.sync += group.eq(0)
 
-        # one FIFO for all events; the phases below keep its sources apart
-        bias, bias_valid = Signal(EVENT), Signal()
-        m.d.comb += [
-            column.i.p.eq(fifo.r_data), column.i.valid.eq(fifo.r_rdy), fifo.r_en.eq(column.i.ready),
-            fifo.w_data.eq(h_encoder.o.p), fifo.w_en.eq(h_encoder.o.valid), h_encoder.o.ready.eq(fifo.w_rdy),
-        ]
-        with m.If(taking | x_encoder.busy):
-            m.d.comb += [
-                fifo.w_data.eq(x_encoder.o.p), fifo.w_en.eq(x_encoder.o.valid), x_encoder.o.ready.eq(fifo.w_rdy),
-                h_encoder.o.ready.eq(0),
-            ]
-        with m.Elif(bias_valid):
-            m.d.comb += [fifo.w_data.eq(bias), fifo.w_en.eq(1), h_encoder.o.ready.eq(0)]
-
-        columns_busy = Signal()
-        m.d.comb += columns_busy.eq((fifo.level != 0) | column.busy | lanes.busy)
-
-        self._count(m, fifo, lanes)
+        # the logits of a frame are copied when those of the one before, and its result, are taken
+        waiting = Signal()
+        m.d.comb += scheduler.blocked.eq(waiting)
+        with m.If(self.result.valid & self.result.ready):
+            m.d.sync += waiting.eq(0)
+        with m.Elif(scheduler.o.valid & scheduler.o.ready & (scheduler.o.p.tags.copy == Copy.LOGITS)):
+            m.d.sync += waiting.eq(1)
 
         start_clear = Signal()
-        m.d.comb += [part.clear.eq(start_clear) for part in (x_encoder, h_encoder, lanes, cell)]
-        digit = Signal(range(len(BIAS_DELTAS)))
-        m.d.comb += [
-            bias.signal.eq(BIAS_SIGNAL), bias.index.eq(digit), bias.delta.eq(Array(BIAS_DELTAS)[digit]),
-        ]
-
+        m.d.comb += [part.clear.eq(start_clear) for part in (x_encoder, h_encoder, lanes, cell, counters)]
         with m.FSM():
-            with m.State("WAIT"):
-                m.d.comb += self.ready.eq(1)
-                m.d.sync += [group.eq(0), digit.eq(0), layer.eq(0), classifying.eq(0)]
-                with m.If(self.clear):
+            with m.State("RUN"):
+                m.d.comb += [self.ready.eq(~counters.busy), running.eq((regs.LAYERS != 0) & ~self.clear)]
+                with m.If(self.clear & self.ready):
                     m.d.comb += start_clear.eq(1)
-                    m.d.sync += self.counters.frames.eq(0)
                     m.next = "CLEAR"
-                with m.Elif(self.frame.valid & (regs.LAYERS != 0)):
-                    m.next = "TAKE FEATURES"
             with m.State("CLEAR"):
                 with m.If(~(x_encoder.busy | h_encoder.busy | lanes.busy | cell.busy)):
+                    m.d.comb += scheduler.bias.eq(1)
                     m.next = "PLAY BIAS"
             with m.State("PLAY BIAS"):
-                m.d.comb += bias_valid.eq(1)
-                with m.If(fifo.w_rdy):
-                    m.d.sync += digit.eq(digit + 1)
-                    with m.If(digit == len(BIAS_DELTAS) - 1):
-                        m.next = "ADD BIAS"
-            with m.State("ADD BIAS"):
-                with m.If(~columns_busy):
-                    m.next = "WAIT"
-            with m.State("TAKE FEATURES"):
-                m.d.comb += taking.eq(1)
-                with m.If(self.frame.valid & self.frame.ready):
-                    m.d.sync += group.eq(group + 1)
-                    with m.If(last_group):
-                        m.next = "ADD COLUMNS"
-            with m.State("ADD COLUMNS"):
-                with m.If(~(x_encoder.busy | h_encoder.busy | columns_busy)):
-                    m.d.comb += snapshot.start.eq(1)
-                    m.next = "RUN LAYER"
-            with m.State("RUN LAYER"):
-                with m.If(~(snapshot.busy | cell.busy | serializer.busy)):
-                    with m.If(classifying):
-                        m.d.sync += self.counters.frames.eq(self.counters.frames + 1)
-                        m.next = "WAIT"
-                    with m.Else():
-                        last_layer = (layer == MAX_LAYERS - 1) | (layer + 1 >= regs.LAYERS)
-                        m.next = "FINISH LAYER"
-                        m.d.sync += classifying.eq(last_layer)
-            with m.State("FINISH LAYER"):
-                # the thresholds stay the layer's until its encoder is empty
-                with m.If(~(h_encoder.busy | columns_busy)):
-                    with m.If(~classifying):
-                        m.d.sync += layer.eq(layer + 1)
-                    m.next = "ADD COLUMNS"
+                with m.If(scheduler.idle & ~(column.busy | lanes.busy)):
+                    m.next = "RUN"
         return m
-
-    def _count(self, m, fifo, lanes):
-        """Counters of the frame; they start anew with its first group."""
-        counters, begun = self.counters, Signal()
-        first = self.frame.valid & self.frame.ready & ~begun
-        event = Signal(EVENT)
-        m.d.comb += event.eq(fifo.w_data)
-        with m.If(self.ready):
-            m.d.sync += begun.eq(0)
-        with m.If(first):
-            m.d.sync += [begun.eq(1), counters.cycles.eq(1), counters.weight_words.eq(0), counters.events.eq(0)]
-        with m.Elif(begun & ~self.ready):
-            m.d.sync += counters.cycles.eq(counters.cycles + 1)
-            with m.If(lanes.fetch.valid):
-                m.d.sync += counters.weight_words.eq(counters.weight_words + 1)
-            with m.If(fifo.w_en & fifo.w_rdy & (event.signal < MAX_SIGNALS)):
-                seen = counters.events[event.signal]
-                m.d.sync += seen.eq(seen + 1)

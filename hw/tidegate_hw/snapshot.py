@@ -1,4 +1,4 @@
-"""Snapshot: copies a layer's accumulators, so that the lanes may go on while the cell works from the copy."""
+"""Snapshot: a layer's accumulators as they were, so that the lanes may go on while the cell works from the copy."""
 
 from amaranth.hdl import Array, Cat, Module, Signal, signed
 from amaranth.lib import data, stream, wiring
@@ -9,21 +9,25 @@ from tidegate.spec.design import Design
 from tidegate.spec.formats import ACC_BITS
 
 from .event import INDEX_BITS
+from .job import ADDRESS_BITS, Copy
+from .lanes import copies_signature
 
 GATES = 4       # accumulator parts of a GRU layer: nx, r, z, nh
 
 
 def accumulators_layout(design: Design) -> data.StructLayout:
-    """``acc[gate][k]`` of ``cell_rate`` neighbouring neurons from ``index`` on; ``mask``: which exist."""
+    """``acc[gate][k]`` of ``cell_rate`` neurons from ``index`` on; ``mask``: which exist; ``last`` group."""
     g = design.cell_rate
     return data.StructLayout({
-        "index": INDEX_BITS, "mask": g,
+        "index": INDEX_BITS, "mask": g, "last": 1,
         "acc": data.ArrayLayout(data.ArrayLayout(signed(ACC_BITS), g), GATES),
     })
 
 
 class Snapshot(wiring.Component):
-    """Copies ``gates`` parts of ``words`` accumulator words and hands them out G neurons a cycle.
+    """Takes the copies of a layer's accumulators, one memory a gate, and hands them out G neurons a cycle.
+
+    Copies come in the order nx, r, z, nh; the groups of word k leave when nh's word k is there.
 
     Parameters
     ----------
@@ -31,83 +35,71 @@ class Snapshot(wiring.Component):
 
     Members
     -------
-    start : strobe, while not busy; the next five are read from then on, stable while busy.
-    target : first accumulator word.
-    words : accumulator words of one part.
-    size : neurons in a part.
-    single : copy only the first part (a classifier's logits) instead of four.
-    acc_r : read port of the lanes, in use while ``copying``.
+    copies : ``copies_signature(design)``
+    words : accumulator words of one gate.
+    size : neurons of the layer; both stable from the first copy to the last group.
     o : stream of ``accumulators_layout(design)``, ``ceil(size / G)`` groups in order.
-    copying : the lanes must not work on these accumulators yet.
-    busy : copying, or groups left.
 
-    Latency: words·parts + 4 cycles from start to the first group.  Throughput: one group per cycle.
+    Latency: ``delay`` cycles from nh's first copy to the first group.  Throughput: one group per cycle.
     """
+
+    delay = 2
 
     def __init__(self, design: Design):
         self.design = design
-        self.acc_layout = data.ArrayLayout(signed(ACC_BITS), design.lanes)
         super().__init__({
-            "start": In(1), "target": In(16), "words": In(16), "size": In(16), "single": In(1),
-            "acc_r": Out(wiring.Signature({"address": Out(range(design.acc_words)), "data": In(self.acc_layout)})),
+            "copies": In(copies_signature(design)), "words": In(ADDRESS_BITS), "size": In(ADDRESS_BITS),
             "o": Out(stream.Signature(accumulators_layout(design))),
-            "copying": Out(1), "busy": Out(1),
         })
 
     def elaborate(self, platform):
         m = Module()
         d, g, o = self.design, self.design.cell_rate, self.o
         parts = d.lanes // g                        # groups in a word
-        depth = max(-(-d.acc_words // GATES), -(-d.classes // d.lanes))
 
         banks_r, banks_w = [], []
         for gate in range(GATES):
-            bank = Memory(shape=ACC_BITS * d.lanes, depth=depth, init=[])
+            bank = Memory(shape=ACC_BITS * d.lanes, depth=-(-d.acc_words // GATES), init=[])
             m.submodules[f"bank{gate}"] = bank
             banks_r.append(bank.read_port())
             banks_w.append(bank.write_port())
 
-        # copy: address in one cycle, word into its bank in the next
-        gate, word = Signal(range(GATES)), Signal(16)
-        gate_q1, word_q1, valid_q1 = Signal.like(gate), Signal.like(word), Signal()
-        reading = Signal()
-        last_word = word + 1 >= self.words
-        m.d.comb += self.copying.eq(reading | valid_q1)
-        m.d.sync += [valid_q1.eq(reading), gate_q1.eq(gate), word_q1.eq(word)]
+        # nx, r and z follow each other; nh's words are counted apart, so that its first is known whatever came before
+        gate, word, word_nh = Signal(range(GATES)), Signal(ADDRESS_BITS), Signal(ADDRESS_BITS)
+        complete = Signal()                         # word 0 of all gates
         for k, bank_w in enumerate(banks_w):
+            nh = k == GATES - 1
             m.d.comb += [
-                bank_w.addr.eq(word_q1), bank_w.data.eq(self.acc_r.data.as_value()),
-                bank_w.en.eq(valid_q1 & (gate_q1 == k)),
+                bank_w.addr.eq(word_nh if nh else word), bank_w.data.eq(self.copies.data.as_value()),
+                bank_w.en.eq(self.copies.copy == Copy.NH if nh else (self.copies.copy == Copy.GATES) & (gate == k)),
             ]
-        with m.If(reading):
-            m.d.sync += [self.acc_r.address.eq(self.acc_r.address + 1), word.eq(word + 1)]
-            with m.If(last_word):
+        with m.If(self.copies.copy == Copy.GATES):
+            m.d.sync += [word.eq(word + 1), word_nh.eq(0)]
+            with m.If(word + 1 >= self.words):
                 m.d.sync += [word.eq(0), gate.eq(gate + 1)]
-                with m.If(self.single | (gate == GATES - 1)):
-                    m.d.sync += reading.eq(0)
+        with m.If(self.copies.copy == Copy.NH):
+            m.d.comb += complete.eq(word_nh == 0)
+            m.d.sync += [word_nh.eq(word_nh + 1), word.eq(0), gate.eq(0)]
 
-        # hand out: bank address → bank output → selected group
-        emitting = Signal()
-        index, index_q1, valid_q2 = Signal(16), Signal(16), Signal()
+        # hand out: address, then the banks' outputs, of which a group is selected
+        emitting, index, index_q1 = Signal(), Signal(ADDRESS_BITS), Signal(ADDRESS_BITS)
         advance = ~o.valid | o.ready
-        part = Signal(range(max(parts, 2)))
-        m.d.comb += part.eq((index_q1 // g) % parts)
         for bank_r in banks_r:
             m.d.comb += [bank_r.addr.eq(index // d.lanes), bank_r.en.eq(advance)]
         with m.If(advance):
-            m.d.sync += [
-                valid_q2.eq(emitting), index_q1.eq(index), o.valid.eq(valid_q2),
-                o.p.index.eq(index_q1), o.p.mask.eq(Cat(index_q1 + k < self.size for k in range(g))),
-            ]
-            for k, bank_r in enumerate(banks_r):
-                slices = Array(bank_r.data.word_select(s, ACC_BITS * g) for s in range(parts))
-                m.d.sync += o.p.acc[k].as_value().eq(slices[part])
+            m.d.sync += [o.valid.eq(emitting), index_q1.eq(index)]
             with m.If(emitting):
                 m.d.sync += [index.eq(index + g), emitting.eq(index + g < self.size)]
-
-        m.d.comb += self.busy.eq(self.copying | emitting | valid_q2 | o.valid)
-        with m.If(valid_q1 & ~reading):
+        with m.If(complete):
             m.d.sync += [emitting.eq(1), index.eq(0)]
-        with m.If(self.start):
-            m.d.sync += [reading.eq(1), self.acc_r.address.eq(self.target), gate.eq(0), word.eq(0)]
+
+        part = Signal(range(max(parts, 2)))
+        m.d.comb += [
+            part.eq((index_q1 // g) % parts),
+            o.p.index.eq(index_q1), o.p.mask.eq(Cat(index_q1 + k < self.size for k in range(g))),
+            o.p.last.eq(index_q1 + g >= self.size),
+        ]
+        for k, bank_r in enumerate(banks_r):
+            slices = Array(bank_r.data.word_select(s, ACC_BITS * g) for s in range(parts))
+            m.d.comb += o.p.acc[k].as_value().eq(slices[part])
         return m

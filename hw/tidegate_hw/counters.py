@@ -1,0 +1,82 @@
+"""Counters: what each frame cost."""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from tidegate.spec.design import Design
+from tidegate.spec.network import MAX_SIGNALS
+
+from .column import fetch_signature
+from .job import Copy
+
+COUNTERS_LAYOUT = data.StructLayout({
+    "frames": 32, "cycles": 32, "weight_words": 32, "events": data.ArrayLayout(16, MAX_SIGNALS),
+})
+
+
+class Counters(wiring.Component):
+    """Watches the fetches, and gives every frame its own although two are under way at a time.
+
+    Features that are added before their layer is closed belong to the next frame; the copy of the logits ends one.
+
+        cycles = end(t) − max(end(t−1), begin(t))       those in which the frame was the oldest one under way
+
+    Parameters
+    ----------
+    design : Design
+
+    Members
+    -------
+    fetch : ``fetch_signature(design)``
+    begin : strobe: the first group of a frame is taken.
+    done : strobe: the last logit of a frame is taken.
+    o : stream of ``COUNTERS_LAYOUT``, one per frame, valid in the cycle after ``done``; taken before the next frame's
+        logits are fetched.
+    frames : frames done since ``clear``.
+    busy : a frame is under way, or its record not taken.
+    clear : strobe, while not busy: ``frames`` becomes 0.
+    """
+
+    def __init__(self, design: Design):
+        super().__init__({
+            "fetch": In(fetch_signature(design)), "begin": In(1), "done": In(1),
+            "o": Out(stream.Signature(COUNTERS_LAYOUT)), "frames": Out(32), "busy": Out(1), "clear": In(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        o, fetch, signal = self.o, self.fetch, self.fetch.tags.signal
+        # of the features that are not closed yet, and of the frame at work
+        words_x, events_x = Signal(32), Signal(16)
+        words, events = Signal(32), Signal(data.ArrayLayout(16, MAX_SIGNALS))
+        first = Signal()
+        m.d.comb += first.eq(fetch.valid & fetch.first)
+        with m.If(fetch.valid & fetch.tags.weights):
+            with m.If(signal == 0):
+                m.d.sync += [words_x.eq(words_x + 1), events_x.eq(events_x + fetch.first)]
+            with m.Else():
+                m.d.sync += [words.eq(words + 1), events[signal].eq(events[signal] + fetch.first)]
+        with m.If(first & (fetch.tags.copy == Copy.NH) & (signal == 0)):
+            m.d.sync += [words.eq(words_x), words_x.eq(0), events.eq(0), events[0].eq(events_x), events_x.eq(0)]
+        with m.If(first & (fetch.tags.copy == Copy.LOGITS)):
+            m.d.sync += [o.p.weight_words.eq(words), o.p.events.eq(events)]
+
+        begun, age = Signal(32), Signal(32)
+        m.d.comb += self.busy.eq((begun != self.frames) | o.valid)
+        with m.If(o.ready):
+            m.d.sync += o.valid.eq(0)
+        with m.If(self.begin):
+            m.d.sync += begun.eq(begun + 1)
+        with m.If(self.done):
+            m.d.sync += [
+                self.frames.eq(self.frames + 1), o.valid.eq(1), o.p.frames.eq(self.frames + 1), o.p.cycles.eq(age + 1),
+                age.eq(0),
+            ]
+        with m.Elif(begun != self.frames):
+            m.d.sync += age.eq(age + 1)
+        with m.Else():
+            m.d.sync += age.eq(self.begin)
+        with m.If(self.clear):
+            m.d.sync += [self.frames.eq(0), begun.eq(0)]
+        return m
