@@ -1,6 +1,6 @@
 """Event queue: holds events until the lanes have time for them, and costs no cycle when they have."""
 
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
@@ -20,7 +20,7 @@ class Queue(wiring.Component):
     -------
     i, o : streams of ``EVENT``.
 
-    Latency: 0 cycles while empty and ``o`` is ready; an event that had to wait can leave 2 cycles after it came.
+    Latency: 0 cycles while empty and ``o`` is ready; one that waits behind others can leave 2 cycles after it came.
     Throughput: one event per cycle.  ``i.ready`` does not depend on ``o.ready``.
     """
 
@@ -31,12 +31,18 @@ class Queue(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.fifo = fifo = SyncFIFOBuffered(width=EVENT.size, depth=self.depth)
+        # an event that was offered on its way past the empty memory, and not taken, stays offered
+        held, held_valid, passing = Signal(EVENT), Signal(), Signal()
         m.d.comb += [
-            self.i.ready.eq(fifo.w_rdy), fifo.w_data.eq(self.i.p), fifo.w_en.eq(self.i.valid),
-            self.o.valid.eq(fifo.r_rdy), self.o.p.eq(fifo.r_data), fifo.r_en.eq(self.o.ready),
+            passing.eq(~held_valid & (fifo.level == 0)),
+            self.i.ready.eq(fifo.w_rdy), fifo.w_data.eq(self.i.p), fifo.w_en.eq(self.i.valid & ~passing),
+            fifo.r_en.eq(self.o.ready & ~held_valid),
+            self.o.valid.eq(fifo.r_rdy), self.o.p.eq(fifo.r_data),
         ]
-        with m.If(fifo.level == 0):
-            m.d.comb += [
-                self.o.valid.eq(self.i.valid), self.o.p.eq(self.i.p), fifo.w_en.eq(self.i.valid & ~self.o.ready),
-            ]
+        with m.If(held_valid):
+            m.d.comb += [self.o.valid.eq(1), self.o.p.eq(held)]
+            m.d.sync += held_valid.eq(~self.o.ready)
+        with m.Elif(passing):
+            m.d.comb += [self.o.valid.eq(self.i.valid), self.o.p.eq(self.i.p)]
+            m.d.sync += [held.eq(self.i.p), held_valid.eq(self.i.valid & ~self.o.ready)]
         return m

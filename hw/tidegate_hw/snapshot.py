@@ -35,7 +35,7 @@ class Snapshot(wiring.Component):
 
     Members
     -------
-    copies : ``copies_signature(design)``
+    copies : ``copies_signature(design)``; nh's words come in successive cycles.
     words : accumulator words of one gate.
     size : neurons of the layer; both stable from the first copy to the last group.
     o : stream of ``accumulators_layout(design)``, ``ceil(size / G)`` groups in order.

@@ -14,6 +14,9 @@ from tidegate_hw.column import Column
 from tidegate_hw.core import Core
 from tidegate_hw.encoder import Encoder
 from tidegate_hw.lanes import Lanes
+from tidegate_hw.logits import Logits
+from tidegate_hw.queue import Queue
+from tidegate_hw.scheduler import Scheduler
 from tidegate_hw.snapshot import Snapshot
 from tidegate_sim.runner import run_bench
 
@@ -50,9 +53,12 @@ class Faulty(wiring.Component):
 
 @pytest.mark.parametrize(("name", "component", "path", "bit", "bench"), [
     ("encoder", Encoder(4, 6), ("o", "payload"), 15, "[4, 6]"),
-    ("column", Column(DESIGN), ("o", "target"), 0, None),
-    ("lanes", Lanes(DESIGN), ("acc_r", "data"), 24, "[8, 512, 16]"),
+    ("queue", Queue(32), ("o", "payload"), 3, None),
+    ("scheduler", Scheduler(DESIGN), ("o", "payload"), 40, BENCH),
+    ("column", Column(DESIGN), ("o", "target"), 0, BENCH),
+    ("lanes", Lanes(DESIGN), ("copies", "data"), 24, "[8, 512, 16]"),
     ("snapshot", Snapshot(DESIGN), ("o", "payload"), 30, BENCH),
+    ("logits", Logits(DESIGN), ("o", "payload"), 2, BENCH),
     ("cell", Cell(DESIGN), ("trace", "nh"), 16, BENCH),
     ("core", Core(DESIGN), ("logit", "payload"), 0, BENCH),
 ], ids=lambda x: x if isinstance(x, str) and x.isidentifier() else "")

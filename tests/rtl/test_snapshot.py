@@ -10,6 +10,6 @@ from tidegate_sim.runner import run_bench
 
 @pytest.mark.parametrize("cell_rate", [1, 4, 8])
 def test_snapshot(cell_rate):
-    design = Design(lanes=8, cell_rate=cell_rate, acc_words=16, classes=20)
+    design = Design(lanes=8, cell_rate=cell_rate, acc_words=16)
     run_bench(Snapshot(design), "tidegate_sim.benches.snapshot", f"snapshot_{cell_rate}",
               env={"BENCH": json.dumps(asdict(design))})

@@ -4,19 +4,22 @@ import json
 import os
 
 import cocotb
+from amaranth.hdl import signed
+from amaranth.lib import data
 from cocotb.triggers import RisingEdge
 
 from tidegate.spec import activation
 from tidegate.spec.design import Design
 from tidegate.spec.fixed import round_shift, saturate
-from tidegate.spec.formats import ACC_BITS, CANDIDATE_ARG, GATE_ARG, PRE, acc_frac
+from tidegate.spec.formats import ACC_BITS, CANDIDATE_ARG, GATE_ARG, PRE, SIGNAL, acc_frac
 from tidegate_hw.cell import TRACE_BITS, Cell
 from tidegate_hw.encoder import group_layout
 from tidegate_hw.snapshot import accumulators_layout
 
-from ..streams import STALLS, Sink, Source, reset_dut, rng_for, wait
+from ..streams import STALLS, Sink, Source, cycle, reset_dut, rng_for, unpack, wait
 
 DESIGN = Design(**json.loads(os.environ.get("BENCH", '{"lanes": 8, "cell_rate": 4, "neurons": 32}')))
+VALUES_LAYOUT = data.ArrayLayout(signed(SIGNAL.bits), DESIGN.cell_rate)
 GROUPS = DESIGN.neurons // DESIGN.cell_rate
 
 
@@ -52,11 +55,14 @@ async def states_equal_model(dut, stalls):
     g = DESIGN.cell_rate
     source = Source(dut, "i", accumulators_layout(DESIGN), stalls=stalls)
     sink = Sink(dut, "o", group_layout(g, GROUPS), stalls=stalls)
-    traced = []
+    traced, values = [], []
 
     async def watch():
+        """The trace, and the values in the cycle after their group was taken."""
         while True:
             await RisingEdge(dut.clk)
+            if cycle() - 1 in sink.times[-2:]:
+                values.append(unpack(VALUES_LAYOUT, int(dut.values.value)))
             if int(dut.trace__valid.value):
                 vectors = {}
                 for name in ("r_arg", "z_arg", "nx", "nh", "h"):
@@ -65,7 +71,7 @@ async def states_equal_model(dut, stalls):
                     vectors[name] = [x - 0x10000 if x >> 15 else x for x in fields]
                 traced.append((int(dut.trace__layer.value), int(dut.trace__group.value), vectors))
 
-    dut.clear.value, dut.signal.value, dut.state_base.value, dut.weight_frac.value = 0, 1, 0, 7
+    dut.clear.value, dut.layer.value, dut.state_base.value, dut.weight_frac.value = 0, 0, 0, 7
     await reset_dut(dut)
     await clear(dut)
     cocotb.start_soon(watch())
@@ -73,34 +79,35 @@ async def states_equal_model(dut, stalls):
     for step in range(40):
         base = rng.randrange(GROUPS)
         groups = rng.randint(1, GROUPS - base)
-        frac, signal = rng.randint(2, 9), rng.randint(1, 4)
-        dut.state_base.value, dut.weight_frac.value, dut.signal.value = base, frac, signal
+        frac, layer = rng.randint(2, 9), rng.randrange(4)
+        dut.state_base.value, dut.weight_frac.value, dut.layer.value = base, frac, layer
         sent, expected, expected_trace = [], [], []
         for n in range(groups):
             acc = [[random_accumulator(rng, frac) for _ in range(g)] for _ in range(4)]
             mask = rng.getrandbits(g)
-            sent.append({"index": n * g, "mask": mask, "acc": acc})
+            sent.append({"index": n * g, "mask": mask, "last": int(n == groups - 1), "acc": acc})
             stages = []
             for k in range(g):
                 where = (base + n) * g + k
                 stages.append(cell(*(acc[gate][k] for gate in range(4)), h[where], frac))
                 h[where] = stages[-1]["h"]
-            expected.append({"signal": signal, "index": n * g, "address": base + n, "mask": mask,
-                             "values": [round_shift(s["h"], 7) for s in stages]})
+            expected.append(({"index": n * g, "address": base + n, "mask": mask, "last": int(n == groups - 1)},
+                             [round_shift(s["h"], 7) for s in stages]))
             vectors = {name: [s[name] for s in stages] for name in stages[0]}
-            expected_trace.append((signal - 1, base + n, vectors))
+            expected_trace.append((layer, base + n, vectors))
         start = len(source.times)
         await source.send(sent)
         got = await sink.receive(groups)
-        for a, b, c, d in zip(got, expected, traced, expected_trace, strict=True):
+        while int(dut.busy.value):
+            await RisingEdge(dut.clk)
+        for a, b, c, d in zip(zip(got, values, strict=True), expected, traced, expected_trace, strict=True):
             assert c == d, f"step {step}: {c} is not {d}"
             assert a == b, f"step {step}: {a} is not {b}"
         if stalls == "none":
             assert [t - source.times[start] for t in sink.times[-groups:]] == list(
-                range(Cell.delay, Cell.delay + groups))
+                range(Cell.delay - 1, Cell.delay - 1 + groups))
         traced.clear()
-        await wait(dut, 2)
-        assert not int(dut.busy.value)
+        values.clear()
         if step == 20:
             await clear(dut)
             h = [0] * DESIGN.neurons

@@ -1,64 +1,64 @@
-"""Bench of ``tidegate_hw.column``: every event becomes the words of its column, without a gap."""
+"""Bench of ``tidegate_hw.column``: every job becomes the words of its column, with a gap only where it asks."""
+
+import json
+import os
 
 import cocotb
 from cocotb.triggers import RisingEdge
 
-from tidegate.spec.network import MAX_SIGNALS
+from tidegate.spec.design import Design
 from tidegate_hw.column import Column
-from tidegate_hw.event import BIAS_SIGNAL, EVENT
-from tidegate_hw.registers import REGISTERS_LAYOUT
+from tidegate_hw.job import Copy, job_layout
 
-from ..streams import Source, cycle, pack, reset_dut, rng_for, wait
+from ..streams import Source, cycle, reset_dut, rng_for, wait
 
-SHORTEST = 3        # words: a GRU layer's input rows with one word a gate
-
-
-def random_registers(rng) -> dict[str, int]:
-    values = {name: 0 for name, _ in REGISTERS_LAYOUT}
-    for s in range(MAX_SIGNALS):
-        values |= {f"COLUMN_BASE{s}": rng.randrange(500), f"COLUMN_LENGTH{s}": rng.randint(SHORTEST, 9),
-                   f"COLUMN_TARGET{s}": rng.randrange(20)}
-    return values | {"BIAS_BASE": rng.randrange(500), "ACC_WORDS": rng.randint(SHORTEST, 20)}
+DESIGN = Design(**json.loads(os.environ.get("BENCH", '{"lanes": 8, "weight_words": 4096}')))
 
 
-def words(registers: dict, event: dict) -> list[tuple[int, int, int]]:
-    """(word, target, delta) of each cycle."""
-    s = event["signal"]
-    if s == BIAS_SIGNAL:
-        base, length, target = registers["BIAS_BASE"], registers["ACC_WORDS"], 0
-    else:
-        base, length, target = (registers[f"COLUMN_{x}{s}"] for x in ("BASE", "LENGTH", "TARGET"))
-    base += event["index"] * length
-    return [(base + k, target + k, event["delta"]) for k in range(length)]
+def random_job(rng) -> dict:
+    return {"base": rng.randrange(500), "index": rng.randrange(40), "length": rng.choice([0, 1, 2, 3, 6, 9]),
+            "target": rng.randrange(20), "delta": rng.randint(-2047, 2047), "gap": int(rng.random() < 0.2),
+            "tags": {"copy": rng.choice(list(Copy)).value, "weights": rng.getrandbits(1), "signal": rng.randrange(5)}}
+
+
+def words(job: dict) -> list[tuple[int, ...]]:
+    """(word, target, delta, first, copy, weights, signal) of each cycle."""
+    base = job["base"] + job["index"] * job["length"]
+    return [(base + k, job["target"] + k, job["delta"], int(k == 0), *job["tags"].values())
+            for k in range(max(1, job["length"]))]
 
 
 @cocotb.test()
 @cocotb.parametrize(stalls=["none", "valid"])
 async def fetches_equal_model(dut, stalls):
-    rng = rng_for("events")
-    source = Source(dut, "i", EVENT, stalls=stalls)
-    seen = []
+    rng = rng_for("jobs")
+    source = Source(dut, "i", job_layout(DESIGN), stalls=stalls)
+    seen, times = [], []
 
     async def watch():
         while True:
             await RisingEdge(dut.clk)
             if int(dut.o__valid.value):
-                seen.append((cycle(), int(dut.o__word.value), int(dut.o__target.value), dut.o__delta.value.to_signed()))
+                times.append(cycle())
+                seen.append((int(dut.o__word.value), int(dut.o__target.value), dut.o__delta.value.to_signed(),
+                             int(dut.o__first.value), int(dut.o__tags.value) & 3, int(dut.o__tags.value) >> 2 & 1,
+                             int(dut.o__tags.value) >> 3))
 
-    dut.registers.value = 0
     await reset_dut(dut)
     cocotb.start_soon(watch())
     for _ in range(5):
-        registers = random_registers(rng)
-        dut.registers.value = pack(REGISTERS_LAYOUT, registers)
-        events = [{"signal": rng.randrange(BIAS_SIGNAL + 1), "index": rng.randrange(40),
-                   "delta": rng.randint(-2047, 2047)} for _ in range(100)]
+        jobs = [random_job(rng) for _ in range(100)]
         seen.clear()
+        times.clear()
         start = len(source.times)
-        await source.send(events)
+        await source.send(jobs)
         await wait(dut, 40)
         assert not int(dut.busy.value)
-        assert [x[1:] for x in seen] == [word for event in events for word in words(registers, event)]
+        assert seen == [word for job in jobs for word in words(job)]
         if stalls == "none":
-            assert seen[0][0] == source.times[start] + Column.delay
-            assert seen[-1][0] - seen[0][0] == len(seen) - 1, "a gap between columns"
+            expected, at = [], source.times[start] + Column.delay
+            for job in jobs:
+                at += job["gap"]
+                expected += range(at, at + len(words(job)))
+                at += len(words(job))
+            assert times == expected

@@ -5,16 +5,19 @@ import os
 from collections.abc import Iterator
 
 import cocotb
+from amaranth.hdl import signed
+from amaranth.lib import data
 
 from tidegate.spec.fixed import saturate
 from tidegate.spec.formats import DELTA_BITS, SIGNAL
-from tidegate.spec.network import MAX_SIGNALS
 from tidegate_hw.encoder import Encoder, group_layout
 from tidegate_hw.event import EVENT
 
-from ..streams import STALLS, Sink, Source, reset_dut, rng_for, wait
+from ..streams import STALLS, Sink, Source, pack, reset_dut, rng_for, wait
 
 VALUES, DEPTH = json.loads(os.environ.get("BENCH", "[4, 6]"))
+VALUES_LAYOUT = data.ArrayLayout(signed(SIGNAL.bits), VALUES)
+END = "end"
 
 
 class Model:
@@ -30,8 +33,8 @@ class Model:
             if (group["mask"] >> k) & 1 and (dense or (abs(v - anchor) >= theta and v != anchor)):
                 delta = saturate(v - anchor, DELTA_BITS)
                 self.anchors[group["address"], k] = anchor + delta
-                found.append({"signal": group["signal"], "index": group["index"] + k, "delta": delta})
-        return found
+                found.append({"index": group["index"] + k, "delta": delta, "end": 0})
+        return found + [END] * group["last"]
 
 
 def random_groups(rng, count: int, model: Model) -> Iterator[dict]:
@@ -43,8 +46,25 @@ def random_groups(rng, count: int, model: Model) -> Iterator[dict]:
         values = [saturate(model.anchors.get((address, k), 0) + rng.randint(-spread, spread), SIGNAL.bits)
                   for k in range(VALUES)]
         mask = (1 << VALUES) - 1 if rng.random() < 0.8 else rng.getrandbits(VALUES)
-        yield {"signal": rng.randrange(MAX_SIGNALS), "index": address * VALUES, "address": address, "mask": mask,
+        yield {"index": address * VALUES, "address": address, "mask": mask, "last": int(address == DEPTH - 1),
                "values": values}
+
+
+class GroupSource(Source):
+    """Sends groups; the values of each follow in the cycle after it was taken."""
+
+    def __init__(self, dut, stalls: str = "none"):
+        super().__init__(dut, "i", group_layout(VALUES, DEPTH), stalls=stalls)
+        self.values = dut.values
+
+    async def send_groups(self, groups: list[dict]) -> None:
+        for group in groups:
+            await self.send([{name: group[name] for name in group if name != "values"}])
+            self.values.value = pack(VALUES_LAYOUT, group["values"])
+
+
+def events_of(items: list[dict]) -> list:
+    return [END if item["end"] else item for item in items]
 
 
 async def clear(dut) -> None:
@@ -59,7 +79,7 @@ async def clear(dut) -> None:
 @cocotb.parametrize(stalls=STALLS)
 async def events_equal_model(dut, stalls):
     rng = rng_for("groups")
-    source = Source(dut, "i", group_layout(VALUES, DEPTH), stalls=stalls)
+    source = GroupSource(dut, stalls)
     sink = Sink(dut, "o", EVENT, stalls=stalls)
     dut.clear.value, dut.theta.value, dut.dense.value = 0, 0, 0
     await reset_dut(dut)
@@ -71,8 +91,8 @@ async def events_equal_model(dut, stalls):
             expected = []
             for group in random_groups(rng, 8 * DEPTH, model):
                 expected += model.events(group, theta, bool(dense))
-                await source.send([group])
-            got = await sink.receive(len(expected)) if expected else []
+                await source.send_groups([group])
+            got = events_of(await sink.receive(len(expected))) if expected else []
             assert got == expected, next((a, b) for a, b in zip(got, expected, strict=True) if a != b)
             await wait(dut, 2 * VALUES + 4)
             assert not int(dut.busy.value) and not sink.items, "more events than expected"
@@ -85,21 +105,22 @@ async def events_equal_model(dut, stalls):
 
 @cocotb.test()
 async def latency_and_throughput(dut):
-    """``delay`` cycles to the first event; then a group with k events takes max(1, k) cycles."""
-    source = Source(dut, "i", group_layout(VALUES, DEPTH))
+    """``delay`` cycles to the first event; then a group with k events takes max(1, k) cycles, and an end one."""
+    source = GroupSource(dut)
     sink = Sink(dut, "o", EVENT)
     dut.clear.value, dut.theta.value, dut.dense.value = 0, 0, 0
     await reset_dut(dut)
     await clear(dut)
-    for turn, counts in enumerate(([1] * 4, [VALUES] * 4, [0, 0, 1, VALUES], [0, 0, 0, min(2, VALUES)])):
-        groups = [{"signal": 1, "index": 0, "address": a, "mask": (1 << n) - 1,
+    for turn, counts in enumerate(([1] * 4, [VALUES] * 4, [0, 0, 1, VALUES], [0, 0, 0, min(2, VALUES)], [1, 0, 0])):
+        groups = [{"index": 0, "address": a, "mask": (1 << n) - 1, "last": int(a == len(counts) - 1),
                    "values": [1000 - 100 * turn] * VALUES} for a, n in enumerate(counts)]
         start = len(source.times), len(sink.times)
-        await source.send(groups)
-        await sink.receive(sum(counts))
+        await source.send_groups(groups)
+        await sink.receive(sum(counts) + 1)
         taken, sent = source.times[start[0]], sink.times[start[1]:]
         expected, at = [], taken + Encoder.delay
-        for n in counts:
+        for n, group in zip(counts, groups, strict=True):
+            n += group["last"]
             expected += range(at, at + n)
             at += max(1, n)
         assert sent == expected, f"{counts} events at {[t - taken for t in sent]}"

@@ -1,0 +1,53 @@
+"""Bench of ``tidegate_hw.logits``: what is sent equals what was copied, in order, and the end is told."""
+
+import json
+import os
+
+import cocotb
+from cocotb.triggers import RisingEdge
+
+from tidegate.spec.design import Design
+from tidegate.spec.formats import ACC_BITS
+from tidegate_hw.job import Copy
+from tidegate_hw.logits import Logits
+
+from ..streams import STALLS, Sink, cycle, reset_dut, rng_for
+
+DESIGN = Design(**json.loads(os.environ.get("BENCH", '{"lanes": 8, "cell_rate": 2, "classes": 20}')))
+
+
+@cocotb.test()
+@cocotb.parametrize(stalls=STALLS)
+async def logits_equal_copies(dut, stalls):
+    rng = rng_for("logits")
+    sink = Sink(dut, "o", stalls=stalls)
+    dut.copies__copy.value = 0
+    await reset_dut(dut)
+    done = []
+
+    async def watch():
+        while True:
+            await RisingEdge(dut.clk)
+            if int(dut.done.value):
+                done.append(cycle())
+
+    cocotb.start_soon(watch())
+    for _ in range(30):
+        classes = rng.randint(0, DESIGN.classes)
+        dut.classes.value = classes
+        words = [rng.getrandbits(ACC_BITS * DESIGN.lanes) for _ in range(max(1, -(-classes // DESIGN.lanes)))]
+        times = []
+        for word in words:
+            dut.copies__copy.value, dut.copies__data.value = Copy.LOGITS.value, word
+            await RisingEdge(dut.clk)
+            times.append(cycle())
+        dut.copies__copy.value = rng.choice([Copy.NONE, Copy.GATES]).value          # for others
+        got = await sink.receive(classes)
+        while not done:
+            await RisingEdge(dut.clk)
+        flat = sum(word << (ACC_BITS * DESIGN.lanes * n) for n, word in enumerate(words))
+        assert got == [(flat >> (ACC_BITS * k)) & ((1 << ACC_BITS) - 1) for k in range(classes)]
+        assert done == [sink.times[-1] if classes else times[0] + 1]
+        if stalls == "none":
+            assert sink.times[len(sink.times) - classes:] == [times[0] + Logits.delay + k for k in range(classes)]
+        done.clear()
