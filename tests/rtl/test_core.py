@@ -3,8 +3,15 @@ from dataclasses import asdict
 
 import pytest
 
+from tidegate.spec import cycles
 from tidegate.spec.design import Design
+from tidegate_hw.cell import Cell
+from tidegate_hw.column import Column
 from tidegate_hw.core import Core
+from tidegate_hw.encoder import Encoder
+from tidegate_hw.lanes import Lanes
+from tidegate_hw.logits import Logits
+from tidegate_hw.snapshot import Snapshot
 from tidegate_sim.runner import run_bench
 
 SMALL = {"weight_words": 512, "acc_words": 64, "features": 16, "neurons": 64, "classes": 16}
@@ -15,3 +22,9 @@ def test_core(rates):
     design = Design(*rates, **SMALL)
     run_bench(Core(design), "tidegate_sim.benches.core", f"core_{design.lanes}",
               env={"BENCH": json.dumps(asdict(design))})
+
+
+def test_cycle_model_has_the_stages_latencies():
+    assert (cycles.COLUMN, cycles.LANES, cycles.SNAPSHOT, cycles.ENCODER, cycles.LOGITS) == (
+        Column.delay, Lanes.delay, Snapshot.delay, Encoder.delay, Logits.delay)
+    assert cycles.CELL == Cell.delay - 1        # a group leaves one cycle before its values

@@ -8,6 +8,7 @@ import numpy as np
 from cocotb.triggers import RisingEdge
 
 from tidegate.golden import Golden
+from tidegate.spec.cycles import frame_cycles
 from tidegate.spec.design import Design
 from tidegate.spec.formats import ACC_BITS, SIGNAL
 from tidegate.spec.layout import Layout
@@ -118,6 +119,12 @@ async def run(dut, source: Source, logit: Sink, result: Sink, seen: dict, model:
     return np.array(cycles)
 
 
+def fired(model: Model, frames: np.ndarray, dense: bool) -> list[np.ndarray]:
+    """Which elements are sent: per signal, bool (T, elements)."""
+    anchors = [a[:, 0] for a in Golden(model).run(frames[:, None], dense=dense, keep_anchors=True).anchors]
+    return [np.diff(a, axis=0, prepend=0) != 0 if not dense else np.ones(a.shape, bool) for a in anchors]
+
+
 @cocotb.test()
 @cocotb.parametrize((("stalls", "apart"), [*((stalls, False) for stalls in STALLS), ("none", True)]))
 async def integers_equal_golden(dut, stalls, apart):
@@ -134,7 +141,12 @@ async def integers_equal_golden(dut, stalls, apart):
             model = model.with_thresholds(*(max(0, theta - 13 * s) for s in range(model.network.signals)))
             await load(dut, model, Layout(model.network, DESIGN), dense)
             frames = random_walk(rng, features, 8)
-            await run(dut, source, logit, result, seen, model, frames, dense, apart)
+            cycles = await run(dut, source, logit, result, seen, model, frames, dense, apart)
+            expected = frame_cycles(Layout(model.network, DESIGN), fired(model, frames, dense), apart)
+            if stalls == "none":
+                assert cycles.tolist() == expected.tolist(), f"network {n}, Θ {theta}, dense {dense}"
+            else:
+                assert (cycles.cumsum() >= expected.cumsum()).all(), "stalls made it faster"
 
 
 @cocotb.test()

@@ -1,20 +1,20 @@
 """How many cycles a frame takes: exactly, from the elements that fired, and in expectation, from their number.
 
-The lanes serve one job at a time, in this order (``hw/scheduler.py``), each without a gap after the one before if it
-was there in time:
+The lanes serve one job after the other (``hw/tidegate_hw/scheduler.py``), without a gap if the next is there in time:
 
-    close layer 0 (4 words a gate word; takes the frame's last feature event along)
-    the next frame's other feature events, then the hidden events of layer 0 as they come
+    close layer 0       4w words: its last feature event's column, copied on the way, then nh's w words
+    features of the next frame but the last event, then hidden events of layer 0, as they come
     close layer 1, its hidden events, …
-    copy the logits (one cycle of rest before)
+    copy the logits     one cycle of rest, and their words
 
-An event is there when its group has passed the cell.  With lengths c of columns, n events, w words a gate and a group
-number g_i for each event, that is for the hidden events of a layer, counted from the first cycle of nh's copy,
+With w words a gate, n events of columns of c words, and g_k the group of cell_rate neurons of the k-th event, layer l
+takes from its closing to the next job
 
-    end = max(w + x, LOOP + g_i + Σ of what follows …)            LOOP: see ``LOOP``
+    3w + max(w + x + n·c,  LOOP + max_k(g_k + (n − k + 1)·c),  LOOP + groups)
 
-and so a frame that keeps the lanes busy costs its words and nothing else.  ``frame_cycles`` is this recurrence, job
-by job, equal to the RTL's counter on every frame; ``steady_cycles`` its closed form for evenly spread events.
+where x are the words of the next frame's features (layer 0): a frame that keeps the lanes busy costs its words and
+w + 2 cycles a layer.  ``frame_cycles`` is the same job by job, equal to the RTL's counter on every frame;
+``steady_cycles`` is this formula for events that are spread evenly.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ import numpy as np
 
 from .layout import Layout
 
-# Latencies of the stages; the core's bench asserts what they add up to.
+# Latencies of the stages: ``delay`` of the components in hw/, as tests/rtl/test_core.py asserts.
 COLUMN = 3          # job selected → first word fetched
 LANES = 3           # fetched → copied
 SNAPSHOT = 2        # nh's first word copied → first group
@@ -49,6 +49,32 @@ def _encode(taken: int, counts: Sequence[int]) -> tuple[list[int], int]:
     return times, taken
 
 
+def steady_cycles(layout: Layout, events: Sequence[float]) -> float:
+    """Cycles a frame when frames follow each other: ``events[s]`` of signal s a frame, spread evenly."""
+    design, network = layout.design, layout.network
+    total = 1.0 + max(1, layout.logit_words)
+    for l, words in enumerate(layout.words):
+        size, n, length = network.gru[l].size, events[l + 1], layout.columns[l + 1].length
+        groups = -(-size // design.cell_rate)
+        spacing = size / (n + 1) / design.cell_rate             # groups from one event to the next
+        ahead = max(0.0, events[0] - 1) * layout.columns[0].length if l == 0 else 0.0
+        total += 3 * words + max(words + ahead + n * length, LOOP + spacing + n * length,
+                                 LOOP + n * spacing + min(n, 1) * length, LOOP + groups)
+    features = -(-network.features // design.encoder_rate) + 1
+    return max(total, features, network.classes + COLUMN + LANES + LOGITS + 2)
+
+
+def latency_cycles(layout: Layout, events: Sequence[float]) -> int:
+    """Cycles of one frame alone, from its first features to its last logit; ``events`` as in ``steady_cycles``."""
+    fired = []
+    for s, n in enumerate(events):
+        elements = layout.network.elements(s)
+        fired.append(np.zeros((1, elements), bool))
+        spread = np.arange(1, round(n) + 1) * elements // (round(n) + 1)
+        fired[-1][0, np.minimum(spread, elements - 1)] = True
+    return int(frame_cycles(layout, fired, apart=True)[0])
+
+
 class _Lanes:
     """The column fetch: two jobs wait while one is served."""
 
@@ -64,3 +90,89 @@ class _Lanes:
         start = max(cycle + COLUMN, self.fetched + self.length) + gap
         self.selected, self.before, self.fetched, self.length = cycle, self.fetched, start, length
         return start
+
+
+def frame_cycles(layout: Layout, fired: Sequence[np.ndarray], apart: bool = False) -> np.ndarray:
+    """Cycles of each frame, as the core counts them, with inputs and outputs that never stall: int (T,).
+
+    ``fired[s]``: bool (T, elements of signal s), which elements are sent in each frame.  The frames follow each
+    other as fast as the core takes them, from idle; or with ``apart`` each comes when the one before is done.
+    """
+    design, network = layout.design, layout.network
+    g, e = design.cell_rate, design.encoder_rate
+    frames = len(fired[0])
+    # events of each group: [signal][frame]
+    counts = [_groups(sent, e if s == 0 else g) for s, sent in enumerate(fired)]
+    lengths = [column.length for column in layout.columns]
+    logit_words = max(1, layout.logit_words)
+    lanes, result = _Lanes(), np.zeros(frames, np.int64)
+
+    x_times: list[list[int]] = []           # of each frame: its events, and at last its end
+    begun: list[int] = []                   # its first group
+    encoder_free = 0
+    for t in range(1 if apart else frames):
+        begun.append(encoder_free)
+        times, encoder_free = _encode(encoder_free, counts[0][t])
+        x_times.append(times)
+
+    done, t_x, i_x = -1, 0, 0               # the next feature event: its frame, its number
+    held = x_times[0][0] + 1                # cycle in which the scheduler holds it
+    state = 0                               # first cycle of the scheduler's present state
+
+    def more() -> int:
+        """When the next feature event is known not to be the last of its frame."""
+        known = t_x < len(x_times) and i_x + 2 < len(x_times[t_x])
+        return max(held, x_times[t_x][i_x + 1]) if known else NEVER
+
+    def add_feature(cycle: int) -> None:
+        nonlocal i_x, held
+        lanes.serve(cycle, lengths[0])
+        i_x, held = i_x + 1, max(cycle + 1, x_times[t_x][i_x + 1] + 1)
+
+    for t in range(frames):
+        if apart and t:
+            begun.append(done + 2)
+            x_times.append(_encode(begun[t], counts[0][t])[0])
+            held = x_times[t][0] + 1
+        # features
+        while (there := more()) < NEVER:
+            add_feature(max(state, there, lanes.free()))
+        events = len(x_times[t]) - 1
+        closed = max(state, held, x_times[t][-1] if events else 0, lanes.free())
+        t_x, i_x = t + 1, 0
+        if t_x < len(x_times):
+            held = max(closed + (2 if events else 1), x_times[t_x][0] + 1)
+        for l, words in enumerate(layout.words):
+            if l:
+                closed = max(state, lanes.free())
+            lanes.serve(closed, 3 * words)
+            copied = max(closed + 1, lanes.free())
+            start = lanes.serve(copied, words)
+            state = copied + 1
+            h_times, _ = _encode(start + LANES + SNAPSHOT + CELL, counts[l + 1][t])
+            for n, there in enumerate(h_times):
+                end = n == len(h_times) - 1
+                while True:                 # features that are there come first
+                    cycle = max(state, there, lanes.selected + 1 if end else lanes.free())
+                    if (x := more()) > cycle:
+                        break
+                    add_feature(max(state, x, lanes.free()))
+                if end:
+                    state = cycle + 1
+                else:
+                    lanes.serve(cycle, lengths[l + 1])
+        chosen = max(state, lanes.free(), done + 2 if t else 0)
+        copied = lanes.serve(chosen, logit_words, gap=1)
+        state = chosen + 1
+        last = copied + LANES + (LOGITS + network.classes - 1 if network.classes else 1)
+        result[t] = last - max(done, begun[t] - 1)
+        done = last
+    return result
+
+
+def _groups(fired: np.ndarray, width: int) -> np.ndarray:
+    """Events in each group of ``width`` elements: int (T, groups)."""
+    frames, elements = fired.shape
+    padded = np.zeros((frames, -(-elements // width) * width), np.int64)
+    padded[:, :elements] = fired
+    return padded.reshape(frames, -1, width).sum(2)

@@ -1,0 +1,58 @@
+"""The cycle model against itself and against counting by hand; against the RTL: tests/rtl, tests/system."""
+
+import numpy as np
+import pytest
+
+from tidegate.spec.cycles import LOOP, frame_cycles, latency_cycles, steady_cycles
+from tidegate.spec.design import Design
+from tidegate.spec.layout import Layout
+from tidegate.spec.network import Layer, Network
+
+
+def layout(lanes: int, features: int, sizes: tuple[int, ...], classes: int, cell_rate: int) -> Layout:
+    network = Network(features, tuple(map(Layer, sizes)), Layer(classes), (0,) * (1 + len(sizes)))
+    return Layout(network, Design(lanes=lanes, cell_rate=cell_rate, weight_words=1 << 16, acc_words=512))
+
+
+def fired(there: Layout, occupancy: float, frames: int, seed: int) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    network = there.network
+    return [rng.random((frames, network.elements(s))) < occupancy for s in range(network.signals)]
+
+
+def test_dense_frames_cost_their_words_and_little_else():
+    there = layout(64, 40, (128,), 12, 8)
+    cycles = frame_cycles(there, fired(there, 1.1, 10, 0))
+    # nh is copied (2 words), the logits rest one cycle and copy one word
+    assert set(cycles[1:-1]) == {there.dense_words() + 2 + 2}
+
+
+def test_quiet_frames_cost_the_loop():
+    there = layout(64, 40, (64,), 12, 8)
+    cycles = frame_cycles(there, fired(there, 0.0, 10, 0))
+    # close (3 words before nh), the loop with all groups, rest and logits
+    assert set(cycles[1:-1]) == {3 + LOOP + 64 // 8 + 2}
+
+
+@pytest.mark.parametrize("occupancy", [0.02, 0.13, 0.5, 1.1])
+@pytest.mark.parametrize(("lanes", "sizes"), [(8, (128,)), (64, (64,)), (64, (128,)), (128, (256,)), (16, (48, 80))])
+def test_closed_form_is_near_the_mean(lanes, sizes, occupancy):
+    there = layout(lanes, 40, sizes, 12, max(1, lanes // 8))
+    sent = fired(there, occupancy, 300, 1)
+    mean = frame_cycles(there, sent)[1:-1].mean()
+    expected = steady_cycles(there, [x.sum(1).mean() for x in sent])
+    # chance makes some frames wait for the cell: the more, the less there is to do meanwhile
+    assert expected == pytest.approx(mean, rel=0.12)
+
+
+def test_a_frame_alone_takes_longer_than_one_in_a_row():
+    there = layout(64, 40, (64, 64), 12, 8)
+    sent = fired(there, 0.13, 50, 2)
+    alone, row = frame_cycles(there, sent, apart=True), frame_cycles(there, sent)
+    assert (alone.cumsum() >= row.cumsum()).all() and alone.sum() > row.sum()
+
+
+def test_latency_of_a_dense_frame():
+    there = layout(64, 40, (128,), 12, 8)
+    assert latency_cycles(there, [40, 128]) == frame_cycles(there, fired(there, 1.1, 1, 0), apart=True)[0]
+    assert latency_cycles(there, [0, 0]) > LOOP
