@@ -4,9 +4,8 @@ import cocotb
 from cobs import cobs
 
 from tidegate_hw.cobs import TAIL_LAYOUT, TOKEN_LAYOUT, Encoder
+from tidegate_sim.board_model import unstuff
 from tidegate_sim.streams import STALLS, Sink, Source, reset_dut, rng_for
-
-from .board_model import unstuff
 
 EDGES = (1, 253, 254, 255, 508)
 
