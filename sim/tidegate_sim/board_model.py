@@ -6,6 +6,7 @@ What a core would compute is the affair of subclasses.
 import struct
 import zlib
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 from tidegate.spec.design import Design, Identity
 from tidegate.spec.network import MAX_LAYERS
@@ -88,7 +89,7 @@ class BoardModel(ABC):
 
     def _act(self, kind: int, payload: bytes) -> bytes:
         self.applied += 1
-        actions = {
+        actions: dict[int, Callable[[bytes], bytes]] = {
             Request.READ_REGISTER: self._read, Request.WRITE_REGISTER: self._write, Request.RESET: self._reset,
             Request.WRITE_WEIGHTS: self._write_weights, Request.FRAMES: self._frames,
         }

@@ -21,6 +21,7 @@ import zlib
 from dataclasses import dataclass
 from enum import IntEnum
 
+import numpy as np
 from cobs import cobs
 
 from .errors import TidegateError
@@ -83,9 +84,16 @@ def decode(packet: bytes) -> tuple[int, int, bytes]:
     return seq, kind, body[3:-4]
 
 
-_RESULT = struct.Struct(f"<III{MAX_SIGNALS}H2x")      # the logits begin at a whole word
-RESULT_HEADER_BYTES = _RESULT.size
 LOGIT_BYTES = 4
+
+
+def result_dtype(classes: int) -> np.dtype:
+    """A frame's result as it is on the wire: a header of whole words, then the logits."""
+    return np.dtype([("frame", "<u4"), ("cycles", "<u4"), ("weight_words", "<u4"), ("events", "<u2", MAX_SIGNALS),
+                     ("reserved", "<u2"), ("logits", f"<i{LOGIT_BYTES}", (classes,))])
+
+
+RESULT_HEADER_BYTES = result_dtype(0).itemsize
 
 
 @dataclass(frozen=True)
@@ -100,14 +108,14 @@ class Result:
 
     def pack(self) -> bytes:
         events = self.events + (0,) * (MAX_SIGNALS - len(self.events))
-        return _RESULT.pack(self.frame, self.cycles, self.weight_words, *events) + struct.pack(
-            f"<{len(self.logits)}i", *self.logits)
+        values = (self.frame, self.cycles, self.weight_words, events, 0, self.logits)
+        return np.array(values, result_dtype(len(self.logits))).tobytes()
 
     @staticmethod
     def unpack(data: bytes, signals: int) -> "Result":
-        frame, cycles, weight_words, *events = _RESULT.unpack_from(data)
-        logits = struct.unpack_from(f"<{(len(data) - _RESULT.size) // LOGIT_BYTES}i", data, _RESULT.size)
-        return Result(frame, cycles, weight_words, tuple(events[:signals]), logits)
+        (values,) = np.frombuffer(data, result_dtype((len(data) - RESULT_HEADER_BYTES) // LOGIT_BYTES)).tolist()
+        frame, cycles, weight_words, events, _, logits = values
+        return Result(frame, cycles, weight_words, tuple(events[:signals].tolist()), tuple(logits.tolist()))
 
 
 def most_frames(features: int, classes: int) -> int:
