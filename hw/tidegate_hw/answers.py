@@ -10,7 +10,7 @@ from tidegate.spec.formats import ACC_BITS
 from tidegate.spec.packets import ANSWER, LOGIT_BYTES, MAX_PAYLOAD, NAK, RESULT_HEADER_BYTES
 
 from .cobs import TAIL_LAYOUT
-from .core import COUNTERS_LAYOUT
+from .counters import COUNTERS_LAYOUT
 from .frame import MOST_FRAMES
 from .packets import HEADER_BYTES, Reason
 

@@ -11,7 +11,7 @@ from tidegate.spec.network import MAX_LAYERS
 from tidegate.spec.packets import MAX_PAYLOAD, Request, most_frames
 
 from .answers import MOST_WORDS, RESULT_HEADER_WORDS, Answers, Form
-from .core import COUNTERS_LAYOUT
+from .counters import COUNTERS_LAYOUT
 from .frame import FrameBuffer
 from .lanes import weight_w_signature
 from .packets import Packets, Reason

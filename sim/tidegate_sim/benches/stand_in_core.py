@@ -6,7 +6,7 @@ from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from tidegate.spec.design import Design
-from tidegate_hw.core import COUNTERS_LAYOUT
+from tidegate_hw.counters import COUNTERS_LAYOUT
 from tidegate_hw.lanes import weight_w_signature
 from tidegate_hw.link import Link
 from tidegate_hw.registers import REGISTERS_LAYOUT
