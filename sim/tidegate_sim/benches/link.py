@@ -159,7 +159,7 @@ async def refuses(dut):
             assert await host.refused(Request.FRAMES, host.frames()[:MAX_PAYLOAD]) == Reason.NO_MODEL
         await host.write(name, MODEL[name])
     await host.say(encode(host.board.last, Request.IDENTIFY, b"x"))
-    for features, classes in ((10, 3), (1, 1), (1, 12)):       # as many frames as fit, and one more
+    for features, classes in ((10, 3), (1, 1), (4, 2), (1, 12)):       # as many frames as fit, and one more
         await host.write("FEATURES", features)
         await host.write("CLASSES", classes)
         most = most_frames(features, classes)
