@@ -69,7 +69,7 @@ class Answers(wiring.Component):
     result : stream of COUNTERS_LAYOUT, in
         One is taken after each ``classes`` logits.  Neither is taken when no frame is due.
     due : range(MOST_FRAMES + 1), out
-        Frames whose results have not come yet.  0 after ``start``.
+        Frames whose results have not come yet.
     busy : 1, out
         The inputs must stay as they are.
     o : stream of TAIL_LAYOUT, out
@@ -176,7 +176,6 @@ class Answers(wiring.Component):
             m.d.comb += self.busy.eq(~fsm.ongoing("WAIT"))
             with m.State("WAIT"):
                 with m.If(self.start):
-                    m.d.sync += self.due.eq(0)
                     m.next = "COMPOSE HEADER"
                 with m.Elif(self.repeat):
                     m.d.sync += [place.eq(kept_base), end.eq(kept_end)]
