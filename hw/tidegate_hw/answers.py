@@ -1,16 +1,17 @@
 """Answers of the link: composed in a RAM, sent from there, and the last one kept for repetition."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import enum, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from tidegate.spec.design import IDENTITY_BYTES, Design
 from tidegate.spec.formats import ACC_BITS
-from tidegate.spec.packets import ANSWER, NAK, RESULT_HEADER_BYTES
+from tidegate.spec.packets import ANSWER, LOGIT_BYTES, MAX_PAYLOAD, NAK, RESULT_HEADER_BYTES
 
 from .cobs import TAIL_LAYOUT
-from .core import COUNTERS_LAYOUT
+from .counters import COUNTERS_LAYOUT
+from .frame import MOST_FRAMES
 from .packets import HEADER_BYTES, Reason
 
 
@@ -19,27 +20,28 @@ class Form(enum.Enum, shape=3):
 
     EMPTY = 0
     VALUE = 1       # u32
-    RESULT = 2      # counters and logits
+    RESULTS = 2     # of the frames collected
     NAK = 3         # reason, last
     IDENTITY = 4    # identity, last
 
 
-WORD = 4            # bytes of the RAM's words
-LAST_BYTES = 2
+WORD = LOGIT_BYTES              # bytes of the RAM's words
+RESULT_HEADER_WORDS = RESULT_HEADER_BYTES // WORD
+MOST_WORDS = MAX_PAYLOAD // WORD
+REASON_BYTES, LAST_BYTES = 1, 2
 
 
 class Answers(wiring.Component):
     """Composes answers and sends them; the kept one can be sent again.
 
-    A logit is a word of the RAM and takes one write, wherefore the kept answer begins at byte 3:
+    Payloads begin at a word, so that a logit takes one write and a result's header RESULT_HEADER_WORDS:
 
-        byte   3 seq | 5 type | 6 counters ... | 28 logits ...        kept (a result, or a shorter one)
+        word   0 -, seq, type | 1 results ...         kept (or a shorter answer)
                then a NAK that is not kept, then the identity, of which only seq, type and last are written
 
     Parameters
     ----------
     design : Design
-        Room for ``classes`` logits.
     identity : bytes
         ``Identity(design, digest).pack()``.
 
@@ -55,22 +57,27 @@ class Answers(wiring.Component):
     last : unsigned(16), in
     value : unsigned(32), in
     reason : Reason, in
-    counters : COUNTERS_LAYOUT, in
     repeat : 1, in
         Strobe, while not busy: send the kept answer.
     collect : 1, in
-        Strobe: the next logit is a frame's first.  Their place is the kept answer's.
+        Strobe: collect the results of ``frames`` frames, in the kept answer's place.
+    frames : range(MOST_FRAMES + 1), in
+        At least 1; their results have at most MOST_WORDS words.
+    classes : range(design.classes + 1), in
+        Logits of a frame; stable while frames are collected.
     logit : stream of signed(24), in
-    logits : range(classes + 1), out
-        How many have come.  Not ready for more than ``classes``.
+    result : stream of COUNTERS_LAYOUT, in
+        One is taken after each ``classes`` logits.  Neither is taken when no frame is due.
+    due : range(MOST_FRAMES + 1), out
+        Frames whose results have not come yet.
     busy : 1, out
         The inputs must stay as they are.
     o : stream of TAIL_LAYOUT, out
         seq, type and payload.
 
-    Latency: 1 cycle per byte composed (logits and identity: none) and 2 more until the first byte leaves.
-    Throughput: 1 logit per cycle in, 1 byte per cycle out.
-    Tested: through the link's bench: every form, 1 to 12 logits, repeated with other answers in between.
+    Latency: 4 cycles from ``start`` until the first byte leaves, 2 from ``repeat``.
+    Throughput: 1 logit per cycle in, a result in RESULT_HEADER_WORDS cycles; 1 byte per cycle out.
+    Tested: through the link's bench: every form, 1 to 18 frames, 1 to 12 logits, repeated with others in between.
     """
 
     def __init__(self, design: Design, identity: bytes):
@@ -85,21 +92,25 @@ class Answers(wiring.Component):
             "last": In(16),
             "value": In(32),
             "reason": In(Reason),
-            "counters": In(COUNTERS_LAYOUT),
             "repeat": In(1),
             "collect": In(1),
+            "frames": In(range(MOST_FRAMES + 1)),
+            "classes": In(range(design.classes + 1)),
             "logit": In(stream.Signature(signed(ACC_BITS))),
-            "logits": Out(range(design.classes + 1)),
+            "result": In(stream.Signature(COUNTERS_LAYOUT)),
+            "due": Out(range(MOST_FRAMES + 1)),
             "busy": Out(1),
             "o": Out(stream.Signature(TAIL_LAYOUT)),
         })
 
     def elaborate(self, platform):
         m = Module()
-        kept_base = -(HEADER_BYTES + RESULT_HEADER_BYTES) % WORD
-        logit_word = (kept_base + HEADER_BYTES + RESULT_HEADER_BYTES) // WORD
-        nak_base = (logit_word + self.design.classes) * WORD
-        identity_base = nak_base + 2 * WORD
+        # bytes; the identity's header lies in one word, and so does its end
+        kept_base = -HEADER_BYTES % WORD
+        nak_base = kept_base + (1 + MOST_WORDS) * WORD
+        identity_base = (nak_base // WORD + 2) * WORD
+        identity_last = identity_base + HEADER_BYTES + IDENTITY_BYTES
+        assert identity_last % WORD + LAST_BYTES <= WORD
         contents = bytes(identity_base + HEADER_BYTES) + self.identity + bytes(LAST_BYTES)
         contents += bytes(-len(contents) % WORD)
         m.submodules.ram = ram = Memory(shape=8 * WORD, depth=len(contents) // WORD, init=[
@@ -107,92 +118,93 @@ class Answers(wiring.Component):
         ])
         ram_w, ram_r = ram.write_port(granularity=8), ram.read_port()
 
-        # bytes of the payload by number; `length` counts all that precedes the logits
-        index = Signal(range(HEADER_BYTES + IDENTITY_BYTES + LAST_BYTES + 1))
-        length = Signal.like(index)
-        field = Signal(8 * RESULT_HEADER_BYTES)
-        skip = HEADER_BYTES + IDENTITY_BYTES
+        base, length, place, end = (Signal(range(len(contents) + 1)) for _ in range(4))
+        kept_end = Signal.like(end)
+        words = Signal(range(MOST_WORDS + 1))       # of the results that are collected
+        m.d.sync += ram_w.en.eq(0)                  # writes pass a register
+
+        def write(address, value, enable=-1):
+            m.d.sync += [ram_w.addr.eq(address), ram_w.data.eq(value), ram_w.en.eq(enable)]
+
+        # results, while frames are due: logits, then the header before them
+        c = self.result.p
+        header = Array(Cat((c.frames - 1)[:32], c.cycles, c.weight_words, c.events).word_select(k, 8 * WORD)
+                       for k in range(RESULT_HEADER_WORDS))
+        logits, step = Signal.like(self.classes), Signal(range(RESULT_HEADER_WORDS))
+        first = words + Const(1)                    # the payload's place
+        m.d.comb += [
+            self.logit.ready.eq((self.due != 0) & (logits != self.classes)),
+            self.result.ready.eq((self.due != 0) & (logits == self.classes) & (step == RESULT_HEADER_WORDS - 1)),
+        ]
+        with m.If(self.logit.valid & self.logit.ready):
+            write(first + RESULT_HEADER_WORDS + logits, self.logit.p)
+            m.d.sync += logits.eq(logits + 1)
+        with m.Elif(self.result.valid & (self.due != 0) & (logits == self.classes)):
+            write(first + step, header[step])
+            m.d.sync += step.eq(step + 1)
+            with m.If(self.result.ready):
+                m.d.sync += [
+                    step.eq(0), logits.eq(0), self.due.eq(self.due - 1),
+                    words.eq(words + RESULT_HEADER_WORDS + self.classes),
+                ]
+        with m.If(self.collect):
+            m.d.sync += [self.due.eq(self.frames), words.eq(0), logits.eq(0), step.eq(0)]
+
+        m.d.comb += base.eq(Mux(self.keep, kept_base, nak_base))
         with m.Switch(self.form):
             with m.Case(Form.VALUE):
-                m.d.comb += [length.eq(HEADER_BYTES + 4), field.eq(self.value)]
-            with m.Case(Form.RESULT):
-                c = self.counters
-                m.d.comb += [
-                    length.eq(HEADER_BYTES + RESULT_HEADER_BYTES),
-                    field.eq(Cat((c.frames - 1)[:32], c.cycles, c.weight_words, c.events)),
-                ]
+                m.d.comb += length.eq(HEADER_BYTES + WORD)
+            with m.Case(Form.RESULTS):
+                m.d.comb += length.eq(HEADER_BYTES + words * WORD)
             with m.Case(Form.NAK):
-                m.d.comb += [
-                    length.eq(HEADER_BYTES + 1 + LAST_BYTES),
-                    field.eq(Cat(self.reason, Const(0, 8 - len(self.reason.as_value())), self.last)),
-                ]
+                m.d.comb += length.eq(HEADER_BYTES + REASON_BYTES + LAST_BYTES)
             with m.Case(Form.IDENTITY):
-                m.d.comb += [length.eq(skip + LAST_BYTES), field.eq(self.last)]
+                m.d.comb += [length.eq(HEADER_BYTES + IDENTITY_BYTES + LAST_BYTES), base.eq(identity_base)]
             with m.Default():
                 m.d.comb += length.eq(HEADER_BYTES)
-
-        byte, step = Signal(8), Signal.like(index)
-        m.d.comb += step.eq(index + 1)
-        with m.Switch(index):
-            with m.Case(0):
-                m.d.comb += byte.eq(self.seq[:8])
-            with m.Case(1):
-                m.d.comb += byte.eq(self.seq[8:])
-            with m.Case(2):
-                m.d.comb += byte.eq(Mux(self.form == Form.NAK, NAK, self.kind | ANSWER))
-                with m.If(self.form == Form.IDENTITY):
-                    m.d.comb += step.eq(skip)
-            with m.Case(skip):
-                m.d.comb += byte.eq(self.last[:8])
-            with m.Case(skip + 1):
-                m.d.comb += byte.eq(self.last[8:])
-            for k in range(RESULT_HEADER_BYTES):
-                with m.Case(HEADER_BYTES + k):
-                    m.d.comb += byte.eq(field.word_select(k, 8))
-
-        base, place, end = (Signal(range(len(contents) + 1)) for _ in range(3))
-        kept_end = Signal.like(end)
-        m.d.comb += base.eq(Mux(self.keep, kept_base, Mux(self.form == Form.IDENTITY, identity_base, nak_base)))
-
-        # writes pass a register: a byte while composing, a word of logit while a frame is under way
-        composing = Signal()
-        m.d.comb += self.logit.ready.eq((self.logits != self.design.classes) & ~self.busy)
-        m.d.sync += ram_w.en.eq(0)
-        with m.If(composing):
-            m.d.sync += [
-                ram_w.addr.eq((base + index) // WORD), ram_w.data.eq(byte.replicate(WORD)),
-                ram_w.en.eq(1 << (base + index)[:2]),
-            ]
-        with m.Elif(self.logit.valid & self.logit.ready):
-            m.d.sync += [
-                ram_w.addr.eq(logit_word + self.logits), ram_w.data.eq(self.logit.payload), ram_w.en.eq(-1),
-                self.logits.eq(self.logits + 1),
-            ]
-        with m.If(self.collect):
-            m.d.sync += self.logits.eq(0)
 
         m.d.comb += [
             ram_r.addr.eq(place // WORD),
             self.o.p.byte.eq(ram_r.data.word_select(place[:2], 8)), self.o.p.last.eq(place + 1 == end),
         ]
+
+        def write_bytes(address: int, value):
+            """Part of a word, from a byte on."""
+            write(address // WORD, value << 8 * (address % WORD), ((1 << len(value) // 8) - 1) << address % WORD)
+
         with m.FSM() as fsm:
             m.d.comb += self.busy.eq(~fsm.ongoing("WAIT"))
             with m.State("WAIT"):
-                m.d.sync += index.eq(0)
                 with m.If(self.start):
-                    m.next = "COMPOSE"
+                    m.next = "COMPOSE HEADER"
                 with m.Elif(self.repeat):
                     m.d.sync += [place.eq(kept_base), end.eq(kept_end)]
                     m.next = "FETCH"
-            with m.State("COMPOSE"):
-                m.d.comb += composing.eq(1)
-                m.d.sync += index.eq(step)
-                with m.If(step == length):
-                    logit_bytes = Mux(self.form == Form.RESULT, self.logits * WORD, 0)
-                    m.d.sync += [place.eq(base), end.eq(base + length + logit_bytes)]
-                    with m.If(self.keep):
-                        m.d.sync += kept_end.eq(base + length + logit_bytes)
-                    m.next = "FETCH"
+            with m.State("COMPOSE HEADER"):
+                kind = Mux(self.form == Form.NAK, Const(NAK, 8), self.kind | ANSWER)
+                with m.If(self.form == Form.IDENTITY):
+                    write_bytes(identity_base, Cat(self.seq, kind))
+                with m.Elif(self.keep):
+                    write_bytes(kept_base, Cat(self.seq, kind))
+                with m.Else():
+                    write_bytes(nak_base, Cat(self.seq, kind))
+                m.d.sync += [place.eq(base), end.eq(base + length)]
+                with m.If(self.keep):
+                    m.d.sync += kept_end.eq(base + length)
+                m.next = "COMPOSE PAYLOAD"
+            with m.State("COMPOSE PAYLOAD"):
+                with m.Switch(self.form):
+                    with m.Case(Form.VALUE):
+                        write_bytes(kept_base + HEADER_BYTES, self.value)
+                    with m.Case(Form.NAK):
+                        refusal = Cat(self.reason, Const(0, 8 - len(self.reason.as_value())), self.last)
+                        with m.If(self.keep):
+                            write_bytes(kept_base + HEADER_BYTES, refusal)
+                        with m.Else():
+                            write_bytes(nak_base + HEADER_BYTES, refusal)
+                    with m.Case(Form.IDENTITY):
+                        write_bytes(identity_last, self.last)
+                m.next = "FETCH"
             with m.State("FETCH"):
                 m.next = "SEND"
             with m.State("SEND"):

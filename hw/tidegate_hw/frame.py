@@ -1,4 +1,4 @@
-"""Frame buffer: gathers the values of a feature frame from the link, then hands them to the core at full rate."""
+"""Frame buffer: gathers the feature frames of a request while it comes in, then hands them to the core at full rate."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
@@ -7,51 +7,65 @@ from amaranth.lib.wiring import In, Out
 
 from tidegate.spec.design import Design
 from tidegate.spec.formats import SIGNAL
+from tidegate.spec.packets import MAX_PAYLOAD, most_frames
 
 from .fixed import saturate
 
+MOST_FRAMES = most_frames(1, 1)
+
 
 class FrameBuffer(wiring.Component):
-    """Bytes of int16 features to groups of E of them.
+    """Bytes of int16 features to groups of E of them, each frame from a new group on.
 
-        o[k // E][k % E] = saturate(i[2k] + 256 * i[2k + 1])        0 for ``features`` <= k < ceil to a multiple of E
+        o[t][k // E][k % E] = saturate(i[t][2k] + 256 * i[t][2k + 1])       0 for ``features`` <= k < ceil to E
 
     Parameters
     ----------
     design : Design
-        E is ``encoder_rate``; holds up to ``features`` values.
+        E is ``encoder_rate``.  There is room for the frames of any request.
 
     Members
     -------
-    start : 1, in
-        Strobe, while no frame is under way: take a frame.
+    begin : 1, in
+        Strobe, before the first byte: forget what is here.  Not while frames leave.
     features : range(design.features + 1), in
-        Values of a frame, at least 1; stable until the frame has left.
-    i : stream of unsigned(8), in
+        Values of a frame, at least 1; stable from ``begin`` on.
+    i : stream of unsigned(8), always ready, in
         int16, little-endian.
+    frames : range(MOST_FRAMES + 1), out
+        Frames that have come.  What comes after MOST_FRAMES is nonsense, and so are the frames then.
+    gathered : 1, out
+        Strobe: the last byte of a frame comes.
+    whole : 1, out
+        The last byte that came was a frame's last.
+    start : 1, in
+        Strobe, while ``whole``: hand all frames over.
     o : stream of ArrayLayout(signed(12), E), out
-        All groups of a frame, one per cycle when ready; it begins after all values have come.
 
-    Latency: 2 features + padding + 2 cycles from ``start`` to the first group, if bytes come at once.
+    Latency: 1 cycle from ``start`` to the first group.
     Throughput: 1 byte per cycle in, 1 group per cycle out, one after the other.
     Formats: int16 in SIGNAL's scale, saturated to ±2047.
-    Tested: 1 to 21 features at E = 1, 2, 4 and 8, all stalls.
+    Tested: 1 to 21 features, 1 to 18 frames, at E = 1, 2, 4 and 8, all stalls.
     """
 
     def __init__(self, design: Design):
         self.design = design
         self.group_layout = data.ArrayLayout(signed(SIGNAL.bits), design.encoder_rate)
         super().__init__({
-            "start": In(1),
+            "begin": In(1),
             "features": In(range(design.features + 1)),
-            "i": In(stream.Signature(8)),
+            "i": In(stream.Signature(8, always_ready=True)),
+            "frames": Out(range(MOST_FRAMES + 1)),
+            "gathered": Out(1),
+            "whole": Out(1),
+            "start": In(1),
             "o": Out(stream.Signature(self.group_layout)),
         })
 
     def elaborate(self, platform):
         m = Module()
         rate = self.design.encoder_rate
-        depth = -(-self.design.features // rate)
+        depth = MAX_PAYLOAD // 2 // rate + MOST_FRAMES      # a frame's last group may be a part of one
         m.submodules.ram = ram = Memory(shape=self.group_layout, depth=depth, init=[])
         ram_w, ram_r = ram.write_port(granularity=1), ram.read_port()
 
@@ -61,34 +75,36 @@ class FrameBuffer(wiring.Component):
         value = saturate(Cat(low, self.i.payload).as_signed(), SIGNAL.bits)
         store = Signal()
         m.d.comb += [
-            ram_w.addr.eq(group), ram_w.en.eq(store << lane),
-            *(ram_w.data[k].eq(Mux(left == 0, 0, value)) for k in range(rate)),
-            ram_r.addr.eq(0),
-            self.o.payload.eq(ram_r.data),
+            store.eq(self.i.valid & high), self.gathered.eq(store & (left == 1)),
+            # a group's first value clears the others
+            ram_w.addr.eq(group), ram_w.en.eq(Mux(lane == 0, -1, 1 << lane) & store.replicate(rate)),
+            *(ram_w.data[k].eq(value if k == 0 else Mux(lane == 0, 0, value)) for k in range(rate)),
         ]
+        with m.If(self.i.valid):
+            m.d.sync += [low.eq(self.i.payload), high.eq(~high), self.whole.eq(self.gathered)]
         with m.If(store):
-            m.d.sync += [lane.eq(lane + 1), left.eq(Mux(left == 0, 0, left - 1))]
-            with m.If(lane == rate - 1):
+            m.d.sync += [lane.eq(lane + 1), left.eq(left - 1)]
+            with m.If((lane == rate - 1) | self.gathered):
                 m.d.sync += [lane.eq(0), group.eq(group + 1)]
+        with m.If(self.gathered):
+            m.d.sync += [left.eq(self.features), self.frames.eq(self.frames + 1)]
+        with m.If(self.begin):
+            m.d.sync += [
+                high.eq(0), lane.eq(0), group.eq(0), left.eq(self.features), self.frames.eq(0), self.whole.eq(0),
+            ]
+
+        sent = Signal.like(group)
+        m.d.comb += self.o.payload.eq(ram_r.data)
         with m.FSM():
             with m.State("WAIT"):
-                m.d.sync += [group.eq(0), lane.eq(0), high.eq(0), left.eq(self.features)]
+                m.d.comb += ram_r.addr.eq(0)
+                m.d.sync += sent.eq(0)
                 with m.If(self.start):
-                    m.next = "FILL"
-            with m.State("FILL"):
-                with m.If(left != 0):
-                    m.d.comb += [self.i.ready.eq(1), store.eq(self.i.valid & high)]
-                    with m.If(self.i.valid):
-                        m.d.sync += [low.eq(self.i.payload), high.eq(~high)]
-                with m.Elif(lane != 0):
-                    m.d.comb += store.eq(1)
-                with m.Else():
-                    m.d.sync += [group.eq(0), left.eq(group)]       # now groups that are left to send
                     m.next = "SEND"
             with m.State("SEND"):
-                m.d.comb += [self.o.valid.eq(1), ram_r.addr.eq(group + self.o.ready)]
+                m.d.comb += [self.o.valid.eq(1), ram_r.addr.eq(sent + self.o.ready)]
                 with m.If(self.o.ready):
-                    m.d.sync += [group.eq(group + 1), left.eq(left - 1)]
-                    with m.If(left == 1):
+                    m.d.sync += sent.eq(sent + 1)
+                    with m.If(sent + 1 == group):
                         m.next = "WAIT"
         return m

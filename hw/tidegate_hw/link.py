@@ -8,10 +8,10 @@ from tidegate.spec.design import Design, Identity
 from tidegate.spec.errors import TidegateError
 from tidegate.spec.formats import ACC_BITS, SIGNAL
 from tidegate.spec.network import MAX_LAYERS
-from tidegate.spec.packets import MAX_PAYLOAD, Request
+from tidegate.spec.packets import MAX_PAYLOAD, Request, most_frames
 
-from .answers import Answers, Form
-from .core import COUNTERS_LAYOUT
+from .answers import MOST_WORDS, RESULT_HEADER_WORDS, Answers, Form
+from .counters import COUNTERS_LAYOUT
 from .frame import FrameBuffer
 from .lanes import weight_w_signature
 from .packets import Packets, Reason
@@ -29,9 +29,9 @@ class Link(wiring.Component):
 
         rx ─► packets ─► judge ─► check ─► take arguments ─► act ─► answers ─► packets ─► tx
 
-    A feature frame reaches the core at full rate, and only when the core is ready, so that the cycles which the
-    core counts are its own.  A request that asks for more than the core has is refused before anything is
-    done.  Model registers out of the design's range (or 0 layers) refuse FRAME with NO_MODEL.
+    All frames of a request are here before the first one leaves, at full rate and only when the core is ready: the
+    cycles that it counts are its own, the first frame's from idle, the others' back to back.  What asks for more than
+    the core has is refused before anything is done; model registers out of range refuse FRAMES with NO_MODEL.
 
     Parameters
     ----------
@@ -39,24 +39,24 @@ class Link(wiring.Component):
     digest : bytes
         16 bytes by which IDENTIFY names the RTL.
     timeout : int
-        Cycles that the core may take for a request.
+        Cycles that the core may take for a request, or from one result to the next.
 
     Members
     -------
     rx, tx : streams of unsigned(8), in and out
-    registers, weight_w, frame, logit, counters, clear, ready
+    registers, weight_w, frame, logit, result, frames, clear, ready
         The core's ports of the same names.  After ``clear`` and a frame's first group ``ready`` is low until the
-        core has finished, and ``counters`` are stable when it rises.
+        core has finished and all results are taken.
     core_reset : 1, out
         Strobe: the core did not finish; reset all its registers.
 
-    Latency: 2 cycles per byte of answer, and what the core takes; see the parts.
+    Latency: a cycle per byte of request and answer, about 30 more, and what the core takes; see the parts.
     Tested: all requests, valid, repeated, damaged and random, with a stand-in core that may hang.
     """
 
     def __init__(self, design: Design, digest: bytes, timeout: int = TIMEOUT):
-        if 2 * design.features > MAX_PAYLOAD:
-            raise TidegateError(f"a packet carries {MAX_PAYLOAD // 2} features, not {design.features}; "
+        if most_frames(design.features, design.classes) < 1:
+            raise TidegateError(f"a packet does not carry {design.features} features, or {design.classes} logits; "
                                 "make the design smaller")
         self.design, self.timeout = design, timeout
         self.identity = Identity(design, digest).pack()
@@ -67,7 +67,8 @@ class Link(wiring.Component):
             "weight_w": Out(weight_w_signature(design)),
             "frame": Out(stream.Signature(data.ArrayLayout(signed(SIGNAL.bits), design.encoder_rate))),
             "logit": In(stream.Signature(signed(ACC_BITS))),
-            "counters": In(COUNTERS_LAYOUT),
+            "result": In(stream.Signature(COUNTERS_LAYOUT)),
+            "frames": In(32),
             "clear": Out(1),
             "ready": In(1),
             "core_reset": Out(1),
@@ -84,30 +85,34 @@ class Link(wiring.Component):
         connect(m, flipped(self.rx), packets.i)
         connect(m, packets.o, flipped(self.tx))
         connect(m, answers.o, packets.answer)
+        connect(m, packets.arriving, frame.i)
         connect(m, flipped(self.logit), answers.logit)
+        connect(m, flipped(self.result), answers.result)
         connect(m, frame.o, flipped(self.frame))
 
         last, answered = Signal(16), Signal()       # number of the last request acted on; there was one
         argument, taken = Signal(48), Signal(3)
         due = Signal(3)                             # bytes of argument that the request has
         left = Signal(range(MAX_PAYLOAD + 1))
-        trusted = Signal()
         form, reason, keep = Signal(Form), Signal(Reason), Signal()
+        trusted, runnable = Signal(), Signal()
         regs = registers.values
-        runnable = Signal()
         m.d.sync += runnable.eq(
             (regs.LAYERS != 0) & (regs.LAYERS <= MAX_LAYERS) & (regs.FEATURES != 0)
             & (regs.FEATURES <= self.design.features) & (regs.CLASSES != 0) & (regs.CLASSES <= self.design.classes))
         m.d.comb += [
-            self.registers.eq(regs),
-            registers.status.FRAMES.eq(self.counters.frames),
-            registers.address.eq(argument[: 8 * ADDRESS_BYTES]),
-            registers.write_data.eq(argument[8 * ADDRESS_BYTES :]),
+            self.registers.eq(regs), registers.status.FRAMES.eq(self.frames),
+            registers.address.eq(argument[: 8 * ADDRESS_BYTES]), registers.write_data.eq(argument[8 * ADDRESS_BYTES :]),
             answers.form.eq(form), answers.reason.eq(reason), answers.keep.eq(keep),
             answers.seq.eq(Mux(trusted, packets.seq, 0)), answers.kind.eq(packets.kind), answers.last.eq(last),
-            answers.value.eq(registers.read_data), answers.counters.eq(self.counters),
-            frame.i.payload.eq(packets.payload.payload), frame.features.eq(regs.FEATURES),
+            answers.value.eq(registers.read_data), answers.classes.eq(regs.CLASSES), answers.frames.eq(frame.frames),
+            frame.begin.eq(packets.begin), frame.features.eq(regs.FEATURES),
         ]
+        words = Signal(range(MOST_WORDS + RESULT_HEADER_WORDS + self.design.classes + 1))   # of the frames' results
+        with m.If(packets.begin):
+            m.d.sync += words.eq(0)
+        with m.Elif(frame.gathered & (words <= MOST_WORDS)):
+            m.d.sync += words.eq(words + RESULT_HEADER_WORDS + regs.CLASSES)
 
         # weights leave through a register
         weight_address = argument[: 8 * WEIGHT_ADDRESS_BYTES]
@@ -172,8 +177,8 @@ class Link(wiring.Component):
                         m.d.sync += [due.eq(WEIGHT_ADDRESS_BYTES), left.eq(packets.length - WEIGHT_ADDRESS_BYTES)]
                     with m.Case(Request.RESET):
                         m.d.comb += wrong.eq(packets.length != 0)
-                    with m.Case(Request.FRAME):
-                        m.d.comb += wrong.eq(packets.length != 2 * regs.FEATURES)
+                    with m.Case(Request.FRAMES):
+                        m.d.comb += wrong.eq(~frame.whole | (words > MOST_WORDS))
                         with m.If(~runnable):
                             refuse(Reason.NO_MODEL)
                     with m.Default():
@@ -208,9 +213,9 @@ class Link(wiring.Component):
                         with m.Case(Request.RESET):
                             m.d.comb += self.clear.eq(1)
                             m.next = "CLEAR"
-                        with m.Case(Request.FRAME):
+                        with m.Case(Request.FRAMES):
                             m.d.comb += [frame.start.eq(1), answers.collect.eq(1)]
-                            m.next = "RUN FRAME"
+                            m.next = "RUN FRAMES"
                 with m.Elif(watch == self.timeout):
                     expire()
 
@@ -227,10 +232,11 @@ class Link(wiring.Component):
                 with m.Elif(watch == self.timeout):
                     expire()
 
-            with m.State("RUN FRAME"):
-                m.d.comb += [frame.i.valid.eq(1), packets.payload.ready.eq(frame.i.ready)]
-                with m.If((answers.logits == regs.CLASSES) & self.ready):
-                    answer(Form.RESULT)
+            with m.State("RUN FRAMES"):
+                with m.If(self.result.valid & self.result.ready):
+                    m.d.sync += watch.eq(0)
+                with m.If((answers.due == 0) & self.ready):
+                    answer(Form.RESULTS)
                 with m.Elif(watch == self.timeout):
                     expire()
 

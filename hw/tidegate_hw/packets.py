@@ -1,6 +1,6 @@
 """Packets to and from a byte stream: checks and keeps one request, then sends one answer."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import enum, stream, wiring
 from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
 from amaranth.lib.memory import Memory
@@ -40,6 +40,11 @@ class Packets(wiring.Component):
 
     Members
     -------
+    begin : 1, out
+        Strobe: a packet begins.
+    arriving : stream of unsigned(8), always ready, out
+        The payload's bytes as they come, before anything is known of the packet; of one that is too long the first
+        MAX_PAYLOAD.
     i : stream of unsigned(8), in
     o : stream of unsigned(8), out
     request : 1, out
@@ -54,13 +59,15 @@ class Packets(wiring.Component):
         seq, type and payload of the answer; ready only while there is a request.
 
     Latency: 3 cycles from a delimiter to ``request``.
-    Throughput: 1 byte per cycle for requests and their payload, about 2 cycles per byte for answers.
+    Throughput: 1 byte per cycle.
     Tested: through the link's bench, all stalls: random, cut, damaged and over-long packets against
     ``tidegate.spec.packets``.
     """
 
     def __init__(self):
         super().__init__({
+            "begin": Out(1),
+            "arriving": Out(stream.Signature(8, always_ready=True)),
             "i": In(stream.Signature(8)),
             "o": Out(stream.Signature(8)),
             "request": Out(1),
@@ -89,10 +96,11 @@ class Packets(wiring.Component):
         tail = Signal(range(CRC_BYTES))         # byte of the answer's checksum
         damaged = Signal()
         place = Signal(range(most + 2))
+        latest = Signal(8 * CRC_BYTES)          # bytes that may be the checksum and no payload
         m.d.comb += [
-            place.eq(count - HEADER_BYTES),
-            ram_w.addr.eq(place), ram_w.data.eq(token.byte),    # the checksum of a full packet finds no place
-            self.length.eq(count - OVERHEAD),
+            place.eq(count - OVERHEAD), self.length.eq(place),
+            self.arriving.payload.eq(latest[:8]),
+            ram_w.addr.eq(place), ram_w.data.eq(self.arriving.payload), ram_w.en.eq(self.arriving.valid),
             self.payload.payload.eq(ram_r.data),
         ]
 
@@ -101,10 +109,11 @@ class Packets(wiring.Component):
                 m.d.comb += [
                     decoder.o.ready.eq(1),
                     crc.data.eq(token.byte), crc.valid.eq(decoder.o.valid & ~token.end), crc.start.eq(count == 0),
-                    ram_w.en.eq(crc.valid & (count >= HEADER_BYTES) & (place < MAX_PAYLOAD)),
+                    self.begin.eq(crc.valid & (count == 0)),
+                    self.arriving.valid.eq(crc.valid & (count >= OVERHEAD) & (place < MAX_PAYLOAD)),
                 ]
                 with m.If(crc.valid):
-                    m.d.sync += count.eq(Mux(count > most, count, count + 1))
+                    m.d.sync += [count.eq(Mux(count > most, count, count + 1)), latest.eq(Cat(latest[8:], token.byte))]
                     with m.Switch(count):
                         with m.Case(0):
                             m.d.sync += self.seq[:8].eq(token.byte)

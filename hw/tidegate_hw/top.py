@@ -25,7 +25,7 @@ class Top(wiring.Component):
     digest : bytes
         First 16 bytes of the RTL's digest, for IDENTIFY.
     timeout : int
-        Cycles that the core may take for a request before it is reset.
+        Cycles that the core may take for a request, or from one result to the next, before it is reset.
 
     Members
     -------
@@ -54,10 +54,11 @@ class Top(wiring.Component):
         connect(m, link.weight_w, core.weight_w)
         connect(m, link.frame, core.frame)
         connect(m, core.logit, link.logit)
+        connect(m, core.result, link.result)
         connect(m, core.trace, flipped(self.trace))
         m.d.comb += [
             core.registers.eq(link.registers), core.clear.eq(link.clear),
-            link.ready.eq(core.ready), link.counters.eq(core.counters),
+            link.ready.eq(core.ready), link.frames.eq(core.frames),
         ]
         return m
 

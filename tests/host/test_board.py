@@ -1,6 +1,7 @@
 """Board against a fake board: load, stream, reset, thresholds, dense mode and refusals."""
 
 import dataclasses
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from tidegate.host.errors import BoardError, InputError
 from tidegate.spec.design import SIMULATED
 from tidegate.spec.errors import CapacityError, ModelError
 from tidegate.spec.layout import Layout
-from tidegate.spec.packets import Request
+from tidegate.spec.packets import Request, most_frames
 
 
 @pytest.fixture
@@ -88,6 +89,53 @@ def test_stream_starts_from_reset_or_goes_on(board):
     assert first + list(board.stream(frames[11:], reset=False)) == whole
 
 
+def test_frames_go_in_bursts_and_the_next_is_sent_first(board, fake):
+    board.load(random_model())
+    most = most_frames(features=10, classes=4)
+    stream = board.stream(random_frames(2, 3 * most + 1))
+    for k in range(3 * most + 1):
+        assert next(stream).frame == k
+        assert fake.registers["FRAMES"] == min((k // most + 2) * most, 3 * most + 1)
+
+
+def test_a_block_is_answered_before_the_next_is_asked_for(board):
+    board.load(random_model())
+    frames, results, cuts = random_frames(2, 60), [], [0, 1, 14, 15, 15, 50, 60]
+
+    def blocks():
+        for start, end in pairwise(cuts):
+            assert len(results) == start
+            yield frames[start:end]
+
+    for result in board.stream(blocks()):
+        results.append(result)
+    assert results == list(board.stream(frames))
+
+
+def test_an_abandoned_stream_leaves_the_board_usable(board, fake):
+    board.load(random_model())
+    frames = random_frames(2, 60)
+    whole = list(board.stream(frames))
+    stream = board.stream(frames)
+    assert [next(stream) for _ in range(3)] == whole[:3]
+    stream.close()
+    ahead = board.read_register("FRAMES")
+    assert ahead == 2 * most_frames(features=10, classes=4)
+    assert list(board.stream(frames[ahead:], reset=False)) == whole[ahead:]
+    next(board.stream(frames))
+    assert list(board.stream(frames)) == whole
+
+
+def test_requests_between_results(board):
+    board.load(random_model())
+    frames = random_frames(2, 60)
+    whole, again = list(board.stream(frames)), []
+    for result in board.stream(frames):
+        board.write_register("COLUMN_BASE4", board.read_register("FRAMES"))
+        again.append(result)
+    assert again == whole
+
+
 def test_live_blocks(board):
     board.load(random_model())
     frames = random_frames(2, 30)
@@ -161,12 +209,12 @@ def test_no_model(board):
 @pytest.mark.parametrize("fault", ["skip", "twice", "reset"])
 def test_a_lost_or_doubled_frame_is_noticed(board, fake, fault):
     board.load(random_model())
-    stream = board.stream(random_frames(1, 20))
+    stream = board.stream(random_frames(1, 100))
     for _ in range(5):
         next(stream)
-    fake.frames += {"skip": -1, "twice": 1, "reset": -5}[fault]
+    fake.registers["FRAMES"] += {"skip": -1, "twice": 1, "reset": -5}[fault]
     with pytest.raises(BoardError, match="counts frame"):
-        next(stream)
+        list(stream)
 
 
 def test_another_model_on_the_board(board, fake):

@@ -51,7 +51,7 @@ def test_continues_from_the_reported_number(last):
 
 def test_identity_and_leftovers_of_an_earlier_program():
     link, board, transport = make_link()
-    transport._answers += encode(3, Request.FRAME | ANSWER, b"old")
+    transport._answers += encode(3, Request.FRAMES | ANSWER, b"old")
     board.receive(b"\x05unfinished")
     identity = link.identify()
     assert identity.design == board.design
@@ -109,7 +109,7 @@ def test_repeats_after_a_nak_that_uses_up_nothing(reason):
 @pytest.mark.parametrize("kind, payload, reason", [
     (0x55, b"", Reason.TYPE),
     (Request.READ_REGISTER, b"\xff\xff", Reason.ADDRESS),
-    (Request.FRAME, b"\0\0", Reason.NO_MODEL),
+    (Request.FRAMES, b"\0\0", Reason.NO_MODEL),
 ])
 def test_refusals_are_one_line_and_use_up_the_number(kind, payload, reason):
     link, board, _ = make_link()
@@ -128,6 +128,32 @@ def test_a_foreign_user_is_noticed():
     with pytest.raises(Refused, match="another program"):
         link.request(Request.RESET)
     assert board.applied == 0
+
+
+def test_a_request_may_be_under_way():
+    link, board, _ = make_link()
+    link.identify()
+    write = link.start(Request.WRITE_REGISTER, THETA0)
+    assert link.finish(write) == b""
+    read = link.start(Request.READ_REGISTER, READ_THETA0)
+    refused = link.start(Request.FRAMES, b"\0\0")              # waits for the answer before, which is kept
+    link.request(Request.RESET)
+    with pytest.raises(Refused) as refusal:
+        link.finish(refused)
+    assert refusal.value.reason == Reason.NO_MODEL
+    assert [link.finish(read) for _ in range(2)] == [struct.pack("<I", 7)] * 2
+    assert board.last == board.applied == 4
+
+
+def test_a_request_given_up_is_not_answered():
+    link, board, _ = make_link()
+    link.identify()
+    pending = link.start(Request.WRITE_REGISTER, THETA0)
+    link.identify()
+    with pytest.raises(BoardError, match="was given up"):
+        link.finish(pending)
+    link.request(Request.RESET)
+    assert board.last == board.applied == 2
 
 
 def test_silence():
@@ -184,7 +210,7 @@ def test_interrupted_request_leaves_the_link_usable():
 def test_lossy_wire_gives_the_same_results(seed):
     """4 % of packets hit: frame by frame the clean run's results, and each request acted on once."""
     print("seed", seed)
-    model, frames = random_model(), random_frames(seed, 250)
+    model, frames = random_model(), random_frames(seed, 2500)
     clean = FakeBoard()
     board = Board(FakeTransport(clean))
     board.load(model)

@@ -1,4 +1,4 @@
-"""The frame buffer saturates, pads and hands over at full rate."""
+"""The frame buffer counts, saturates, pads and hands over at full rate."""
 
 import pytest
 from amaranth.hdl import Module, signed
@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 import tidegate_hw.frame
 from tidegate.spec.design import Design
-from tidegate_hw.frame import FrameBuffer
+from tidegate_hw.frame import MOST_FRAMES, FrameBuffer
 from tidegate_sim.benches.frame import CAPACITY
 from tidegate_sim.runner import run_bench
 
@@ -20,21 +20,28 @@ class Buffers(wiring.Component):
     def __init__(self, *rates: int):
         self.rates = rates
         super().__init__({name: member for e in rates for name, member in {
-            f"start_{e}": In(1),
+            f"begin_{e}": In(1),
             f"features_{e}": In(range(CAPACITY + 1)),
             f"i_{e}": In(stream.Signature(8)),
+            f"frames_{e}": Out(range(MOST_FRAMES + 1)),
+            f"gathered_{e}": Out(1),
+            f"whole_{e}": Out(1),
+            f"start_{e}": In(1),
             f"o_{e}": Out(stream.Signature(data.ArrayLayout(signed(12), e))),
         }.items()})
 
     def elaborate(self, platform):
         m = Module()
         for e in self.rates:
-            start, features, i, o = (getattr(self, f"{name}_{e}") for name in ("start", "features", "i", "o"))
             buffer = FrameBuffer(Design(encoder_rate=e, features=CAPACITY))
             m.submodules[f"buffer_{e}"] = buffer
-            m.d.comb += [buffer.start.eq(start), buffer.features.eq(features)]
-            connect(m, flipped(i), buffer.i)
-            connect(m, buffer.o, flipped(o))
+            for name in ("begin", "features", "start"):
+                m.d.comb += getattr(buffer, name).eq(getattr(self, f"{name}_{e}"))
+            for name in ("frames", "gathered", "whole"):
+                m.d.comb += getattr(self, f"{name}_{e}").eq(getattr(buffer, name))
+            i = getattr(self, f"i_{e}")
+            m.d.comb += [buffer.i.payload.eq(i.payload), buffer.i.valid.eq(i.valid), i.ready.eq(1)]
+            connect(m, buffer.o, flipped(getattr(self, f"o_{e}")))
         return m
 
 

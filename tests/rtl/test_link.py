@@ -3,13 +3,14 @@
 import pytest
 
 import tidegate_hw.frame
+import tidegate_hw.link
 from tidegate_sim.benches.link import DESIGN, DIGEST
 from tidegate_sim.benches.stand_in_core import LinkWithCore
 from tidegate_sim.runner import run_bench
 from tidegate_sim.streams import STALLS
 
 BENCH = "tidegate_sim.benches.link"
-TIMEOUT = 500
+TIMEOUT = 150       # some requests take longer, and no frame of them
 
 
 def run(name: str, fuzz: int, **options) -> int:
@@ -24,6 +25,12 @@ def test_link():
 @pytest.mark.slow
 def test_link_fuzz():
     assert run("link_with_core", 100_000, testcase=[f"answers_anything/stalls={s}" for s in STALLS], timeout=3000) == 4
+
+
+def test_one_frame_too_few_is_seen(monkeypatch):
+    monkeypatch.setattr(tidegate_hw.link, "MOST_WORDS", 127)
+    with pytest.raises(AssertionError, match="failed: refuses"):
+        run("link_with_less_room", 0, testcase="refuses")
 
 
 def test_features_that_wrap_are_seen(monkeypatch):

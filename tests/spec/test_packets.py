@@ -9,7 +9,17 @@ from cobs import cobs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidegate.spec.packets import MAX_PAYLOAD, RESULT_HEADER_BYTES, LinkError, Reason, Request, Result, decode, encode
+from tidegate.spec.packets import (
+    MAX_PAYLOAD,
+    RESULT_HEADER_BYTES,
+    LinkError,
+    Reason,
+    Request,
+    Result,
+    decode,
+    encode,
+    most_frames,
+)
 
 
 @given(st.integers(0, 0xFFFF), st.integers(0, 0xFF), st.binary(max_size=MAX_PAYLOAD))
@@ -26,7 +36,7 @@ def test_layout_on_the_wire():
 
 
 def test_every_flipped_bit_and_every_cut_is_noticed():
-    packet = encode(7, Request.FRAME, random.Random(1).randbytes(300))[:-1]
+    packet = encode(7, Request.FRAMES, random.Random(1).randbytes(300))[:-1]
     for bit in range(8 * len(packet)):
         damaged = bytearray(packet)
         damaged[bit // 8] ^= 1 << bit % 8
@@ -40,8 +50,17 @@ def test_every_flipped_bit_and_every_cut_is_noticed():
 def test_result_round_trip():
     result = Result(5, 1234, 999999, (3, 0, 65535), (-(2**23), 2**23 - 1, 0))
     data = result.pack()
-    assert len(data) == RESULT_HEADER_BYTES + 12 == 22 + 12
+    assert len(data) == RESULT_HEADER_BYTES + 12 == 24 + 12
+    assert struct.unpack("<III5HHiii", data) == (5, 1234, 999999, 3, 0, 65535, 0, 0, 0, -(2**23), 2**23 - 1, 0)
     assert Result.unpack(data, signals=3) == result
+
+
+@given(st.integers(1, 256), st.integers(1, 122))
+def test_most_frames_and_their_results_fit(features, classes):
+    frame, result = 2 * features, len(Result(0, 0, 0, (), (0,) * classes).pack())
+    most = most_frames(features, classes)
+    assert most >= 1 and most * max(frame, result) <= MAX_PAYLOAD
+    assert (most + 1) * frame > MAX_PAYLOAD or (most + 1) * result > MAX_PAYLOAD
 
 
 def test_numbers_are_distinct_and_answers_cannot_be_requests():

@@ -4,9 +4,8 @@ import cocotb
 from cobs import cobs
 
 from tidegate_hw.cobs import TAIL_LAYOUT, TOKEN_LAYOUT, Encoder
+from tidegate_sim.board_model import unstuff
 from tidegate_sim.streams import STALLS, Sink, Source, reset_dut, rng_for
-
-from .board_model import unstuff
 
 EDGES = (1, 253, 254, 255, 508)
 
@@ -63,15 +62,25 @@ async def decodes(dut, stalls):
         assert sink.times[-1] == source.times[-1 - (len(sent) - len(sent.rstrip(b"\0")) - 1)] + 1
 
 
+def tails(body: bytes) -> list[dict]:
+    return [{"byte": x, "last": int(k == len(body) - 1)} for k, x in enumerate(body)]
+
+
 @cocotb.test()
 @cocotb.parametrize(stalls=STALLS)
 async def encodes(dut, stalls):
     source, sink = Source(dut, "body", TAIL_LAYOUT, stalls=stalls), Sink(dut, "packet", stalls=stalls)
     await reset_dut(dut)
-    for body in bodies(rng_for("bodies")):
+    sent = bodies(rng_for("bodies"))
+    for body in sent:
         begun = len(source.times)
-        await source.send({"byte": x, "last": k == len(body) - 1} for k, x in enumerate(body))
+        await source.send(tails(body))
         packet = cobs.encode(body) + b"\0"
         assert bytes(await sink.receive(len(packet))) == packet
         if stalls == "none":
             assert sink.times[-1] - source.times[begun] + 1 == Encoder.cycles(body), body
+    # one after the other, so that the ring becomes full
+    sending = cocotb.start_soon(source.send(tail for body in sent for tail in tails(body)))
+    packets = b"".join(cobs.encode(body) + b"\0" for body in sent)
+    assert bytes(await sink.receive(len(packets))) == packets
+    await sending

@@ -1,4 +1,4 @@
-"""Bench of the frame buffer: for each rate E a buffer with start_E, features_E, i_E and o_E."""
+"""Bench of the frame buffer: for each rate E a buffer whose members have the suffix _E."""
 
 import os
 import struct
@@ -10,7 +10,8 @@ from cocotb.triggers import RisingEdge
 
 from tidegate.spec.fixed import saturate
 from tidegate.spec.formats import SIGNAL
-from tidegate_sim.streams import STALLS, Sink, Source, cycle, reset_dut, rng_for
+from tidegate_hw.frame import MOST_FRAMES
+from tidegate_sim.streams import STALLS, Sink, Source, cycle, reset_dut, rng_for, wait
 
 CAPACITY = 21
 RATES = tuple(int(e) for e in os.environ.get("RATES", "").split())
@@ -29,21 +30,55 @@ def groups(values: list[int], rate: int) -> list[list[int]]:
 async def gathers_groups(dut, rate, stalls):
     layout = data.ArrayLayout(signed(SIGNAL.bits), rate)
     source, sink = Source(dut, f"i_{rate}", stalls=stalls), Sink(dut, f"o_{rate}", layout, stalls=stalls)
-    start, features = getattr(dut, f"start_{rate}"), getattr(dut, f"features_{rate}")
-    start.value = 0
+    begin, features, start, frames, gathered, whole = (
+        getattr(dut, f"{name}_{rate}") for name in ("begin", "features", "start", "frames", "gathered", "whole"))
+    begin.value = start.value = 0
     await reset_dut(dut)
     rng = rng_for("features")
-    for n in (*range(CAPACITY, 0, -1), 1, CAPACITY, rng.randrange(1, CAPACITY)):
-        values = [rng.choice((*EDGES, rng.randint(-32768, 32767))) for _ in range(n)]
-        features.value, start.value = n, 1
-        await RisingEdge(dut.clk)
-        begun, start.value = cycle(), 0
+    count = CountOnes(dut, gathered)
+    for n, t in ((CAPACITY, 1), (CAPACITY, 12), *((n, rng.randint(1, MOST_FRAMES // 2)) for n in range(1, CAPACITY)),
+                 (1, MOST_FRAMES), (14, MOST_FRAMES)):
+        values = [[rng.choice((*EDGES, rng.randint(-32768, 32767))) for _ in range(n)] for _ in range(t)]
+        features.value = n
+        if rng.random() < 0.5:                          # a part of a request, then another
+            await strobe(dut, begin)
+            await source.send(rng.randbytes(rng.randint(1, 9)))
+        await strobe(dut, begin)
+        count.ones = 0
+        for k, frame in enumerate(values):
+            *most, last = struct.pack(f"<{n}h", *frame)
+            await source.send(most)
+            await wait(dut, 2)
+            assert (int(whole.value), int(frames.value), count.ones) == (0, k, k)
+            await source.send([last])
+            await wait(dut, 2)
+            assert (int(whole.value), int(frames.value), count.ones) == (1, k + 1, k + 1)
         sink.times.clear()
-        await source.send(struct.pack(f"<{n}h", *values))
-        expected = groups(values, rate)
+        begun = await strobe(dut, start)
+        expected = [group for frame in values for group in groups(frame, rate)]
         assert await sink.receive(len(expected)) == expected
-        if stalls == "none":
-            # the first byte is taken one cycle after the strobe's, and the sink sees a group as it leaves
-            padding = -n % rate
-            assert sink.times[0] - begun == 2 * n + padding + 2
-            assert sink.times == list(range(sink.times[0], sink.times[0] + len(expected)))
+        if stalls in ("none", "valid"):
+            # the sink sees a group as it leaves
+            assert sink.times == list(range(begun + 1, begun + 1 + len(expected)))
+        await wait(dut, 3)
+
+
+async def strobe(dut, signal) -> int:
+    """High for one cycle; the ``cycle()`` that ends with it high."""
+    signal.value = 1
+    await RisingEdge(dut.clk)
+    signal.value = 0
+    return cycle()
+
+
+class CountOnes:
+    """Counts the cycles in which a signal is high."""
+
+    def __init__(self, dut, signal):
+        self.ones = 0
+        cocotb.start_soon(self._run(dut, signal))
+
+    async def _run(self, dut, signal):
+        while True:
+            await RisingEdge(dut.clk)
+            self.ones += int(signal.value)

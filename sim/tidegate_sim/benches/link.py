@@ -1,4 +1,4 @@
-"""Bench of the link: what it answers and does, against ``BoardModel``, byte for byte."""
+"""Bench of the link: what it answers and does, against ``StandInBoard``, byte for byte."""
 
 import os
 import struct
@@ -8,11 +8,11 @@ from cobs import cobs
 from cocotb.triggers import RisingEdge
 
 from tidegate.spec.design import Design
-from tidegate.spec.packets import MAX_PAYLOAD, Reason, Request, decode, encode
+from tidegate.spec.packets import MAX_PAYLOAD, Reason, Request, decode, encode, most_frames
 from tidegate.spec.registers import BY_NAME, REGISTERS
 from tidegate_sim.streams import STALLS, Sink, Source, reset_dut, rng_for, wait
 
-from .board_model import BoardModel
+from .board_model import StandInBoard
 from .stand_in_core import HANG
 
 DESIGN = Design(lanes=8, cell_rate=2, encoder_rate=4, weight_words=80, acc_words=16, features=22, neurons=32,
@@ -26,7 +26,7 @@ class Conversation:
     """Sends lines to the board and compares all that it answers and does with the model."""
 
     def __init__(self, dut, stalls: str = "none"):
-        self.dut, self.board = dut, BoardModel(DESIGN, DIGEST)
+        self.dut, self.board = dut, StandInBoard(DESIGN, DIGEST)
         self.source, self.sink = Source(dut, "rx", stalls=stalls), Sink(dut, "tx", stalls=stalls)
         self.rng = rng_for("requests")
         self.weights = bytearray(DESIGN.weight_bytes)
@@ -80,8 +80,8 @@ class Conversation:
         assert not self.sink.items
         await self.say(b"\0" + encode(self.rng.randrange(65536), Request.IDENTIFY))
 
-    def frame(self) -> bytes:
-        n = self.board.registers["FEATURES"]
+    def frames(self, count: int = 1) -> bytes:
+        n = count * self.board.registers["FEATURES"]
         limits = self.rng.choice((100, 2100, 32767))
         return struct.pack(f"<{n}h", *(self.rng.randint(-limits, limits) for _ in range(n)))
 
@@ -106,8 +106,9 @@ async def does_each_request_once(dut, stalls):
     for features, classes in ((1, 1), (4, 5), (10, 12), (22, 12)):
         for name, value in {"LAYERS": 4, "FEATURES": features, "CLASSES": classes, "THETA0": 5}.items():
             await host.write(name, value)
-        for _ in range(3):
-            await host.ask(Request.FRAME, host.frame(), times=3)
+        most = most_frames(features, classes)
+        for count in (1, most, 1, host.rng.randint(1, most)):
+            assert (await host.ask(Request.FRAMES, host.frames(count), times=3))[0] == 0x86
             await host.ask(Request.READ_REGISTER, struct.pack("<H", BY_NAME["FRAMES"].address), times=2)
         await host.ask(Request.RESET, times=2)
         await host.ask(Request.READ_REGISTER, struct.pack("<H", BY_NAME["FRAMES"].address))
@@ -122,7 +123,7 @@ async def keeps_the_answer(dut):
     await host.say(encode(0, Request.RESET))        # number 0 is no repetition: there was no request
     for name, value in MODEL.items():
         await host.write(name, value)
-    request = encode(host.board.last + 1, Request.FRAME, host.frame())
+    request = encode(host.board.last + 1, Request.FRAMES, host.frames())
     answer, *_, repeated = await host.say(
         request + b"\7noise\0\0\0" + encode(9, 1) + encode(host.board.last + 3, 5) + bytes(range(1, 256)) * 5 + b"\0"
         + encode(host.board.last - 1, Request.RESET) + request)
@@ -137,13 +138,13 @@ async def keeps_the_answer(dut):
 async def refuses(dut):
     host = Conversation(dut)
     await host.start()
-    assert await host.refused(Request.FRAME, b"\1\2", times=2) == Reason.NO_MODEL
+    assert await host.refused(Request.FRAMES, b"\1\2", times=2) == Reason.NO_MODEL
     for name, value in MODEL.items():
         await host.write(name, value)
     for kind in (0x00, 0x07, 0x42, 0x81, 0xFF):
         assert await host.refused(kind, times=2) == Reason.TYPE
     lengths = {Request.READ_REGISTER: (0, 1, 3, 512), Request.WRITE_REGISTER: (0, 5, 7), Request.RESET: (1, 512),
-               Request.WRITE_WEIGHTS: (0, 1, 3), Request.FRAME: (0, 1, 19, 21, 22, 512)}
+               Request.WRITE_WEIGHTS: (0, 1, 3), Request.FRAMES: (0, 1, 19, 21, 22, 39, 41, 279, 281, 300, 500, 512)}
     for kind, wrong in lengths.items():
         for length in wrong:
             assert await host.refused(kind, bytes(length)) == Reason.LENGTH
@@ -155,17 +156,23 @@ async def refuses(dut):
     for name, values in {"LAYERS": (0, 5, 7), "FEATURES": (0, 23, 266), "CLASSES": (0, 13, 0xFFFF)}.items():
         for value in values:
             await host.write(name, value)
-            assert await host.refused(Request.FRAME, host.frame()[:MAX_PAYLOAD]) == Reason.NO_MODEL
+            assert await host.refused(Request.FRAMES, host.frames()[:MAX_PAYLOAD]) == Reason.NO_MODEL
         await host.write(name, MODEL[name])
     await host.say(encode(host.board.last, Request.IDENTIFY, b"x"))
-    assert (await host.ask(Request.FRAME, host.frame()))[0] == 0x86
+    for features, classes in ((10, 3), (1, 1), (4, 2), (1, 12)):       # as many frames as fit, and one more
+        await host.write("FEATURES", features)
+        await host.write("CLASSES", classes)
+        most = most_frames(features, classes)
+        assert (await host.ask(Request.FRAMES, host.frames(most)))[0] == 0x86
+        assert await host.refused(Request.FRAMES, host.frames(most + 1)) == Reason.LENGTH
+    assert (await host.ask(Request.FRAMES, host.frames()))[0] == 0x86
 
 
 @cocotb.test()
 async def survives_damage(dut):
     host = Conversation(dut)
     await host.start(**MODEL)
-    packet = encode(host.board.last + 1, Request.FRAME, host.frame())
+    packet = encode(host.board.last + 1, Request.FRAMES, host.frames())
     body = cobs.decode(packet[:-1])
     for cut in range(1, len(packet) - 1):
         await host.say(packet[:cut] + b"\0")
@@ -176,7 +183,7 @@ async def survives_damage(dut):
     for length in (512, 513, 514, 519, 520, 1023, 1024, 1500):
         await host.say(encode(host.board.last + 1, 0x42, bytes(host.rng.randrange(256) for _ in range(length))))
     await host.say(b"\0\0\0" + b"\1\0" + b"\2\5\0" + b"\xFF" * 3000 + b"\0\0")
-    assert (await host.ask(Request.FRAME, host.frame()))[0] == 0x86
+    assert (await host.ask(Request.FRAMES, host.frames()))[0] == 0x86
 
 
 @cocotb.test()
@@ -184,29 +191,28 @@ async def survives_damage(dut):
 async def core_that_hangs_is_reset(dut, k):
     host = Conversation(dut)
     await host.start(**MODEL)
-    await host.ask(Request.FRAME, host.frame())
     await host.write(f"THETA{k}", HANG)
-    kind, payload = (Request.RESET, b"") if k == 3 else (Request.FRAME, host.frame())
+    kind, payload = (Request.RESET, b"") if k == 3 else (Request.FRAMES, host.frames(3))
     assert await host.refused(kind, payload, times=3) == Reason.TIMEOUT
     assert host.board.resets == 1
     await host.ask(Request.READ_REGISTER, struct.pack("<H", BY_NAME["LAYERS"].address))
-    assert await host.refused(Request.FRAME, host.frame()) == Reason.NO_MODEL
+    assert await host.refused(Request.FRAMES, host.frames()) == Reason.NO_MODEL
     await host.write(f"THETA{k}", 0)
     await host.write("LAYERS", 1)
     await host.ask(Request.RESET)
     for _ in range(2):
-        assert (await host.ask(Request.FRAME, host.frame(), times=2))[0] == 0x86
+        assert (await host.ask(Request.FRAMES, host.frames(3), times=2))[0] == 0x86
 
 
 def some_packets(rng, last: int, features: int) -> bytes:
     """A likely or unlikely line, after which a delimiter has passed."""
-    kind = rng.choice((*Request, *Request, Request.FRAME, Request.FRAME, rng.randrange(256)))
+    kind = rng.choice((*Request, *Request, Request.FRAMES, Request.FRAMES, rng.randrange(256)))
     payload = {
         Request.READ_REGISTER: lambda: struct.pack("<H", rng.randrange(0x60)),
         Request.WRITE_REGISTER: lambda: register_write(*rng.choice((
             *MODEL.items(), *MODEL.items(), (rng.choice(REGISTERS).name, rng.randrange(1 << 32))))),
         Request.WRITE_WEIGHTS: lambda: struct.pack("<I", rng.randrange(660)) + rng.randbytes(rng.randrange(30)),
-        Request.FRAME: lambda: rng.randbytes(2 * features % 500),
+        Request.FRAMES: lambda: rng.randbytes(2 * features * rng.choice((1, 1, 2, rng.randint(1, 20))) % 500),
     }.get(kind, lambda: b"")()
     if rng.random() < 0.1:
         payload = rng.randbytes(rng.choice((0, 1, 2, 3, 6, 40)))

@@ -2,24 +2,29 @@
 
 from amaranth.hdl import Module, Mux, ResetInserter, Signal, signed
 from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from tidegate.spec.design import Design
-from tidegate_hw.core import COUNTERS_LAYOUT
+from tidegate_hw.counters import COUNTERS_LAYOUT
 from tidegate_hw.lanes import weight_w_signature
 from tidegate_hw.link import Link
 from tidegate_hw.registers import REGISTERS_LAYOUT
 
 HANG = 0x1FFF
+HANG_FRAME = 1      # counted from 0: when it hangs, a frame before has had its result
 
 
 class StandInCore(wiring.Component):
-    """Mixes the features of a frame into a state, of which logits and counters are functions.
+    """Mixes the features of a frame into a state, of which logits and results are functions.
 
         state <- 3 state + feature      for every feature of every group, padding included (mod 2**24)
 
-    THETA0 = HANG: takes no frame.  THETA1: gives no logit.  THETA2: is never ready after a frame.  THETA3: nor
-    after a clear.  THETA4: gives a logit too many.  ``cycles`` counts from the first group to the last logit.
+    It takes up to four frames ahead, and pauses at random before it takes one, gives its logits, and gives its result.
+
+    THETA0 = HANG: from frame HANG_FRAME since a clear on it takes none.  THETA1: of those it gives no logit.  THETA2:
+    it is never ready after a frame.  THETA3: nor after a clear.  THETA4: it offers a logit too many.
+    ``cycles`` = groups of the frame + CLASSES.
     """
 
     def __init__(self, design: Design):
@@ -28,7 +33,8 @@ class StandInCore(wiring.Component):
             "registers": In(REGISTERS_LAYOUT),
             "frame": In(stream.Signature(data.ArrayLayout(signed(12), design.encoder_rate))),
             "logit": Out(stream.Signature(signed(24))),
-            "counters": Out(COUNTERS_LAYOUT),
+            "result": Out(stream.Signature(COUNTERS_LAYOUT)),
+            "frames": Out(32),
             "clear": In(1),
             "ready": Out(1),
         })
@@ -36,46 +42,64 @@ class StandInCore(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         rate, regs = self.design.encoder_rate, self.registers
-        state, index, frames, cycles = Signal(24), Signal(16), Signal(32), Signal(32)
+        # takes frames: their states queue
+        m.submodules.taken = taken = SyncFIFOBuffered(width=24 + 16, depth=4)
+        random, pause = Signal(16, init=1), Signal()
+        m.d.sync += random.eq(random >> 1 ^ random[0].replicate(16) & 0xB400)
+        m.d.comb += pause.eq(random[:2] != 0)
+        group, state, frames_in = Signal(16), Signal(24), Signal(32)
         mixed = state
         for k in range(rate):
             mixed = (3 * mixed + self.frame.payload[k])[:24]
-        m.d.sync += cycles.eq(cycles + 1)
-        m.d.comb += self.logit.payload.eq((state + 0x654321 * index)[:24].as_signed())
-        with m.FSM():
+        hung = Signal()
+        m.d.comb += [
+            hung.eq((regs.THETA0 == HANG) & (frames_in >= HANG_FRAME)),
+            self.frame.ready.eq(taken.w_rdy & ~hung & ~((group == 0) & pause)),
+            taken.w_data.eq((group + 1) << 24 | mixed),
+        ]
+        with m.If(self.frame.valid & self.frame.ready):
+            m.d.sync += [state.eq(mixed), group.eq(group + 1)]
+            with m.If((group + 1) * rate >= regs.FEATURES):
+                m.d.comb += taken.w_en.eq(1)
+                m.d.sync += [group.eq(0), frames_in.eq(frames_in + 1)]
+
+        # gives the logits and results of the oldest
+        index, number, oldest, groups = Signal(16), Signal(32), Signal(24), Signal(16)
+        m.d.comb += [
+            self.logit.payload.eq((oldest + 0x654321 * index)[:24].as_signed()),
+            self.result.p.frames.eq(number + 1), self.result.p.cycles.eq(groups + regs.CLASSES),
+            self.result.p.weight_words.eq(~oldest),
+            *(self.result.p.events[s].eq(oldest >> s) for s in range(5)),
+        ]
+        with m.FSM() as fsm:
+            m.d.comb += self.ready.eq(fsm.ongoing("WAIT") & (frames_in == number) & (group == 0))
             with m.State("WAIT"):
-                m.d.comb += self.ready.eq(1)
-                m.d.sync += [index.eq(0), cycles.eq(0)]
+                m.d.sync += [index.eq(0), oldest.eq(taken.r_data), groups.eq(taken.r_data >> 24)]
                 with m.If(self.clear):
-                    m.d.sync += [frames.eq(0), state.eq(0)]
+                    m.d.sync += [frames_in.eq(0), number.eq(0), state.eq(0)]
                     m.next = "CLEAR"
-                with m.Elif(self.frame.valid & (regs.THETA0 != HANG)):
-                    m.next = "TAKE"
+                with m.Elif(taken.r_rdy & ~pause):
+                    m.d.comb += taken.r_en.eq(1)
+                    m.next = "GIVE LOGITS"
             with m.State("CLEAR"):
-                m.d.sync += [self.counters.frames.eq(0), index.eq(index + 1)]
+                m.d.sync += [self.frames.eq(0), index.eq(index + 1)]
                 with m.If((index == 9) & (regs.THETA3 != HANG)):
                     m.next = "WAIT"
-            with m.State("TAKE"):
-                m.d.comb += self.frame.ready.eq(1)
-                with m.If(self.frame.valid):
-                    m.d.sync += [state.eq(mixed), index.eq(index + 1)]
-                    with m.If((index + 1) * rate >= regs.FEATURES):
-                        m.d.sync += index.eq(0)
-                        m.next = "GIVE"
-            with m.State("GIVE"):
-                m.d.comb += self.logit.valid.eq(regs.THETA1 != HANG)
+            with m.State("GIVE LOGITS"):
+                m.d.comb += self.logit.valid.eq((regs.THETA1 != HANG) | (number < HANG_FRAME))
                 with m.If(self.logit.valid & self.logit.ready):
                     m.d.sync += index.eq(index + 1)
                     with m.If(index + 1 == Mux(regs.THETA4 == HANG, regs.CLASSES + 1, regs.CLASSES)):
-                        m.d.sync += frames.eq(frames + 1)
                         m.next = "COUNT"
             with m.State("COUNT"):
-                m.d.sync += [
-                    self.counters.frames.eq(frames), self.counters.cycles.eq(cycles),
-                    self.counters.weight_words.eq(~state),
-                    *(self.counters.events[s].eq(state >> s) for s in range(5)),
-                ]
-                m.next = "END"
+                m.d.sync += self.frames.eq(number + 1)
+                with m.If(~pause):
+                    m.next = "GIVE RESULT"
+            with m.State("GIVE RESULT"):
+                m.d.comb += self.result.valid.eq(1)
+                with m.If(self.result.ready):
+                    m.d.sync += number.eq(number + 1)
+                    m.next = "END"
             with m.State("END"):
                 with m.If(regs.THETA2 != HANG):
                     m.next = "WAIT"
@@ -104,9 +128,8 @@ class LinkWithCore(wiring.Component):
         connect(m, link.weight_w, flipped(self.weight_w))
         connect(m, link.frame, core.frame)
         connect(m, core.logit, link.logit)
-        m.d.comb += [
-            core.registers.eq(link.registers), core.clear.eq(link.clear),
-            link.ready.eq(core.ready), link.counters.eq(core.counters),
-        ]
+        connect(m, core.result, link.result)
+        m.d.comb += [core.registers.eq(link.registers), core.clear.eq(link.clear), link.ready.eq(core.ready),
+                     link.frames.eq(core.frames)]
         m.d.sync += [self.clears.eq(self.clears + link.clear), self.resets.eq(self.resets + link.core_reset)]
         return m

@@ -62,10 +62,13 @@ async def streams_frames(dut):
     for k in range(0, len(weights), CHUNK):
         await host.ask(Request.WRITE_WEIGHTS, struct.pack("<I", k) + weights[k : k + CHUNK])
     await host.ask(Request.RESET)
-    frames = [[100 * t, -70 * t, 5, 3 * t, 900 - 400 * t] for t in range(4)]
+    frames = [[100 * t, -70 * t, 5, 3 * t, 900 - 400 * t] for t in range(6)]
     trace = Golden(model).run(np.array(frames)[:, None])
-    for t, frame in enumerate(frames):
-        result = Result.unpack(await host.ask(Request.FRAME, struct.pack("<5h", *frame)), model.network.signals)
+    answers = b"".join([await host.ask(Request.FRAMES, np.array(some, "<i2").tobytes())
+                        for some in (frames[:1], frames[1:4], frames[4:])])
+    size = len(answers) // len(frames)
+    for t in range(len(frames)):
+        result = Result.unpack(answers[size * t : size * (t + 1)], model.network.signals)
         assert result.frame == t
         assert result.logits == tuple(trace.logits[t, 0].tolist())
         assert result.events == tuple(trace.events[t, 0].tolist())

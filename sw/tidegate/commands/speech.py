@@ -38,16 +38,20 @@ def hear(board: "Board", frames: "np.ndarray") -> Heard:
     return Heard(results[-1].label, results[-1].confidence, Cost.of(results))
 
 
-def cost_of_dense_frame(board: "Board", frames: "np.ndarray") -> Cost:
-    """What a frame costs in dense mode, measured on some frames: every one costs the same, whatever is in it."""
+def costs_of_dense_clips(board: "Board", clips: "list[np.ndarray]") -> dict[int, Cost]:
+    """What a clip of so many frames costs in dense mode, measured on two of each length: whatever is in it."""
     from tidegate.spec.errors import TidegateError
 
+    by_length: dict[int, list[Cost]] = {}
     board.dense = True
-    costs = {Cost.of([result]) for result in board.stream(frames[:8])}
+    for frames in clips:
+        costs = by_length.setdefault(len(frames), [])
+        if len(costs) < 2:
+            costs.append(hear(board, frames).cost)
     board.dense = False
-    if len(costs) > 1:
-        raise TidegateError("in dense mode this board's frames differ in cost; its core is not this version's")
-    return costs.pop()
+    if any(len(set(costs)) > 1 for costs in by_length.values()):
+        raise TidegateError("in dense mode this board's clips differ in cost; its core is not this version's")
+    return {length: costs[0] for length, costs in by_length.items()}
 
 
 def expected_label(word: str, labels: tuple[str, ...]) -> str | None:
@@ -70,9 +74,9 @@ def demo(model: ModelOption = "commands", board: BoardOption = "virtual", lanes:
     with loaded_board(board, lanes, loaded) as device, progress("streaming", json) as step:
         if not json:
             _print_head(model, net, device.design.lanes)
-        dense_frame = cost_of_dense_frame(device, words[0][1])
+        dense_clips = costs_of_dense_clips(device, [frames for _, frames in words])
         for clip, frames in words:
-            heard, full = hear(device, frames), dense_frame.times(len(frames))
+            heard, full = hear(device, frames), dense_clips[len(frames)]
             delta, dense = delta + heard.cost, dense + full
             expected = expected_label(clip.word, loaded.labels)
             right = None if expected is None else heard.label == expected

@@ -16,8 +16,7 @@ from ..spec.design import SIMULATED, Design, Identity
 from ..spec.formats import SIGNAL, acc_frac
 from ..spec.layout import Layout
 from ..spec.model import Model
-from ..spec.network import Network
-from ..spec.packets import MAX_PAYLOAD, Request, Result
+from ..spec.packets import MAX_PAYLOAD, Request, most_frames, result_dtype
 from ..spec.registers import BY_NAME
 from .errors import BoardError, InputError
 from .link import Link
@@ -175,9 +174,13 @@ class Board:
             self.write_register(f"THETA{s}", theta)
 
     def stream(self, frames: np.ndarray | Iterable[np.ndarray], reset: bool = True) -> Iterator[FrameResult]:
-        """Send feature frames one by one and yield a FrameResult for each.
+        """Send feature frames and yield a FrameResult for each.
 
-        ``frames``: (T, features), or an iterable of (features,) or (n, features) blocks for live input.
+        ``frames``: (T, features), or an iterable of (features,) or (n, features) blocks for live input, each of which
+        is answered before the next is asked for.  The frames of an array or block go to the board
+        ``most_frames(features, classes)`` at a time, and the next of these bursts is sent before the results of the
+        last are yielded: while a result is looked at, and when the generator is closed early, the board may be up to
+        two bursts ahead.
         Floats are features as the front end gives them and are quantised by the model; integers are sent as
         they are, in LSBs of 2**-8.  ``reset``: start from the reset state, else go on from the last frame.
         InputError (for an array: at once, before anything is sent) on a wrong shape, NaN, infinity or integers
@@ -192,14 +195,27 @@ class Board:
             self.reset()
         expected = 0 if reset else self.read_register("FRAMES")
         for block in blocks:
-            for frame in block:
-                answer = self.link.request(Request.FRAME, frame.astype("<i2").tobytes())
-                result = _unpack(answer, model.network)
-                if result.frame != expected:
-                    raise BoardError(f"the board counts frame {result.frame} where {expected} was sent; "
+            for count, answer in self._bursts(block, most_frames(model.network.features, model.network.classes)):
+                results = _unpack(answer, count, model)
+                wrong = np.flatnonzero(results["frame"] != np.arange(expected, expected + count))
+                if len(wrong):
+                    raise BoardError(f"the board counts frame {results['frame'][wrong[0]]} where "
+                                     f"{expected + wrong[0]} was sent; "
                                      "another program used it: open it again and load the model")
-                expected += 1
-                yield _frame_result(result, model)
+                expected += count
+                yield from _frame_results(results, model)
+
+    def _bursts(self, block: np.ndarray, most: int) -> Iterator[tuple[int, bytes]]:
+        """Frames and answer of each burst; when an answer is handed out, the next burst is on its way."""
+        pending, count = None, 0
+        for start in range(0, len(block), most):
+            burst = block[start : start + most]
+            before, answer = count, None if pending is None else self.link.finish(pending)
+            pending, count = self.link.start(Request.FRAMES, burst.astype("<i2").tobytes()), len(burst)
+            if answer is not None:
+                yield before, answer
+        if pending is not None:
+            yield count, self.link.finish(pending)
 
     def _loaded(self) -> Model:
         if self.model is None:
@@ -245,19 +261,20 @@ def _address(name: str) -> int:
     return BY_NAME[name].address
 
 
-def _unpack(answer: bytes, network: Network) -> Result:
-    try:
-        result = Result.unpack(answer, network.signals)
-    except struct.error:
-        result = None
-    if result is None or len(result.logits) != network.classes:
+def _unpack(answer: bytes, count: int, model: Model) -> np.ndarray:
+    """Results of ``count`` frames, of ``result_dtype``."""
+    layout = result_dtype(model.network.classes)
+    if len(answer) != count * layout.itemsize:
         raise BoardError("the board has another model than the one loaded here; load it again")
-    return result
+    return np.frombuffer(answer, layout)
 
 
-def _frame_result(result: Result, model: Model) -> FrameResult:
-    logits = np.array(result.logits, np.float64) / (1 << acc_frac(model.network.classifier.weight_frac))
-    best = int(logits.argmax())
-    confidence = float(1 / np.exp(logits - logits[best]).sum())
-    return FrameResult(result.frame, model.labels[best], best, result.logits, confidence,
-                       result.cycles, result.events, result.weight_words)
+def _frame_results(results: np.ndarray, model: Model) -> Iterator[FrameResult]:
+    network = model.network
+    logits = results["logits"] / float(1 << acc_frac(network.classifier.weight_frac))
+    best = logits.argmax(1)
+    confidence = 1 / np.exp(logits - logits.max(1, keepdims=True)).sum(1)
+    columns = (results["frame"], best, results["logits"], confidence, results["cycles"],
+               results["events"][:, : network.signals], results["weight_words"])
+    for frame, index, integers, sure, cycles, events, words in zip(*(c.tolist() for c in columns), strict=True):
+        yield FrameResult(frame, model.labels[index], index, tuple(integers), sure, cycles, tuple(events), words)

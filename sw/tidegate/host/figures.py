@@ -71,10 +71,6 @@ class Cost:
                     self.weight_words + other.weight_words,
                     tuple(a + b for a, b in zip(self.events, other.events, strict=True)))
 
-    def times(self, n: int) -> Cost:
-        """The cost of ``n`` runs like this one."""
-        return Cost(self.frames * n, self.cycles * n, self.weight_words * n, tuple(k * n for k in self.events))
-
     def occupancy(self, network: Network) -> tuple[float, ...]:
         return occupancy(network, self.events, self.frames)
 

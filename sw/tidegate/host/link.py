@@ -21,7 +21,7 @@ _LONGEST_PACKET = 4096  # more bytes than this without a delimiter are not an an
 
 _REFUSALS: dict[int, str] = {
     Reason.TYPE: "the board does not know this request; load the bitstream of this version",
-    Reason.LENGTH: "the board has a model with another number of features; load the model again",
+    Reason.LENGTH: "the board has a model with another number of features or classes; load the model again",
     Reason.SEQUENCE: "the board was restarted or another program used it; open it again and load the model",
     Reason.ADDRESS: "the board has no such register or memory; load the bitstream of this version",
     Reason.NO_MODEL: "no model is loaded; load one first",
@@ -46,6 +46,17 @@ class Counters:
     stale: int = 0
 
 
+@dataclass
+class Pending:
+    """A request that was sent.  ``answer`` is its payload, ``refusal`` the NAK; neither: not known (yet)."""
+
+    seq: int
+    kind: int
+    packet: bytes
+    answer: bytes | None = None
+    refusal: Refused | None = None
+
+
 class Link:
     """One host's end of the link.
 
@@ -59,6 +70,7 @@ class Link:
         self.counters = Counters()
         self._received = bytearray()
         self._seq: int | None = None          # of the last finished request; None: ask the board
+        self._pending: Pending | None = None
 
     def identify(self) -> Identity:
         """Drop what lies in the line, ask the board what it is and take over its sequence number."""
@@ -66,11 +78,14 @@ class Link:
         return identity
 
     def _identify(self) -> tuple[Identity, int]:
-        self._seq = None
+        self._seq = self._pending = None
         self.transport.discard()
         self._received.clear()
         self.transport.write(b"\0")           # ends a packet that an earlier program left unfinished
-        answer = self._exchange(random.randrange(1 << 16), Request.IDENTIFY, b"")
+        seq = random.randrange(1 << 16)
+        packet = encode(seq, Request.IDENTIFY)
+        self.transport.write(packet)
+        answer = self._wait_for(seq, Request.IDENTIFY, packet)
         identity = Identity.unpack(answer[:IDENTITY_BYTES])
         if len(answer) != IDENTITY_BYTES + 2:
             raise BoardError("the board's answer has another length; rebuild its bitstream with this version")
@@ -78,28 +93,54 @@ class Link:
 
     def request(self, kind: Request, payload: bytes = b"") -> bytes:
         """Send one request and return its answer's payload; Refused on NAK, BoardError if nothing answers."""
+        return self.finish(self.start(kind, payload))
+
+    def start(self, kind: Request, payload: bytes = b"") -> Pending:
+        """Send one request and do not wait: ``finish`` gives its answer.
+
+        One request is under way at a time: the answer to an earlier one is awaited first, and kept for its ``finish``.
+        """
         if len(payload) > MAX_PAYLOAD:
             raise BoardError(f"a request carries at most {MAX_PAYLOAD} bytes, not {len(payload)}")
+        self._settle()
         last = self._seq if self._seq is not None else self._identify()[1]
         seq = (last + 1) % (1 << 16)
+        pending = Pending(seq, kind, encode(seq, kind, payload))
         self._seq = None                      # unknown until the answer is here
+        self.transport.write(pending.packet)
+        self._pending = pending
+        return pending
+
+    def finish(self, pending: Pending) -> bytes:
+        """The answer's payload of a request that was started; Refused on NAK, BoardError if nothing answers."""
+        if pending is self._pending:
+            self._settle()
+        if pending.refusal is not None:
+            raise pending.refusal
+        if pending.answer is None:
+            raise BoardError("the answer was given up for another request; start again")
+        return pending.answer
+
+    def _settle(self) -> None:
+        """Wait for the answer to the request that is under way, if there is one."""
+        pending, self._pending = self._pending, None
+        if pending is None:
+            return
         try:
-            answer = self._exchange(seq, kind, payload)
+            pending.answer = self._wait_for(pending.seq, pending.kind, pending.packet)
         except Refused as refusal:
-            if refusal.reason != Reason.SEQUENCE:
-                self._seq = seq               # a refused number is used up
-            raise
-        self._seq = seq
-        return answer
+            pending.refusal = refusal
+            if refusal.reason == Reason.SEQUENCE:
+                return
+        self._seq = pending.seq               # a refused number is used up too
 
     def close(self) -> None:
         self.transport.close()
 
-    def _exchange(self, seq: int, kind: int, payload: bytes) -> bytes:
-        packet = encode(seq, kind, payload)
+    def _wait_for(self, seq: int, kind: int, packet: bytes) -> bytes:
+        """The answer to a packet that was sent, which is sent again until it comes."""
         give_up = time.monotonic() + self.patience
         wait = self.timeout
-        self.transport.write(packet)
         while True:
             answer = self._answer(seq, kind, min(time.monotonic() + wait, give_up))
             if answer is not None:

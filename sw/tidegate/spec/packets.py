@@ -11,6 +11,9 @@ number of the last request it acted on, and its answer:
 IDENTIFY stands outside: it is always answered, changes nothing, and reports the last number, from which
 a host that opens the port continues.  Packets that cannot be trusted (CRC, FRAMING, TOO_LONG) get a NAK with
 seq 0 that uses up nothing; the host just repeats.  An answer has the request's seq and type | ANSWER.
+
+FRAMES carries several feature frames, so that consecutive ones overlap in the core; their results come in one answer,
+which is stored whole and therefore no longer than MAX_PAYLOAD.  All of them are applied, or (refused) none.
 """
 
 import struct
@@ -18,12 +21,13 @@ import zlib
 from dataclasses import dataclass
 from enum import IntEnum
 
+import numpy as np
 from cobs import cobs
 
 from .errors import TidegateError
 from .network import MAX_SIGNALS
 
-MAX_PAYLOAD = 512           # bytes of a request's payload
+MAX_PAYLOAD = 512           # bytes of a request's payload, and of the results in an answer
 OVERHEAD = 3 + 4            # seq, type, crc
 ANSWER = 0x80
 
@@ -36,7 +40,7 @@ class Request(IntEnum):
     WRITE_REGISTER = 0x03   # address u16, value u32 → -
     WRITE_WEIGHTS = 0x04    # byte address u32, bytes → -          (byte a is lane a mod P of word a div P)
     RESET = 0x05            # - → -                                (anchors, h, accumulators = bias)
-    FRAME = 0x06            # features x i16 → Result
+    FRAMES = 0x06           # n x features x i16 → n x Result     (n >= 1, see ``most_frames``)
 
 
 NAK = 0xFF                  # answer type; payload: reason u8, last seq u16
@@ -49,7 +53,7 @@ class Reason(IntEnum):
     FRAMING = 2             # not COBS, or shorter than OVERHEAD
     TOO_LONG = 3            # payload longer than MAX_PAYLOAD
     TYPE = 4                # no such request
-    LENGTH = 5              # payload length does not belong to the request (or to FEATURES)
+    LENGTH = 5              # payload length does not belong to the request (or to FEATURES), or too many frames
     SEQUENCE = 6            # neither last nor last + 1
     ADDRESS = 7             # no such register, not writable, or beyond the weight memory
     NO_MODEL = 8            # LAYERS is 0
@@ -80,12 +84,21 @@ def decode(packet: bytes) -> tuple[int, int, bytes]:
     return seq, kind, body[3:-4]
 
 
-_RESULT = struct.Struct(f"<III{MAX_SIGNALS}H")
+LOGIT_BYTES = 4
+
+
+def result_dtype(classes: int) -> np.dtype:
+    """A frame's result as it is on the wire: a header of whole words, then the logits."""
+    return np.dtype([("frame", "<u4"), ("cycles", "<u4"), ("weight_words", "<u4"), ("events", "<u2", MAX_SIGNALS),
+                     ("reserved", "<u2"), ("logits", f"<i{LOGIT_BYTES}", (classes,))])
+
+
+RESULT_HEADER_BYTES = result_dtype(0).itemsize
 
 
 @dataclass(frozen=True)
 class Result:
-    """Answer to FRAME: frame number since reset (from 0), cycles, weight words read, events per signal, logits."""
+    """Answer to a frame: its number since reset (from 0), cycles, weight words read, events per signal, logits."""
 
     frame: int
     cycles: int
@@ -95,14 +108,16 @@ class Result:
 
     def pack(self) -> bytes:
         events = self.events + (0,) * (MAX_SIGNALS - len(self.events))
-        return _RESULT.pack(self.frame, self.cycles, self.weight_words, *events) + struct.pack(
-            f"<{len(self.logits)}i", *self.logits)
+        values = (self.frame, self.cycles, self.weight_words, events, 0, self.logits)
+        return np.array(values, result_dtype(len(self.logits))).tobytes()
 
     @staticmethod
     def unpack(data: bytes, signals: int) -> "Result":
-        frame, cycles, weight_words, *events = _RESULT.unpack_from(data)
-        logits = struct.unpack_from(f"<{(len(data) - _RESULT.size) // 4}i", data, _RESULT.size)
-        return Result(frame, cycles, weight_words, tuple(events[:signals]), logits)
+        (values,) = np.frombuffer(data, result_dtype((len(data) - RESULT_HEADER_BYTES) // LOGIT_BYTES)).tolist()
+        frame, cycles, weight_words, events, _, logits = values
+        return Result(frame, cycles, weight_words, tuple(events[:signals].tolist()), tuple(logits.tolist()))
 
 
-RESULT_HEADER_BYTES = _RESULT.size
+def most_frames(features: int, classes: int) -> int:
+    """The largest n of a FRAMES request of this network: its frames fit a payload, and so do their results."""
+    return MAX_PAYLOAD // max(2 * features, RESULT_HEADER_BYTES + LOGIT_BYTES * classes)

@@ -1,0 +1,147 @@
+"""The board's side of ``tidegate.spec.packets`` in Python, for benches of the gateware and tests of the driver.
+
+What a core would compute is the affair of subclasses.
+"""
+
+import struct
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+from tidegate.spec.design import Design, Identity
+from tidegate.spec.network import MAX_LAYERS
+from tidegate.spec.packets import ANSWER, MAX_PAYLOAD, NAK, OVERHEAD, Reason, Request, Result, encode
+from tidegate.spec.registers import REGISTERS
+
+BY_ADDRESS = {r.address: r for r in REGISTERS}
+
+
+def unstuff(packet: bytes) -> tuple[bytes, bool]:
+    """COBS body of a packet without its delimiter, as far as it goes, and whether it is cut."""
+    body, at = bytearray(), 0
+    while at < len(packet):
+        code = packet[at]
+        body += packet[at + 1 : at + code]
+        at += code
+        if code < 255 and at < len(packet):
+            body.append(0)
+    return bytes(body), at > len(packet)
+
+
+class Refused(Exception):
+    """A request is answered with a NAK; its argument is the reason."""
+
+
+class BoardModel(ABC):
+    """Answers packets.  ``applied`` counts the requests acted on, refused ones too."""
+
+    def __init__(self, design: Design, digest: bytes, last: int = 0):
+        self.design, self.last = design, last
+        self.identity = Identity(design, digest).pack()
+        self.stored: bytes | None = None
+        self.registers = {r.name: 0 for r in REGISTERS}
+        self.weights = bytearray(design.weight_bytes)
+        self.applied = 0
+        self._received = bytearray()
+
+    @abstractmethod
+    def clear(self) -> None:
+        """What RESET does to the core; Refused if it hangs."""
+
+    @abstractmethod
+    def frame(self, number: int, values: tuple[int, ...]) -> Result:
+        """What the core makes of a frame of int16; Refused if it hangs."""
+
+    def receive(self, data: bytes) -> bytes:
+        """Answers to the packets that ``data`` completes."""
+        self._received += data
+        *packets, rest = bytes(self._received).split(b"\0")
+        self._received = bytearray(rest)
+        return b"".join(self.answer(packet) for packet in packets if packet)
+
+    def answer(self, packet: bytes) -> bytes:
+        """Answer to a packet without its delimiter."""
+        body, cut = unstuff(packet)
+        if len(body) > MAX_PAYLOAD + OVERHEAD:
+            return self._nak(0, Reason.TOO_LONG)
+        if cut or len(body) < OVERHEAD:
+            return self._nak(0, Reason.FRAMING)
+        if zlib.crc32(body[:-4]) != int.from_bytes(body[-4:], "little"):
+            return self._nak(0, Reason.CRC)
+        (seq, kind), payload = struct.unpack_from("<HB", body), body[3:-4]
+        if kind == Request.IDENTIFY:
+            if payload:
+                return self._nak(seq, Reason.LENGTH)
+            return encode(seq, kind | ANSWER, self.identity + struct.pack("<H", self.last))
+        if seq == self.last and self.stored is not None:
+            return self.stored
+        if seq != (self.last + 1) % 65536:
+            return self._nak(seq, Reason.SEQUENCE)
+        self.last = seq
+        try:
+            self.stored = encode(seq, kind | ANSWER, self._act(kind, payload))
+        except Refused as refusal:
+            self.stored = self._nak(seq, refusal.args[0])
+        return self.stored
+
+    def _nak(self, seq: int, reason: Reason) -> bytes:
+        return encode(seq, NAK, struct.pack("<BH", reason, self.last))
+
+    def _act(self, kind: int, payload: bytes) -> bytes:
+        self.applied += 1
+        actions: dict[int, Callable[[bytes], bytes]] = {
+            Request.READ_REGISTER: self._read, Request.WRITE_REGISTER: self._write, Request.RESET: self._reset,
+            Request.WRITE_WEIGHTS: self._write_weights, Request.FRAMES: self._frames,
+        }
+        if kind not in actions:
+            raise Refused(Reason.TYPE)
+        return actions[kind](payload)
+
+    def _read(self, payload: bytes) -> bytes:
+        _expect(len(payload) == 2)
+        register = BY_ADDRESS.get(int.from_bytes(payload, "little"))
+        if register is None:
+            raise Refused(Reason.ADDRESS)
+        return struct.pack("<I", self.registers[register.name])
+
+    def _write(self, payload: bytes) -> bytes:
+        _expect(len(payload) == 6)
+        address, value = struct.unpack("<HI", payload)
+        register = BY_ADDRESS.get(address)
+        if register is None or not register.writable:
+            raise Refused(Reason.ADDRESS)
+        self.registers[register.name] = value % (1 << register.bits)
+        return b""
+
+    def _write_weights(self, payload: bytes) -> bytes:
+        _expect(len(payload) >= 4)
+        address, weights = int.from_bytes(payload[:4], "little"), payload[4:]
+        if address + len(weights) > self.design.weight_bytes:
+            raise Refused(Reason.ADDRESS)
+        self.weights[address : address + len(weights)] = weights
+        return b""
+
+    def _reset(self, payload: bytes) -> bytes:
+        _expect(not payload)
+        self.registers["FRAMES"] = 0
+        self.clear()
+        return b""
+
+    def _frames(self, payload: bytes) -> bytes:
+        features, classes = self.registers["FEATURES"], self.registers["CLASSES"]
+        if not (1 <= self.registers["LAYERS"] <= MAX_LAYERS and 1 <= features <= self.design.features
+                and 1 <= classes <= self.design.classes):
+            raise Refused(Reason.NO_MODEL)
+        frames, rest = divmod(len(payload), 2 * features)
+        _expect(frames >= 1 and rest == 0 and frames * (24 + 4 * classes) <= MAX_PAYLOAD)
+        answer = b""
+        for values in struct.iter_unpack(f"<{features}h", payload):
+            result = self.frame(self.registers["FRAMES"], values)
+            self.registers["FRAMES"] += 1
+            answer += result.pack()
+        return answer
+
+
+def _expect(condition: bool) -> None:
+    if not condition:
+        raise Refused(Reason.LENGTH)
