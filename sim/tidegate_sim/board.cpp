@@ -6,15 +6,11 @@
 // design, until stdin closes or SIGTERM comes; then prints {"cycles": N, "seconds": S},
 // the clock cycles simulated and the time that took.  Simulated time stands still while there is nothing to do.
 //
-// FILE of --trace: a record for each cycle with trace__valid, little-endian: layer u16, group u16, then
-// r_arg, z_arg, nx, nh, h, each CELL_RATE times i16.  FILE of --waveform: VCD (in a build with --trace).
+// FILEs: see simulation.h.
 
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/signalfd.h>
 #include <termios.h>
 #include <unistd.h>
@@ -22,111 +18,13 @@
 #include <chrono>
 #include <string>
 
-#include "Vtop.h"
-#include "verilated.h"
-#if VM_TRACE
-#include "verilated_vcd_c.h"
-#endif
-
-static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "trace records are copied as they are");
-
-// Verilator writes the second underscore of trace__valid as its hexadecimal code.
-#define TRACE(member) trace___05F##member
+#include "simulation.h"
 
 namespace {
 
 constexpr int BATCH = 4096;             // cycles between looks at the terminal
 constexpr int SETTLED = 64;             // cycles without an output byte that end an answer
 constexpr long SILENCE = 1L << 24;      // cycles after which nothing more is expected: longer than any watchdog
-constexpr size_t VECTOR = 2 * CELL_RATE;
-
-[[noreturn]] void fail(const char* what) {
-    perror(what);
-    exit(1);
-}
-
-// The design, one clock cycle at a time.
-class Simulation {
-public:
-    uint64_t cycles = 0;
-
-    Simulation(const char* trace_file, const char* waveform_file) {
-        if (trace_file) {
-            trace = fopen(trace_file, "wb");
-            if (!trace) fail(trace_file);
-        }
-        if (waveform_file) open_waveform(waveform_file);
-        top.eval();
-    }
-
-    ~Simulation() {
-        top.final();
-#if VM_TRACE
-        if (waveform.isOpen()) waveform.close();
-#endif
-        if (trace) fclose(trace);
-    }
-
-    // One clock cycle, in which a byte (or -1: none) is offered; rx_taken and tx_byte tell what moved.
-    void cycle(int rx_byte) {
-        top.rx_valid = rx_byte >= 0;
-        top.rx_byte = static_cast<uint8_t>(rx_byte);
-        rx_taken = top.rx_valid && top.rx_take;
-        tx_byte = top.tx_valid ? top.tx_byte : -1;
-        if (trace && top.TRACE(valid)) record();
-        top.clk = 1;
-        top.eval();
-        dump();
-        top.clk = 0;
-        top.eval();
-        dump();
-        cycles++;
-    }
-
-    void flush() {
-        if (trace) fflush(trace);
-    }
-
-    bool rx_taken = false;
-    int tx_byte = -1;
-
-private:
-    Vtop top;
-    FILE* trace = nullptr;
-
-    void record() {
-        uint8_t bytes[4 + 5 * VECTOR];
-        const uint16_t head[2] = {static_cast<uint16_t>(top.TRACE(layer)), static_cast<uint16_t>(top.TRACE(group))};
-        memcpy(bytes, head, 4);
-        memcpy(bytes + 4, &top.TRACE(r_arg), VECTOR);
-        memcpy(bytes + 4 + VECTOR, &top.TRACE(z_arg), VECTOR);
-        memcpy(bytes + 4 + 2 * VECTOR, &top.TRACE(nx), VECTOR);
-        memcpy(bytes + 4 + 3 * VECTOR, &top.TRACE(nh), VECTOR);
-        memcpy(bytes + 4 + 4 * VECTOR, &top.TRACE(h), VECTOR);
-        if (fwrite(bytes, sizeof bytes, 1, trace) != 1) fail("trace");
-    }
-
-#if VM_TRACE
-    VerilatedVcdC waveform;
-    uint64_t half_cycles = 0;
-
-    void open_waveform(const char* file) {
-        Verilated::traceEverOn(true);
-        top.trace(&waveform, 99);
-        waveform.open(file);
-        if (!waveform.isOpen()) fail(file);
-    }
-    void dump() {
-        if (waveform.isOpen()) waveform.dump(half_cycles++);
-    }
-#else
-    void open_waveform(const char*) {
-        fprintf(stderr, "this build writes no waveform\n");
-        exit(1);
-    }
-    void dump() {}
-#endif
-};
 
 // The master side of a raw pseudo-terminal.  The slave is held open too: users may come and go.
 class Terminal {
@@ -210,24 +108,36 @@ private:
     size_t position = 0;                // of the next byte in input
     long quiet = SILENCE;               // cycles since a byte moved
     PacketCounter asked, answered;
+    bool rx_taken = false;
+    int tx_byte = -1;
 
     // An unanswered packet is under way, or an answer is not over.
     bool busy() const {
         return position < input.size() || quiet < SETTLED || (asked.count > answered.count && quiet < SILENCE);
     }
 
+    // One clock cycle, in which a byte (or -1: none) is offered; rx_taken and tx_byte tell what moved.
+    void cycle(int rx_byte) {
+        Vtop& top = simulation.top;
+        top.rx_valid = rx_byte >= 0;
+        top.rx_byte = static_cast<uint8_t>(rx_byte);
+        rx_taken = top.rx_valid && top.rx_take;
+        tx_byte = top.tx_valid ? top.tx_byte : -1;
+        simulation.edge();
+    }
+
     // Up to a batch of cycles; ends early when an answer is over, or all input is taken and there may be more.
     void simulate() {
         const auto begin = std::chrono::steady_clock::now();
         for (int k = 0; k < BATCH && busy(); k++) {
-            simulation.cycle(position < input.size() ? static_cast<uint8_t>(input[position]) : -1);
+            cycle(position < input.size() ? static_cast<uint8_t>(input[position]) : -1);
             quiet++;
-            if (simulation.tx_byte >= 0) {
-                output += static_cast<char>(simulation.tx_byte);
-                answered.byte(simulation.tx_byte);
+            if (tx_byte >= 0) {
+                output += static_cast<char>(tx_byte);
+                answered.byte(tx_byte);
                 quiet = 0;
             }
-            if (simulation.rx_taken) {
+            if (rx_taken) {
                 asked.byte(input[position++]);
                 quiet = 0;
                 if (position == input.size()) break;

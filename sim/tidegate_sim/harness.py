@@ -1,25 +1,31 @@
-"""What the virtual board simulates: the top level between registers, so that it can be simulated fast."""
+"""What the simulators simulate: the top level, or the core alone, between registers, so that it can be simulated fast.
+
+No input but the clock reaches any logic directly, so that a simulator evaluates the design once per cycle and
+not after every change of an input.
+"""
 
 # pyright: reportAttributeAccessIssue=false, reportGeneralTypeIssues=false
 # (Amaranth's members are made at run time)
 
+import hashlib
 from functools import cache
 
-from amaranth.hdl import ClockDomain, ClockSignal, Module, Signal
-from amaranth.lib import wiring
+from amaranth.hdl import ClockDomain, ClockSignal, Module, Signal, signed
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from tidegate.spec.design import Design
+from tidegate.spec.formats import WEIGHT_BITS
 from tidegate_hw.cell import trace_signature
+from tidegate_hw.core import Core
+from tidegate_hw.counters import COUNTERS_LAYOUT
+from tidegate_hw.registers import REGISTERS_LAYOUT
 from tidegate_hw.top import Top
-from tidegate_hw.verilog import rtl_digest, verilog
+from tidegate_hw.verilog import rtl_digest, rtlil_text, verilog
 
 
 class Harness(wiring.Component):
     """``Top`` without a reset and with a register for received bytes.
-
-    No input but the clock reaches any logic directly, so that a simulator evaluates the design once per cycle and
-    not after every change of an input.
 
     Members
     -------
@@ -52,6 +58,65 @@ class Harness(wiring.Component):
         return m
 
 
+class CoreHarness(wiring.Component):
+    """``Core`` without a reset; a register before each input takes one transfer a cycle.
+
+    Members
+    -------
+    clk : the only clock; registers start from their initial values.
+    registers_w, registers : strobe that writes all registers of the core.
+    weight_w_en, weight_w_word, weight_w_lane, weight_w_data : writes a weight.
+    clear : strobe.
+    frame_valid, frame : encoder_rate features of 16 bits, taken at the next rising edge if ``frame_take``.
+    frame_moves : in this cycle a group of features goes from the register into the core.
+    logit_ready, result_ready : what the core sees in the next cycle.
+    logit_moves, logit : a logit leaves the core in this cycle.
+    result_valid, result_moves, result : a result is there, and leaves in this cycle.
+    ready : the core is idle and nothing waits in the registers.
+    trace : ``trace_signature(design)``.
+    """
+
+    def __init__(self, design: Design):
+        self.design = design
+        super().__init__({
+            "clk": In(1), "registers_w": In(1), "registers": In(REGISTERS_LAYOUT),
+            "weight_w_en": In(1), "weight_w_word": In(32), "weight_w_lane": In(32), "weight_w_data": In(WEIGHT_BITS),
+            "clear": In(1), "frame_valid": In(1), "frame": In(data.ArrayLayout(16, design.encoder_rate)),
+            "frame_take": Out(1), "frame_moves": Out(1), "logit_ready": In(1), "logit_moves": Out(1),
+            "logit": Out(signed(32)), "result_ready": In(1), "result_valid": Out(1), "result_moves": Out(1),
+            "result": Out(COUNTERS_LAYOUT), "ready": Out(1), "trace": Out(trace_signature(design)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.domains.sync = ClockDomain(reset_less=True)
+        m.submodules.core = core = Core(self.design)
+        connect(m, core.trace, flipped(self.trace))
+        weight, frame, logit, result = core.weight_w, core.frame, core.logit, core.result
+        for target, source in ((weight.en, self.weight_w_en), (weight.word, self.weight_w_word),
+                               (weight.lane, self.weight_w_lane), (weight.data, self.weight_w_data),
+                               (core.clear, self.clear), (logit.ready, self.logit_ready),
+                               (result.ready, self.result_ready)):
+            register = Signal.like(target)
+            m.d.sync += register.eq(source)
+            m.d.comb += target.eq(register)
+        registers, valid, group = Signal(REGISTERS_LAYOUT), Signal(), Signal.like(frame.p)
+        m.d.comb += [
+            ClockSignal().eq(self.clk), core.registers.eq(registers),
+            frame.valid.eq(valid), frame.p.eq(group),
+            self.frame_take.eq(~valid | frame.ready), self.frame_moves.eq(valid & frame.ready),
+            self.logit_moves.eq(logit.valid & logit.ready), self.logit.eq(logit.p),
+            self.result_valid.eq(result.valid), self.result_moves.eq(result.valid & result.ready),
+            self.result.eq(result.p), self.ready.eq(core.ready & ~core.clear & ~weight.en & ~valid),
+        ]
+        with m.If(self.registers_w):
+            m.d.sync += registers.eq(self.registers)
+        with m.If(self.frame_take):
+            m.d.sync += valid.eq(self.frame_valid)
+            m.d.sync += [value.eq(wide) for value, wide in zip(group, self.frame, strict=True)]
+        return m
+
+
 @cache
 def digest(design: Design) -> bytes:
     """The digest that a board of this design answers IDENTIFY with."""
@@ -61,3 +126,14 @@ def digest(design: Design) -> bytes:
 def harness_verilog(design: Design) -> str:
     """Verilog of module ``board``."""
     return verilog(Harness(design, digest(design)), "board")
+
+
+@cache
+def core_digest(design: Design) -> bytes:
+    """Names the hardware of module ``core``."""
+    return hashlib.sha256(rtlil_text(CoreHarness(design)).encode()).digest()
+
+
+def core_verilog(design: Design) -> str:
+    """Verilog of module ``core``."""
+    return verilog(CoreHarness(design), "core")

@@ -6,7 +6,7 @@ nx, nh) and the new state h; then the events of every signal, the weight words r
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -22,26 +22,7 @@ from tidegate.spec.layout import Layout
 from tidegate.spec.model import Model, expected_tensors
 from tidegate.spec.network import Layer, Network
 
-STAGES = ("r_arg", "z_arg", "nx", "nh", "h")        # in the order in which the cell makes them
-
-
-@dataclass(frozen=True)
-class Mismatch:
-    """The first integer that differs: ``frame`` counts over all clips, ``layer`` from 0 (None: not of a layer)."""
-
-    lanes: int
-    thresholds: tuple[int, ...]
-    frame: int
-    layer: int | None
-    stage: str
-    index: int
-    golden: int
-    rtl: int
-
-    def __str__(self):
-        where = f"layer {self.layer} {self.stage}" if self.layer is not None else self.stage
-        return (f"frame {self.frame}: {where}[{self.index}] is {self.rtl} in RTL, {self.golden} in golden "
-                f"({self.lanes} lanes, thresholds {list(self.thresholds)})")
+from .trace import Run, compare, golden_run, read_trace, weight_words
 
 
 def default_thresholds(model: Model) -> list[tuple[int, ...]]:
@@ -91,46 +72,23 @@ def verify(model: Model, clips: Iterable[np.ndarray], lanes: Sequence[int] = (64
     each = sum(len(clip) for clip in clips)
     total, done, mismatches, first = each * len(lanes) * len(settings), 0, 0, None
     for theta in settings:
-        golden = _golden(model.with_thresholds(*theta), clips)
+        golden = golden_run(model.with_thresholds(*theta), clips)
         for p in lanes:
-            columns = Layout(model.network, SIMULATED[p]).columns
-            golden[None, "weight words"] = golden[None, "events"] @ [[c.length] for c in columns]
+            layout = Layout(model.network, SIMULATED[p])
+            golden[None, "weight words"] = weight_words(layout, golden[None, "events"])
 
             def step(frames: int, before=done) -> None:
                 if progress:
                     progress(before + frames, total)
 
             rtl = _rtl(model.with_thresholds(*theta), clips, p, step)
-            count, found = _compare(golden, rtl, p, theta)
+            count, found = compare(golden, rtl, p, theta)
             mismatches, first, done = mismatches + count, first or found, done + each
     return {
         "frames": done, "mismatches": mismatches, "lanes": list(lanes),
         "thresholds": [list(t) for t in settings],
         "first_mismatch": {**asdict(first), "text": str(first)} if first else None,
     }
-
-
-# One run, golden or RTL: (layer or None, stage) → integers (frames, n), in the order of computation.
-Run = dict[tuple[int | None, str], np.ndarray]
-
-
-def _golden(model: Model, clips: list[np.ndarray]) -> Run:
-    from tidegate.golden import Golden
-
-    frames = np.zeros((max(map(len, clips)), len(clips), model.network.features), np.int64)
-    for b, clip in enumerate(clips):
-        frames[: len(clip), b] = clip
-    trace = Golden(model).run(frames, keep_layers=True)
-
-    def joined(values) -> np.ndarray:
-        values = np.asarray(values)
-        return np.concatenate([values[: len(clip), b] for b, clip in enumerate(clips)])
-
-    layers = trace.layers or []
-    run: Run = {(l, stage): joined(getattr(layer, stage)) for l, layer in enumerate(layers) for stage in STAGES}
-    run[None, "events"] = joined(trace.events)
-    run[None, "logits"] = joined(trace.logits)
-    return run
 
 
 def _rtl(model: Model, clips: list[np.ndarray], lanes: int, step: Callable[[int], None]) -> Run:
@@ -147,48 +105,11 @@ def _rtl(model: Model, clips: list[np.ndarray], lanes: int, step: Callable[[int]
                     words.append(result.weight_words)
                 done += len(clip)
                 step(done)
-        run = _read_trace(trace, model.network, layout, done)
+        run = read_trace(trace, layout, done)
     run[None, "events"] = np.array(events)
     run[None, "logits"] = np.array(logits)
     run[None, "weight words"] = np.array(words)[:, None]
     return run
-
-
-def _read_trace(path: Path, network: Network, layout: Layout, frames: int) -> Run:
-    """The cell's integers from the virtual board's trace file (format: ``board.cpp``)."""
-    g = layout.design.cell_rate
-    groups = [-(-layer.size // g) for layer in network.gru]
-    records = np.fromfile(path, "<i2").reshape(-1, 2 + len(STAGES) * g)
-    if len(records) != frames * sum(groups):
-        raise TidegateError(f"the trace has {len(records)} groups, {frames} frames need {frames * sum(groups)}")
-    records = records.reshape(frames, sum(groups), -1)
-    run: Run = {}
-    for l, layer in enumerate(network.gru):
-        start = sum(groups[:l])
-        mine = records[:, start : start + groups[l]]
-        here = (mine[:, :, 0] == l).all() and (mine[:, :, 1] == layout.state_base[l] + np.arange(groups[l])).all()
-        if not here:
-            raise TidegateError(f"layer {l}: the cell worked on groups in another order than golden's")
-        values = mine[:, :, 2:].reshape(frames, groups[l], len(STAGES), g).swapaxes(1, 2)
-        for k, stage in enumerate(STAGES):
-            run[l, stage] = values[:, k].reshape(frames, -1)[:, : layer.size]
-    return run
-
-
-def _compare(golden: Run, rtl: Run, lanes: int, theta: tuple[int, ...]) -> tuple[int, Mismatch | None]:
-    """Number of integers that differ, and the first in time and order of computation."""
-    count, first = 0, None
-    for (layer, stage), expected in golden.items():
-        got = rtl[layer, stage]
-        if got.shape != expected.shape:
-            raise TidegateError(f"{stage}: golden has {expected.shape} integers, RTL {got.shape}")
-        wrong = np.argwhere(got != expected)
-        count += len(wrong)
-        if len(wrong) and (first is None or wrong[0][0] < first.frame):
-            frame, index = map(int, wrong[0])
-            first = Mismatch(lanes, theta, frame, layer, stage, index,
-                             int(expected[frame, index]), int(got[frame, index]))
-    return count, first
 
 
 def speech_frames(model: Model, paths: Iterable[Path], frames: int) -> Iterator[np.ndarray]:

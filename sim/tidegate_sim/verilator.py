@@ -38,8 +38,9 @@ _COMPILER_SETTINGS = ("CXX", "CXXFLAGS", "CPPFLAGS", "LDFLAGS", "MAKEFLAGS", "MF
 class Recipe:
     """How an executable comes from the Verilog of module ``top``.
 
-    ``harness``: C++ file with main(), which sees the model as class ``Vtop``.  ``flags``: Verilator's;
-    ``cflags``, ``ldflags``: the compiler's; ``optimise``: its -O level.  ``what``: words for the progress display.
+    ``harness``: C++ file with main(), which sees the model as class ``Vtop``, and headers beside it.  ``flags``:
+    Verilator's; ``cflags``, ``ldflags``: the compiler's; ``optimise``: its -O level.  ``what``: words for the progress
+    display.
     """
 
     top: str
@@ -53,7 +54,8 @@ class Recipe:
     def digest(self, source: bytes) -> str:
         """Name in the cache of what this recipe makes from ``source`` (a digest or text of the hardware)."""
         parts = [self.top, self.flags, self.cflags, self.ldflags, self.optimise, OPTIMISE,
-                 version(), Path(__file__).read_text(), self.harness.read_text()]
+                 version(), Path(__file__).read_text(), self.harness.read_text(),
+                 *(header.read_text() for header in sorted(self.harness.parent.glob("*.h")))]
         return hashlib.sha256(json.dumps(parts).encode() + source).hexdigest()[:32]
 
 

@@ -4,20 +4,15 @@
         serial.Serial(board.port)
 """
 
-import hashlib
-import importlib.metadata
 import json
 import select
 import subprocess
-from dataclasses import astuple
 from pathlib import Path
 
-import tidegate.spec
-import tidegate_hw
 from tidegate.spec.design import Design
 from tidegate.spec.errors import TidegateError
 
-from . import verilator
+from .simulators import executable
 
 START_TIMEOUT = 10.0    # seconds
 
@@ -25,7 +20,7 @@ START_TIMEOUT = 10.0    # seconds
 class VirtualBoard:
     """A running board; a child process that ends with ``close()``, or when this process ends in any way.
 
-    ``port``: what a serial library opens.  ``trace``: file for the cells' results (see ``board.cpp``; complete
+    ``port``: what a serial library opens.  ``trace``: file for the cells' results (see ``simulation.h``; complete
     up to each answer).  ``waveform``: VCD file of all signals; needs another, slower executable.  The first use
     of a design compiles it, a minute or two with a progress display.
 
@@ -92,36 +87,3 @@ class VirtualBoard:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-
-
-def executable(design: Design, traced: bool = False) -> Path:
-    """The compiled simulator of a design; compiled now if nothing like it is in the cache.
-
-    An index maps the sources that the hardware is made of to executables, so that a known design needs no
-    elaboration, not even an import of Amaranth.
-    """
-    recipe = verilator.Recipe(
-        top="board", harness=Path(__file__).with_name("board.cpp"), flags=("--trace",) if traced else (),
-        cflags=(f"-DCELL_RATE={design.cell_rate}",), optimise="-O2 -fno-tree-vectorize",
-        what=f"virtual board with {design.lanes} lanes",
-    )
-    index = verilator.cache_dir() / f"{recipe.digest(_source_digest(design))}.index"
-    if index.is_file() and (known := verilator.cached(index.read_text())):
-        return known
-    from .harness import digest, harness_verilog
-
-    source = digest(design) + Path(__file__).with_name("harness.py").read_bytes()
-    path = verilator.build(recipe, source, lambda: harness_verilog(design))
-    verilator.write(index, recipe.digest(source))
-    return path
-
-
-def _source_digest(design: Design) -> bytes:
-    """Digest of all that the RTL of a design depends on."""
-    files = [Path(__file__).with_name("harness.py")]
-    for package in (tidegate_hw, tidegate.spec):
-        files += sorted(Path(package.__path__[0]).glob("*.py"))
-    digest = hashlib.sha256(repr((astuple(design), importlib.metadata.version("amaranth"))).encode())
-    for file in files:
-        digest.update(file.name.encode() + file.read_bytes())
-    return digest.digest()

@@ -105,5 +105,5 @@ def test_interrupted_user_leaves_the_port_free(device):
 
 
 def test_no_such_virtual_board():
-    with pytest.raises(BoardError, match="no virtual board with 7 lanes; choose 8, 16, 64"):
+    with pytest.raises(BoardError, match="no virtual board with 7 lanes; choose 8, 16, 64, 128"):
         Board.open("virtual", lanes=7)

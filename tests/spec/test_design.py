@@ -12,7 +12,7 @@ def test_identity_round_trip(lanes):
     data = identity.pack()
     assert len(data) == IDENTITY_BYTES
     assert Identity.unpack(data) == identity
-    assert SIMULATED[lanes].weight_bytes == 256 * 1024
+    assert SIMULATED[lanes].weight_bytes == (384 if lanes == 128 else 256) * 1024
 
 
 def test_foreign_devices_and_other_formats_are_refused():

@@ -24,6 +24,7 @@ def test_dictionary_round_trip():
 @pytest.mark.parametrize(("arguments", "text"), [
     ((0, (Layer(5),), Layer(2), (0, 0)), "feature"),
     ((3, (), Layer(2), (0,)), "1 to 4"),
+    ((3, (Layer(0),), Layer(2), (0, 0)), "at least one neuron"),
     ((3, (Layer(5),) * 5, Layer(2), (0,) * 6), "1 to 4"),
     ((3, (Layer(5),), Layer(2), (0,)), "2 signals need 2 thresholds"),
     ((3, (Layer(5),), Layer(2), (0, -1)), "0..4094"),
@@ -34,7 +35,7 @@ def test_refusals(arguments, text):
         Network(*arguments)
 
 
-@pytest.mark.parametrize("arguments", [(0, 7), (4, 1), (4, 10)])
+@pytest.mark.parametrize("arguments", [(-1, 7), (4, 1), (4, 10)])
 def test_layers_that_cannot_be(arguments):
     with pytest.raises(ModelError):
         Layer(*arguments)

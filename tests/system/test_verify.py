@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import tidegate_sim.trace
 import tidegate_sim.verify
 from tidegate import load_model
 from tidegate.clips import clips
@@ -60,7 +61,7 @@ def test_no_mismatch_on_10000_frames_of_speech(lanes, name):
 
 def test_a_miscounted_weight_word_is_a_mismatch(monkeypatch):
     def rtl(model, clips, lanes, step):
-        run = tidegate_sim.verify._golden(model, clips)
+        run = tidegate_sim.trace.golden_run(model, clips)
         lengths = [c.length for c in Layout(model.network, SIMULATED[lanes]).columns]
         run[None, "weight words"] = (run[None, "events"] @ lengths)[:, None]
         run[None, "weight words"][5] += 1

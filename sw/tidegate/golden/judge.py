@@ -69,7 +69,7 @@ class Golden:
 
     def __init__(self, model: Model):
         self.model, self.network = model, model.network
-        worst = max(int(bound.max()) for bound in accumulator_bounds(model).values())
+        worst = max(int(bound.max(initial=0)) for bound in accumulator_bounds(model).values())
         self.dtype = torch.float32 if worst < _EXACT_FLOAT32 else torch.float64
         self.logit_frac = acc_frac(self.network.classifier.weight_frac)
         self._column_weights = np.array([self.network.column_weights(s) for s in range(self.network.signals)])

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..spec.design import SIMULATED, Design, Identity
+from ..spec.errors import ModelError
 from ..spec.formats import SIGNAL, acc_frac
 from ..spec.layout import Layout
 from ..spec.model import Model
@@ -69,7 +70,7 @@ class Board:
     @classmethod
     def open(cls, port: str = VIRTUAL, lanes: int | None = None, *, baud: int = BAUD,
              expect_digest: str | None = None, trace=None, waveform=None) -> "Board":
-        """Open "virtual", the simulated core with 8, 16 or 64 (default) lanes, or a serial port.
+        """Open "virtual", the simulated core with 8, 16, 64 (default) or 128 lanes, or a serial port.
 
         ``expect_digest``: hexadecimal digest from a bitstream's manifest; another core is refused.
         ``trace`` and ``waveform`` are passed to the virtual board.  ``lanes`` with a serial port: refuse a
@@ -130,8 +131,10 @@ class Board:
         """Pack a model for the board's lanes, write it and reset the state; dense mode is switched off.
 
         ``progress(done, total)`` is called with bytes.  CapacityError, before anything is sent, if the board
-        is too small.  A load that is cut short leaves the board without a model.
+        is too small, ModelError if there is no classifier.  A load that is cut short leaves the board without a model.
         """
+        if not model.network.classes:
+            raise ModelError("this model has no classifier, so a board has nothing to answer; train one with classes")
         layout = Layout(model.network, self.design)
         image = layout.pack(model).tobytes()
         registers = layout.registers()

@@ -39,11 +39,12 @@ class Design:
         return self.weight_words * self.lanes
 
 
-# The virtual board's designs: as much weight memory as an ECP5-85 has, whatever the lanes.
+# The virtual board's designs: as much weight memory as an ECP5-85 has, whatever the lanes; with 128, half as much again.
 SIMULATED = {
     8: Design(lanes=8, cell_rate=2, encoder_rate=4, weight_words=32768, acc_words=512),
     16: Design(lanes=16, cell_rate=4, encoder_rate=4, weight_words=16384, acc_words=256),
     64: Design(lanes=64, cell_rate=8, encoder_rate=8, weight_words=4096, acc_words=64),
+    128: Design(lanes=128, cell_rate=8, encoder_rate=8, weight_words=3072, acc_words=32),
 }
 
 MAGIC = b"TIDE"

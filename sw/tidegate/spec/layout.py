@@ -26,15 +26,33 @@ class Column:
     target: int
 
 
+@dataclass(frozen=True)
+class Need:
+    """What a model needs of one of a design's capacities, and what there is."""
+
+    what: str
+    need: int
+    have: int
+
+    @property
+    def fits(self) -> bool:
+        return self.need <= self.have
+
+    def __str__(self):
+        return (f"the model needs {self.need} {self.what}, the board has {self.have}; "
+                "use a smaller model or a board with more")
+
+
 class Layout:
-    """Addresses of a network in a design; raises CapacityError if it does not fit.
+    """Addresses of a network in a design; raises CapacityError if it does not fit (unless ``check`` is False).
 
     ``words[l]``: accumulator words of one gate of GRU layer l.  ``layer_target[l]``: its first accumulator
     word.  ``logit_target``, ``logit_words``: the classifier's.  ``columns[s]``: the columns of signal s.
     ``state_base[l]``: the layer's first group of cell_rate neurons.  ``bias_base``: first bias column.
+    ``needs``: each capacity of the design, and what the network needs of it.
     """
 
-    def __init__(self, network: Network, design: Design):
+    def __init__(self, network: Network, design: Design, check: bool = True):
         self.network, self.design = network, design
         p, g = design.lanes, design.cell_rate
         self.words = [-(-layer.size // p) for layer in network.gru]
@@ -52,16 +70,16 @@ class Layout:
             base += (end - target) * network.elements(s)
         self.bias_base = base
         self.weight_words = base + len(BIAS_DELTAS) * self.acc_words
-        for what, need, have in (
-            ("weight memory words", self.weight_words, design.weight_words),
-            ("accumulator words", self.acc_words, design.acc_words),
-            ("features", network.features, design.features),
-            ("neurons", sum(groups) * g, design.neurons),
-            ("classes", network.classes, design.classes),
-        ):
-            if need > have:
-                raise CapacityError(f"the model needs {need} {what}, the board has {have}; "
-                                    "use a smaller model or a board with more")
+        self.needs = (
+            Need("weight memory words", self.weight_words, design.weight_words),
+            Need("accumulator words", self.acc_words, design.acc_words),
+            Need("features", network.features, design.features),
+            Need("neurons", sum(groups) * g, design.neurons),
+            Need("classes", network.classes, design.classes),
+        )
+        for need in self.needs:
+            if check and not need.fits:
+                raise CapacityError(str(need))
 
     def dense_words(self) -> int:
         """Weight words of a dense frame: every column once."""

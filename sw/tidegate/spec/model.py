@@ -106,13 +106,13 @@ def accumulator_bounds(model: Model) -> dict[str, np.ndarray]:
 def check_bounds(model: Model) -> None:
     """Prove that no accumulator can wrap and every bias can be loaded; ModelError names the first row that fails."""
     for name, tensor in model.tensors.items():
-        if name.endswith(".bias") and np.abs(tensor.astype(np.int64)).max() > BIAS_MAX:
+        if name.endswith(".bias") and np.abs(tensor.astype(np.int64)).max(initial=0) > BIAS_MAX:
             row = int(np.abs(tensor.astype(np.int64)).argmax())
             raise ModelError(f"{name} row {row}: |bias| is more than {BIAS_MAX}; choose a smaller weight_frac")
     limit = (1 << (ACC_BITS - 1)) - 1
     for name, bound in accumulator_bounds(model).items():
-        row = int(bound.argmax())
-        if bound[row] > limit:
+        if bound.max(initial=0) > limit:
+            row = int(bound.argmax())
             raise ModelError(f"{name} row {row}: the accumulator can reach {bound[row]}, more than {limit} "
                              f"({ACC_BITS} bits); scale the weights down or choose a smaller weight_frac")
 

@@ -15,14 +15,17 @@ MAX_SIGNALS = MAX_LAYERS + 1
 
 @dataclass(frozen=True)
 class Layer:
-    """A GRU layer of ``size`` neurons, or the classifier with ``size`` classes; weights are w / 2**weight_frac."""
+    """A GRU layer of ``size`` neurons, or the classifier with ``size`` classes; weights are w / 2**weight_frac.
+
+    A classifier of size 0 is none: such a network has no logits, and runs on a core but on no board.
+    """
 
     size: int
     weight_frac: int = 7
 
     def __post_init__(self):
-        if self.size < 1:
-            raise ModelError(f"a layer needs at least one neuron, not {self.size}")
+        if self.size < 0:
+            raise ModelError(f"a layer cannot have {self.size} neurons")
         if self.weight_frac not in WEIGHT_FRACS:
             first, last = WEIGHT_FRACS.start, WEIGHT_FRACS.stop - 1
             raise ModelError(f"weight_frac must be in {first}..{last}, not {self.weight_frac}")
@@ -42,6 +45,8 @@ class Network:
             raise ModelError(f"a network needs at least one feature, not {self.features}")
         if not 1 <= len(self.gru) <= MAX_LAYERS:
             raise ModelError(f"a network has 1 to {MAX_LAYERS} GRU layers, not {len(self.gru)}")
+        if any(layer.size < 1 for layer in self.gru):
+            raise ModelError("a GRU layer needs at least one neuron")
         if len(self.thresholds) != self.signals:
             raise ModelError(f"{self.signals} signals need {self.signals} thresholds, not {len(self.thresholds)}")
         if any(not 0 <= t <= 2 * SIGNAL.max for t in self.thresholds):

@@ -1,0 +1,144 @@
+"""The core alone, without link or driver, as a fast executable: every integer and every cycle of a stream of frames.
+
+    run = simulate(SIMULATED[64], model, frames)            # frames back to back: throughput
+    run = simulate(SIMULATED[64], model, frames, apart=True)        # one at a time: latency
+"""
+
+import struct
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from tidegate.spec.design import Design
+from tidegate.spec.errors import TidegateError
+from tidegate.spec.layout import Layout
+from tidegate.spec.model import Model
+from tidegate.spec.network import MAX_SIGNALS
+from tidegate.spec.registers import REGISTERS
+
+from .simulators import REGISTER_BYTES, executable
+from .trace import Mismatch, Run, compare, golden_run, read_trace, weight_words
+
+# packed as COUNTERS_LAYOUT of the core
+_COUNTERS = [("frames", "<u4"), ("cycles", "<u4"), ("weight_words", "<u4"), ("events", "<u2", (MAX_SIGNALS,))]
+
+
+@dataclass(frozen=True)
+class CoreRun:
+    """What a core answered to clips, joined: (T,) or (T, n) arrays over all frames.
+
+    ``logits``, ``events`` (T, signals), ``weight_words``, ``cycles``: as the core reports them.  ``starts``,
+    ``completions``: clock cycles in which a frame's first group was taken and its result became valid, seen from
+    outside.  ``total``: cycles from each clip's first group to its last result, over all clips.  ``run``: all
+    integers, for ``mismatches``; with those of the cell if they were traced.
+    """
+
+    clips: tuple[int, ...]
+    logits: np.ndarray
+    events: np.ndarray
+    weight_words: np.ndarray
+    cycles: np.ndarray
+    starts: np.ndarray
+    completions: np.ndarray
+    total: int
+    run: Run = field(repr=False)
+
+
+def simulate(design: Design, model: Model, frames: np.ndarray | Sequence[np.ndarray], *, dense: bool = False,
+             apart: bool = False, stalls: float = 0, seed: int = 0, waveform: str | Path | None = None,
+             trace: bool = True) -> CoreRun:
+    """Stream frames through the simulated core.
+
+    ``frames``: a clip (T, features) of SIGNAL integers or several; each starts from reset and idle, with its frames
+    back to back: a group is offered in every cycle.  ``dense``: dense mode.  ``apart``: a frame is offered when the
+    core is idle.  ``stalls``: probability with which, in a cycle, no group is offered, no logit taken, no result
+    taken, each for itself; ``seed`` chooses which.  ``waveform``: VCD file; needs another executable.  ``trace``:
+    keep the cell's integers.  The first use of a design compiles it.
+
+    CapacityError if the model does not fit; TidegateError if the core hangs or its answers cannot be told apart.
+    """
+    clips = [frames] if isinstance(frames, np.ndarray) else list(frames)
+    layout = Layout(model.network, design)
+    with tempfile.TemporaryDirectory(prefix="tidegate-") as folder:
+        file = Path(folder) / "trace"
+        command = [str(executable(design, waveform is not None, "core"))]
+        command += ["--trace", str(file)] if trace else []
+        command += ["--waveform", str(waveform)] if waveform is not None else []
+        done = subprocess.run(command, input=_stimulus(layout, model, clips, dense, apart, stalls, seed),
+                              capture_output=True)
+        if done.returncode:
+            lines = done.stderr.decode(errors="replace").splitlines() or [f"exit status {done.returncode}"]
+            raise TidegateError(f"the simulated core failed: {lines[-1]}")
+        lengths = tuple(map(len, clips))
+        run = read_trace(file, layout, sum(lengths)) if trace else {}
+    return _core_run(done.stdout, lengths, model, run)
+
+
+def mismatches(run: CoreRun, design: Design, model: Model, frames: np.ndarray | Sequence[np.ndarray],
+               dense: bool = False) -> tuple[int, Mismatch | None]:
+    """Number of integers of a run that differ from golden's, and the first.
+
+    Compared: the cell's integers if traced, events (none of signals that the network has not), weight words, logits,
+    frame numbers, and the core's count of cycles with the clock's.
+    """
+    clips = [frames] if isinstance(frames, np.ndarray) else list(frames)
+    golden = golden_run(model, clips, dense)
+    golden[None, "weight words"] = weight_words(Layout(model.network, design), golden[None, "events"])
+    golden[None, "frame"] = np.concatenate([np.arange(1, n + 1) for n in run.clips])[:, None]
+    golden[None, "cycles"] = _observed_cycles(run)[:, None]
+    golden[None, "events of no signal"] = np.zeros_like(run.run[None, "events of no signal"])
+    if run.run.keys() < golden.keys():      # not traced
+        golden = {key: values for key, values in golden.items() if key in run.run}
+    return compare(golden, run.run, design.lanes, model.network.thresholds)
+
+
+def _stimulus(layout: Layout, model: Model, clips: list[np.ndarray], dense: bool, apart: bool, stalls: float,
+              seed: int) -> bytes:
+    """What ``core.cpp`` reads."""
+    network, e = layout.network, layout.design.encoder_rate
+    groups = -(-network.features // e)
+    weights = layout.pack(model)
+    values = layout.registers() | {"MODE": int(dense)}
+    registers, offset = 0, 0
+    for register in REGISTERS:
+        if register.writable:
+            registers |= values.get(register.name, 0) << offset
+            offset += register.bits
+    settings = struct.pack("<6IQ", len(weights), groups, network.classes, len(clips), apart,
+                           min(int(stalls * 2**32), 2**32 - 1), seed)
+    parts = [settings, registers.to_bytes(REGISTER_BYTES, "little"), weights.tobytes(),
+             np.array([len(clip) for clip in clips], "<u4").tobytes()]
+    for clip in clips:
+        padded = np.zeros((len(clip), groups * e), "<i2")
+        padded[:, : network.features] = clip
+        parts.append(padded.tobytes())
+    return b"".join(parts)
+
+
+def _core_run(output: bytes, clips: tuple[int, ...], model: Model, run: Run) -> CoreRun:
+    network = model.network
+    record = np.dtype([("start", "<u8"), ("completion", "<u8"), *_COUNTERS, ("logits", "<i4", (network.classes,))])
+    records = np.frombuffer(output, record)
+    if len(records) != sum(clips):
+        raise TidegateError(f"the simulated core answered {len(records)} of {sum(clips)} frames")
+    starts, completions = (records[name].astype(np.int64) for name in ("start", "completion"))
+    first = np.cumsum([0, *clips])
+    total = sum(int(completions[b - 1] - starts[a]) for a, b in zip(first, first[1:], strict=False) if b > a)
+    events = records["events"].astype(np.int64)
+    run = run | {
+        (None, "events"): events[:, : network.signals], (None, "events of no signal"): events[:, network.signals :],
+        (None, "logits"): records["logits"], (None, "weight words"): records["weight_words"][:, None],
+        (None, "frame"): records["frames"][:, None], (None, "cycles"): records["cycles"][:, None],
+    }
+    return CoreRun(clips, records["logits"], events[:, : network.signals], records["weight_words"].astype(np.int64),
+                   records["cycles"].astype(np.int64), starts, completions, total, run)
+
+
+def _observed_cycles(run: CoreRun) -> np.ndarray:
+    """Cycles in which each frame was the oldest under way, by the simulator's clock."""
+    before = np.concatenate([[0], run.completions[:-1]])
+    return run.completions - np.maximum(before, run.starts)

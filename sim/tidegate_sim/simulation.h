@@ -1,0 +1,101 @@
+// A Verilated design, one clock cycle at a time, with its cells' trace and a waveform.
+//
+// Trace: a record for each cycle with trace__valid, little-endian: layer u16, group u16, then
+// r_arg, z_arg, nx, nh, h, each CELL_RATE times i16.  Waveform: VCD (in a build with --trace).
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "Vtop.h"
+#include "verilated.h"
+#if VM_TRACE
+#include "verilated_vcd_c.h"
+#endif
+
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "ports and records are copied as they are");
+
+// Verilator writes the second underscore of trace__valid as its hexadecimal code.
+#define TRACE(member) trace___05F##member
+
+[[noreturn]] inline void fail(const char* what) {
+    perror(what);
+    exit(1);
+}
+
+class Simulation {
+public:
+    Vtop top;
+    uint64_t cycles = 0;
+
+    // Files by name, or null.
+    Simulation(const char* trace_file, const char* waveform_file) {
+        if (trace_file) {
+            trace = fopen(trace_file, "wb");
+            if (!trace) fail(trace_file);
+        }
+        if (waveform_file) open_waveform(waveform_file);
+        top.eval();
+    }
+
+    ~Simulation() {
+        top.final();
+#if VM_TRACE
+        if (waveform.isOpen()) waveform.close();
+#endif
+        if (trace && fclose(trace)) fail("trace");
+    }
+
+    // The rest of a clock cycle: inputs are set, outputs were read.
+    void edge() {
+        if (trace && top.TRACE(valid)) record();
+        top.clk = 1;
+        top.eval();
+        dump();
+        top.clk = 0;
+        top.eval();
+        dump();
+        cycles++;
+    }
+
+    void flush() {
+        if (trace) fflush(trace);
+    }
+
+private:
+    static constexpr size_t VECTOR = 2 * CELL_RATE;
+    FILE* trace = nullptr;
+
+    void record() {
+        uint8_t bytes[4 + 5 * VECTOR];
+        const uint16_t head[2] = {static_cast<uint16_t>(top.TRACE(layer)), static_cast<uint16_t>(top.TRACE(group))};
+        memcpy(bytes, head, 4);
+        memcpy(bytes + 4, &top.TRACE(r_arg), VECTOR);
+        memcpy(bytes + 4 + VECTOR, &top.TRACE(z_arg), VECTOR);
+        memcpy(bytes + 4 + 2 * VECTOR, &top.TRACE(nx), VECTOR);
+        memcpy(bytes + 4 + 3 * VECTOR, &top.TRACE(nh), VECTOR);
+        memcpy(bytes + 4 + 4 * VECTOR, &top.TRACE(h), VECTOR);
+        if (fwrite(bytes, sizeof bytes, 1, trace) != 1) fail("trace");
+    }
+
+#if VM_TRACE
+    VerilatedVcdC waveform;
+    uint64_t half_cycles = 0;
+
+    void open_waveform(const char* file) {
+        Verilated::traceEverOn(true);
+        top.trace(&waveform, 99);
+        waveform.open(file);
+        if (!waveform.isOpen()) fail(file);
+    }
+    void dump() {
+        if (waveform.isOpen()) waveform.dump(half_cycles++);
+    }
+#else
+    void open_waveform(const char*) {
+        fprintf(stderr, "this build writes no waveform\n");
+        exit(1);
+    }
+    void dump() {}
+#endif
+};

@@ -1,0 +1,97 @@
+"""What golden and RTL are compared by: all integers of a run, by layer and stage."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tidegate.spec.errors import TidegateError
+from tidegate.spec.layout import Layout
+from tidegate.spec.model import Model
+
+STAGES = ("r_arg", "z_arg", "nx", "nh", "h")        # in the order in which the cell makes them
+
+# One run, golden or RTL: (layer or None, stage) → integers (frames, n), in the order of computation.
+Run = dict[tuple[int | None, str], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """The first integer that differs: ``frame`` counts over all clips, ``layer`` from 0 (None: not of a layer)."""
+
+    lanes: int
+    thresholds: tuple[int, ...]
+    frame: int
+    layer: int | None
+    stage: str
+    index: int
+    golden: int
+    rtl: int
+
+    def __str__(self):
+        where = f"layer {self.layer} {self.stage}" if self.layer is not None else self.stage
+        return (f"frame {self.frame}: {where}[{self.index}] is {self.rtl} in RTL, {self.golden} in golden "
+                f"({self.lanes} lanes, thresholds {list(self.thresholds)})")
+
+
+def golden_run(model: Model, clips: Sequence[np.ndarray], dense: bool = False) -> Run:
+    """Golden's integers of clips (frames, features), each from reset; all but the weight words, which need lanes."""
+    from tidegate.golden import Golden
+
+    frames = np.zeros((max(map(len, clips)), len(clips), model.network.features), np.int64)
+    for b, clip in enumerate(clips):
+        frames[: len(clip), b] = clip
+    trace = Golden(model).run(frames, dense=dense, keep_layers=True)
+
+    def joined(values) -> np.ndarray:
+        values = np.asarray(values)
+        return np.concatenate([values[: len(clip), b] for b, clip in enumerate(clips)])
+
+    layers = trace.layers or []
+    run: Run = {(l, stage): joined(getattr(layer, stage)) for l, layer in enumerate(layers) for stage in STAGES}
+    run[None, "events"] = joined(trace.events)
+    run[None, "logits"] = joined(trace.logits)
+    return run
+
+
+def weight_words(layout: Layout, events: np.ndarray) -> np.ndarray:
+    """Weight words (frames, 1) that events (frames, signals) make a core read."""
+    return events @ np.array([[column.length] for column in layout.columns])
+
+
+def read_trace(path: Path, layout: Layout, frames: int) -> Run:
+    """The cell's integers from a simulator's trace file (format: ``simulation.h``)."""
+    network, g = layout.network, layout.design.cell_rate
+    groups = [-(-layer.size // g) for layer in network.gru]
+    records = np.fromfile(path, "<i2").reshape(-1, 2 + len(STAGES) * g)
+    if len(records) != frames * sum(groups):
+        raise TidegateError(f"the trace has {len(records)} groups, {frames} frames need {frames * sum(groups)}")
+    records = records.reshape(frames, sum(groups), -1)
+    run: Run = {}
+    for l, layer in enumerate(network.gru):
+        start = sum(groups[:l])
+        mine = records[:, start : start + groups[l]]
+        here = (mine[:, :, 0] == l).all() and (mine[:, :, 1] == layout.state_base[l] + np.arange(groups[l])).all()
+        if not here:
+            raise TidegateError(f"layer {l}: the cell worked on groups in another order than golden's")
+        values = mine[:, :, 2:].reshape(frames, groups[l], len(STAGES), g).swapaxes(1, 2)
+        for k, stage in enumerate(STAGES):
+            run[l, stage] = values[:, k].reshape(frames, -1)[:, : layer.size]
+    return run
+
+
+def compare(golden: Run, rtl: Run, lanes: int, theta: tuple[int, ...]) -> tuple[int, Mismatch | None]:
+    """Number of integers that differ, and the first in time and order of computation."""
+    count, first = 0, None
+    for (layer, stage), expected in golden.items():
+        got = rtl[layer, stage]
+        if got.shape != expected.shape:
+            raise TidegateError(f"{stage}: golden has {expected.shape} integers, RTL {got.shape}")
+        wrong = np.argwhere(got != expected)
+        count += len(wrong)
+        if len(wrong) and (first is None or wrong[0][0] < first.frame):
+            frame, index = map(int, wrong[0])
+            first = Mismatch(lanes, theta, frame, layer, stage, index,
+                             int(expected[frame, index]), int(got[frame, index]))
+    return count, first
