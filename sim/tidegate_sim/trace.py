@@ -39,20 +39,26 @@ def golden_run(model: Model, clips: Sequence[np.ndarray], dense: bool = False) -
     """Golden's integers of clips (frames, features), each from reset; all but the weight words, which need lanes."""
     from tidegate.golden import Golden
 
-    frames = np.zeros((max(map(len, clips)), len(clips), model.network.features), np.int64)
+    trace = Golden(model).run(padded(clips), dense=dense, keep_layers=True)
+    layers = trace.layers or []
+    run: Run = {(l, stage): joined(getattr(layer, stage), clips)
+                for l, layer in enumerate(layers) for stage in STAGES}
+    run[None, "events"] = joined(trace.events, clips)
+    run[None, "logits"] = joined(trace.logits, clips)
+    return run
+
+
+def padded(clips: Sequence[np.ndarray]) -> np.ndarray:
+    """Clips (frames, features) as one batch (T, B, features), zeros behind the shorter ones."""
+    frames = np.zeros((max(map(len, clips)), len(clips), clips[0].shape[1]), np.int64)
     for b, clip in enumerate(clips):
         frames[: len(clip), b] = clip
-    trace = Golden(model).run(frames, dense=dense, keep_layers=True)
+    return frames
 
-    def joined(values) -> np.ndarray:
-        values = np.asarray(values)
-        return np.concatenate([values[: len(clip), b] for b, clip in enumerate(clips)])
 
-    layers = trace.layers or []
-    run: Run = {(l, stage): joined(getattr(layer, stage)) for l, layer in enumerate(layers) for stage in STAGES}
-    run[None, "events"] = joined(trace.events)
-    run[None, "logits"] = joined(trace.logits)
-    return run
+def joined(values: np.ndarray, clips: Sequence[np.ndarray]) -> np.ndarray:
+    """What a batch gave (T, B, ...) without the padding, clip after clip."""
+    return np.concatenate([values[: len(clip), b] for b, clip in enumerate(clips)])
 
 
 def weight_words(layout: Layout, events: np.ndarray) -> np.ndarray:

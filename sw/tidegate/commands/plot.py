@@ -1,0 +1,52 @@
+"""Speedup against occupancy as a picture."""
+
+from pathlib import Path
+
+from tidegate.spec.errors import TidegateError
+
+from .console import hint_at_extras
+
+SUFFIXES = (".png", ".svg", ".pdf")
+
+
+def check_plot(file: Path) -> None:
+    """TidegateError if such a file cannot be drawn here, before long measurements."""
+    if file.suffix.lower() not in SUFFIXES:
+        raise TidegateError(f"cannot draw '{file}'; name it {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
+    if not file.absolute().parent.is_dir():
+        raise TidegateError(f"cannot draw '{file}': there is no such folder")
+    with hint_at_extras():
+        import matplotlib  # noqa: F401
+
+
+def draw(rows: list[dict], file: Path) -> None:
+    """One panel a size of network, one line a number of lanes, and the ideal; rows of synthetic streams only."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    matplotlib.rcParams["svg.hashsalt"] = "tidegate"        # the same file for the same figures
+    from matplotlib import pyplot
+
+    rows = [row for row in rows if row["target_occupancy"] is not None]
+    sizes = sorted({row["gru"][0] for row in rows})
+    figure, panels = pyplot.subplots(1, len(sizes), figsize=(0.8 + 3.6 * len(sizes), 3.8), sharey=True, squeeze=False,
+                                     layout="constrained")
+    for panel, size in zip(panels[0], sizes, strict=True):
+        mine = [row for row in rows if row["gru"][0] == size]
+        ideal = sorted((100 * row["occupancy"], row["ideal_speedup"]) for row in mine if row["ideal_speedup"])
+        panel.plot(*zip(*ideal, strict=True), color="black", linestyle="--", linewidth=1, label="ideal")
+        for k, lanes in enumerate(sorted({row["lanes"] for row in mine})):
+            points = sorted((100 * row["occupancy"], row["speedup"]) for row in mine if row["lanes"] == lanes)
+            panel.plot(*zip(*points, strict=True), marker="os^Dv"[k % 5], markersize=4, linewidth=1.2,
+                       label=f"{lanes} lanes")
+        panel.set(xscale="log", yscale="log", title=f"H = {size}", xlabel="occupancy")
+        for axis, ticks, unit in ((panel.xaxis, (2, 5, 10, 20, 50, 100), " %"), (panel.yaxis, (1, 2, 5, 10, 20, 50), "x")):
+            axis.set_major_locator(matplotlib.ticker.FixedLocator(ticks))
+            axis.set_major_formatter(lambda value, _, unit=unit: f"{value:g}{unit}")
+            axis.set_minor_locator(matplotlib.ticker.NullLocator())
+        panel.grid(alpha=0.3)
+    panels[0][0].set_ylabel("speedup against dense mode")
+    panels[0][-1].legend()
+    metadata = {"Date": None} if file.suffix.lower() == ".svg" else {}
+    figure.savefig(file, dpi=150, metadata=metadata)
+    pyplot.close(figure)
