@@ -20,7 +20,7 @@ from tidegate.spec.model import Model
 MODEL = "commands"
 REAL_TIME = 100                 # frames/s
 BATCH, STEPS, INPUTS, HIDDEN = 64, 62, 40, 128          # of a training step
-_UTTERANCES, _GOLDEN_BATCH = 1024, 128
+_UTTERANCES, _GOLDEN_BATCH = 1024, 256
 
 
 def machine() -> str:
