@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: setup demo test lint sim campaign clean
+.PHONY: setup demo test lint sim campaign performance clean
 
 setup: $(VENV)/.dev             ## everything: torch, simulator, tests (demo and test need no call of this)
 
@@ -22,6 +22,11 @@ sim: $(VENV)/.dev               ## all RTL benches, waveforms in build/waves
 
 campaign: $(VENV)/.dev          ## the long campaigns: 10,000 frames for each design, network and threshold
 	$(BIN)/python -m pytest -m slow
+
+performance: $(VENV)/.dev       ## measure all of docs/performance.md (leave the machine alone meanwhile)
+	$(BIN)/tidegate bench --json --plot docs/speedup.svg > docs/performance.json
+	$(BIN)/tidegate bench --tools --json > docs/tools.json
+	$(BIN)/python -m tidegate_sim.performance
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Tidegate needs Python 3.11 or newer")'

@@ -84,5 +84,8 @@ def test_columns_do_not_overlap_and_dense_words_count_them(model_factory):
 def test_a_model_that_does_not_fit_is_refused(limit, text, model_factory):
     net = model_factory(1, *SHAPES["two"]).network
     Layout(net, Design(lanes=8, weight_words=65536, acc_words=2048, cell_rate=1, features=20, neurons=87, classes=5))
+    small = Design(**dict(lanes=8, weight_words=65536, acc_words=2048, cell_rate=1) | limit)
+    short = [need.what for need in Layout(net, small, check=False).needs if not need.fits]
+    assert short == [text]
     with pytest.raises(CapacityError, match=f"needs .* {text}, the board has {next(iter(limit.values()))}"):
-        Layout(net, Design(**dict(lanes=8, weight_words=65536, acc_words=2048, cell_rate=1) | limit))
+        Layout(net, small)

@@ -61,9 +61,9 @@ def bench(
         from tidegate_sim.simulators import executable
 
         chosen = lanes or list(SIMULATED)
+        work = list(_networks(names, sizes, [x / 100 for x in occupancy or OCCUPANCY], frames))
         for p in chosen:
             executable(SIMULATED[p], top="core")        # the first time shows its own progress
-        work = list(_networks(names, sizes, [x / 100 for x in occupancy or OCCUPANCY], frames))
         rows = []
         with progress("measuring") as step:
             for name, model, clips, target in work:

@@ -1,0 +1,136 @@
+"""The core alone against golden and against the cycle model; the long campaign is marked slow."""
+
+import numpy as np
+import pytest
+from models import random_frames
+
+from tidegate.spec.design import SIMULATED
+from tidegate.spec.errors import CapacityError, TidegateError
+from tidegate.spec.layout import Layout
+from tidegate_sim import coresim
+from tidegate_sim.coresim import mismatches, simulate
+from tidegate_sim.measure import predicted_cycles
+from tidegate_sim.verify import random_model
+
+# features, sizes, classes: no multiples of lanes or rates, one feature, no classifier, more layers, many classes
+NETWORKS = {"one": (20, [50], 7), "two": (21, [50, 37], 7), "small": (1, [3], 1), "bare": (40, [64], 0),
+            "four": (13, [33, 8, 70, 5], 64)}
+LANES = 8
+
+
+def network(name: str, theta: int = 40):
+    features, sizes, classes = NETWORKS[name]
+    model = random_model(features, sizes, classes, seed=len(name), extreme=name == "four")
+    return model.with_thresholds(*[theta] * model.network.signals)
+
+
+def clips(model, seed: int = 0) -> list[np.ndarray]:
+    return [random_frames(seed + n, length, model.network.features) for n, length in enumerate((40, 1, 25))]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("theta", [0, 40, 700])
+@pytest.mark.parametrize("stalls", [0, 0.3])
+def test_integers_equal_golden(name, theta, stalls):
+    model = network(name, theta)
+    frames = clips(model)
+    run = simulate(SIMULATED[LANES], model, frames, stalls=stalls, seed=theta)
+    assert run.run.keys() > {(0, "r_arg"), (len(model.network.gru) - 1, "h"), (None, "logits")}
+    assert mismatches(run, SIMULATED[LANES], model, frames) == (0, None)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_dense_mode_reads_every_column(name):
+    model = network(name)
+    frames = clips(model)
+    run = simulate(SIMULATED[LANES], model, frames, dense=True)
+    assert mismatches(run, SIMULATED[LANES], model, frames, dense=True) == (0, None)
+    assert (run.weight_words == Layout(model.network, SIMULATED[LANES]).dense_words()).all()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("dense", [False, True])
+def test_cycles_equal_the_model(name, dense):
+    model = network(name)
+    frames = clips(model)
+    run = simulate(SIMULATED[LANES], model, frames, dense=dense, trace=False)
+    assert run.cycles.tolist() == predicted_cycles(model, LANES, frames, dense).tolist()
+    assert run.total == run.cycles.sum()
+
+
+def test_frames_apart_do_not_overlap():
+    model = network("two")
+    frames = clips(model)
+    apart, together = (simulate(SIMULATED[LANES], model, frames, apart=x, trace=False) for x in (True, False))
+    assert (apart.starts[1:] > apart.completions[:-1]).all()
+    assert (apart.cycles == apart.completions - apart.starts).all()
+    assert together.total < apart.cycles.sum()
+    assert (together.logits == apart.logits).all()
+
+
+def test_a_wrong_weight_is_found(monkeypatch):
+    pack = Layout.pack
+
+    def faulty(self, model):
+        memory = pack(self, model)
+        memory[self.bias_base + self.acc_words + self.layer_target[0] + self.words[0] + 1, 1] ^= 8
+        return memory
+
+    model = network("two")
+    frames = clips(model)
+    monkeypatch.setattr(Layout, "pack", faulty)
+    count, first = mismatches(simulate(SIMULATED[LANES], model, frames), SIMULATED[LANES], model, frames)
+    assert count > 0 and first is not None
+    assert (first.layer, first.stage, first.index) == (0, "r_arg", 9)
+
+
+def test_a_core_that_stops_is_one_line(monkeypatch):
+    registers = Layout.registers
+    monkeypatch.setattr(Layout, "registers", lambda self: registers(self) | {"CLASSES": 3})
+    with pytest.raises(TidegateError, match="the simulated core failed: frame 0 of a clip has another number of logits"):
+        simulate(SIMULATED[LANES], network("one"), random_frames(0, 3, 20))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+def test_cycles_over_100000_frames():
+    """Random networks, lanes, Θ and occupancies: every frame costs what the formula says; stalls make nothing sooner."""
+    rng, frames = np.random.default_rng(3), 0
+    while frames < 100_000:
+        lanes = int(rng.choice(list(SIMULATED)))
+        sizes = rng.integers(1, 160, rng.integers(1, 5)).tolist()
+        features, classes = int(rng.integers(1, 70)), int(rng.integers(0, 40))
+        model = random_model(features, sizes, classes, seed=frames, extreme=bool(rng.integers(2)))
+        model = model.with_thresholds(*rng.integers(0, rng.choice([2, 60, 600]), model.network.signals).tolist())
+        try:
+            Layout(model.network, SIMULATED[lanes])
+        except CapacityError:
+            continue
+        case = f"{lanes} lanes, {features} features, {sizes}, {classes} classes, seed {frames}"
+        clip = random_frames(frames, 2000, features)
+        run = simulate(SIMULATED[lanes], model, clip, trace=False)
+        frames += len(clip)
+        assert run.cycles.tolist() == predicted_cycles(model, lanes, [clip]).tolist(), case
+        assert mismatches(run, SIMULATED[lanes], model, clip) == (0, None), case
+        part = clip[:200]
+        stalled = simulate(SIMULATED[lanes], model, part, stalls=float(rng.uniform(0.05, 0.6)), seed=frames, trace=False)
+        late = stalled.completions - stalled.starts[0]
+        assert (late >= (run.completions - run.starts[0])[: len(part)]).all(), case
+        assert mismatches(stalled, SIMULATED[lanes], model, part) == (0, None), case
+    print(f"{frames} frames")
+
+
+def test_settings_reach_the_executable():
+    """The registers are packed as the gateware has them."""
+    from tidegate.spec.registers import REGISTERS
+    from tidegate_hw.counters import COUNTERS_LAYOUT
+    from tidegate_hw.registers import REGISTERS_LAYOUT
+
+    offset = 0
+    for register in REGISTERS:
+        if register.writable:
+            assert REGISTERS_LAYOUT[register.name].offset == offset
+            offset += register.bits
+    assert REGISTERS_LAYOUT.size == offset
+    assert COUNTERS_LAYOUT.size == 8 * np.dtype(coresim._COUNTERS).itemsize
+    assert [name for name, _ in COUNTERS_LAYOUT] == [entry[0] for entry in coresim._COUNTERS]
