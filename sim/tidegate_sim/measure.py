@@ -10,8 +10,8 @@ import numpy as np
 from tidegate.host.figures import Cost, comparison
 from tidegate.spec.cycles import frame_cycles, steady_cycles
 from tidegate.spec.design import SIMULATED
-from tidegate.spec.layout import Layout
 from tidegate.spec.errors import TidegateError
+from tidegate.spec.layout import Layout
 from tidegate.spec.model import Model
 from tidegate.spec.network import Network
 
@@ -36,8 +36,9 @@ def predicted_cycles(model: Model, lanes: int, clips: Sequence[np.ndarray], dens
 def measure(name: str, model: Model, lanes: int, clips: Sequence[np.ndarray], target: float | None = None) -> dict:
     """Stream clips, frames back to back, and dense mode on up to DENSE_FRAMES frames of the longest; a row of figures.
 
-    ``target``: the occupancy that was wanted, for the row.  In dense mode every frame but the first few of a clip costs
-    the same, whatever is in it (checked here); ``cycles_dense`` is the mean over all frames of all clips.
+    ``target``: the occupancy that was wanted, for the row.  In dense mode every frame inside a clip costs the same,
+    whatever is in it (checked here); ``cycles_dense`` is the mean over all frames of all clips.  TidegateError for
+    clips of less than DENSE_FRAMES / 2 frames.
     """
     design, net = SIMULATED[lanes], model.network
     layout, lengths = Layout(net, design), list(map(len, clips))
@@ -73,12 +74,13 @@ def _cost(run: CoreRun) -> Cost:
 
 
 def _dense_cost(run: CoreRun, lengths: list[int], net: Network) -> Cost:
-    """Cost of clips of these lengths in dense mode, from one clip of which the later frames cost the same."""
-    cycles, words, measured = run.cycles, run.weight_words, len(run.cycles)
-    later = cycles[measured // 2 :]
-    if (later != later[-1]).any() or (words != words[0]).any():
+    """Cost of clips of these lengths in dense mode, from one clip of which all frames but the first and the last few
+    cost the same: those cost more and less, as the frame before or after is missing that others overlap with."""
+    words, measured = run.weight_words, len(run.cycles)
+    middle = run.cycles[measured // 4 : measured - measured // 4]
+    if (middle != middle[0]).any() or (words != words[0]).any() or min(lengths) < measured // 2:
         raise TidegateError("in dense mode this core's frames differ in cost; its dense cycles cannot be extrapolated")
-    total = sum(int(cycles[:n].sum()) + max(0, n - measured) * int(cycles[-1]) for n in lengths)
+    total = sum(run.total + (n - measured) * int(middle[0]) for n in lengths)
     frames = sum(lengths)
     events = tuple(net.elements(s) * frames for s in range(net.signals))
     return Cost(frames, total, int(words[0]) * frames, events)

@@ -47,7 +47,7 @@ def test_a_model_that_does_not_fit(tmp_path):
     done = tidegate("fit", write_model(tmp_path, gru=(600, 600)), "--lanes", "8", "--json")
     assert done.returncode == 1
     assert done.stderr.strip() == (
-        "the model needs 483678 weight memory words, the board has 32768; use a smaller model or a board with more")
+        "the model needs 416403 weight memory words, the board has 32768; use a smaller model or a board with more")
     report = json.loads(done.stdout)
     assert not report["fits"] and report["speed"] is None
     assert [n["what"] for n in report["needs"] if n["need"] > n["have"]] == [
