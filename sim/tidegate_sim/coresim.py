@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -127,7 +128,7 @@ def _core_run(output: bytes, clips: tuple[int, ...], model: Model, run: Run) -> 
         raise TidegateError(f"the simulated core answered {len(records)} of {sum(clips)} frames")
     starts, completions = (records[name].astype(np.int64) for name in ("start", "completion"))
     first = np.cumsum([0, *clips])
-    total = sum(int(completions[b - 1] - starts[a]) for a, b in zip(first, first[1:], strict=False) if b > a)
+    total = sum(int(completions[b - 1] - starts[a]) for a, b in pairwise(first) if b > a)
     events = records["events"].astype(np.int64)
     run = run | {
         (None, "events"): events[:, : network.signals], (None, "events of no signal"): events[:, network.signals :],

@@ -113,7 +113,7 @@ class CoreHarness(wiring.Component):
             m.d.sync += registers.eq(self.registers)
         with m.If(self.frame_take):
             m.d.sync += valid.eq(self.frame_valid)
-            m.d.sync += [value.eq(wide) for value, wide in zip(group, self.frame, strict=True)]
+            m.d.sync += [group[k].eq(self.frame[k]) for k in range(self.design.encoder_rate)]
         return m
 
 

@@ -2,7 +2,8 @@
 
     python -m tidegate_sim.performance [DOCS]
 
-DOCS (default ``docs``) holds performance.md, performance.json (``bench --json``), tools.json (``bench --tools --json``).
+DOCS (default ``docs``) holds performance.md, performance.json (``bench --json``) and tools.json (``bench --tools
+--json``).
 """
 
 import json
@@ -52,7 +53,8 @@ def _compared(rows: list[dict]) -> str:
             lines.append([str(row["lanes"]), f"{row['cycles_dense']:.0f}", str(dense or "-"),
                           f"{row['cycles_delta']:.0f}", f"{row['speedup']:.2f}x", f"{row['ideal_speedup']:.2f}x",
                           f"**{row['sparsity_efficiency']:.3f}**", f"{efficiency:.2f}" if efficiency else "-"])
-    return _table(["lanes", "cycles dense", "theirs", "cycles delta", "speedup", "ideal", "efficiency", "theirs"], lines)
+    return _table(["lanes", "cycles dense", "theirs", "cycles delta", "speedup", "ideal", "efficiency", "theirs"],
+                  lines)
 
 
 def _efficiency(rows: list[dict]) -> str:

@@ -36,7 +36,8 @@ def machine() -> str:
 
 def measure_tools() -> dict:
     """All figures; a minute or so."""
-    return {"machine": machine(), "virtual_board": virtual_board(), "golden": golden(), "training_step": training_step()}
+    return {"machine": machine(), "virtual_board": virtual_board(), "golden": golden(),
+            "training_step": training_step()}
 
 
 def virtual_board(lanes: int = 64) -> dict:
@@ -53,12 +54,12 @@ def virtual_board(lanes: int = 64) -> dict:
 
 
 def golden() -> dict:
-    """One-second utterances a second that golden evaluates, logits and events; with features ready, and from samples."""
+    """One-second utterances a second that golden evaluates: with features ready, and from samples."""
     from tidegate.golden import Golden
 
     model, sounds = _sounds()
     judge, settings = Golden(model), settings_of(model)
-    sounds = [np.resize(s, settings.sample_rate) * 0.99**k for k in range(_UTTERANCES) for s in [sounds[k % len(sounds)]]]
+    sounds = [np.resize(sounds[k % len(sounds)], settings.sample_rate) * 0.99**k for k in range(_UTTERANCES)]
 
     def features(samples: np.ndarray) -> np.ndarray:
         return model.quantise(FrontEnd(settings).accept(samples))
@@ -104,8 +105,9 @@ def training_step(repeats: int = 60) -> dict:
     for _ in range(5):
         pair()
     ours, torchs = (statistics.median(times) for times in zip(*(pair() for _ in range(repeats)), strict=True))
-    return {"size": f"batch {BATCH}, {STEPS} frames, {INPUTS} features, H = {HIDDEN}", "threads": torch.get_num_threads(),
-            "repeats": repeats, "milliseconds": 1e3 * ours, "torch_milliseconds": 1e3 * torchs, "ratio": ours / torchs}
+    return {"size": f"batch {BATCH}, {STEPS} frames, {INPUTS} features, H = {HIDDEN}",
+            "threads": torch.get_num_threads(), "repeats": repeats,
+            "milliseconds": 1e3 * ours, "torch_milliseconds": 1e3 * torchs, "ratio": ours / torchs}
 
 
 def _sounds() -> tuple[Model, list[np.ndarray]]:

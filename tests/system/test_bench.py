@@ -22,7 +22,7 @@ def test_rows_and_plot(tmp_path):
     assert [(row["network"], row["lanes"], row["target_occupancy"]) for row in rows] == [
         ("random-24", 8, 0.13), ("random-24", 8, 1.0)]
     for row in rows:
-        assert tuple(row)[0] == "network" and set(FIELDS) < set(row)
+        assert next(iter(row)) == "network" and set(FIELDS) < set(row)
         assert row["speedup"] == pytest.approx(row["cycles_dense"] / row["cycles_delta"])
         assert row["ideal_speedup"] == pytest.approx(1 / row["occupancy"])      # all columns are of one length
         assert row["sparsity_efficiency"] == pytest.approx(row["speedup"] / row["ideal_speedup"])

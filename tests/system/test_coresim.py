@@ -87,14 +87,14 @@ def test_a_wrong_weight_is_found(monkeypatch):
 def test_a_core_that_stops_is_one_line(monkeypatch):
     registers = Layout.registers
     monkeypatch.setattr(Layout, "registers", lambda self: registers(self) | {"CLASSES": 3})
-    with pytest.raises(TidegateError, match="the simulated core failed: frame 0 of a clip has another number of logits"):
+    with pytest.raises(TidegateError, match="the core failed: frame 0 of a clip has another number of logits"):
         simulate(SIMULATED[LANES], network("one"), random_frames(0, 3, 20))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 def test_cycles_over_100000_frames():
-    """Random networks, lanes, Θ and occupancies: every frame costs what the formula says; stalls make nothing sooner."""
+    """Random networks, lanes, Θ: every frame costs what the formula says, and with stalls none is done sooner."""
     rng, frames = np.random.default_rng(3), 0
     while frames < 100_000:
         lanes = int(rng.choice(list(SIMULATED)))
@@ -113,7 +113,8 @@ def test_cycles_over_100000_frames():
         assert run.cycles.tolist() == predicted_cycles(model, lanes, [clip]).tolist(), case
         assert mismatches(run, SIMULATED[lanes], model, clip) == (0, None), case
         part = clip[:200]
-        stalled = simulate(SIMULATED[lanes], model, part, stalls=float(rng.uniform(0.05, 0.6)), seed=frames, trace=False)
+        stalled = simulate(SIMULATED[lanes], model, part, stalls=float(rng.uniform(0.05, 0.6)), seed=frames,
+                           trace=False)
         late = stalled.completions - stalled.starts[0]
         assert (late >= (run.completions - run.starts[0])[: len(part)]).all(), case
         assert mismatches(stalled, SIMULATED[lanes], model, part) == (0, None), case

@@ -28,7 +28,7 @@ def bench(
     hidden: Annotated[list[int] | None, typer.Option(
         "--hidden", min=1, help="Sizes of the synthetic networks (default: 64, 128, 256).")] = None,
     occupancy: Annotated[list[float] | None, typer.Option(
-        "--occupancy", min=0, max=100, help="Of the synthetic streams, percent (default: 2 5 10 13 20 50 100).")] = None,
+        "--occupancy", min=0, max=100, help="Of the random streams, percent (default: 2 5 10 13 20 50 100).")] = None,
     frames: Annotated[int, typer.Option("--frames", min=20, help="Of each synthetic stream.")] = 300,
     plot: Annotated[Path | None, typer.Option(
         "--plot", help="Draw speedup against occupancy of the synthetic streams: .png, .svg or .pdf.")] = None,
@@ -78,9 +78,9 @@ def bench(
     wrong = [row for row in rows if row["mismatches"] or row["model_mismatches"]]
     if wrong:
         first = wrong[0]
-        raise TidegateError(
-            f"{len(wrong)} rows differ from golden or from the cycle model, first {first['network']} with {first['lanes']} "
-            f"lanes: {first['first_mismatch'] or str(first['model_mismatches']) + ' frames take other cycles'}")
+        what = first["first_mismatch"] or f"{first['model_mismatches']} frames take other cycles"
+        raise TidegateError(f"{len(wrong)} rows differ from golden or from the cycle model, first {first['network']} "
+                            f"with {first['lanes']} lanes: {what}")
 
 
 def _networks(names: list[str] | None, sizes: tuple[int, ...], occupancies: list[float],
@@ -127,7 +127,8 @@ def _tools(json: bool) -> None:
     out.print(f"virtual board, {board['model']} with {board['lanes']} lanes, terminal and driver included: "
               f"{board['frames_per_second']:.0f} frames/s, {board['times_real_time']:.0f}x real time "
               f"({board['real_time']} frames/s)")
-    out.print(f"golden, one-second utterances in batches of {golden['batch']}: {golden['utterances_per_second']:.0f}/s; "
-              f"features included: {golden['utterances_per_second_with_features']:.0f}/s")
+    out.print(f"golden, one-second utterances in batches of {golden['batch']}: "
+              f"{golden['utterances_per_second']:.0f}/s; features included: "
+              f"{golden['utterances_per_second_with_features']:.0f}/s")
     out.print(f"training step ({step['size']}): {step['milliseconds']:.1f} ms, torch.nn.GRU "
               f"{step['torch_milliseconds']:.1f} ms, ratio {step['ratio']:.2f}")

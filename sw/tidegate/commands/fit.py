@@ -20,7 +20,7 @@ def fit(
     lanes: Annotated[int, typer.Option("--lanes", help="Of the board: 8, 16, 64 or 128.")] = 64,
     occupancy: Annotated[list[float] | None, typer.Option(
         "--occupancy", min=0, max=100,
-        help="Percent of elements that fire: one for all signals, or one a signal (default: the model card's).")] = None,
+        help="Percent of elements that fire: one for all signals, or one a signal (default: the card's).")] = None,
     clock: Annotated[float, typer.Option("--clock", min=0.001, help="MHz.")] = 100,
     json: JsonOption = False,
 ) -> None:

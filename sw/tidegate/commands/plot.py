@@ -25,7 +25,7 @@ def draw(rows: list[dict], file: Path) -> None:
 
     matplotlib.use("Agg")
     matplotlib.rcParams["svg.hashsalt"] = "tidegate"        # the same file for the same figures
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
     rows = [row for row in rows if row["target_occupancy"] is not None]
     sizes = sorted({row["gru"][0] for row in rows})
@@ -35,15 +35,17 @@ def draw(rows: list[dict], file: Path) -> None:
         mine = [row for row in rows if row["gru"][0] == size]
         ideal = sorted((100 * row["occupancy"], row["ideal_speedup"]) for row in mine if row["ideal_speedup"])
         panel.plot(*zip(*ideal, strict=True), color="black", linestyle="--", linewidth=1, label="ideal")
+        # lines that coincide, as of lanes that hold a whole gate in a word, show by their width
         for k, lanes in enumerate(sorted({row["lanes"] for row in mine})):
             points = sorted((100 * row["occupancy"], row["speedup"]) for row in mine if row["lanes"] == lanes)
-            panel.plot(*zip(*points, strict=True), marker="os^Dv"[k % 5], markersize=4, linewidth=1.2,
+            panel.plot(*zip(*points, strict=True), marker="os^Dv"[k % 5], markersize=7 - k, linewidth=3 - 0.6 * k,
                        label=f"{lanes} lanes")
         panel.set(xscale="log", yscale="log", title=f"H = {size}", xlabel="occupancy")
-        for axis, ticks, unit in ((panel.xaxis, (2, 5, 10, 20, 50, 100), " %"), (panel.yaxis, (1, 2, 5, 10, 20, 50), "x")):
-            axis.set_major_locator(matplotlib.ticker.FixedLocator(ticks))
+        axes = (panel.xaxis, (2, 5, 10, 20, 50, 100), " %"), (panel.yaxis, (1, 2, 5, 10, 20, 50), "x")
+        for axis, ticks, unit in axes:
+            axis.set_major_locator(ticker.FixedLocator(ticks))
             axis.set_major_formatter(lambda value, _, unit=unit: f"{value:g}{unit}")
-            axis.set_minor_locator(matplotlib.ticker.NullLocator())
+            axis.set_minor_locator(ticker.NullLocator())
         panel.grid(alpha=0.3)
     panels[0][0].set_ylabel("speedup against dense mode")
     panels[0][-1].legend()

@@ -39,7 +39,7 @@ class Design:
         return self.weight_words * self.lanes
 
 
-# The virtual board's designs: as much weight memory as an ECP5-85 has, whatever the lanes; with 128, half as much again.
+# The virtual board's designs: as much weight memory as an ECP5-85 has, whatever the lanes (128: half more).
 SIMULATED = {
     8: Design(lanes=8, cell_rate=2, encoder_rate=4, weight_words=32768, acc_words=512),
     16: Design(lanes=16, cell_rate=4, encoder_rate=4, weight_words=16384, acc_words=256),
