@@ -22,15 +22,17 @@ DENSE_FRAMES = 20
 CLOCK = 100e6
 
 
-def predicted_cycles(model: Model, lanes: int, clips: Sequence[np.ndarray], dense: bool = False) -> np.ndarray:
-    """Cycles of every frame by the cycle model, clips joined; each clip from reset and idle, frames back to back."""
+def predicted_cycles(model: Model, lanes: int, clips: Sequence[np.ndarray], dense: bool = False,
+                     apart: bool = False) -> np.ndarray:
+    """Cycles of every frame by the cycle model, clips joined; see ``coresim.simulate``."""
     from tidegate.golden import Golden
 
     trace = Golden(model).run(padded(clips), dense=dense, keep_anchors=True)
     assert trace.anchors is not None
     fired = [(np.diff(anchors, axis=0, prepend=0) != 0) | dense for anchors in trace.anchors]
     layout = Layout(model.network, SIMULATED[lanes])
-    return np.concatenate([frame_cycles(layout, [f[: len(clip), b] for f in fired]) for b, clip in enumerate(clips)])
+    return np.concatenate([frame_cycles(layout, [f[: len(clip), b] for f in fired], apart)
+                           for b, clip in enumerate(clips)])
 
 
 def measure(name: str, model: Model, lanes: int, clips: Sequence[np.ndarray], target: float | None = None) -> dict:

@@ -50,12 +50,13 @@ def test_dense_mode_reads_every_column(name):
 
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("dense", [False, True])
-def test_cycles_equal_the_model(name, dense):
+@pytest.mark.parametrize("apart", [False, True])
+def test_cycles_equal_the_model(name, dense, apart):
     model = network(name)
     frames = clips(model)
-    run = simulate(SIMULATED[LANES], model, frames, dense=dense, trace=False)
-    assert run.cycles.tolist() == predicted_cycles(model, LANES, frames, dense).tolist()
-    assert run.total == run.cycles.sum()
+    run = simulate(SIMULATED[LANES], model, frames, dense=dense, apart=apart, trace=False)
+    assert run.cycles.tolist() == predicted_cycles(model, LANES, frames, dense, apart).tolist()
+    assert apart or run.total == run.cycles.sum()
 
 
 def test_frames_apart_do_not_overlap():
@@ -66,6 +67,14 @@ def test_frames_apart_do_not_overlap():
     assert (apart.cycles == apart.completions - apart.starts).all()
     assert together.total < apart.cycles.sum()
     assert (together.logits == apart.logits).all()
+
+
+@pytest.mark.slow
+def test_waveform(tmp_path):
+    model = network("small")
+    simulate(SIMULATED[LANES], model, clips(model), waveform=tmp_path / "core.vcd")
+    text = (tmp_path / "core.vcd").read_text()
+    assert "$enddefinitions" in text and "result_valid" in text and text.count("\n#") > 1000
 
 
 def test_a_wrong_weight_is_found(monkeypatch):
@@ -87,7 +96,7 @@ def test_a_wrong_weight_is_found(monkeypatch):
 def test_a_core_that_stops_is_one_line(monkeypatch):
     registers = Layout.registers
     monkeypatch.setattr(Layout, "registers", lambda self: registers(self) | {"CLASSES": 3})
-    with pytest.raises(TidegateError, match="the core failed: frame 0 of a clip has another number of logits"):
+    with pytest.raises(TidegateError, match="core failed: frame 0 of a clip has another number of logits"):
         simulate(SIMULATED[LANES], network("one"), random_frames(0, 3, 20))
 
 
