@@ -1,6 +1,6 @@
 """The core: feature frames in, logits out, one weight column fetched per change."""
 
-from amaranth.hdl import Array, Cat, Module, Signal, signed
+from amaranth.hdl import Array, Cat, DomainRenamer, Module, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -37,6 +37,8 @@ class Core(wiring.Component):
     Parameters
     ----------
     design : Design
+    cell_domain : str
+        Clock domain of snapshot and cell, with the same clock; a simulator may stop it while ``cell_busy`` is low.
 
     Members
     -------
@@ -51,13 +53,14 @@ class Core(wiring.Component):
     clear : strobe, while ready: anchors and h become 0, accumulators their biases.
     ready : idle, all results taken: a clear, weights or other registers may come.
     trace : ``trace_signature(design)``.
+    cell_busy : snapshot or cell have something to do in this cycle.
 
     Latency: ``tidegate.spec.cycles``.  Any register values: it may compute nonsense, but no
     counter runs for ever unless a length register makes it longer than the link's watchdog waits.
     """
 
-    def __init__(self, design: Design):
-        self.design = design
+    def __init__(self, design: Design, cell_domain: str = "sync"):
+        self.design, self.cell_domain = design, cell_domain
         super().__init__({
             "registers": In(REGISTERS_LAYOUT),
             "weight_w": In(weight_w_signature(design)),
@@ -65,7 +68,7 @@ class Core(wiring.Component):
             "logit": Out(stream.Signature(signed(ACC_BITS))),
             "result": Out(stream.Signature(COUNTERS_LAYOUT)),
             "frames": Out(32), "clear": In(1), "ready": Out(1),
-            "trace": Out(trace_signature(design)),
+            "trace": Out(trace_signature(design)), "cell_busy": Out(1),
         })
 
     def elaborate(self, platform):
@@ -79,8 +82,8 @@ class Core(wiring.Component):
         m.submodules.scheduler = scheduler = Scheduler(d)
         m.submodules.column = column = Column(d)
         m.submodules.lanes = lanes = Lanes(d)
-        m.submodules.snapshot = snapshot = Snapshot(d)
-        m.submodules.cell = cell = Cell(d)
+        snapshot, cell = Snapshot(d), Cell(d)
+        m.submodules.snapshot, m.submodules.cell = map(DomainRenamer(self.cell_domain), (snapshot, cell))
         m.submodules.logits = logits = Logits(d)
         m.submodules.counters = counters = Counters(d)
 
@@ -139,6 +142,7 @@ class Core(wiring.Component):
 
         start_clear = Signal()
         m.d.comb += [part.clear.eq(start_clear) for part in (x_encoder, h_encoder, lanes, cell, counters)]
+        m.d.comb += self.cell_busy.eq(snapshot.busy | cell.busy | start_clear)
         with m.FSM():
             with m.State("RUN"):
                 m.d.comb += [self.ready.eq(~counters.busy), running.eq((regs.LAYERS != 0) & ~self.clear)]

@@ -39,6 +39,7 @@ class Snapshot(wiring.Component):
     words : accumulator words of one gate.
     size : neurons of the layer; both stable from the first copy to the last group.
     o : stream of ``accumulators_layout(design)``, ``ceil(size / G)`` groups in order.
+    busy : a copy comes, or a group is left.
 
     Latency: ``delay`` cycles from nh's first copy to the first group.  Throughput: one group per cycle.
     """
@@ -49,7 +50,7 @@ class Snapshot(wiring.Component):
         self.design = design
         super().__init__({
             "copies": In(copies_signature(design)), "words": In(ADDRESS_BITS), "size": In(ADDRESS_BITS),
-            "o": Out(stream.Signature(accumulators_layout(design))),
+            "o": Out(stream.Signature(accumulators_layout(design))), "busy": Out(1),
         })
 
     def elaborate(self, platform):
@@ -98,6 +99,7 @@ class Snapshot(wiring.Component):
             part.eq((index_q1 // g) % parts),
             o.p.index.eq(index_q1), o.p.mask.eq(Cat(index_q1 + k < self.size for k in range(g))),
             o.p.last.eq(index_q1 + g >= self.size),
+            self.busy.eq((self.copies.copy != Copy.NONE) | emitting | o.valid),
         ]
         for k, bank_r in enumerate(banks_r):
             slices = Array(bank_r.data.word_select(s, ACC_BITS * g) for s in range(parts))

@@ -1,6 +1,6 @@
 """The whole accelerator behind a byte stream, and behind a UART."""
 
-from amaranth.hdl import Module, ResetInserter
+from amaranth.hdl import DomainRenamer, Module, ResetInserter
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -26,6 +26,8 @@ class Top(wiring.Component):
         First 16 bytes of the RTL's digest, for IDENTIFY.
     timeout : int
         Cycles that the core may take for a request, or from one result to the next, before it is reset.
+    core_domain, cell_domain : str
+        Clock domains with the same clock; a simulator may stop them while ``core_busy`` and ``cell_busy`` are low.
 
     Members
     -------
@@ -33,21 +35,27 @@ class Top(wiring.Component):
         Packets of ``tidegate.spec.packets``.
     trace : ``trace_signature(design)``, out
         What the cells compute, for verification.
+    core_busy, cell_busy : 1, out
+        The core, and in it snapshot and cell, have something to do in this cycle.
     """
 
-    def __init__(self, design: Design, digest: bytes, timeout: int = TIMEOUT):
+    def __init__(self, design: Design, digest: bytes, timeout: int = TIMEOUT, core_domain: str = "sync",
+                 cell_domain: str = "sync"):
         self.design, self.digest, self.timeout = design, digest, timeout
+        self.core_domain, self.cell_domain = core_domain, cell_domain
         super().__init__({
             "rx": In(stream.Signature(8)),
             "tx": Out(stream.Signature(8)),
             "trace": Out(trace_signature(design)),
+            "core_busy": Out(1), "cell_busy": Out(1),
         })
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.link = link = Link(self.design, self.digest, self.timeout)
-        core = Core(self.design)
-        m.submodules.core = ResetInserter(link.core_reset)(core)
+        core = Core(self.design, self.cell_domain)
+        resets = {self.core_domain: link.core_reset, self.cell_domain: link.core_reset}
+        m.submodules.core = ResetInserter(resets)(DomainRenamer(self.core_domain)(core))
 
         connect(m, flipped(self.rx), link.rx)
         connect(m, link.tx, flipped(self.tx))
@@ -59,6 +67,8 @@ class Top(wiring.Component):
         m.d.comb += [
             core.registers.eq(link.registers), core.clear.eq(link.clear),
             link.ready.eq(core.ready), link.frames.eq(core.frames),
+            self.core_busy.eq(~core.ready | core.frame.valid | core.clear | core.weight_w.en | link.core_reset),
+            self.cell_busy.eq(core.cell_busy | link.core_reset),
         ]
         return m
 

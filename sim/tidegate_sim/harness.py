@@ -10,7 +10,7 @@ not after every change of an input.
 import hashlib
 from functools import cache
 
-from amaranth.hdl import ClockDomain, ClockSignal, Module, Signal, signed
+from amaranth.hdl import ClockDomain, ClockSignal, DomainRenamer, Module, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -29,7 +29,9 @@ class Harness(wiring.Component):
 
     Members
     -------
-    clk : the only clock; registers start from their initial values.
+    clk : the clock; registers start from their initial values.
+    core_clk, cell_clk : the same clock, but in cycles without ``core_busy``, or without ``cell_busy``, it may rest:
+        the core, or its cells, have nothing to do then, and the simulator nothing to compute.
     rx_valid, rx_byte : a byte for the design, taken at the next rising edge if ``rx_take``.
     tx_valid, tx_byte : a byte from the design, in this cycle only.
     trace : ``trace_signature(design)``.
@@ -38,18 +40,20 @@ class Harness(wiring.Component):
     def __init__(self, design: Design, digest: bytes):
         self.design, self.digest = design, digest
         super().__init__({
-            "clk": In(1), "rx_valid": In(1), "rx_byte": In(8), "rx_take": Out(1),
+            "clk": In(1), "core_clk": In(1), "cell_clk": In(1), "core_busy": Out(1), "cell_busy": Out(1),
+            "rx_valid": In(1), "rx_byte": In(8), "rx_take": Out(1),
             "tx_valid": Out(1), "tx_byte": Out(8), "trace": Out(trace_signature(design)),
         })
 
     def elaborate(self, platform):
         m = Module()
-        m.domains.sync = ClockDomain(reset_less=True)
-        m.submodules.top = top = Top(self.design, self.digest)
+        m.domains += [ClockDomain(name, reset_less=True) for name in ("sync", "core", "cell")]
+        m.submodules.top = top = Top(self.design, self.digest, core_domain="core", cell_domain="cell")
         valid, byte = Signal(), Signal(8)
         connect(m, top.trace, flipped(self.trace))
         m.d.comb += [
-            ClockSignal().eq(self.clk),
+            ClockSignal().eq(self.clk), ClockSignal("core").eq(self.core_clk), ClockSignal("cell").eq(self.cell_clk),
+            self.core_busy.eq(top.core_busy), self.cell_busy.eq(top.cell_busy),
             top.rx.valid.eq(valid), top.rx.payload.eq(byte), self.rx_take.eq(~valid | top.rx.ready),
             self.tx_valid.eq(top.tx.valid), self.tx_byte.eq(top.tx.payload), top.tx.ready.eq(1),
         ]
@@ -63,7 +67,7 @@ class CoreHarness(wiring.Component):
 
     Members
     -------
-    clk : the only clock; registers start from their initial values.
+    clk, core_clk, core_busy, cell_clk, cell_busy : see ``Harness``; registers start from their initial values.
     registers_w, registers : strobe that writes all registers of the core.
     weight_w_en, weight_w_word, weight_w_lane, weight_w_data : writes a weight.
     clear : strobe.
@@ -79,7 +83,8 @@ class CoreHarness(wiring.Component):
     def __init__(self, design: Design):
         self.design = design
         super().__init__({
-            "clk": In(1), "registers_w": In(1), "registers": In(REGISTERS_LAYOUT),
+            "clk": In(1), "core_clk": In(1), "cell_clk": In(1), "core_busy": Out(1), "cell_busy": Out(1),
+            "registers_w": In(1), "registers": In(REGISTERS_LAYOUT),
             "weight_w_en": In(1), "weight_w_word": In(32), "weight_w_lane": In(32), "weight_w_data": In(WEIGHT_BITS),
             "clear": In(1), "frame_valid": In(1), "frame": In(data.ArrayLayout(16, design.encoder_rate)),
             "frame_take": Out(1), "frame_moves": Out(1), "logit_ready": In(1), "logit_moves": Out(1),
@@ -89,8 +94,9 @@ class CoreHarness(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.domains.sync = ClockDomain(reset_less=True)
-        m.submodules.core = core = Core(self.design)
+        m.domains += [ClockDomain(name, reset_less=True) for name in ("sync", "core", "cell")]
+        core = Core(self.design, cell_domain="cell")
+        m.submodules.core = DomainRenamer("core")(core)
         connect(m, core.trace, flipped(self.trace))
         weight, frame, logit, result = core.weight_w, core.frame, core.logit, core.result
         for target, source in ((weight.en, self.weight_w_en), (weight.word, self.weight_w_word),
@@ -102,7 +108,9 @@ class CoreHarness(wiring.Component):
             m.d.comb += target.eq(register)
         registers, valid, group = Signal(REGISTERS_LAYOUT), Signal(), Signal.like(frame.p)
         m.d.comb += [
-            ClockSignal().eq(self.clk), core.registers.eq(registers),
+            ClockSignal().eq(self.clk), ClockSignal("core").eq(self.core_clk), ClockSignal("cell").eq(self.cell_clk),
+            self.core_busy.eq(~core.ready | valid | core.clear | weight.en), self.cell_busy.eq(core.cell_busy),
+            core.registers.eq(registers),
             frame.valid.eq(valid), frame.p.eq(group),
             self.frame_take.eq(~valid | frame.ready), self.frame_moves.eq(valid & frame.ready),
             self.logit_moves.eq(logit.valid & logit.ready), self.logit.eq(logit.p),

@@ -49,10 +49,13 @@ public:
     // The rest of a clock cycle: inputs are set, outputs were read.
     void edge() {
         if (trace && top.TRACE(valid)) record();
+        const bool core_busy = top.core_busy, cell_busy = core_busy && top.cell_busy;
         top.clk = 1;
+        top.core_clk = core_busy;
+        top.cell_clk = cell_busy;
         top.eval();
         dump();
-        top.clk = 0;
+        top.clk = top.core_clk = top.cell_clk = 0;
         top.eval();
         dump();
         cycles++;
