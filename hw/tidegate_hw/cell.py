@@ -1,7 +1,7 @@
 """GRU cell: from copies of accumulators to the new state, G neurons a cycle."""
 
 from amaranth.hdl import Module, Mux, Signal, signed
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
@@ -22,7 +22,7 @@ from tidegate.spec.network import MAX_LAYERS
 
 from .encoder import group_layout
 from .fixed import requantise, round_shift
-from .snapshot import GATES, accumulators_layout
+from .snapshot import GATES, accumulators_layout, taken_signature
 
 TRACE_BITS = 16
 
@@ -50,11 +50,11 @@ class Cell(wiring.Component):
 
     Members
     -------
-    i : stream of ``accumulators_layout(design)``.
+    i : ``taken_signature`` of ``accumulators_layout(design)``.
     layer : number of the layer; with ``state_base`` (first group of the layer in the state memory) and
         ``weight_frac`` stable while busy.
-    o : stream of ``group_layout(cell_rate, groups)``, for the layer's encoder.
-    values : v of the group, from the cycle after it was taken until the next is taken.
+    o : ``taken_signature`` of ``group_layout(cell_rate, groups)``, for the layer's encoder.
+    values : v of the group, in the next cycle.
     trace : ``trace_signature(design)``, in the cycle in which a group leaves.
     clear : strobe, while not busy: every h becomes 0 (takes neurons / cell_rate cycles).
     busy : a group or a clear is under way.
@@ -69,9 +69,9 @@ class Cell(wiring.Component):
         self.design = design
         self.groups = design.neurons // design.cell_rate
         super().__init__({
-            "i": In(stream.Signature(accumulators_layout(design))),
+            "i": In(taken_signature(accumulators_layout(design))),
             "layer": In(range(MAX_LAYERS)), "state_base": In(16), "weight_frac": In(4),
-            "o": Out(stream.Signature(group_layout(design.cell_rate, self.groups))),
+            "o": Out(taken_signature(group_layout(design.cell_rate, self.groups))),
             "values": Out(data.ArrayLayout(signed(SIGNAL.bits), design.cell_rate)),
             "trace": Out(trace_signature(design)),
             "clear": In(1), "busy": Out(1),
@@ -80,30 +80,25 @@ class Cell(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         g = self.design.cell_rate
-        advance = Signal()                          # the encoder takes what there is: a group, or none
-        m.d.comb += [advance.eq(self.o.ready), self.i.ready.eq(advance)]
-
         state_layout = data.ArrayLayout(signed(STATE.bits), g)
         m.submodules.state = state = Memory(shape=state_layout, depth=self.groups, init=[])
         state_r, state_w = state.read_port(), state.write_port()
 
         valid = Signal(self.delay)
-        with m.If(advance):
-            m.d.sync += valid.eq(valid << 1 | self.i.valid)
+        m.d.sync += valid.eq(valid << 1 | self.i.valid)
 
         def delayed(source, by: int):
             """``source`` ``by`` stages later."""
             for _ in range(by):
-                stage = Signal.like(source)
-                with m.If(advance):
-                    m.d.sync += stage.eq(source)
+                stage = Signal.like(source, reset_less=True)
+                m.d.sync += stage.eq(source)
                 source = stage
             return source
 
         # stage 1: accumulators registered, h at the memory's output
-        address = self.state_base + self.i.p.index // g
-        m.d.comb += [state_r.addr.eq(address), state_r.en.eq(advance)]
-        group = delayed(self.i.p, 1)
+        address = self.state_base + self.i.payload.index // g
+        m.d.comb += state_r.addr.eq(address)
+        group = delayed(self.i.payload, 1)
         where = delayed(address[:len(state_w.addr)], 1)
 
         h_next, values, args = [], [], {name: [] for name in ("r_arg", "z_arg", "nx", "nh")}
@@ -119,7 +114,7 @@ class Cell(wiring.Component):
             nx, nh = (delayed(requantise(acc, frac, PRE), 1) for acc in (nx_acc, nh_acc))
             gates = []
             for name, arg in (("r", r_arg), ("z", z_arg)):
-                magnitude = self._look_up(m, f"sigmoid_{name}{k}", activation.sigmoid_table(), arg, advance)
+                magnitude = self._look_up(m, f"sigmoid_{name}{k}", activation.sigmoid_table(), arg)
                 one = 1 << GATE_FRAC
                 gates.append(delayed(Mux(delayed(arg, 1) < 0, one - magnitude, magnitude)[:GATE_FRAC], 1))
             r, z = gates
@@ -128,7 +123,7 @@ class Cell(wiring.Component):
             total = (delayed(nx, 3) << GATE_FRAC) + product
             n_arg = delayed(requantise(total, PRE.frac + GATE_FRAC, CANDIDATE_ARG), 1)
             # stages 7-8: tanh
-            magnitude = self._look_up(m, f"tanh_{k}", activation.tanh_table(), n_arg, advance)
+            magnitude = self._look_up(m, f"tanh_{k}", activation.tanh_table(), n_arg)
             n = delayed(Mux(delayed(n_arg, 1) < 0, -magnitude, magnitude)[:CANDIDATE.bits].as_signed(), 1)
             # stages 9-11: h ← n + z·(h − n)
             n15 = n << (STATE.frac - CANDIDATE.frac)
@@ -141,16 +136,17 @@ class Cell(wiring.Component):
                 args[name].append(delayed(arg, self.delay - 2))
 
         # the group leaves one stage before its values
-        o, leaving = self.o, Signal()
+        group_out, leaving = self.o.payload, Signal()
         index, mask, last, where = (delayed(x, self.delay - 2) for x in (group.index, group.mask, group.last, where))
         m.d.comb += [
-            o.valid.eq(valid[-2]), o.p.index.eq(index), o.p.address.eq(where), o.p.mask.eq(mask), o.p.last.eq(last),
+            self.o.valid.eq(valid[-2]), group_out.index.eq(index), group_out.address.eq(where),
+            group_out.mask.eq(mask), group_out.last.eq(last),
             *(self.values[k].eq(values[k]) for k in range(g)),
         ]
         where = delayed(where, 1)
         m.d.comb += [
-            leaving.eq(valid[-1] & advance),
-            state_w.addr.eq(where), state_w.en.eq(leaving), *(state_w.data[k].eq(h_next[k]) for k in range(g)),
+            leaving.eq(valid[-1]), state_w.addr.eq(where), state_w.en.eq(leaving),
+            *(state_w.data[k].eq(h_next[k]) for k in range(g)),
         ]
 
         trace = self.trace
@@ -170,9 +166,9 @@ class Cell(wiring.Component):
         return m
 
     @staticmethod
-    def _look_up(m: Module, name: str, table: list[int], arg, advance):
+    def _look_up(m: Module, name: str, table: list[int], arg):
         """``table[|arg|]``, one stage later."""
         m.submodules[name] = memory = Memory(shape=max(table).bit_length(), depth=len(table), init=table)
         port = memory.read_port()
-        m.d.comb += [port.addr.eq(Mux(arg < 0, -arg, arg)), port.en.eq(advance)]
+        m.d.comb += port.addr.eq(Mux(arg < 0, -arg, arg))
         return port.data

@@ -15,24 +15,21 @@ from .encoder import Encoder
 from .job import Copy
 from .lanes import Lanes, weight_w_signature
 from .logits import Logits
-from .queue import Queue
 from .registers import REGISTERS_LAYOUT
 from .scheduler import Scheduler
 from .snapshot import Snapshot
-
-QUEUE_DEPTH = 32
 
 
 class Core(wiring.Component):
     """A chain of delta-GRU layers and a classifier on one engine.
 
-        frame ─► x encoder ─► queue ─┐                                 ┌─► logits
-                                     ├─► scheduler ─► column ─► lanes ─┤
-                ┌─► h encoder ─► queue ─┘                              └─► snapshot ─► cell ─┐
-                └────────────────────────────────────────────────────────────────────────────┘
+        frame ─► x encoder ─┐                                 ┌─► logits ─► result
+                            ├─► scheduler ─► column ─► lanes ─┤
+             ┌─► h encoder ─┘                                 └─► snapshot ─► cell ─┐
+             └──────────────────────────────────────────────────────────────────────┘
 
     Consecutive frames overlap: while the cell works from the snapshot, the lanes add the features of the next
-    frame, which may come as early as the queue has room (see ``Scheduler``).
+    frame, which may come as early as the encoder has room (see ``Scheduler``).
 
     Parameters
     ----------
@@ -77,8 +74,6 @@ class Core(wiring.Component):
         e = d.encoder_rate
         m.submodules.x_encoder = x_encoder = Encoder(e, -(-d.features // e))
         m.submodules.h_encoder = h_encoder = Encoder(d.cell_rate, d.neurons // d.cell_rate)
-        m.submodules.x_queue = x_queue = Queue(QUEUE_DEPTH)
-        m.submodules.h_queue = h_queue = Queue(QUEUE_DEPTH)
         m.submodules.scheduler = scheduler = Scheduler(d)
         m.submodules.column = column = Column(d)
         m.submodules.lanes = lanes = Lanes(d)
@@ -91,17 +86,14 @@ class Core(wiring.Component):
         connect(m, flipped(self.trace), cell.trace)
         connect(m, flipped(self.logit), logits.o)
         connect(m, flipped(self.result), counters.o)
-        connect(m, x_encoder.o, x_queue.i)
-        connect(m, x_queue.o, scheduler.x)
-        connect(m, h_encoder.o, h_queue.i)
-        connect(m, h_queue.o, scheduler.h)
+        connect(m, x_encoder.o, scheduler.x)
+        connect(m, h_encoder.o, scheduler.h)
         connect(m, scheduler.o, column.i)
         connect(m, column.o, lanes.fetch)
         connect(m, column.o, counters.fetch)
         connect(m, lanes.copies, snapshot.copies)
         connect(m, lanes.copies, logits.copies)
         connect(m, snapshot.o, cell.i)
-        connect(m, cell.o, h_encoder.i)
 
         def of_layer(name: str):
             return Array(regs[f"{name}{l}"] for l in range(MAX_LAYERS))[scheduler.layer]
@@ -112,7 +104,8 @@ class Core(wiring.Component):
             cell.state_base.eq(of_layer("LAYER_STATE")), cell.weight_frac.eq(of_layer("LAYER_FRAC")),
             x_encoder.theta.eq(regs.THETA0), x_encoder.dense.eq(regs.MODE),
             h_encoder.theta.eq(Array(regs[f"THETA{s}"] for s in range(1, MAX_SIGNALS))[scheduler.layer]),
-            h_encoder.dense.eq(regs.MODE), h_encoder.values.eq(cell.values),
+            h_encoder.dense.eq(regs.MODE), h_encoder.values.eq(cell.values), h_encoder.i.p.eq(cell.o.payload),
+            h_encoder.i.valid.eq(cell.o.valid), snapshot.room.eq(h_encoder.room),
             logits.classes.eq(regs.CLASSES), counters.done.eq(logits.done),
             self.frames.eq(counters.frames),
         ]

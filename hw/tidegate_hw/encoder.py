@@ -2,6 +2,7 @@
 
 from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
@@ -10,6 +11,9 @@ from tidegate.spec.formats import DELTA_BITS, SIGNAL
 from .event import EVENT, INDEX_BITS
 from .fixed import saturate
 
+QUEUE_DEPTH = 32        # groups with events
+MARGIN = 14             # groups that may be on their way when ``room`` falls: what snapshot and cell hold
+
 
 def group_layout(values: int, depth: int) -> data.StructLayout:
     """``values`` neighbouring elements of a signal, from ``index`` on; ``mask``: which exist; ``last`` of the frame."""
@@ -17,10 +21,13 @@ def group_layout(values: int, depth: int) -> data.StructLayout:
 
 
 class Encoder(wiring.Component):
-    """Turns groups of values into events against a memory of anchors.
+    """Turns groups of values into events against a memory of anchors, and holds them until they are wanted.
 
         fire  ⇔  |v − v̂| ≥ Θ  and  v ≠ v̂        (dense: always)
         Δ = clip(v − v̂, DELTA_BITS);  v̂ ← v̂ + Δ     where fired
+
+        group ─► anchors ─► compare ─┬──► queue ──┬─► one by one
+                                     └────────────┘
 
     Parameters
     ----------
@@ -33,7 +40,8 @@ class Encoder(wiring.Component):
     -------
     i : stream of ``group_layout(values, depth)``
         ``address`` selects the anchors; the same one must not come twice running, unless the first is ``last``.
-    values : the group's elements (SIGNAL), from the cycle after it was taken until the next is taken.
+    values : the group's elements (SIGNAL), in the cycle after it was taken.
+    room : ``MARGIN`` groups may still come, ready or not, whatever happens to the events.
     theta : Θ in LSBs, stable while busy.
     dense : every element is sent.
     o : stream of ``EVENT``
@@ -41,8 +49,8 @@ class Encoder(wiring.Component):
     clear : strobe, while not busy: all anchors become 0 (takes ``depth`` cycles).
     busy : a group, an event or a clear is under way.
 
-    Latency: ``delay`` cycles from group to first event.  Throughput: a group with k events, an end among them,
-    takes max(1, k) cycles; after the last group one cycle more if it has no event.
+    Latency: ``delay`` cycles from group to first event if nothing waits before it, else 2 more.
+    Throughput: one group per cycle, but for one cycle after the last; one event per cycle.
     Formats: values and anchors SIGNAL, Δ saturates symmetrically to DELTA_BITS.
     """
 
@@ -53,6 +61,7 @@ class Encoder(wiring.Component):
         super().__init__({
             "i": In(stream.Signature(group_layout(values, depth))),
             "values": In(data.ArrayLayout(signed(SIGNAL.bits), values)),
+            "room": Out(1),
             "theta": In(SIGNAL.bits + 1),
             "dense": In(1),
             "o": Out(stream.Signature(EVENT)),
@@ -63,36 +72,24 @@ class Encoder(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         n = self.width
-        anchors_layout = data.ArrayLayout(signed(SIGNAL.bits), n)
-        m.submodules.anchors = anchors = Memory(shape=anchors_layout, depth=self.depth, init=[])
-        anchor_r = anchors.read_port()
-        anchor_w = anchors.write_port()
+        found_layout = data.StructLayout({
+            "fired": n, "end": 1, "index": INDEX_BITS, "deltas": data.ArrayLayout(signed(DELTA_BITS), n),
+        })
+        m.submodules.anchors = anchors = Memory(
+            shape=data.ArrayLayout(signed(SIGNAL.bits), n), depth=self.depth, init=[])
+        anchor_r, anchor_w = anchors.read_port(), anchors.write_port()
+        m.submodules.queue = queue = SyncFIFOBuffered(width=found_layout.size, depth=QUEUE_DEPTH)
 
-        group = Signal(self.i.p.shape())            # stage 1: its anchors are at the memory's output
-        group_valid = Signal()
-        pending = Signal(n)                         # stage 2: events still to be sent
-        deltas = Signal(data.ArrayLayout(signed(DELTA_BITS), n))
-        index, end = Signal(INDEX_BITS), Signal()
-        sweep, sweeping = Signal(range(self.depth)), Signal()
-
-        first = pending & (-pending)[:n]            # lowest set bit
-        load = Signal()                             # nothing is left to be sent, or it leaves now
+        # stage 1: the group's anchors are at the memory's output
+        group, group_valid = Signal(self.i.p.shape()), Signal()
+        # a group after the last may have its address again
         m.d.comb += [
-            load.eq((~self.o.valid | self.o.ready) & (Mux(end, pending, pending ^ first) == 0)),
-            # a group after the last may have its address again
-            self.i.ready.eq(~group_valid | (load & ~group.last)),
-            anchor_r.addr.eq(self.i.p.address),
-            anchor_r.en.eq(self.i.ready),
-            self.busy.eq(group_valid | (pending != 0) | end | sweeping),
+            self.i.ready.eq((queue.level <= QUEUE_DEPTH - 2) & ~(group_valid & group.last)),
+            self.room.eq(queue.level <= QUEUE_DEPTH - 4 - MARGIN), anchor_r.addr.eq(self.i.p.address),
         ]
-
-        with m.If(self.i.ready):
-            m.d.sync += [group.eq(self.i.p), group_valid.eq(self.i.valid)]
-        with m.Elif(load):
-            m.d.sync += group_valid.eq(0)
-
-        fire = Signal(n)
-        new_deltas = Signal.like(deltas)
+        m.d.sync += [group.eq(self.i.p), group_valid.eq(self.i.valid & self.i.ready)]
+        found = Signal(found_layout)
+        m.d.comb += [found.end.eq(group.last), found.index.eq(group.index)]
         for k in range(n):
             anchor = anchor_r.data[k]
             difference = Signal(signed(SIGNAL.bits + 1), name=f"difference{k}")
@@ -100,27 +97,40 @@ class Encoder(wiring.Component):
             m.d.comb += [
                 difference.eq(self.values[k] - anchor),
                 magnitude.eq(Mux(difference < 0, -difference, difference)),
-                fire[k].eq(group.mask[k] & (self.dense | ((magnitude >= self.theta) & (difference != 0)))),
-                new_deltas[k].eq(saturate(difference, DELTA_BITS)),
-                anchor_w.data[k].eq(Mux(fire[k], anchor + new_deltas[k], anchor)),
+                found.fired[k].eq(group.mask[k] & (self.dense | ((magnitude >= self.theta) & (difference != 0)))),
+                found.deltas[k].eq(saturate(difference, DELTA_BITS)),
+                anchor_w.data[k].eq(Mux(found.fired[k], anchor + found.deltas[k], anchor)),
             ]
-        m.d.comb += [anchor_w.addr.eq(group.address), anchor_w.en.eq(group_valid & load & ~sweeping)]
 
+        # stage 2: the events that are still to be sent, from the queue or past it
+        sending = Signal(found_layout)
+        first = sending.fired & (-sending.fired)[:n]            # lowest set bit
+        load, something = Signal(), Signal()
+        m.d.comb += [
+            self.o.valid.eq((sending.fired != 0) | sending.end), self.o.p.end.eq(sending.fired == 0),
+            load.eq((~self.o.valid | self.o.ready) & (Mux(sending.end, sending.fired, sending.fired ^ first) == 0)),
+            something.eq(group_valid & ((found.fired != 0) | found.end)),
+            queue.w_data.eq(found), queue.w_en.eq(something & ~(load & (queue.level == 0))), queue.r_en.eq(load),
+        ]
         with m.If(load):
-            m.d.sync += [
-                pending.eq(Mux(group_valid, fire, 0)), end.eq(group_valid & group.last),
-                deltas.eq(new_deltas), index.eq(group.index),
-            ]
+            m.d.sync += [sending.fired.eq(0), sending.end.eq(0)]
+            with m.If(queue.r_rdy):
+                m.d.sync += sending.eq(queue.r_data)
+            with m.Elif(something & (queue.level == 0)):
+                m.d.sync += sending.eq(found)
         with m.Elif(self.o.ready):
-            m.d.sync += pending.eq(pending ^ first)
-
-        m.d.comb += [self.o.valid.eq((pending != 0) | end), self.o.p.end.eq(pending == 0)]
+            m.d.sync += sending.fired.eq(sending.fired ^ first)
         lane = Signal(range(max(n, 2)))
         for k in reversed(range(n)):
             with m.If(first[k]):
                 m.d.comb += lane.eq(k)
-        m.d.comb += [self.o.p.index.eq(index + lane), self.o.p.delta.eq(deltas[lane])]
+        m.d.comb += [self.o.p.index.eq(sending.index + lane), self.o.p.delta.eq(sending.deltas[lane])]
 
+        sweep, sweeping = Signal(range(self.depth)), Signal()
+        m.d.comb += [
+            anchor_w.addr.eq(group.address), anchor_w.en.eq(group_valid & ~sweeping),
+            self.busy.eq(group_valid | (queue.level != 0) | self.o.valid | sweeping),
+        ]
         with m.If(self.clear):
             m.d.sync += [sweeping.eq(1), sweep.eq(0)]
         with m.If(sweeping):

@@ -81,11 +81,11 @@ class Lanes(wiring.Component):
 
         # q1: word at the RAM's output; q2: registered; q3: product and accumulator
         valid = Signal(3)
-        targets = [Signal.like(self.fetch.target, name=f"target_q{k}") for k in range(1, 4)]
-        deltas = [Signal(signed(DELTA_BITS), name=f"delta_q{k}") for k in range(1, 3)]
+        targets = [Signal.like(self.fetch.target, name=f"target_q{k}", reset_less=True) for k in range(1, 4)]
+        deltas = [Signal(signed(DELTA_BITS), name=f"delta_q{k}", reset_less=True) for k in range(1, 3)]
         copy = [Signal(Copy, name=f"copy_q{k}") for k in range(1, 4)]
-        weight_q2 = Signal(data.ArrayLayout(signed(WEIGHT_BITS), d.lanes))
-        product_q3 = Signal(data.ArrayLayout(signed(WEIGHT_BITS + DELTA_BITS), d.lanes))
+        weight_q2 = Signal(data.ArrayLayout(signed(WEIGHT_BITS), d.lanes), reset_less=True)
+        product_q3 = Signal(data.ArrayLayout(signed(WEIGHT_BITS + DELTA_BITS), d.lanes), reset_less=True)
         total = Signal(self.acc_layout)
         m.d.sync += [
             valid.eq(valid << 1 | self.fetch.valid),

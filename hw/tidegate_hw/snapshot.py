@@ -1,7 +1,7 @@
 """Snapshot: a layer's accumulators as they were, so that the lanes may go on while the cell works from the copy."""
 
 from amaranth.hdl import Array, Cat, Module, Signal, signed
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
@@ -24,6 +24,11 @@ def accumulators_layout(design: Design) -> data.StructLayout:
     })
 
 
+def taken_signature(shape) -> wiring.Signature:
+    """A stream without ready: what is valid is taken."""
+    return wiring.Signature({"payload": Out(shape), "valid": Out(1)})
+
+
 class Snapshot(wiring.Component):
     """Takes the copies of a layer's accumulators, one memory a gate, and hands them out G neurons a cycle.
 
@@ -38,10 +43,12 @@ class Snapshot(wiring.Component):
     copies : ``copies_signature(design)``; nh's words come in successive cycles.
     words : accumulator words of one gate.
     size : neurons of the layer; both stable from the first copy to the last group.
-    o : stream of ``accumulators_layout(design)``, ``ceil(size / G)`` groups in order.
+    room : the groups that leave from the next cycle on can be taken.
+    o : ``taken_signature`` of ``accumulators_layout(design)``: ``ceil(size / G)`` groups in order.
     busy : a copy comes, or a group is left.
 
-    Latency: ``delay`` cycles from nh's first copy to the first group.  Throughput: one group per cycle.
+    Latency: ``delay`` cycles from nh's first copy to the first group.
+    Throughput: one group per cycle while there is room.
     """
 
     delay = 2
@@ -49,8 +56,8 @@ class Snapshot(wiring.Component):
     def __init__(self, design: Design):
         self.design = design
         super().__init__({
-            "copies": In(copies_signature(design)), "words": In(ADDRESS_BITS), "size": In(ADDRESS_BITS),
-            "o": Out(stream.Signature(accumulators_layout(design))), "busy": Out(1),
+            "copies": In(copies_signature(design)), "words": In(ADDRESS_BITS), "size": In(ADDRESS_BITS), "room": In(1),
+            "o": Out(taken_signature(accumulators_layout(design))), "busy": Out(1),
         })
 
     def elaborate(self, platform):
@@ -84,24 +91,22 @@ class Snapshot(wiring.Component):
 
         # hand out: address, then the banks' outputs, of which a group is selected
         emitting, index, index_q1 = Signal(), Signal(ADDRESS_BITS), Signal(ADDRESS_BITS)
-        advance = ~o.valid | o.ready
         for bank_r in banks_r:
-            m.d.comb += [bank_r.addr.eq(index // d.lanes), bank_r.en.eq(advance)]
-        with m.If(advance):
-            m.d.sync += [o.valid.eq(emitting), index_q1.eq(index)]
-            with m.If(emitting):
-                m.d.sync += [index.eq(index + g), emitting.eq(index + g < self.size)]
+            m.d.comb += bank_r.addr.eq(index // d.lanes)
+        m.d.sync += [o.valid.eq(emitting & self.room), index_q1.eq(index)]
+        with m.If(emitting & self.room):
+            m.d.sync += [index.eq(index + g), emitting.eq(index + g < self.size)]
         with m.If(complete):
             m.d.sync += [emitting.eq(1), index.eq(0)]
 
         part = Signal(range(max(parts, 2)))
         m.d.comb += [
             part.eq((index_q1 // g) % parts),
-            o.p.index.eq(index_q1), o.p.mask.eq(Cat(index_q1 + k < self.size for k in range(g))),
-            o.p.last.eq(index_q1 + g >= self.size),
+            o.payload.index.eq(index_q1), o.payload.mask.eq(Cat(index_q1 + k < self.size for k in range(g))),
+            o.payload.last.eq(index_q1 + g >= self.size),
             self.busy.eq((self.copies.copy != Copy.NONE) | emitting | o.valid),
         ]
         for k, bank_r in enumerate(banks_r):
             slices = Array(bank_r.data.word_select(s, ACC_BITS * g) for s in range(parts))
-            m.d.comb += o.p.acc[k].as_value().eq(slices[part])
+            m.d.comb += o.payload.acc[k].as_value().eq(slices[part])
         return m

@@ -15,7 +15,6 @@ from tidegate_hw.core import Core
 from tidegate_hw.encoder import Encoder
 from tidegate_hw.lanes import Lanes
 from tidegate_hw.logits import Logits
-from tidegate_hw.queue import Queue
 from tidegate_hw.scheduler import Scheduler
 from tidegate_hw.snapshot import Snapshot
 from tidegate_sim.runner import run_bench
@@ -53,7 +52,6 @@ class Faulty(wiring.Component):
 
 @pytest.mark.parametrize(("name", "component", "path", "bit", "bench"), [
     ("encoder", Encoder(4, 6), ("o", "payload"), 15, "[4, 6]"),
-    ("queue", Queue(32), ("o", "payload"), 3, None),
     ("scheduler", Scheduler(DESIGN), ("o", "payload"), 40, BENCH),
     ("column", Column(DESIGN), ("o", "target"), 0, BENCH),
     ("lanes", Lanes(DESIGN), ("copies", "data"), 24, "[8, 512, 16]"),

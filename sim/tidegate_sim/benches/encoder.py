@@ -7,13 +7,15 @@ from collections.abc import Iterator
 import cocotb
 from amaranth.hdl import signed
 from amaranth.lib import data
+from cocotb.triggers import RisingEdge
 
+from tidegate.spec import cycles
 from tidegate.spec.fixed import saturate
 from tidegate.spec.formats import DELTA_BITS, SIGNAL
-from tidegate_hw.encoder import Encoder, group_layout
+from tidegate_hw.encoder import MARGIN, Encoder, group_layout
 from tidegate_hw.event import EVENT
 
-from ..streams import STALLS, Sink, Source, pack, reset_dut, rng_for, wait
+from ..streams import STALLS, Sink, Source, cycle, pack, reset_dut, rng_for, wait
 
 VALUES, DEPTH = json.loads(os.environ.get("BENCH", "[4, 6]"))
 VALUES_LAYOUT = data.ArrayLayout(signed(SIGNAL.bits), VALUES)
@@ -51,7 +53,7 @@ def random_groups(rng, count: int, model: Model) -> Iterator[dict]:
 
 
 class GroupSource(Source):
-    """Sends groups; the values of each follow in the cycle after it was taken."""
+    """Sends groups; the values of each are there in the cycle after it was taken, and only then."""
 
     def __init__(self, dut, stalls: str = "none"):
         super().__init__(dut, "i", group_layout(VALUES, DEPTH), stalls=stalls)
@@ -61,6 +63,12 @@ class GroupSource(Source):
         for group in groups:
             await self.send([{name: group[name] for name in group if name != "values"}])
             self.values.value = pack(VALUES_LAYOUT, group["values"])
+            cocotb.start_soon(self._spoil(cycle()))
+
+    async def _spoil(self, taken: int) -> None:
+        await RisingEdge(self.clk)
+        if self.times[-1] == taken:
+            self.values.value = self.rng.getrandbits(len(self.values))
 
 
 def events_of(items: list[dict]) -> list:
@@ -105,9 +113,8 @@ async def events_equal_model(dut, stalls):
 
 @cocotb.test()
 async def latency_and_throughput(dut):
-    """``delay`` cycles to the first event; then a group with k events takes max(1, k) cycles, and an end one."""
-    source = GroupSource(dut)
-    sink = Sink(dut, "o", EVENT)
+    """As ``tidegate.spec.cycles`` has it: groups cycle by cycle, events one a cycle, 2 cycles for having waited."""
+    source, sink = GroupSource(dut), Sink(dut, "o", EVENT)
     dut.clear.value, dut.theta.value, dut.dense.value = 0, 0, 0
     await reset_dut(dut)
     await clear(dut)
@@ -118,10 +125,26 @@ async def latency_and_throughput(dut):
         await source.send_groups(groups)
         await sink.receive(sum(counts) + 1)
         taken, sent = source.times[start[0]], sink.times[start[1]:]
-        expected, at = [], taken + Encoder.delay
-        for n, group in zip(counts, groups, strict=True):
-            n += group["last"]
-            expected += range(at, at + n)
-            at += max(1, n)
+        assert source.times[start[0]:] == list(range(taken, taken + len(counts)))
+        expected, _, _ = cycles.encode(taken, counts)
+        assert expected[0] == taken + Encoder.delay + next(j for j, n in enumerate([*counts[:-1], 1]) if n)
         assert sent == expected, f"{counts} events at {[t - taken for t in sent]}"
         await wait(dut, 2 * VALUES)
+
+
+@cocotb.test()
+async def room_is_enough(dut):
+    """While nobody takes events: when ``room`` falls, MARGIN more groups find their place."""
+    source, sink = GroupSource(dut), Sink(dut, "o", EVENT, stalls="ready")
+    sink.stall_rate = 1.0
+    dut.clear.value, dut.theta.value, dut.dense.value = 0, 0, 1
+    await reset_dut(dut)
+    await clear(dut)
+    sent, after = 0, 0
+    while after < MARGIN:
+        after += not int(dut.room.value)
+        await source.send_groups([{"index": sent, "address": sent % DEPTH, "mask": 1, "last": 0,
+                                   "values": [sent] * VALUES}])
+        sent += 1
+    sink.stall_rate = 0.0
+    assert [event["index"] for event in await sink.receive(sent)] == list(range(sent))

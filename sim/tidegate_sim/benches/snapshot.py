@@ -21,9 +21,18 @@ DESIGN = Design(**json.loads(os.environ.get("BENCH", '{"lanes": 8, "cell_rate": 
 async def groups_equal_copies(dut, stalls):
     rng = rng_for("snapshot")
     lanes, g = DESIGN.lanes, DESIGN.cell_rate
-    sink = Sink(dut, "o", accumulators_layout(DESIGN), stalls=stalls)
-    dut.copies__copy.value = 0
+    sink = Sink(dut, "o", accumulators_layout(DESIGN))
+    dut.copies__copy.value, dut.room.value = 0, 1
     await reset_dut(dut)
+
+    async def hesitate():
+        """No room now and then."""
+        while True:
+            dut.room.value = int(rng.random() < 0.5)
+            await RisingEdge(dut.clk)
+
+    if stalls in ("ready", "both"):
+        cocotb.start_soon(hesitate())
 
     async def copy(kind: Copy, data: int) -> None:
         while kind is Copy.GATES and stalls in ("valid", "both") and rng.random() < 0.5:

@@ -29,24 +29,27 @@ LANES = 3           # fetched → copied
 SNAPSHOT = 2        # nh's first word copied → first group
 CELL = 10           # group in → group out, a cycle before its values
 ENCODER = 2         # group taken → first event
+QUEUE = 2           # a group that had to wait in the encoder → its events
 LOGITS = 3          # copied → first logit
 LOOP = LANES + SNAPSHOT + CELL + ENCODER + COLUMN       # nh's first word fetched → first hidden event's word fetched
 NEVER = 1 << 62
 
 
-def _encode(taken: int, counts: Sequence[int]) -> tuple[list[int], int]:
-    """When the events of a frame, and then its end, leave an encoder, and when it can take the next frame's group.
+def encode(taken: int, counts: Sequence[int], free: int = 0) -> tuple[list[int], int, int]:
+    """When the events of a frame, and then its end, leave an encoder.
 
-    ``taken``: cycle in which the first group may be taken; ``counts``: events of each group.
+    ``taken``: cycle in which the first group is taken; ``counts``: events of each group; ``free``: first cycle in
+    which events can be loaded.  Gives also ``taken`` and ``free`` for the next frame.
     """
-    times, load = [], taken
+    times = []
     for j, count in enumerate(counts):
-        last = j == len(counts) - 1
-        load = max(load, taken + 1)
-        times += range(load + 1, load + 1 + count + last)
-        free = load + max(1, count + last)          # when the group after it can follow
-        taken, load = load + last, free
-    return times, taken
+        entries = count + (j == len(counts) - 1)
+        if entries:
+            here = taken + j + 1
+            load = here if free <= here else max(here + QUEUE, free)
+            times += range(load + 1, load + 1 + entries)
+            free = load + entries
+    return times, taken + len(counts) + 1, free
 
 
 def steady_cycles(layout: Layout, events: Sequence[float]) -> float:
@@ -109,10 +112,10 @@ def frame_cycles(layout: Layout, fired: Sequence[np.ndarray], apart: bool = Fals
 
     x_times: list[list[int]] = []           # of each frame: its events, and at last its end
     begun: list[int] = []                   # its first group
-    encoder_free = 0
+    taken, free = 0, 0
     for t in range(1 if apart else frames):
-        begun.append(encoder_free)
-        times, encoder_free = _encode(encoder_free, counts[0][t])
+        begun.append(taken)
+        times, taken, free = encode(taken, counts[0][t], free)
         x_times.append(times)
 
     done, t_x, i_x = -1, 0, 0               # the next feature event: its frame, its number
@@ -132,7 +135,7 @@ def frame_cycles(layout: Layout, fired: Sequence[np.ndarray], apart: bool = Fals
     for t in range(frames):
         if apart and t:
             begun.append(done + 2)
-            x_times.append(_encode(begun[t], counts[0][t])[0])
+            x_times.append(encode(begun[t], counts[0][t])[0])
             held = x_times[t][0] + 1
         # features
         while (there := more()) < NEVER:
@@ -149,7 +152,7 @@ def frame_cycles(layout: Layout, fired: Sequence[np.ndarray], apart: bool = Fals
             copied = max(closed + 1, lanes.free())
             start = lanes.serve(copied, words)
             state = copied + 1
-            h_times, _ = _encode(start + LANES + SNAPSHOT + CELL, counts[l + 1][t])
+            h_times, _, _ = encode(start + LANES + SNAPSHOT + CELL, counts[l + 1][t])
             for n, there in enumerate(h_times):
                 end = n == len(h_times) - 1
                 while True:                 # features that are there come first
