@@ -1,6 +1,6 @@
 """The whole accelerator behind a byte stream, and behind a UART."""
 
-from amaranth.hdl import Module, ResetInserter
+from amaranth.hdl import DomainRenamer, Module, ResetInserter, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -10,6 +10,8 @@ from .cell import trace_signature
 from .core import Core
 from .link import TIMEOUT, Link
 from .uart import UartReceiver, UartTransmitter
+
+SETTLE = 15     # cycles that the core's registers may follow the link's
 
 
 class Top(wiring.Component):
@@ -26,20 +28,25 @@ class Top(wiring.Component):
         First 16 bytes of the RTL's digest, for IDENTIFY.
     timeout : int
         Cycles that the core may take for a request, or from one result to the next, before it is reset.
+    core_domain : str
+        Clock domain of the core: the link's, or one with the same clock that stands still now and then.
 
     Members
     -------
     rx, tx : streams of unsigned(8), in and out
         Packets of ``tidegate.spec.packets``.
+    core_active : 1, out
+        While it is low, a clock of the core may stand still: nothing was asked of it for SETTLE cycles.
     trace : ``trace_signature(design)``, out
         What the cells compute, for verification.
     """
 
-    def __init__(self, design: Design, digest: bytes, timeout: int = TIMEOUT):
-        self.design, self.digest, self.timeout = design, digest, timeout
+    def __init__(self, design: Design, digest: bytes, timeout: int = TIMEOUT, core_domain: str = "sync"):
+        self.design, self.digest, self.timeout, self.core_domain = design, digest, timeout, core_domain
         super().__init__({
             "rx": In(stream.Signature(8)),
             "tx": Out(stream.Signature(8)),
+            "core_active": Out(1),
             "trace": Out(trace_signature(design)),
         })
 
@@ -47,7 +54,12 @@ class Top(wiring.Component):
         m = Module()
         m.submodules.link = link = Link(self.design, self.digest, self.timeout)
         core = Core(self.design)
-        m.submodules.core = ResetInserter(link.core_reset)(core)
+        registers, reset = link.registers, link.core_reset
+        if self.core_domain != "sync":
+            # the registers are stable while the core is at work; with copies, its logic hangs on its own clock
+            registers, reset = Signal.like(registers), Signal.like(reset)
+            m.d[self.core_domain] += [registers.eq(link.registers), reset.eq(link.core_reset)]
+        m.submodules.core = DomainRenamer(self.core_domain)(ResetInserter(reset)(core))
 
         connect(m, flipped(self.rx), link.rx)
         connect(m, link.tx, flipped(self.tx))
@@ -57,9 +69,16 @@ class Top(wiring.Component):
         connect(m, core.result, link.result)
         connect(m, core.trace, flipped(self.trace))
         m.d.comb += [
-            core.registers.eq(link.registers), core.clear.eq(link.clear),
+            core.registers.eq(registers), core.clear.eq(link.clear),
             link.ready.eq(core.ready), link.frames.eq(core.frames),
         ]
+
+        settled = Signal(range(SETTLE + 1))
+        m.d.comb += self.core_active.eq(settled != SETTLE)
+        with m.If(link.active):
+            m.d.sync += settled.eq(0)
+        with m.Elif(self.core_active):
+            m.d.sync += settled.eq(settled + 1)
         return m
 
 

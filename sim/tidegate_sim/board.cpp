@@ -75,9 +75,10 @@ public:
         tx_byte = top.tx_valid ? top.tx_byte : -1;
         if (trace && top.TRACE(valid)) record();
         top.clk = 1;
+        top.core_clk = top.core_active;
         top.eval();
         dump();
-        top.clk = 0;
+        top.clk = top.core_clk = 0;
         top.eval();
         dump();
         cycles++;

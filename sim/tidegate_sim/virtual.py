@@ -108,9 +108,9 @@ def executable(design: Design, traced: bool = False) -> Path:
     index = verilator.cache_dir() / f"{recipe.digest(_source_digest(design))}.index"
     if index.is_file() and (known := verilator.cached(index.read_text())):
         return known
-    from .harness import digest, harness_verilog
+    from .harness import harness_digest, harness_verilog
 
-    source = digest(design) + Path(__file__).with_name("harness.py").read_bytes()
+    source = harness_digest(design)
     path = verilator.build(recipe, source, lambda: harness_verilog(design))
     verilator.write(index, recipe.digest(source))
     return path
