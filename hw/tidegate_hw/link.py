@@ -72,8 +72,7 @@ class Link(wiring.Component):
             "frames": In(32),
             "clear": Out(1),
             "ready": In(1),
-            "core_reset": Out(1),
-            "active": Out(1),
+            "core_reset": Out(1), "active": Out(1),
         })
 
     def elaborate(self, platform):

@@ -35,7 +35,8 @@ class Harness(wiring.Component):
     def __init__(self, design: Design, digest: bytes):
         self.design, self.digest = design, digest
         super().__init__({
-            "clk": In(1), "core_clk": In(1), "core_active": Out(1), "rx_valid": In(1), "rx_byte": In(8), "rx_take": Out(1),
+            "clk": In(1), "core_clk": In(1), "core_active": Out(1),
+            "rx_valid": In(1), "rx_byte": In(8), "rx_take": Out(1),
             "tx_valid": Out(1), "tx_byte": Out(8), "trace": Out(trace_signature(design)),
         })
 
