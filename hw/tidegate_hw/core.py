@@ -35,7 +35,7 @@ class Core(wiring.Component):
     ----------
     design : Design
     cell_domain : str
-        Clock domain of snapshot and cell, with the same clock; a simulator may stop it while ``cell_busy`` is low.
+        Clock domain of snapshot and cell, with the same clock; a simulator may stop it while ``cell_active`` is low.
 
     Members
     -------
@@ -50,7 +50,7 @@ class Core(wiring.Component):
     clear : strobe, while ready: anchors and h become 0, accumulators their biases.
     ready : idle, all results taken: a clear, weights or other registers may come.
     trace : ``trace_signature(design)``.
-    cell_busy : snapshot or cell have something to do in this cycle.
+    cell_active : snapshot or cell have something to do in this cycle.
 
     Latency: ``tidegate.spec.cycles``.  Any register values: it may compute nonsense, but no
     counter runs for ever unless a length register makes it longer than the link's watchdog waits.
@@ -65,7 +65,7 @@ class Core(wiring.Component):
             "logit": Out(stream.Signature(signed(ACC_BITS))),
             "result": Out(stream.Signature(COUNTERS_LAYOUT)),
             "frames": Out(32), "clear": In(1), "ready": Out(1),
-            "trace": Out(trace_signature(design)), "cell_busy": Out(1),
+            "trace": Out(trace_signature(design)), "cell_active": Out(1),
         })
 
     def elaborate(self, platform):
@@ -135,7 +135,7 @@ class Core(wiring.Component):
 
         start_clear = Signal()
         m.d.comb += [part.clear.eq(start_clear) for part in (x_encoder, h_encoder, lanes, cell, counters)]
-        m.d.comb += self.cell_busy.eq(snapshot.busy | cell.busy | start_clear)
+        m.d.comb += self.cell_active.eq(snapshot.busy | cell.busy | start_clear)
         with m.FSM():
             with m.State("RUN"):
                 m.d.comb += [self.ready.eq(~counters.busy), running.eq((regs.LAYERS != 0) & ~self.clear)]

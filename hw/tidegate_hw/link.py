@@ -19,8 +19,7 @@ from .registers import REGISTERS_LAYOUT, Registers
 
 TIMEOUT = 1 << 22
 
-ADDRESS_BYTES = 2       # of a register
-VALUE_BYTES = 4
+ADDRESS_BYTES, VALUE_BYTES = 2, 4       # of a register
 WEIGHT_ADDRESS_BYTES = 4
 
 
@@ -49,6 +48,8 @@ class Link(wiring.Component):
         core has finished and all results are taken.
     core_reset : 1, out
         Strobe: the core did not finish; reset all its registers.
+    active : 1, out
+        A request is at work; while it is low nothing is asked of the core, which is idle.
 
     Latency: a cycle per byte of request and answer, about 30 more, and what the core takes; see the parts.
     Tested: all requests, valid, repeated, damaged and random, with a stand-in core that may hang.
@@ -71,7 +72,7 @@ class Link(wiring.Component):
             "frames": In(32),
             "clear": Out(1),
             "ready": In(1),
-            "core_reset": Out(1),
+            "core_reset": Out(1), "active": Out(1),
         })
 
     def elaborate(self, platform):
@@ -79,8 +80,7 @@ class Link(wiring.Component):
         m.submodules.packets = packets = Packets()
         m.submodules.registers = registers = Registers()
         m.submodules.answers = answers = Answers(self.design, self.identity)
-        frame = FrameBuffer(self.design)
-        m.submodules.frame = ResetInserter(self.core_reset)(frame)
+        m.submodules.frame = frame = ResetInserter(self.core_reset)(FrameBuffer(self.design))
 
         connect(m, flipped(self.rx), packets.i)
         connect(m, packets.o, flipped(self.tx))
@@ -91,8 +91,7 @@ class Link(wiring.Component):
         connect(m, frame.o, flipped(self.frame))
 
         last, answered = Signal(16), Signal()       # number of the last request acted on; there was one
-        argument, taken = Signal(48), Signal(3)
-        due = Signal(3)                             # bytes of argument that the request has
+        argument, taken, due = Signal(48), Signal(3), Signal(3)     # ... and bytes of it, come and expected
         left = Signal(range(MAX_PAYLOAD + 1))
         form, reason, keep = Signal(Form), Signal(Reason), Signal()
         trusted, runnable = Signal(), Signal()
@@ -138,7 +137,8 @@ class Link(wiring.Component):
             m.d.sync += self.core_reset.eq(1)
             refuse(Reason.TIMEOUT)
 
-        with m.FSM():
+        with m.FSM() as fsm:
+            m.d.comb += self.active.eq(~(fsm.ongoing("WAIT") | fsm.ongoing("FINISH")))
             with m.State("WAIT"):
                 m.d.sync += [keep.eq(0), taken.eq(0), due.eq(0), trusted.eq(packets.reason == Reason.NONE)]
                 with m.If(packets.request):

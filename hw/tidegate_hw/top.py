@@ -1,6 +1,6 @@
 """The whole accelerator behind a byte stream, and behind a UART."""
 
-from amaranth.hdl import DomainRenamer, Module, ResetInserter
+from amaranth.hdl import DomainRenamer, Module, ResetInserter, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -10,6 +10,8 @@ from .cell import trace_signature
 from .core import Core
 from .link import TIMEOUT, Link
 from .uart import UartReceiver, UartTransmitter
+
+SETTLE = 15     # cycles that the core's registers may follow the link's
 
 
 class Top(wiring.Component):
@@ -27,16 +29,19 @@ class Top(wiring.Component):
     timeout : int
         Cycles that the core may take for a request, or from one result to the next, before it is reset.
     core_domain, cell_domain : str
-        Clock domains with the same clock; a simulator may stop them while ``core_busy`` and ``cell_busy`` are low.
+        Clock domains of the core, and in it of snapshot and cell: the link's, or ones with the same clock that
+        stands still now and then.
 
     Members
     -------
     rx, tx : streams of unsigned(8), in and out
         Packets of ``tidegate.spec.packets``.
+    core_active : 1, out
+        While it is low, a clock of the core may stand still: nothing was asked of it for SETTLE cycles.
+    cell_active : 1, out
+        While it is low, a clock of snapshot and cell may stand still: they have nothing to do.
     trace : ``trace_signature(design)``, out
         What the cells compute, for verification.
-    core_busy, cell_busy : 1, out
-        The core, and in it snapshot and cell, have something to do in this cycle.
     """
 
     def __init__(self, design: Design, digest: bytes, timeout: int = TIMEOUT, core_domain: str = "sync",
@@ -46,16 +51,21 @@ class Top(wiring.Component):
         super().__init__({
             "rx": In(stream.Signature(8)),
             "tx": Out(stream.Signature(8)),
+            "core_active": Out(1), "cell_active": Out(1),
             "trace": Out(trace_signature(design)),
-            "core_busy": Out(1), "cell_busy": Out(1),
         })
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.link = link = Link(self.design, self.digest, self.timeout)
         core = Core(self.design, self.cell_domain)
-        resets = {self.core_domain: link.core_reset, self.cell_domain: link.core_reset}
-        m.submodules.core = ResetInserter(resets)(DomainRenamer(self.core_domain)(core))
+        registers, reset = link.registers, link.core_reset
+        if self.core_domain != "sync":
+            # the registers are stable while the core is at work; with copies, its logic hangs on its own clock
+            registers, reset = Signal.like(registers), Signal.like(reset)
+            m.d[self.core_domain] += [registers.eq(link.registers), reset.eq(link.core_reset)]
+        resets = {"sync": reset, self.cell_domain: reset}
+        m.submodules.core = DomainRenamer(self.core_domain)(ResetInserter(resets)(core))
 
         connect(m, flipped(self.rx), link.rx)
         connect(m, link.tx, flipped(self.tx))
@@ -65,11 +75,16 @@ class Top(wiring.Component):
         connect(m, core.result, link.result)
         connect(m, core.trace, flipped(self.trace))
         m.d.comb += [
-            core.registers.eq(link.registers), core.clear.eq(link.clear),
+            core.registers.eq(registers), core.clear.eq(link.clear),
             link.ready.eq(core.ready), link.frames.eq(core.frames),
-            self.core_busy.eq(~core.ready | core.frame.valid | core.clear | core.weight_w.en | link.core_reset),
-            self.cell_busy.eq(core.cell_busy | link.core_reset),
         ]
+
+        settled = Signal(range(SETTLE + 1))
+        m.d.comb += [self.core_active.eq(settled != SETTLE), self.cell_active.eq(core.cell_active | reset)]
+        with m.If(link.active):
+            m.d.sync += settled.eq(0)
+        with m.Elif(self.core_active):
+            m.d.sync += settled.eq(settled + 1)
         return m
 
 

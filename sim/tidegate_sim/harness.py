@@ -30,8 +30,8 @@ class Harness(wiring.Component):
     Members
     -------
     clk : the clock; registers start from their initial values.
-    core_clk, cell_clk : the same clock, but in cycles without ``core_busy``, or without ``cell_busy``, it may rest:
-        the core, or its cells, have nothing to do then, and the simulator nothing to compute.
+    core_clk, cell_clk : rise with ``clk`` if ``core_active``, and ``cell_active``, are high.  What is idle then
+        costs no time, and all compute the same.
     rx_valid, rx_byte : a byte for the design, taken at the next rising edge if ``rx_take``.
     tx_valid, tx_byte : a byte from the design, in this cycle only.
     trace : ``trace_signature(design)``.
@@ -40,7 +40,7 @@ class Harness(wiring.Component):
     def __init__(self, design: Design, digest: bytes):
         self.design, self.digest = design, digest
         super().__init__({
-            "clk": In(1), "core_clk": In(1), "cell_clk": In(1), "core_busy": Out(1), "cell_busy": Out(1),
+            "clk": In(1), "core_clk": In(1), "cell_clk": In(1), "core_active": Out(1), "cell_active": Out(1),
             "rx_valid": In(1), "rx_byte": In(8), "rx_take": Out(1),
             "tx_valid": Out(1), "tx_byte": Out(8), "trace": Out(trace_signature(design)),
         })
@@ -53,7 +53,7 @@ class Harness(wiring.Component):
         connect(m, top.trace, flipped(self.trace))
         m.d.comb += [
             ClockSignal().eq(self.clk), ClockSignal("core").eq(self.core_clk), ClockSignal("cell").eq(self.cell_clk),
-            self.core_busy.eq(top.core_busy), self.cell_busy.eq(top.cell_busy),
+            self.core_active.eq(top.core_active), self.cell_active.eq(top.cell_active),
             top.rx.valid.eq(valid), top.rx.payload.eq(byte), self.rx_take.eq(~valid | top.rx.ready),
             self.tx_valid.eq(top.tx.valid), self.tx_byte.eq(top.tx.payload), top.tx.ready.eq(1),
         ]
@@ -67,7 +67,7 @@ class CoreHarness(wiring.Component):
 
     Members
     -------
-    clk, core_clk, core_busy, cell_clk, cell_busy : see ``Harness``; registers start from their initial values.
+    clk, core_clk, core_active, cell_clk, cell_active : see ``Harness``; registers start from their initial values.
     registers_w, registers : strobe that writes all registers of the core.
     weight_w_en, weight_w_word, weight_w_lane, weight_w_data : writes a weight.
     clear : strobe.
@@ -83,7 +83,7 @@ class CoreHarness(wiring.Component):
     def __init__(self, design: Design):
         self.design = design
         super().__init__({
-            "clk": In(1), "core_clk": In(1), "cell_clk": In(1), "core_busy": Out(1), "cell_busy": Out(1),
+            "clk": In(1), "core_clk": In(1), "cell_clk": In(1), "core_active": Out(1), "cell_active": Out(1),
             "registers_w": In(1), "registers": In(REGISTERS_LAYOUT),
             "weight_w_en": In(1), "weight_w_word": In(32), "weight_w_lane": In(32), "weight_w_data": In(WEIGHT_BITS),
             "clear": In(1), "frame_valid": In(1), "frame": In(data.ArrayLayout(16, design.encoder_rate)),
@@ -109,7 +109,7 @@ class CoreHarness(wiring.Component):
         registers, valid, group = Signal(REGISTERS_LAYOUT), Signal(), Signal.like(frame.p)
         m.d.comb += [
             ClockSignal().eq(self.clk), ClockSignal("core").eq(self.core_clk), ClockSignal("cell").eq(self.cell_clk),
-            self.core_busy.eq(~core.ready | valid | core.clear | weight.en), self.cell_busy.eq(core.cell_busy),
+            self.core_active.eq(1), self.cell_active.eq(core.cell_active),
             core.registers.eq(registers),
             frame.valid.eq(valid), frame.p.eq(group),
             self.frame_take.eq(~valid | frame.ready), self.frame_moves.eq(valid & frame.ready),
@@ -131,6 +131,11 @@ def digest(design: Design) -> bytes:
     return rtl_digest(lambda digest: Top(design, digest))
 
 
+def harness_digest(design: Design) -> bytes:
+    """Names the hardware of module ``board``, the harness's part included."""
+    return hashlib.sha256(rtlil_text(Harness(design, digest(design)), "board").encode()).digest()
+
+
 def harness_verilog(design: Design) -> str:
     """Verilog of module ``board``."""
     return verilog(Harness(design, digest(design)), "board")
@@ -139,7 +144,7 @@ def harness_verilog(design: Design) -> str:
 @cache
 def core_digest(design: Design) -> bytes:
     """Names the hardware of module ``core``."""
-    return hashlib.sha256(rtlil_text(CoreHarness(design)).encode()).digest()
+    return hashlib.sha256(rtlil_text(CoreHarness(design), "core").encode()).digest()
 
 
 def core_verilog(design: Design) -> str:

@@ -49,10 +49,10 @@ public:
     // The rest of a clock cycle: inputs are set, outputs were read.
     void edge() {
         if (trace && top.TRACE(valid)) record();
-        const bool core_busy = top.core_busy, cell_busy = core_busy && top.cell_busy;
+        const bool core_active = top.core_active, cell_active = core_active && top.cell_active;
         top.clk = 1;
-        top.core_clk = core_busy;
-        top.cell_clk = cell_busy;
+        top.core_clk = core_active;
+        top.cell_clk = cell_active;
         top.eval();
         dump();
         top.clk = top.core_clk = top.cell_clk = 0;

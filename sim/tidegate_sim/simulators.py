@@ -34,9 +34,9 @@ def executable(design: Design, traced: bool = False, top: str = "board") -> Path
         return known
     from . import harness
 
-    digest, verilog = {"board": (harness.digest, harness.harness_verilog),
+    digest, verilog = {"board": (harness.harness_digest, harness.harness_verilog),
                        "core": (harness.core_digest, harness.core_verilog)}[top]
-    source = digest(design) + Path(harness.__file__).read_bytes()
+    source = digest(design)
     path = verilator.build(recipe, source, lambda: verilog(design))
     verilator.write(index, recipe.digest(source))
     return path
