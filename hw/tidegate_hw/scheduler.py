@@ -90,6 +90,7 @@ class Scheduler(wiring.Component):
             return [self.o.valid.eq(1), job.tags.copy.eq(what), job.target.eq(first_word), job.length.eq(length)]
 
         m.d.comb += job.tags.signal.eq(signal)
+        hidden, offered = Signal(), Signal()        # a hidden event is offered, and was: it stays so until it is taken
         digit = Signal(range(len(BIAS_DELTAS)))
         with m.FSM():
             with m.State("ADD FEATURES"):
@@ -115,7 +116,8 @@ class Scheduler(wiring.Component):
                 with m.If(self.o.ready):
                     m.next = "ADD HIDDEN"
             with m.State("ADD HIDDEN"):
-                with m.If(more):
+                m.d.sync += offered.eq(hidden & ~self.o.ready)
+                with m.If(more & ~offered):
                     m.d.comb += [*column(0, held), use_held.eq(self.o.ready)]
                 with m.Elif(self.h.valid & self.h.p.end):
                     m.d.comb += self.h.ready.eq(1)
@@ -124,7 +126,7 @@ class Scheduler(wiring.Component):
                         m.d.sync += layer.eq(layer + 1)
                         m.next = "CLOSE LAYER"
                 with m.Elif(self.h.valid):
-                    m.d.comb += [*column(layer + 1, self.h.p), self.h.ready.eq(self.o.ready)]
+                    m.d.comb += [hidden.eq(1), *column(layer + 1, self.h.p), self.h.ready.eq(self.o.ready)]
             with m.State("COPY LOGITS"):
                 # its words may be those that the last column ends with
                 m.d.comb += [

@@ -155,15 +155,13 @@ def frame_cycles(layout: Layout, fired: Sequence[np.ndarray], apart: bool = Fals
             h_times, _, _ = encode(start + LANES + SNAPSHOT + CELL, counts[l + 1][t])
             for n, there in enumerate(h_times):
                 end = n == len(h_times) - 1
-                while True:                 # features that are there come first
-                    cycle = max(state, there, lanes.selected + 1 if end else lanes.free())
-                    if (x := more()) > cycle:
-                        break
+                # features that are there come first
+                while (x := more()) <= (offered := max(state, there, lanes.selected + 1)):
                     add_feature(max(state, x, lanes.free()))
                 if end:
-                    state = cycle + 1
+                    state = offered + 1
                 else:
-                    lanes.serve(cycle, lengths[l + 1])
+                    lanes.serve(max(offered, lanes.free()), lengths[l + 1])
         chosen = max(state, lanes.free(), done + 2 if t else 0)
         copied = lanes.serve(chosen, logit_words, gap=1)
         state = chosen + 1
