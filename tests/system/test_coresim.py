@@ -5,7 +5,7 @@ import pytest
 from models import random_frames
 
 from tidegate.spec.design import SIMULATED
-from tidegate.spec.errors import CapacityError, TidegateError
+from tidegate.spec.errors import ModelError, TidegateError
 from tidegate.spec.layout import Layout
 from tidegate_sim import coresim
 from tidegate_sim.coresim import mismatches, simulate
@@ -103,29 +103,30 @@ def test_a_core_that_stops_is_one_line(monkeypatch):
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 def test_cycles_over_100000_frames():
-    """Random networks, lanes, Θ: every frame costs what the formula says, and with stalls none is done sooner."""
+    """Random networks, lanes, Θ: every frame costs what the formula says, and with stalls a clip never takes less."""
     rng, frames = np.random.default_rng(3), 0
     while frames < 100_000:
         lanes = int(rng.choice(list(SIMULATED)))
         sizes = rng.integers(1, 160, rng.integers(1, 5)).tolist()
         features, classes = int(rng.integers(1, 70)), int(rng.integers(0, 40))
-        model = random_model(features, sizes, classes, seed=frames, extreme=bool(rng.integers(2)))
-        model = model.with_thresholds(*rng.integers(0, rng.choice([2, 60, 600]), model.network.signals).tolist())
         try:
+            model = random_model(features, sizes, classes, seed=frames, extreme=bool(rng.integers(2)))
             Layout(model.network, SIMULATED[lanes])
-        except CapacityError:
+        except ModelError:          # its accumulators could wrap, or it does not fit
             continue
+        model = model.with_thresholds(*rng.integers(0, rng.choice([2, 60, 600]), model.network.signals).tolist())
         case = f"{lanes} lanes, {features} features, {sizes}, {classes} classes, seed {frames}"
         clip = random_frames(frames, 2000, features)
         run = simulate(SIMULATED[lanes], model, clip, trace=False)
         frames += len(clip)
+        print(case, flush=True)
         assert run.cycles.tolist() == predicted_cycles(model, lanes, [clip]).tolist(), case
         assert mismatches(run, SIMULATED[lanes], model, clip) == (0, None), case
         part = clip[:200]
         stalled = simulate(SIMULATED[lanes], model, part, stalls=float(rng.uniform(0.05, 0.6)), seed=frames,
                            trace=False)
-        late = stalled.completions - stalled.starts[0]
-        assert (late >= (run.completions - run.starts[0])[: len(part)]).all(), case
+        # a single frame may be done sooner: the features of the next, which would share the lanes with it, come late
+        assert stalled.total >= simulate(SIMULATED[lanes], model, part, trace=False).total, case
         assert mismatches(stalled, SIMULATED[lanes], model, part) == (0, None), case
     print(f"{frames} frames")
 

@@ -57,8 +57,9 @@ def test_unknown_port(sound, model):
 
 
 def test_unknown_lanes(sound, model):
-    for verb in (["run", sound, "--model"], ["verify"], ["bench"]):
-        fails(tidegate(*verb, model, "--lanes", "7"), "no virtual board with 7 lanes")
+    for verb, what in ((["run", sound, "--model"], "virtual board"), (["verify"], "virtual board"),
+                       (["bench"], "simulated core"), (["fit"], "board")):
+        fails(tidegate(*verb, model, "--lanes", "7"), f"no {what} with 7 lanes; choose 8, 16, 64, 128")
 
 
 def test_missing_sound(model):
