@@ -22,7 +22,7 @@ from tidegate.spec.network import MAX_LAYERS
 
 from .encoder import group_layout
 from .fixed import requantise, round_shift
-from .snapshot import GATES, accumulators_layout, taken_signature
+from .snapshot import accumulators_layout, gate_layout, taken_signature
 
 TRACE_BITS = 16
 
@@ -51,6 +51,7 @@ class Cell(wiring.Component):
     Members
     -------
     i : ``taken_signature`` of ``accumulators_layout(design)``.
+    nh : ``gate_layout(design)``: the group's nh, in the next cycle.
     layer : number of the layer; with ``state_base`` (first group of the layer in the state memory) and
         ``weight_frac`` stable while busy.
     o : ``taken_signature`` of ``group_layout(cell_rate, groups)``, for the layer's encoder.
@@ -69,7 +70,7 @@ class Cell(wiring.Component):
         self.design = design
         self.groups = design.neurons // design.cell_rate
         super().__init__({
-            "i": In(taken_signature(accumulators_layout(design))),
+            "i": In(taken_signature(accumulators_layout(design))), "nh": In(gate_layout(design)),
             "layer": In(range(MAX_LAYERS)), "state_base": In(16), "weight_frac": In(4),
             "o": Out(taken_signature(group_layout(design.cell_rate, self.groups))),
             "values": Out(data.ArrayLayout(signed(SIGNAL.bits), design.cell_rate)),
@@ -95,10 +96,10 @@ class Cell(wiring.Component):
                 source = stage
             return source
 
-        # stage 1: accumulators registered, h at the memory's output
+        # stage 1: accumulators registered, h at the memory's output; nh follows in stage 2
         address = self.state_base + self.i.payload.index // g
         m.d.comb += state_r.addr.eq(address)
-        group = delayed(self.i.payload, 1)
+        group, nh_group = delayed(self.i.payload, 1), delayed(self.nh, 1)
         where = delayed(address[:len(state_w.addr)], 1)
 
         h_next, values, args = [], [], {name: [] for name in ("r_arg", "z_arg", "nx", "nh")}
@@ -106,7 +107,7 @@ class Cell(wiring.Component):
             # every weight_frac is brought to the largest first: shifting left loses nothing
             frac = acc_frac(WEIGHT_FRACS.stop - 1)
             nx_acc, r_acc, z_acc, nh_acc = (
-                group.acc[gate][k] << (WEIGHT_FRACS.stop - 1 - self.weight_frac)[:3] for gate in range(GATES)
+                gate[k] << (WEIGHT_FRACS.stop - 1 - self.weight_frac)[:3] for gate in (*group.acc, nh_group)
             )
             # stages 2-4: arguments, tables, sign
             r_arg = delayed(requantise(r_acc, frac, GATE_ARG), 1)
@@ -118,8 +119,8 @@ class Cell(wiring.Component):
                 one = 1 << GATE_FRAC
                 gates.append(delayed(Mux(delayed(arg, 1) < 0, one - magnitude, magnitude)[:GATE_FRAC], 1))
             r, z = gates
-            # stages 5-6: candidate's argument; nx and nh have waited for the table (2)
-            product = delayed(r * delayed(nh, 2), 1)
+            # stages 5-6: candidate's argument; nx (2 stages) and nh (1) have waited for the table
+            product = delayed(r * delayed(nh, 1), 1)
             total = (delayed(nx, 3) << GATE_FRAC) + product
             n_arg = delayed(requantise(total, PRE.frac + GATE_FRAC, CANDIDATE_ARG), 1)
             # stages 7-8: tanh
@@ -132,8 +133,8 @@ class Cell(wiring.Component):
             h = delayed((delayed(n15, 2) + round_shift(scaled, GATE_FRAC))[:STATE.bits].as_signed(), 1)
             h_next.append(h)
             values.append(round_shift(h, STATE.frac - SIGNAL.frac)[:SIGNAL.bits].as_signed())
-            for name, arg in (("r_arg", r_arg), ("z_arg", z_arg), ("nx", nx), ("nh", nh)):
-                args[name].append(delayed(arg, self.delay - 2))
+            for name, arg, stage in (("r_arg", r_arg, 2), ("z_arg", z_arg, 2), ("nx", nx, 2), ("nh", nh, 3)):
+                args[name].append(delayed(arg, self.delay - stage))
 
         # the group leaves one stage before its values
         group_out, leaving = self.o.payload, Signal()

@@ -101,7 +101,8 @@ class Core(wiring.Component):
         m.d.comb += [
             scheduler.registers.eq(regs), snapshot.words.eq(of_layer("LAYER_WORDS")),
             snapshot.size.eq(of_layer("LAYER_SIZE")), cell.layer.eq(scheduler.layer),
-            cell.state_base.eq(of_layer("LAYER_STATE")), cell.weight_frac.eq(of_layer("LAYER_FRAC")),
+            cell.nh.eq(snapshot.nh), cell.state_base.eq(of_layer("LAYER_STATE")),
+            cell.weight_frac.eq(of_layer("LAYER_FRAC")),
             x_encoder.theta.eq(regs.THETA0), x_encoder.dense.eq(regs.MODE),
             h_encoder.theta.eq(Array(regs[f"THETA{s}"] for s in range(1, MAX_SIGNALS))[scheduler.layer]),
             h_encoder.dense.eq(regs.MODE), h_encoder.values.eq(cell.values), h_encoder.i.p.eq(cell.o.payload),

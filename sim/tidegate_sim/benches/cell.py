@@ -14,9 +14,9 @@ from tidegate.spec.fixed import round_shift, saturate
 from tidegate.spec.formats import ACC_BITS, CANDIDATE_ARG, GATE_ARG, PRE, SIGNAL, acc_frac
 from tidegate_hw.cell import TRACE_BITS, Cell
 from tidegate_hw.encoder import group_layout
-from tidegate_hw.snapshot import accumulators_layout
+from tidegate_hw.snapshot import accumulators_layout, gate_layout
 
-from ..streams import Sink, Source, cycle, reset_dut, rng_for, unpack, wait
+from ..streams import Sink, Source, cycle, pack, reset_dut, rng_for, unpack, wait
 
 DESIGN = Design(**json.loads(os.environ.get("BENCH", '{"lanes": 8, "cell_rate": 4, "neurons": 32}')))
 VALUES_LAYOUT = data.ArrayLayout(signed(SIGNAL.bits), DESIGN.cell_rate)
@@ -74,6 +74,12 @@ async def states_equal_model(dut, stalls):
     dut.clear.value, dut.layer.value, dut.state_base.value, dut.weight_frac.value = 0, 0, 0, 7
     await reset_dut(dut)
     await clear(dut)
+    async def spoil(taken: int):
+        """nh is there for one cycle."""
+        await RisingEdge(dut.clk)
+        if source.times[-1] == taken:
+            dut.nh.value = rng.getrandbits(len(dut.nh))
+
     cocotb.start_soon(watch())
     h = [0] * DESIGN.neurons
     for step in range(40):
@@ -81,11 +87,12 @@ async def states_equal_model(dut, stalls):
         groups = rng.randint(1, GROUPS - base)
         frac, layer = rng.randint(2, 9), rng.randrange(4)
         dut.state_base.value, dut.weight_frac.value, dut.layer.value = base, frac, layer
-        sent, expected, expected_trace = [], [], []
+        sent, nhs, expected, expected_trace = [], [], [], []
         for n in range(groups):
             acc = [[random_accumulator(rng, frac) for _ in range(g)] for _ in range(4)]
             mask = rng.getrandbits(g)
-            sent.append({"index": n * g, "mask": mask, "last": int(n == groups - 1), "acc": acc})
+            sent.append({"index": n * g, "mask": mask, "last": int(n == groups - 1), "acc": acc[:-1]})
+            nhs.append(acc[-1])
             stages = []
             for k in range(g):
                 where = (base + n) * g + k
@@ -96,7 +103,10 @@ async def states_equal_model(dut, stalls):
             vectors = {name: [s[name] for s in stages] for name in stages[0]}
             expected_trace.append((layer, base + n, vectors))
         start = len(source.times)
-        await source.send(sent)
+        for group, nh in zip(sent, nhs, strict=True):
+            await source.send([group])
+            dut.nh.value = pack(gate_layout(DESIGN), nh)        # there in the next cycle
+            cocotb.start_soon(spoil(cycle()))
         got = await sink.receive(groups)
         while int(dut.busy.value):
             await RisingEdge(dut.clk)

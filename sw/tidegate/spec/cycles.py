@@ -26,7 +26,7 @@ from .layout import Layout
 # Latencies of the stages: ``delay`` of the components in hw/, as tests/rtl/test_core.py asserts.
 COLUMN = 3          # job selected → first word fetched
 LANES = 3           # fetched → copied
-SNAPSHOT = 2        # nh's first word copied → first group
+SNAPSHOT = 1        # nh's first word copied → first group
 CELL = 10           # group in → group out, a cycle before its values
 ENCODER = 2         # group taken → first event
 QUEUE = 2           # a group that had to wait in the encoder → its events
