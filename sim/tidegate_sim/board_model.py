@@ -44,6 +44,11 @@ class BoardModel(ABC):
         self.applied = 0
         self._received = bytearray()
 
+    @property
+    def frames(self) -> int:
+        """Frames applied since the last reset."""
+        return self.registers["FRAMES"]
+
     @abstractmethod
     def clear(self) -> None:
         """What RESET does to the core; Refused if it hangs."""
