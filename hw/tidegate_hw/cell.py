@@ -119,7 +119,7 @@ class Cell(wiring.Component):
                 one = 1 << GATE_FRAC
                 gates.append(delayed(Mux(delayed(arg, 1) < 0, one - magnitude, magnitude)[:GATE_FRAC], 1))
             r, z = gates
-            # stages 5-6: candidate's argument; nx (2 stages) and nh (1) have waited for the table
+            # stages 5-6: candidate's argument; nh has waited for r's table, nx for the product, too
             product = delayed(r * delayed(nh, 1), 1)
             total = (delayed(nx, 3) << GATE_FRAC) + product
             n_arg = delayed(requantise(total, PRE.frac + GATE_FRAC, CANDIDATE_ARG), 1)

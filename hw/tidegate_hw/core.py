@@ -11,7 +11,7 @@ from tidegate.spec.network import MAX_LAYERS, MAX_SIGNALS
 from .cell import Cell, trace_signature
 from .column import Column
 from .counters import COUNTERS_LAYOUT, Counters
-from .encoder import Encoder
+from .encoder import MARGIN, Encoder
 from .job import Copy
 from .lanes import Lanes, weight_w_signature
 from .logits import Logits
@@ -52,8 +52,8 @@ class Core(wiring.Component):
     trace : ``trace_signature(design)``.
     cell_active : snapshot or cell have something to do in this cycle.
 
-    Latency: ``tidegate.spec.cycles``.  Any register values: it may compute nonsense, but no
-    counter runs for ever unless a length register makes it longer than the link's watchdog waits.
+    Latency: ``tidegate.spec.cycles``.  With nonsense in the registers it computes nonsense, but every counter ends;
+    with large lengths later than the link's watchdog.
     """
 
     def __init__(self, design: Design, cell_domain: str = "sync"):
@@ -75,6 +75,7 @@ class Core(wiring.Component):
         m.submodules.x_encoder = x_encoder = Encoder(e, -(-d.features // e))
         m.submodules.h_encoder = h_encoder = Encoder(d.cell_rate, d.neurons // d.cell_rate)
         m.submodules.scheduler = scheduler = Scheduler(d)
+        assert Cell.delay <= MARGIN     # groups in snapshot and cell when the h encoder's room falls
         m.submodules.column = column = Column(d)
         m.submodules.lanes = lanes = Lanes(d)
         snapshot, cell = Snapshot(d), Cell(d)

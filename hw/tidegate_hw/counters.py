@@ -20,7 +20,7 @@ class Counters(wiring.Component):
 
     Features that are added before their layer is closed belong to the next frame; the copy of the logits ends one.
 
-        cycles = end(t) − max(end(t−1), begin(t))       those in which the frame was the oldest one under way
+        cycles = end(t) − max(end(t−1), begin(t) − 1)       those in which the frame was the oldest one under way
 
     Parameters
     ----------

@@ -12,7 +12,8 @@ from .event import EVENT, INDEX_BITS
 from .fixed import saturate
 
 QUEUE_DEPTH = 32        # groups with events
-MARGIN = 14             # groups that may be on their way when ``room`` falls: what snapshot and cell hold
+MARGIN = 14             # groups that may still come when ``room`` falls: those in snapshot and cell
+LAG = 4                 # ... and those that came before the queue's level shows it
 
 
 def group_layout(values: int, depth: int) -> data.StructLayout:
@@ -85,7 +86,7 @@ class Encoder(wiring.Component):
         # a group after the last may have its address again
         m.d.comb += [
             self.i.ready.eq((queue.level <= QUEUE_DEPTH - 2) & ~(group_valid & group.last)),
-            self.room.eq(queue.level <= QUEUE_DEPTH - 4 - MARGIN), anchor_r.addr.eq(self.i.p.address),
+            self.room.eq(queue.level <= QUEUE_DEPTH - MARGIN - LAG), anchor_r.addr.eq(self.i.p.address),
         ]
         m.d.sync += [group.eq(self.i.p), group_valid.eq(self.i.valid & self.i.ready)]
         found = Signal(found_layout)

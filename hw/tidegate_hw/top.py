@@ -11,7 +11,7 @@ from .core import Core
 from .link import TIMEOUT, Link
 from .uart import UartReceiver, UartTransmitter
 
-SETTLE = 15     # cycles that the core's registers may follow the link's
+SETTLE = 15     # cycles that the core's clock runs on after the link's last wish, so that copied registers arrive
 
 
 class Top(wiring.Component):

@@ -10,7 +10,18 @@ from collections.abc import Callable
 
 from tidegate.spec.design import Design, Identity
 from tidegate.spec.network import MAX_LAYERS
-from tidegate.spec.packets import ANSWER, MAX_PAYLOAD, NAK, OVERHEAD, Reason, Request, Result, encode
+from tidegate.spec.packets import (
+    ANSWER,
+    LOGIT_BYTES,
+    MAX_PAYLOAD,
+    NAK,
+    OVERHEAD,
+    RESULT_HEADER_BYTES,
+    Reason,
+    Request,
+    Result,
+    encode,
+)
 from tidegate.spec.registers import REGISTERS
 
 BY_ADDRESS = {r.address: r for r in REGISTERS}
@@ -138,7 +149,8 @@ class BoardModel(ABC):
                 and 1 <= classes <= self.design.classes):
             raise Refused(Reason.NO_MODEL)
         frames, rest = divmod(len(payload), 2 * features)
-        _expect(frames >= 1 and rest == 0 and frames * (24 + 4 * classes) <= MAX_PAYLOAD)
+        result_bytes = RESULT_HEADER_BYTES + LOGIT_BYTES * classes
+        _expect(frames >= 1 and rest == 0 and frames * result_bytes <= MAX_PAYLOAD)
         answer = b""
         for values in struct.iter_unpack(f"<{features}h", payload):
             result = self.frame(self.registers["FRAMES"], values)

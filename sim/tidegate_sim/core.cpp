@@ -14,6 +14,7 @@
 namespace {
 
 constexpr uint64_t PATIENCE = 1 << 22;      // cycles without a result that mean there will be none
+constexpr int AFTERWARDS = 64;              // cycles after a clip in which nothing may come
 constexpr size_t COUNTERS = 12 + 2 * 5;     // bytes of COUNTERS_LAYOUT
 
 #pragma pack(push, 1)
@@ -117,10 +118,15 @@ public:
             if (simulation.cycles - last > PATIENCE) error("has no result after 2**22 cycles", done);
             simulation.edge();
         }
-        if (!logits.empty() || waiting) error("is followed by logits of no frame", frames - 1);
-        top.frame_valid = top.logit_ready = top.result_ready = 0;
+        top.frame_valid = 0;
+        top.logit_ready = top.result_ready = 1;
+        for (int k = 0; k < AFTERWARDS; k++) {
+            if (top.logit_moves) error("is followed by logits of no frame", frames - 1);
+            if (top.result_valid) error("is followed by a result of no frame", frames - 1);
+            simulation.edge();
+        }
+        top.logit_ready = top.result_ready = 0;
         until_ready();
-        if (top.result_valid) error("is followed by a result of no frame", frames - 1);
     }
 
 private:

@@ -35,7 +35,7 @@ class CoreRun:
     ``logits``, ``events`` (T, signals), ``weight_words``, ``cycles``: as the core reports them.  ``starts``,
     ``completions``: clock cycles in which a frame's first group was taken and its result became valid, seen from
     outside.  ``total``: cycles from each clip's first group to its last result, over all clips.  ``run``: all
-    integers, for ``mismatches``; with those of the cell if they were traced.
+    integers, for ``mismatches``; with those of the cell if they were ``traced``.
     """
 
     clips: tuple[int, ...]
@@ -46,6 +46,7 @@ class CoreRun:
     starts: np.ndarray
     completions: np.ndarray
     total: int
+    traced: bool
     run: Run = field(repr=False)
 
 
@@ -76,7 +77,7 @@ def simulate(design: Design, model: Model, frames: np.ndarray | Sequence[np.ndar
             raise TidegateError(f"the simulated core failed: {lines[-1]}")
         lengths = tuple(map(len, clips))
         run = read_trace(file, layout, sum(lengths)) if trace else {}
-    return _core_run(done.stdout, lengths, model, run)
+    return _core_run(done.stdout, lengths, model, run, trace)
 
 
 def mismatches(run: CoreRun, design: Design, model: Model, frames: np.ndarray | Sequence[np.ndarray],
@@ -92,8 +93,8 @@ def mismatches(run: CoreRun, design: Design, model: Model, frames: np.ndarray | 
     golden[None, "frame"] = np.concatenate([np.arange(1, n + 1) for n in run.clips])[:, None]
     golden[None, "cycles"] = _observed_cycles(run)[:, None]
     golden[None, "events of no signal"] = np.zeros_like(run.run[None, "events of no signal"])
-    if run.run.keys() < golden.keys():      # not traced
-        golden = {key: values for key, values in golden.items() if key in run.run}
+    if not run.traced:
+        golden = {key: values for key, values in golden.items() if key[0] is None}
     return compare(golden, run.run, design.lanes, model.network.thresholds)
 
 
@@ -120,7 +121,7 @@ def _stimulus(layout: Layout, model: Model, clips: list[np.ndarray], dense: bool
     return b"".join(parts)
 
 
-def _core_run(output: bytes, clips: tuple[int, ...], model: Model, run: Run) -> CoreRun:
+def _core_run(output: bytes, clips: tuple[int, ...], model: Model, run: Run, traced: bool) -> CoreRun:
     network = model.network
     record = np.dtype([("start", "<u8"), ("completion", "<u8"), *_COUNTERS, ("logits", "<i4", (network.classes,))])
     records = np.frombuffer(output, record)
@@ -136,7 +137,7 @@ def _core_run(output: bytes, clips: tuple[int, ...], model: Model, run: Run) -> 
         (None, "frame"): records["frames"][:, None], (None, "cycles"): records["cycles"][:, None],
     }
     return CoreRun(clips, records["logits"], events[:, : network.signals], records["weight_words"].astype(np.int64),
-                   records["cycles"].astype(np.int64), starts, completions, total, run)
+                   records["cycles"].astype(np.int64), starts, completions, total, traced, run)
 
 
 def _observed_cycles(run: CoreRun) -> np.ndarray:

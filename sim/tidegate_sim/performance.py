@@ -81,8 +81,8 @@ def _tools(tools: dict) -> str:
     board, golden, step = tools["virtual_board"], tools["golden"], tools["training_step"]
     lines = [
         [f"virtual board, `{board['model']}`, {board['lanes']} lanes, terminal and driver included",
-         f"{board['frames_per_second']:,.0f} frames/s, {board['times_real_time']:.0f}x real time "
-         f"({board['real_time']} frames/s)"],
+         f"{board['frames_per_second']:,.0f} frames/s, {board['times_target']:.0f} times "
+         f"{board['target_rate']} frames/s"],
         [f"golden, `{golden['model']}`, one-second utterances in batches of {golden['batch']}, features ready",
          f"{golden['utterances_per_second']:,.0f} utterances/s"],
         ["the same from samples, features included",

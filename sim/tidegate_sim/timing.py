@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from tidegate.spec.design import SIMULATED
+from tidegate.spec.formats import SIGNAL
 from tidegate.spec.layout import Layout
 from tidegate_hw.job import TAGS, Copy
 
@@ -64,8 +65,10 @@ def read_vcd(path: Path, wanted: Iterable[str]) -> dict[str, np.ndarray]:
     return {name: np.array(sample) for name, sample in samples.items()}
 
 
-def kind_of(tags: dict) -> str:
-    """Which of FETCHES a word of these tags is."""
+def kind_of(bits: int) -> str:
+    """Which of FETCHES a word with these TAGS is."""
+    tags = unpack(TAGS, bits)
+    assert isinstance(tags, dict)
     if tags["copy"] == Copy.LOGITS.value:
         return "logits"
     if tags["copy"] == Copy.NH.value:
@@ -84,16 +87,15 @@ def main(file: Path) -> None:
 
     model = random_model(20, [64], 10, seed=1, extreme=False).with_thresholds(60, 120)
     rng = np.random.default_rng(1)
-    frames = np.clip(np.cumsum(rng.choice([0, 0, 0, 0, 90, -90], (60, 20)), 0), -2047, 2047)
+    frames = np.clip(np.cumsum(rng.choice([0, 0, 0, 0, 90, -90], (60, 20)), 0), -SIGNAL.max, SIGNAL.max)
     names = [f"{CORE}.lanes.{x}" for x in ("fetch__valid", "fetch__tags")]
     names += [f"{CORE}.{part}.{x}" for part, (_, _, signals) in ROWS.items() for x in signals]
     with tempfile.TemporaryDirectory(prefix="tidegate-") as folder:
         vcd = Path(folder) / "core.vcd"
         run = simulate(SIMULATED[64], model, frames, waveform=vcd, trace=False)
         waves = read_vcd(vcd, names)
-    tags = [unpack(TAGS, int(x)) for x in waves[f"{CORE}.lanes.fetch__tags"]]
-    fetching = waves[f"{CORE}.lanes.fetch__valid"]
-    kinds = np.array([kind_of(t) if valid else "" for valid, t in zip(fetching, tags, strict=True)])
+    fetches = zip(waves[f"{CORE}.lanes.fetch__valid"], waves[f"{CORE}.lanes.fetch__tags"], strict=True)
+    kinds = np.array([kind_of(int(tags)) if valid else "" for valid, tags in fetches])
     # from the closing of one frame in the middle to two frames later
     closings = np.flatnonzero((kinds == "closing") & (np.roll(kinds, 1) != "closing"))[20:]
     begin, end = closings[0] - 2, closings[2] + 6

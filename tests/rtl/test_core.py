@@ -14,7 +14,7 @@ from tidegate_hw.logits import Logits
 from tidegate_hw.snapshot import Snapshot
 from tidegate_sim.runner import run_bench
 
-SMALL = {"weight_words": 512, "acc_words": 64, "features": 16, "neurons": 64, "classes": 16}
+SMALL = {"weight_words": 2048, "acc_words": 64, "features": 16, "neurons": 64, "classes": 16}
 
 
 @pytest.mark.parametrize("rates", [(4, 1, 2), (8, 4, 4)], ids="lanes{0[0]}".format)

@@ -19,7 +19,7 @@ from tidegate_hw.scheduler import Scheduler
 from tidegate_hw.snapshot import Snapshot
 from tidegate_sim.runner import run_bench
 
-DESIGN = Design(lanes=8, cell_rate=4, encoder_rate=4, weight_words=512, acc_words=16, features=16, neurons=32,
+DESIGN = Design(lanes=8, cell_rate=4, encoder_rate=4, weight_words=1024, acc_words=32, features=16, neurons=64,
                 classes=16)
 BENCH = json.dumps(asdict(DESIGN))
 
@@ -54,13 +54,16 @@ class Faulty(wiring.Component):
     ("encoder", Encoder(4, 6), ("o", "payload"), 15, "[4, 6]"),
     ("scheduler", Scheduler(DESIGN), ("o", "payload"), 40, BENCH),
     ("column", Column(DESIGN), ("o", "target"), 0, BENCH),
-    ("lanes", Lanes(DESIGN), ("copies", "data"), 24, "[8, 512, 16]"),
+    ("lanes", Lanes(DESIGN), ("copies", "data"), 24, "[8, 1024, 32]"),
     ("snapshot", Snapshot(DESIGN), ("o", "payload"), 30, BENCH),
+    ("snapshot", Snapshot(DESIGN), ("nh",), 5, BENCH),
+    ("cell", Cell(DESIGN), ("values",), 3, BENCH),
     ("logits", Logits(DESIGN), ("o", "payload"), 2, BENCH),
     ("cell", Cell(DESIGN), ("trace", "nh"), 16, BENCH),
     ("core", Core(DESIGN), ("logit", "payload"), 0, BENCH),
 ], ids=lambda x: x if isinstance(x, str) and x.isidentifier() else "")
 def test_bench_finds_a_flipped_bit(name, component, path, bit, bench):
     with pytest.raises(AssertionError, match=r"seed \d+: failed: "):
-        run_bench(Faulty(component, path, bit), f"tidegate_sim.benches.{name}", f"faulty_{name}",
+        run_bench(Faulty(component, path, bit), f"tidegate_sim.benches.{name}",
+                  f"faulty_{name}_{path[0]}",
                   env={"BENCH": bench} if bench else {})

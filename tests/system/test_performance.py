@@ -5,6 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from tidegate.spec.cycles import steady_cycles
+from tidegate.spec.design import SIMULATED
+from tidegate.spec.layout import Layout
+from tidegate.spec.network import Layer, Network
 from tidegate_sim.performance import render
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -16,5 +20,11 @@ def test_the_page_is_made_from_the_measurements():
     assert render(text, rows, tools) == text
     assert all((row["mismatches"], row["model_mismatches"]) == (0, 0) for row in rows)
     assert "| random-128 | 64 | " in text and tools["machine"] in text
+    for row in rows:                # the cycle model has not changed since
+        if row["target_occupancy"] is not None:
+            network = Network(40, tuple(map(Layer, row["gru"])), Layer(0), (0, 0))
+            layout = Layout(network, SIMULATED[row["lanes"]])
+            events = [share * network.elements(s) for s, share in enumerate(row["occupancy_of_signals"])]
+            assert row["steady_cycles"] == pytest.approx(steady_cycles(layout, events), rel=1e-9)
     with pytest.raises(SystemExit, match="one place for 'cycles'"):
         render(text.replace("<!-- cycles -->", ""), rows, tools)

@@ -125,8 +125,8 @@ def _tools(json: bool) -> None:
     board, golden, step = figures["virtual_board"], figures["golden"], figures["training_step"]
     out.print(f"On {figures['machine']}:")
     out.print(f"virtual board, {board['model']} with {board['lanes']} lanes, terminal and driver included: "
-              f"{board['frames_per_second']:.0f} frames/s, {board['times_real_time']:.0f}x real time "
-              f"({board['real_time']} frames/s)")
+              f"{board['frames_per_second']:.0f} frames/s, {board['times_target']:.0f} times "
+              f"{board['target_rate']} frames/s")
     out.print(f"golden, one-second utterances in batches of {golden['batch']}: "
               f"{golden['utterances_per_second']:.0f}/s; features included: "
               f"{golden['utterances_per_second_with_features']:.0f}/s")

@@ -12,9 +12,10 @@ takes from its closing to the next job
 
     3w + max(w + x + n·c,  LOOP + max_k(g_k + (n − k + 1)·c),  LOOP + groups)
 
-where x are the words of the next frame's features (layer 0): a frame that keeps the lanes busy costs its words and
-w + 2 cycles a layer.  ``frame_cycles`` is the same job by job, equal to the RTL's counter on every frame;
-``steady_cycles`` is this formula for events that are spread evenly.
+where x are the words of the next frame's features but the last event's (layer 0).  A frame that keeps the lanes busy
+costs its words, w for layer 0 and 4w for each deeper one, one cycle of rest, and the logits' words.  ``frame_cycles``
+is the same job by job, equal to the RTL's counter on every frame; ``steady_cycles`` is this formula for events that
+are spread evenly.
 """
 
 from collections.abc import Sequence
@@ -29,7 +30,7 @@ LANES = 3           # fetched → copied
 SNAPSHOT = 1        # nh's first word copied → first group
 CELL = 10           # group in → group out, a cycle before its values
 ENCODER = 2         # group taken → first event
-QUEUE = 2           # a group that had to wait in the encoder → its events
+QUEUE = 2           # a group that had to wait in the encoder → its events (the encoder's bench asserts it)
 LOGITS = 3          # copied → first logit
 LOOP = LANES + SNAPSHOT + CELL + ENCODER + COLUMN       # nh's first word fetched → first hidden event's word fetched
 NEVER = 1 << 62
