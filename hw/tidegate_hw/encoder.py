@@ -16,9 +16,9 @@ MARGIN = 14             # groups that may still come when ``room`` falls: those 
 LAG = 4                 # ... and those that came before the queue's level shows it
 
 
-def group_layout(values: int, depth: int) -> data.StructLayout:
-    """``values`` neighbouring elements of a signal, from ``index`` on; ``mask``: which exist; ``last`` of the frame."""
-    return data.StructLayout({"index": INDEX_BITS, "address": range(depth), "mask": values, "last": 1})
+def group_layout(rate: int, depth: int) -> data.StructLayout:
+    """``rate`` neighbouring elements of a signal, from ``index`` on; ``mask``: which exist; ``last`` of the frame."""
+    return data.StructLayout({"index": INDEX_BITS, "address": range(depth), "mask": rate, "last": 1})
 
 
 class Encoder(wiring.Component):
@@ -32,14 +32,14 @@ class Encoder(wiring.Component):
 
     Parameters
     ----------
-    values : int
-        Values examined per cycle.
+    rate : int
+        Elements examined per cycle.
     depth : int
         Groups in the anchor memory.
 
     Members
     -------
-    i : stream of ``group_layout(values, depth)``
+    i : stream of ``group_layout(rate, depth)``
         ``address`` selects the anchors; the same one must not come twice running, unless the first is ``last``.
     values : the group's elements (SIGNAL), in the cycle after it was taken.
     room : ``MARGIN`` groups may still come, ready or not, whatever happens to the events.
@@ -57,11 +57,11 @@ class Encoder(wiring.Component):
 
     delay = 2
 
-    def __init__(self, values: int, depth: int):
-        self.width, self.depth = values, depth
+    def __init__(self, rate: int, depth: int):
+        self.rate, self.depth = rate, depth
         super().__init__({
-            "i": In(stream.Signature(group_layout(values, depth))),
-            "values": In(data.ArrayLayout(signed(SIGNAL.bits), values)),
+            "i": In(stream.Signature(group_layout(rate, depth))),
+            "values": In(data.ArrayLayout(signed(SIGNAL.bits), rate)),
             "room": Out(1),
             "theta": In(SIGNAL.bits + 1),
             "dense": In(1),
@@ -72,7 +72,7 @@ class Encoder(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        n = self.width
+        n = self.rate
         found_layout = data.StructLayout({
             "fired": n, "end": 1, "index": INDEX_BITS, "deltas": data.ArrayLayout(signed(DELTA_BITS), n),
         })

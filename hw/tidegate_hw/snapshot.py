@@ -12,7 +12,7 @@ from .event import INDEX_BITS
 from .job import ADDRESS_BITS, Copy
 from .lanes import copies_signature
 
-GATES = 4       # accumulator parts of a GRU layer: nx, r, z, nh
+NX, R, Z, NH = GATES = range(4)     # parts of a GRU layer's accumulators
 
 
 def gate_layout(design: Design) -> data.ArrayLayout:
@@ -25,7 +25,7 @@ def accumulators_layout(design: Design) -> data.StructLayout:
     g = design.cell_rate
     return data.StructLayout({
         "index": INDEX_BITS, "mask": g, "last": 1,
-        "acc": data.ArrayLayout(gate_layout(design), GATES - 1),
+        "acc": data.ArrayLayout(gate_layout(design), len(GATES) - 1),
     })
 
 
@@ -70,29 +70,29 @@ class Snapshot(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         d, g, o = self.design, self.design.cell_rate, self.o
-        parts = d.lanes // g                        # groups in a word
+        slots = d.lanes // g                        # groups in a word
 
         banks_r, banks_w = [], []
-        for gate in range(GATES):
-            bank = Memory(shape=ACC_BITS * d.lanes, depth=-(-d.acc_words // GATES), init=[])
+        for gate in GATES:
+            bank = Memory(shape=ACC_BITS * d.lanes, depth=-(-d.acc_words // len(GATES)), init=[])
             m.submodules[f"bank{gate}"] = bank
             banks_r.append(bank.read_port())
             banks_w.append(bank.write_port())
 
         # nh's words are counted apart, so that its first is known whatever came before
-        gate, word, word_nh = Signal(range(GATES)), Signal(ADDRESS_BITS), Signal(ADDRESS_BITS)
+        gate, word, word_nh = Signal(GATES), Signal(ADDRESS_BITS), Signal(ADDRESS_BITS)
         last_z, begun, start = Signal(), Signal(), Signal()
         for k, bank_w in enumerate(banks_w):
-            nh = k == GATES - 1
+            mine = self.copies.copy == Copy.NH if k == NH else (self.copies.copy == Copy.GATES) & (gate == k)
             m.d.comb += [
-                bank_w.addr.eq(word_nh if nh else word), bank_w.data.eq(self.copies.data.as_value()),
-                bank_w.en.eq(self.copies.copy == Copy.NH if nh else (self.copies.copy == Copy.GATES) & (gate == k)),
+                bank_w.addr.eq(word_nh if k == NH else word), bank_w.data.eq(self.copies.data.as_value()),
+                bank_w.en.eq(mine),
             ]
         m.d.comb += start.eq(last_z | ((self.copies.copy == Copy.NH) & (word_nh == 0) & ~begun))
         with m.If(self.copies.copy == Copy.GATES):
             m.d.sync += [word.eq(word + 1), word_nh.eq(0)]
             with m.If(word + 1 >= self.words):
-                m.d.comb += last_z.eq((gate == GATES - 2) & ~begun)
+                m.d.comb += last_z.eq((gate == Z) & ~begun)
                 m.d.sync += [word.eq(0), gate.eq(gate + 1)]
         with m.If(self.copies.copy == Copy.NH):
             m.d.sync += [word_nh.eq(word_nh + 1), word.eq(0), gate.eq(0), begun.eq(0)]
@@ -114,10 +114,9 @@ class Snapshot(wiring.Component):
             self.busy.eq((self.copies.copy != Copy.NONE) | emitting | o.valid),
         ]
         for k, bank_r in enumerate(banks_r):
-            nh = k == GATES - 1
-            address, selected, acc = (index_q1, index_q2, self.nh) if nh else (index, index_q1, o.payload.acc[k])
-            slices = Array(bank_r.data.word_select(s, ACC_BITS * g) for s in range(parts))
+            address, selected, acc = (index_q1, index_q2, self.nh) if k == NH else (index, index_q1, o.payload.acc[k])
+            slices = Array(bank_r.data.word_select(s, ACC_BITS * g) for s in range(slots))
             m.d.comb += [
-                bank_r.addr.eq(address // d.lanes), acc.as_value().eq(slices[(selected // g) % parts]),
+                bank_r.addr.eq(address // d.lanes), acc.as_value().eq(slices[(selected // g) % slots]),
             ]
         return m

@@ -78,13 +78,8 @@ def kind_of(bits: int) -> str:
     return "features" if tags["signal"] == 0 else "hidden"
 
 
-def main(file: Path) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    matplotlib.rcParams["svg.hashsalt"] = "tidegate"
-    from matplotlib import pyplot
-
+def record() -> tuple[dict[str, np.ndarray], str]:
+    """What is active in each cycle: ROWS' parts (bool) and "lanes" (a key of FETCHES or ""); and a line about the run."""
     model = random_model(20, [64], 10, seed=1, extreme=False).with_thresholds(60, 120)
     rng = np.random.default_rng(1)
     frames = np.clip(np.cumsum(rng.choice([0, 0, 0, 0, 90, -90], (60, 20)), 0), -SIGNAL.max, SIGNAL.max)
@@ -92,29 +87,50 @@ def main(file: Path) -> None:
     names += [f"{CORE}.{part}.{x}" for part, (_, _, signals) in ROWS.items() for x in signals]
     with tempfile.TemporaryDirectory(prefix="tidegate-") as folder:
         vcd = Path(folder) / "core.vcd"
-        run = simulate(SIMULATED[64], model, frames, waveform=vcd, trace=False)
+        cycles = simulate(SIMULATED[64], model, frames, waveform=vcd, trace=False).cycles[1:-1]
         waves = read_vcd(vcd, names)
+    active = {part: np.logical_and.reduce([waves[f"{CORE}.{part}.{x}"] == 1 for x in signals])
+              for part, (_, _, signals) in ROWS.items()}
     fetches = zip(waves[f"{CORE}.lanes.fetch__valid"], waves[f"{CORE}.lanes.fetch__tags"], strict=True)
-    kinds = np.array([kind_of(int(tags)) if valid else "" for valid, tags in fetches])
-    # from the closing of one frame in the middle to two frames later
-    closings = np.flatnonzero((kinds == "closing") & (np.roll(kinds, 1) != "closing"))[20:]
+    active["lanes"] = np.array([kind_of(int(tags)) if valid else "" for valid, tags in fetches])
+    lengths = [column.length for column in Layout(model.network, SIMULATED[64]).columns]
+    return active, (f"H = 64, 64 lanes, columns of {lengths} words; frames of {cycles.min()} to {cycles.max()} cycles")
+
+
+def draw(active: dict[str, np.ndarray], file: Path) -> None:
+    """Two frames from the middle, from closing to closing."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    matplotlib.rcParams["svg.hashsalt"] = "tidegate"        # the same file for the same run
+    from matplotlib import pyplot
+
+    closing = active["lanes"] == "closing"
+    closings = np.flatnonzero(closing & ~np.roll(closing, 1))[20:23]
     begin, end = closings[0] - 2, closings[2] + 6
     figure, axis = pyplot.subplots(figsize=(11, 3.2), layout="constrained")
+
+    def bars(row: int, when: np.ndarray, colour: str, label: str | None = None) -> None:
+        spans = [(int(t), 1) for t in np.flatnonzero(when[begin:end])]
+        axis.broken_barh(spans, (row + 0.1, 0.8), color=colour, label=label)
+
+    rows = list(reversed(ROWS))
+    for n, part in enumerate(rows):
+        bars(n, active[part], ROWS[part][1])
     for kind, (label, colour) in FETCHES.items():
-        axis.broken_barh([(t - begin, 1) for t in range(begin, end) if kinds[t] == kind], (5.1, 0.8), color=colour,
-                         label=label)
-    for n, (part, (_, colour, signals)) in enumerate(reversed(ROWS.items())):
-        active = np.logical_and.reduce([waves[f"{CORE}.{part}.{x}"] == 1 for x in signals])
-        axis.broken_barh([(t - begin, 1) for t in range(begin, end) if active[t]], (n + 0.1, 0.8), color=colour)
-    for t in closings[:3]:
+        bars(len(rows), active["lanes"] == kind, colour, label)
+    for t in closings:
         axis.axvline(t - begin, color="black", linewidth=0.8, linestyle=":")
-    axis.set(yticks=np.arange(6) + 0.5, xlim=(0, end - begin), ylim=(0, 6), xlabel="clock cycle",
-             yticklabels=[*(row for row, _, _ in reversed(ROWS.values())), "lanes fetch"])
-    axis.legend(ncols=5, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False, fontsize=8)
+    axis.set(yticks=np.arange(len(rows) + 1) + 0.5, xlim=(0, end - begin), ylim=(0, len(rows) + 1),
+             xlabel="clock cycle", yticklabels=[*(ROWS[part][0] for part in rows), "lanes fetch"])
+    axis.legend(ncols=len(FETCHES), loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False, fontsize=8)
     figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else {})
-    layout = Layout(model.network, SIMULATED[64])
-    print(f"{file}: H = 64, 64 lanes, columns of {[c.length for c in layout.columns]} words; frames of "
-          f"{run.cycles[1:-1].min()} to {run.cycles[1:-1].max()} cycles")
+
+
+def main(file: Path) -> None:
+    active, line = record()
+    draw(active, file)
+    print(f"{file}: {line}")
 
 
 if __name__ == "__main__":

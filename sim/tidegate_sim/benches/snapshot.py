@@ -9,7 +9,7 @@ from cocotb.triggers import RisingEdge
 from tidegate.spec.design import Design
 from tidegate.spec.formats import ACC_BITS
 from tidegate_hw.job import Copy
-from tidegate_hw.snapshot import GATES, Snapshot, accumulators_layout, gate_layout
+from tidegate_hw.snapshot import GATES, NH, Snapshot, accumulators_layout, gate_layout
 
 from ..streams import STALLS, Sink, cycle, reset_dut, rng_for, unpack, wait
 
@@ -53,10 +53,10 @@ async def groups_equal_copies(dut, stalls):
         dut.copies__copy.value = 0
 
     for _ in range(20):
-        size = rng.randint(1, DESIGN.acc_words // GATES * lanes)
+        size = rng.randint(1, DESIGN.acc_words // len(GATES) * lanes)
         words = -(-size // lanes)
         dut.words.value, dut.size.value = words, size
-        copies = [[rng.getrandbits(ACC_BITS * lanes) for _ in range(words)] for _ in range(GATES)]
+        copies = [[rng.getrandbits(ACC_BITS * lanes) for _ in range(words)] for _ in GATES]
         for gate in copies[:-1]:
             for word in gate:
                 await copy(Copy.GATES, word, may_pause=True)
@@ -71,10 +71,10 @@ async def groups_equal_copies(dut, stalls):
         for n, group in enumerate(groups):
             assert group["index"] == n * g and group["last"] == (n == len(groups) - 1)
             assert group["mask"] == sum(1 << k for k in range(g) if n * g + k < size)
-            for gate in range(GATES):
+            for gate in GATES:
                 word, lane = copies[gate][n * g // lanes], n * g % lanes
                 for k in range(g):
                     bits = (word >> (ACC_BITS * (lane + k))) & ((1 << ACC_BITS) - 1)
-                    acc = nhs[n] if gate == GATES - 1 else group["acc"][gate]
+                    acc = nhs[n] if gate == NH else group["acc"][gate]
                     assert acc[k] & ((1 << ACC_BITS) - 1) == bits, (n, gate, k)
         nhs.clear()

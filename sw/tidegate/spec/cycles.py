@@ -96,6 +96,50 @@ class _Lanes:
         return start
 
 
+class _Features:
+    """When the events of the feature frames reach the scheduler, which holds one back until it knows the next.
+
+    ``begun``: cycle in which each frame's first group was taken.
+    """
+
+    def __init__(self):
+        self.begun: list[int] = []
+        self._times: list[list[int]] = []       # of each frame: its events, and at last its end
+        self._frame, self._event, self._held = 0, 0, 0      # the event that is held, and since when
+        self._taken, self._free = 0, 0
+
+    def come(self, counts: Sequence[int], cycle: int | None = None) -> None:
+        """The encoder takes the next frame as soon as it can, or in ``cycle``; ``counts``: events of each group."""
+        self.begun.append(self._taken if cycle is None else cycle)
+        times, self._taken, self._free = encode(self.begun[-1], counts, self._free)
+        self._times.append(times)
+        if self._frame == len(self._times) - 1:
+            self._held = times[0] + 1
+
+    def more(self) -> int:
+        """When it is known that the held event is not its frame's last; NEVER if it is, or there is none."""
+        if self._frame == len(self._times) or self._event + 2 >= len(self._times[self._frame]):
+            return NEVER
+        return max(self._held, self._times[self._frame][self._event + 1])
+
+    def last(self) -> int:
+        """When it is known that it is the last, or that the frame has none."""
+        times = self._times[self._frame]
+        return max(self._held, times[-1] if len(times) > 1 else 0)
+
+    def take(self, cycle: int) -> None:
+        """The held event is selected."""
+        self._event += 1
+        self._held = max(cycle, self._times[self._frame][self._event]) + 1
+
+    def close(self, cycle: int) -> None:
+        """So is the last."""
+        empty = len(self._times[self._frame]) == 1
+        self._frame, self._event = self._frame + 1, 0
+        if self._frame < len(self._times):
+            self._held = max(cycle + (1 if empty else 2), self._times[self._frame][0] + 1)
+
+
 def frame_cycles(layout: Layout, fired: Sequence[np.ndarray], apart: bool = False) -> np.ndarray:
     """Cycles of each frame, as the core counts them, with inputs and outputs that never stall: int (T,).
 
@@ -103,73 +147,49 @@ def frame_cycles(layout: Layout, fired: Sequence[np.ndarray], apart: bool = Fals
     other as fast as the core takes them, from idle; or with ``apart`` each comes when the one before is done.
     """
     design, network = layout.design, layout.network
-    g, e = design.cell_rate, design.encoder_rate
-    frames = len(fired[0])
     # events of each group: [signal][frame]
-    counts = [_groups(sent, e if s == 0 else g) for s, sent in enumerate(fired)]
+    counts = [_groups(sent, design.cell_rate if s else design.encoder_rate) for s, sent in enumerate(fired)]
     lengths = [column.length for column in layout.columns]
-    logit_words = max(1, layout.logit_words)
-    lanes, result = _Lanes(), np.zeros(frames, np.int64)
+    lanes, features, result = _Lanes(), _Features(), []
+    for count in counts[0][: 1 if apart else None]:
+        features.come(count)
+    state, done = 0, -1             # first cycle of the scheduler's present state; last logit of the frame before
 
-    x_times: list[list[int]] = []           # of each frame: its events, and at last its end
-    begun: list[int] = []                   # its first group
-    taken, free = 0, 0
-    for t in range(1 if apart else frames):
-        begun.append(taken)
-        times, taken, free = encode(taken, counts[0][t], free)
-        x_times.append(times)
-
-    done, t_x, i_x = -1, 0, 0               # the next feature event: its frame, its number
-    held = x_times[0][0] + 1                # cycle in which the scheduler holds it
-    state = 0                               # first cycle of the scheduler's present state
-
-    def more() -> int:
-        """When the next feature event is known not to be the last of its frame."""
-        known = t_x < len(x_times) and i_x + 2 < len(x_times[t_x])
-        return max(held, x_times[t_x][i_x + 1]) if known else NEVER
-
-    def add_feature(cycle: int) -> None:
-        nonlocal i_x, held
+    def add_feature() -> None:
+        cycle = max(state, features.more(), lanes.free())
         lanes.serve(cycle, lengths[0])
-        i_x, held = i_x + 1, max(cycle + 1, x_times[t_x][i_x + 1] + 1)
+        features.take(cycle)
 
-    for t in range(frames):
+    for t in range(len(fired[0])):
         if apart and t:
-            begun.append(done + 2)
-            x_times.append(encode(begun[t], counts[0][t])[0])
-            held = x_times[t][0] + 1
-        # features
-        while (there := more()) < NEVER:
-            add_feature(max(state, there, lanes.free()))
-        events = len(x_times[t]) - 1
-        closed = max(state, held, x_times[t][-1] if events else 0, lanes.free())
-        t_x, i_x = t + 1, 0
-        if t_x < len(x_times):
-            held = max(closed + (2 if events else 1), x_times[t_x][0] + 1)
+            features.come(counts[0][t], done + 2)
+        while features.more() < NEVER:
+            add_feature()
+        closed = max(state, features.last(), lanes.free())
+        features.close(closed)
         for l, words in enumerate(layout.words):
             if l:
                 closed = max(state, lanes.free())
             lanes.serve(closed, 3 * words)
             copied = max(closed + 1, lanes.free())
-            start = lanes.serve(copied, words)
             state = copied + 1
-            h_times, _, _ = encode(start + LANES + SNAPSHOT + CELL, counts[l + 1][t])
-            for n, there in enumerate(h_times):
-                end = n == len(h_times) - 1
+            start = lanes.serve(copied, words)
+            times, _, _ = encode(start + LANES + SNAPSHOT + CELL, counts[l + 1][t])
+            for n, there in enumerate(times):
                 # features that are there come first
-                while (x := more()) <= (offered := max(state, there, lanes.selected + 1)):
-                    add_feature(max(state, x, lanes.free()))
-                if end:
+                while features.more() <= (offered := max(state, there, lanes.selected + 1)):
+                    add_feature()
+                if n == len(times) - 1:         # the end
                     state = offered + 1
                 else:
                     lanes.serve(max(offered, lanes.free()), lengths[l + 1])
         chosen = max(state, lanes.free(), done + 2 if t else 0)
-        copied = lanes.serve(chosen, logit_words, gap=1)
         state = chosen + 1
+        copied = lanes.serve(chosen, max(1, layout.logit_words), gap=1)
         last = copied + LANES + (LOGITS + network.classes - 1 if network.classes else 1)
-        result[t] = last - max(done, begun[t] - 1)
+        result.append(last - max(done, features.begun[t] - 1))
         done = last
-    return result
+    return np.array(result, np.int64)
 
 
 def _groups(fired: np.ndarray, width: int) -> np.ndarray:
