@@ -79,7 +79,7 @@ def kind_of(bits: int) -> str:
 
 
 def record() -> tuple[dict[str, np.ndarray], str]:
-    """What is active in each cycle: ROWS' parts (bool) and "lanes" (a key of FETCHES or ""); and a line about the run."""
+    """What is active in each cycle, ROWS' parts (bool) and "lanes" (a key of FETCHES or ""); a line about the run."""
     model = random_model(20, [64], 10, seed=1, extreme=False).with_thresholds(60, 120)
     rng = np.random.default_rng(1)
     frames = np.clip(np.cumsum(rng.choice([0, 0, 0, 0, 90, -90], (60, 20)), 0), -SIGNAL.max, SIGNAL.max)
