@@ -152,16 +152,7 @@ private:
 }  // namespace
 
 int main(int argc, char** argv) {
-    const char *trace = nullptr, *waveform = nullptr;
-    for (int k = 1; k < argc; k++) {
-        const std::string option = argv[k];
-        const char** value = option == "--trace" ? &trace : option == "--waveform" ? &waveform : nullptr;
-        if (!value || ++k == argc) {
-            fprintf(stderr, "usage: %s [--trace FILE] [--waveform FILE]\n", argv[0]);
-            return 2;
-        }
-        *value = argv[k];
-    }
+    const Files files(argc, argv);
     sigset_t signals;
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
@@ -169,7 +160,7 @@ int main(int argc, char** argv) {
     signal(SIGINT, SIG_IGN);            // of the parent's terminal; the parent closes stdin
     signal(SIGHUP, SIG_IGN);
     signal(SIGPIPE, SIG_IGN);
-    Simulation simulation(trace, waveform);
+    Simulation simulation(files);
     Terminal terminal;
     printf("{\"port\": \"%s\"}\n", terminal.name.c_str());
     fflush(stdout);

@@ -6,7 +6,6 @@
 // frames, whole groups of ENCODER_RATE times i16.  Every clip starts from reset and idle.  Results: a Record a frame,
 // each followed by its logits (i32).  FILEs: see simulation.h.
 
-#include <string>
 #include <vector>
 
 #include "simulation.h"
@@ -154,19 +153,10 @@ private:
 }  // namespace
 
 int main(int argc, char** argv) {
-    const char *trace = nullptr, *waveform = nullptr;
-    for (int k = 1; k < argc; k++) {
-        const std::string option = argv[k];
-        const char** value = option == "--trace" ? &trace : option == "--waveform" ? &waveform : nullptr;
-        if (!value || ++k == argc) {
-            fprintf(stderr, "usage: %s [--trace FILE] [--waveform FILE] < stimulus > results\n", argv[0]);
-            return 2;
-        }
-        *value = argv[k];
-    }
+    const Files files(argc, argv);
     Settings settings;
     read_all(&settings, 1);
-    Simulation simulation(trace, waveform);
+    Simulation simulation(files);
     Core core(simulation, settings);
     // load() reads registers and weights, then the lengths of the clips follow
     core.load();

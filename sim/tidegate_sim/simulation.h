@@ -23,18 +23,33 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "ports and records are 
     exit(1);
 }
 
+// Names of the files that the command line asks for, or null.
+struct Files {
+    const char *trace = nullptr, *waveform = nullptr;
+
+    Files(int argc, char** argv) {
+        for (int k = 1; k < argc; k++) {
+            const char** value = !strcmp(argv[k], "--trace") ? &trace : !strcmp(argv[k], "--waveform") ? &waveform : nullptr;
+            if (!value || ++k == argc) {
+                fprintf(stderr, "usage: %s [--trace FILE] [--waveform FILE]\n", argv[0]);
+                exit(2);
+            }
+            *value = argv[k];
+        }
+    }
+};
+
 class Simulation {
 public:
     Vtop top;
     uint64_t cycles = 0;
 
-    // Files by name, or null.
-    Simulation(const char* trace_file, const char* waveform_file) {
-        if (trace_file) {
-            trace = fopen(trace_file, "wb");
-            if (!trace) fail(trace_file);
+    explicit Simulation(const Files& files) {
+        if (files.trace) {
+            trace = fopen(files.trace, "wb");
+            if (!trace) fail(files.trace);
         }
-        if (waveform_file) open_waveform(waveform_file);
+        if (files.waveform) open_waveform(files.waveform);
         top.eval();
     }
 
