@@ -6,6 +6,8 @@ On integers the condition is |v − v̂| ≥ max(Θ, 1).  The anchor moves by wh
 (delta networks: Neil et al. 2017, arXiv:1612.05571).
 """
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -21,12 +23,60 @@ def shrink(threshold: int) -> float:
     return max(threshold, 1) - 0.5
 
 
+def near(change: Tensor, threshold: float) -> Tensor:
+    """Surrogate slope of "fires" over |change|: a triangle of area 1 around Θ that reaches Θ/2 (at least 2) to each side.
+
+    A step has no slope, so a learned Θ and a price on events use this one in the backward pass (a surrogate gradient as
+    of spiking networks: Neftci et al. 2019, arXiv:1901.09948).  ``change`` v − v̂ in LSBs; the result is positive.
+    """
+    width = max(threshold / 2, 2.0)
+    return (change.abs() - threshold).abs_().mul_(-1 / width).add_(1).clamp_(min=0).div_(width)
+
+
+def whole(threshold: Tensor | int) -> int:
+    """The Θ that the hardware gets: a learned one rounded half up."""
+    return threshold if isinstance(threshold, int) else max(0, math.floor(float(threshold) + 0.5))
+
+
+class DeltaEncoder(torch.autograd.Function):
+    """Anchors (T, B, n) and events a frame (T, B) of a signal (T, B, n) that nothing trains: the features.
+
+    ``apply(signal, threshold)``; a 0-dim tensor as Θ (LSBs, a real number that is rounded) gets a gradient: firing or not
+    moves the anchor by v − v̂ and the number of events by 1, and ``near`` says how much of it is due to Θ.
+    """
+
+    @staticmethod
+    def forward(ctx, signal: Tensor, threshold: Tensor | int):
+        anchors = encode(signal, whole(threshold))
+        ctx.save_for_backward(signal, anchors)
+        ctx.threshold = threshold
+        ctx.set_materialize_grads(False)
+        return anchors, count_events(anchors).to(signal.dtype)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad: Tensor | None, grad_events: Tensor | None):
+        if not ctx.needs_input_grad[1]:
+            return None, None
+        signal, anchors = ctx.saved_tensors
+        change = signal.clone()
+        change[1:] -= anchors[:-1]
+        slope = near(change, whole(ctx.threshold))
+        total = signal.new_zeros(())
+        if grad_events is not None:
+            total += (slope.sum(-1) * grad_events).sum()
+        if grad is not None:
+            kept, carry = grad.clone(), torch.zeros_like(grad[0])
+            still = anchors == torch.cat([torch.zeros_like(anchors[:1]), anchors[:-1]])
+            for g, s in zip(reversed(kept.unbind(0)), reversed(still.unbind(0)), strict=True):
+                torch.mul(g.add_(carry), s, out=carry)
+            total += (slope.mul_(change) * kept).sum()
+        return None, -total
+
+
 @torch.no_grad()
 def encode(signal: Tensor, threshold: int) -> Tensor:
-    """Anchors v̂ (T, B, n) after each frame of a signal (T, B, n), from reset; SIGNAL integers held in floats.
-
-    There is no gradient: this is the encoder of the features, which nothing trains.
-    """
+    """Anchors v̂ (T, B, n) after each frame of a signal (T, B, n), from reset; SIGNAL integers held in floats."""
     anchors = torch.empty_like(signal)
     anchor = signal.new_zeros(signal.shape[1:])
     lam, step = shrink(threshold), torch.empty_like(anchor)

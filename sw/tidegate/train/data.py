@@ -1,4 +1,4 @@
-"""Folders of recorded words → labelled clips, each in one part: ``train``, ``validation`` or ``test``.
+"""Folders of recorded words → labelled clips, each in one part: ``train``, ``validation`` or ``test`` (or ``unseen``).
 
 Three layouts are told apart by what is there:
 
@@ -17,7 +17,8 @@ from pathlib import Path
 from tidegate.host.audio import SUFFIXES
 from tidegate.spec.errors import TidegateError
 
-PARTS = ("train", "validation", "test")
+UNSEEN = "unseen"
+PARTS = ("train", "validation", "test", UNSEEN)
 UNKNOWN, SILENCE = "unknown", "silence"
 NOISE_FOLDER = "_background_noise_"
 _LISTS = {"validation": "validation_list.txt", "test": "testing_list.txt"}
@@ -36,6 +37,11 @@ class Clip:
     path: str
     label: str
     part: str
+
+    @property
+    def word(self) -> str:
+        """Of a clip in a folder of its word."""
+        return Path(self.path).parent.name
 
 
 @dataclass(frozen=True)
@@ -83,6 +89,16 @@ def scan(directory: str | Path, keywords: tuple[str, ...] = (), speaker: str = "
             raise DataError(f"'{root}' has no clips in its {part} part, which gets about one in ten; add clips, "
                             "a word needs 30 or more")
     return DataSet(root, labels, tuple(clips), noise)
+
+
+def leave_out(data: DataSet, words: tuple[str, ...]) -> DataSet:
+    """The data set with all clips of these unknown words in the part "unseen"; DataError if they are not unknown words."""
+    there = {clip.word for clip in data.clips if clip.label == UNKNOWN}
+    for word in words:
+        if word not in there:
+            raise DataError(f"'{data.root}' has no unknown word '{word}' to leave out; "
+                            f"there are {', '.join(sorted(there)) or 'none'}")
+    return replace(data, clips=tuple(replace(c, part=UNSEEN) if c.word in words else c for c in data.clips))
 
 
 def _sounds(folder: Path) -> list[Path]:

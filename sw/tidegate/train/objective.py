@@ -1,0 +1,61 @@
+"""What training minimises beside the cross-entropy: the two prices of speaking.
+
+    movement   mean |Δĥ| over batch, frames and units (h in ±1): the L1 cost of Neil et al. 2017 (arXiv:1612.05571)
+    budget     weight words a frame, with the price at which the network just keeps to its budget
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from tidegate.spec.formats import SIGNAL
+
+_START, _RATE, _LIMITS = 0.05, 0.01, (1e-4, 3.0)        # price in units of loss; the first is as good as any other
+_MEMORY = 0.95                                          # of the mean over batches
+
+
+def movement(anchors: Tensor) -> Tensor:
+    """Mean |Δĥ| of anchors (T, B, H)."""
+    return (anchors[1:] - anchors[:-1]).abs().mean() * 2.0**-SIGNAL.frac
+
+
+def until(last: Tensor, steps: int) -> Tensor:
+    """(T, B): 1 up to the frame ``last`` (B,) of each clip, 0 for the padding behind it."""
+    return (torch.arange(steps, device=last.device)[:, None] <= last).float()
+
+
+class Budget:
+    """The price of weight words, found by dual ascent: it rises while a frame costs more than the budget, else it falls.
+
+    ``columns``: words of a column of each signal; ``target``: words a frame, first frames of clips included.  Training
+    clips are noisier than those that count, so the batches' target is scaled by what both cost in the last epoch.
+    """
+
+    def __init__(self, columns: list[int], target: float):
+        self.columns, self.target = columns, target
+        self.price, self.words, self.noisier = _START, 0.0, 1.0
+
+    def cost(self, events: list[Tensor], valid: Tensor, share: float) -> Tensor:
+        """Loss of a batch from its events a frame, (T, B) per signal; ``share`` of the price while it is annealed in.
+
+        The price moves only when all of it is in force.
+        """
+        total = torch.stack([(e * valid).sum() * c for e, c in zip(events, self.columns, strict=True)]).sum()
+        words = total / valid.sum()
+        self.words += (words.item() - self.words) * (1 - _MEMORY if self.words else 1)
+        if share == 1:
+            over = math.log(max(words.item(), 1e-3) / (self.target * self.noisier))
+            self.price = min(max(self.price * math.exp(_RATE * max(-1.0, min(1.0, over))), _LIMITS[0]), _LIMITS[1])
+        return words * (share * self.price / self.target)
+
+    def measured(self, words: float) -> None:
+        """What a frame of the clips that count costs, after an epoch."""
+        if words and self.words:
+            self.noisier = self.words / words
+
+    def state(self) -> dict:
+        return {"price": self.price, "words": self.words, "noisier": self.noisier}
+
+    def restore(self, state: dict) -> None:
+        self.price, self.words, self.noisier = state["price"], state["words"], state["noisier"]
