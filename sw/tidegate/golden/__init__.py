@@ -7,5 +7,5 @@ from .gru import DeltaGRU
 from .judge import FrameTrace, Golden, State, Trace
 from .network import DeltaNetwork, Output
 
-__all__ = ["DeltaGRU", "DeltaNetwork", "Figures", "FloatDelta", "FloatNetwork", "FrameTrace", "Golden", "Output", "State", "Trace",
-           "figures", "from_torch"]
+__all__ = ["DeltaGRU", "DeltaNetwork", "Figures", "FloatDelta", "FloatNetwork", "FrameTrace", "Golden", "Output",
+           "State", "Trace", "figures", "from_torch"]

@@ -24,7 +24,7 @@ def shrink(threshold: int) -> float:
 
 
 def near(change: Tensor, threshold: float) -> Tensor:
-    """Surrogate slope of "fires" over |change|: a triangle of area 1 around Θ that reaches Θ/2 (at least 2) to each side.
+    """Surrogate slope of "fires" over |change|: a triangle of area 1 around Θ, Θ/2 (at least 2) to each side.
 
     A step has no slope, so a learned Θ and a price on events use this one in the backward pass (a surrogate gradient as
     of spiking networks: Neftci et al. 2019, arXiv:1901.09948).  ``change`` v − v̂ in LSBs; the result is positive.
@@ -41,7 +41,7 @@ def whole(threshold: Tensor | int) -> int:
 class DeltaEncoder(torch.autograd.Function):
     """Anchors (T, B, n) and events a frame (T, B) of a signal (T, B, n) that nothing trains: the features.
 
-    ``apply(signal, threshold)``; a 0-dim tensor as Θ (LSBs, a real number that is rounded) gets a gradient: firing or not
+    ``apply(signal, threshold)``; a 0-dim tensor as Θ (LSBs, a real number that is rounded) gets a gradient: to fire
     moves the anchor by v − v̂ and the number of events by 1, and ``near`` says how much of it is due to Θ.
     """
 

@@ -108,8 +108,8 @@ def _changes(run: Sequence, noise: Tensor | None) -> Tensor:
 def _backward(grad: Tensor, w_hh: Tensor, run: Sequence, threshold: int, pull: Tensor | None = None) -> Tensor:
     """Gradients (T, B, 4H) with respect to the real accumulators [nx | r | z | nh], divided by 2**SIGNAL.frac.
 
-    ``grad`` (T, B, H) belongs to the anchors in LSBs, ``w_hh`` is in real units, ``pull`` (T, B, H) is what the price on
-    events adds to v's gradient.  The result overwrites run.cells, and the anchors' whole gradient overwrites ``grad``.
+    ``grad`` (T, B, H) belongs to the anchors in LSBs, ``w_hh`` is in real units, ``pull`` (T, B, H) is what the price
+    on events adds to v's gradient.  The result overwrites run.cells, the anchors' whole gradient overwrites ``grad``.
     """
     steps, batch, hidden = grad.shape
     n, r, z, nh = (part.unbind(0) for part in run.cells.split(hidden, 2))
@@ -155,7 +155,8 @@ class DeltaGRU(torch.autograd.Function):
     ``apply(x, w_ih, w_hh, bias, weight_frac, threshold, noise)``: ``x`` (T, B, inputs) anchors of the signal below;
     ``w_ih`` (3H, inputs), ``w_hh`` (3H, H) integers, rows r, z, n; ``bias`` (4, H) accumulator LSBs, nx, r, z,
     nh; ``threshold`` Θ in LSBs, an int or (learned, rounded in the forward pass) a 0-dim tensor; ``noise`` None or
-    (T, B, H), integers added to v in training.  All in one float dtype.  Exact while |b| + Σ|w|·max|v̂| < 2**24 in float32.
+    (T, B, H), integers added to v in training.  All in one float dtype.  Exact while |b| + Σ|w|·max|v̂| < 2**24 in
+    float32.
     """
 
     @staticmethod
@@ -177,21 +178,18 @@ class DeltaGRU(torch.autograd.Function):
         ctx.spent = True
         run, scale = Sequence(anchors, states, cells, None), 2.0**-ctx.weight_frac
         hidden = w_hh.shape[1]
-        learned = ctx.needs_input_grad[5]
-        whole_grad = torch.zeros_like(anchors[1:]) if grad is None else grad.clone()
-        change = slope = pull = None
-        if learned or grad_events is not None:
+        g_anchors = torch.zeros_like(anchors[1:]) if grad is None else grad.clone()
+        g_threshold = None
+        if ctx.needs_input_grad[5] or grad_events is not None:
+            price = g_anchors.new_zeros(()) if grad_events is None else grad_events[..., None]
             change = _changes(run, noise)
             slope = near(change, ctx.threshold)
-        if grad_events is not None:
-            pull = torch.sign(change).mul_(slope).mul_(grad_events[..., None])
-        g = _backward(whole_grad, w_hh * scale, run, ctx.threshold, pull).view(-1, 4 * hidden)
-        g_threshold = None
-        if learned:
-            worth = change.mul_(whole_grad)
-            if grad_events is not None:
-                worth.add_(grad_events[..., None])
-            g_threshold = -worth.mul_(slope).sum()
+            g = _backward(g_anchors, w_hh * scale, run, ctx.threshold, torch.sign(change).mul_(slope).mul_(price))
+            if ctx.needs_input_grad[5]:
+                g_threshold = -change.mul_(g_anchors).add_(price).mul_(slope).sum()
+        else:
+            g = _backward(g_anchors, w_hh * scale, run, ctx.threshold)
+        g = g.view(-1, 4 * hidden)
         g_input, g_recurrent = g[:, : 3 * hidden], g[:, hidden:]
         inputs = x.reshape(-1, x.shape[2])
         g_x = (g_input @ _input_order(w_ih * scale)).view(x.shape) if ctx.needs_input_grad[0] else None

@@ -61,9 +61,9 @@ class DeltaNetwork(nn.Module):
     """GRU layers and a classifier, every signal delta-encoded; the forward pass is the golden model's.
 
     ``thresholds``: Θ per signal in LSBs of 2**-8 (default all 0); the attribute may change between batches.
-    ``weight_fracs``, ``weight_bits``: scale and width, one per GRU layer and one for the classifier (default 7: weights up
-    to ±0.99, and 8 bits); ``set_format`` changes them.  Weights beyond what the width holds are clipped in the forward
-    pass and get no gradient; ``clip_()`` clips the masters.
+    ``weight_fracs``, ``weight_bits``: scale and width, one per GRU layer and one for the classifier (default 7: weights
+    up to ±0.99, and 8 bits); ``set_format`` changes them.  Weights beyond what the width holds are clipped in the
+    forward pass and get no gradient; ``clip_()`` clips the masters.
     """
 
     def __init__(self, features: int, gru_sizes: Sequence[int], classes: int,
@@ -173,7 +173,7 @@ class DeltaNetwork(nn.Module):
         def real(name: str, frac: int) -> Tensor:
             tensor = torch.from_numpy(model.tensors[name].astype(np.float32))
             if name.rpartition(".")[2].startswith("weight") and tensor.min() < -weight_max(WEIGHT_BITS):
-                raise ModelError(f"{name} holds -128, which training cannot represent; use weights of ±{weight_max(WEIGHT_BITS)}")
+                raise ModelError(f"{name} holds -128, which training cannot represent; use weights of ±127")
             return tensor * 2.0**-frac
 
         for l, layer in enumerate(self.layers):

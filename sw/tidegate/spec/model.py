@@ -52,9 +52,10 @@ class Model:
             if tensor.shape != shape or tensor.dtype != dtype:
                 raise ModelError(f"tensor '{name}' is {tensor.dtype}{tensor.shape}, the network needs {dtype}{shape}")
         for name, layer in _weights(self.network).items():
-            if layer.weight_bits < WEIGHT_BITS and np.abs(self.tensors[name]).max(initial=0) > weight_max(layer.weight_bits):
-                raise ModelError(f"tensor '{name}' holds weights beyond the ±{weight_max(layer.weight_bits)} of "
-                                 f"{layer.weight_bits} bits; quantise it to these or describe it as {WEIGHT_BITS} bits")
+            bits, most = layer.weight_bits, weight_max(layer.weight_bits)
+            if bits < WEIGHT_BITS and not (np.abs(self.tensors[name]) <= most).all():
+                raise ModelError(f"tensor '{name}' holds weights beyond the ±{most} of {bits} bits; quantise it to "
+                                 f"these or describe it as {WEIGHT_BITS} bits")
         if len(self.labels) != self.network.classes:
             raise ModelError(f"{self.network.classes} classes need as many labels, not {len(self.labels)}")
         check_bounds(self)

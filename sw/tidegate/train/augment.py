@@ -37,7 +37,7 @@ class Augmenter:
         self.offsets = torch.from_numpy(features.offsets)
         self.targets = torch.from_numpy(features.targets)
         self.noise = torch.from_numpy(features.noise) if len(features.noise) else None
-        self.middles = torch.from_numpy(_middles(features)) if options.splice else None
+        self.middles = torch.from_numpy(_middles(features)) if options.splice else torch.empty(0)
         self.mean, self.scale = torch.from_numpy(mean), torch.from_numpy(scale * (1 << SIGNAL.frac))
         self.silence, self.unknown = (
             features.labels.index(label) if label in features.labels else -1 for label in (SILENCE, UNKNOWN))
@@ -80,7 +80,7 @@ class Augmenter:
             turned = (torch.rand(batch, generator=rng) < o.backwards) & (targets != self.silence)
             position = torch.where(turned, limit - position, position)
             targets = torch.where(turned, self.unknown, targets)
-        if self.middles is not None and self.unknown >= 0:
+        if len(self.middles) and self.unknown >= 0:
             first, size, position, targets = self._splice(clips, first, size, position, targets, rng)
         low = position.floor()
         part = (position - low)[..., None]

@@ -92,7 +92,7 @@ def scan(directory: str | Path, keywords: tuple[str, ...] = (), speaker: str = "
 
 
 def leave_out(data: DataSet, words: tuple[str, ...]) -> DataSet:
-    """The data set with all clips of these unknown words in the part "unseen"; DataError if they are not unknown words."""
+    """The data set with all clips of these unknown words in the part "unseen"; DataError for other words."""
     there = {clip.word for clip in data.clips if clip.label == UNKNOWN}
     for word in words:
         if word not in there:

@@ -117,7 +117,8 @@ class Trainer:
             self.log_thresholds = start.log().requires_grad_()
             groups.append({"params": [self.log_thresholds], "weight_decay": 0.0})
         self.train = torch.from_numpy(_training_clips(features, recipe.augmentation.silence_repeats))
-        self.class_weights = class_weights(features.targets[self.train], len(features.labels), recipe.balance).to(self.device)
+        targets, classes = features.targets[self.train], len(features.labels)
+        self.class_weights = class_weights(targets, classes, recipe.balance).to(self.device)
         self.batches = -(-len(self.train) // recipe.batch)
         self.optimiser = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)
         steps = max(self.batches * recipe.epochs + 1, 20)       # fewer would make a phase of length zero
@@ -151,7 +152,7 @@ class Trainer:
             self.log.append(Epoch(
                 self.epoch, loss, figures["accuracy"], figures["fetch_reduction"], words, tuple(figures["occupancy"]),
                 tuple(self.network.thresholds), self.budget.price if self.budget else None,
-                self.schedule.get_last_lr()[0], time.monotonic() - started))
+                float(self.schedule.get_last_lr()[0]), time.monotonic() - started))
             self._checkpoint()
             write_log(log_path(self.out), self.log)
             yield self.log[-1]

@@ -26,7 +26,7 @@ def until(last: Tensor, steps: int) -> Tensor:
 
 
 class Budget:
-    """The price of weight words, found by dual ascent: it rises while a frame costs more than the budget, else it falls.
+    """The price of weight words, by dual ascent: it rises while a frame costs more than the budget, else it falls.
 
     ``columns``: words of a column of each signal; ``target``: words a frame, first frames of clips included.  Training
     clips are noisier than those that count, so the batches' target is scaled by what both cost in the last epoch.

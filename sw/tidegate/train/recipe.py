@@ -50,10 +50,10 @@ class Recipe:
     ``keywords``: the classes (none: every word is one), all others are ``unknown``; words to ``leave_out`` are in no
     part but "unseen", which tells how well words are rejected that were never heard.
 
-    Sparsity.  ``thresholds``: Θ per signal in LSBs of 1/256; they grow linearly from 0 over the first ``anneal`` share of
-    the epochs.  ``delta``: whether training itself runs as a delta network; if not, it is dense and Θ is applied to
-    what comes out (post hoc).  ``learn_thresholds``: from there on Θ is trained, log Θ at ``threshold_rate`` times the
-    learning rate.  ``sparsity_cost``: weight of mean |Δĥ| (over batch, frames and units; h in ±1), annealed likewise.
+    Sparsity.  ``thresholds``: Θ per signal in LSBs of 1/256; they grow linearly from 0 over the first ``anneal`` share
+    of the epochs.  ``delta``: whether training itself runs as a delta network; if not, it is dense and Θ is applied to
+    what comes out (post hoc).  ``learn_thresholds``: Θ is trained, log Θ at ``threshold_rate`` times the learning rate.
+     ``sparsity_cost``: weight of mean |Δĥ| (over batch, frames and units; h in ±1), annealed likewise.
     ``budget``: train to so many weight words a frame, counted on a board of ``budget_lanes`` lanes (1: weights).
     ``agility``: (lowest, highest) factor on all Θ, drawn anew for every batch, so that Θ may be turned at run time.
 
@@ -62,11 +62,11 @@ class Recipe:
     ``weight_fracs``, ``weight_bits``: scale and width per layer, classifier last; narrow ones are in force when the
     annealing is over.  ``hidden_noise``: standard deviation of Gaussian noise on h (for features: ``jitter``).
 
-    Learning.  ``decision_frames``: the cross-entropy is the mean over so many last frames of a clip; the decision itself
-    is the last frame.  ``learning_rate`` is the peak of a one-cycle schedule for AdamW; ``clip``: limit of the gradient's
-    norm; ``patience``: stop after so many epochs without a better one (0: never).  ``balance``: 0 weighs every clip
-    alike, 1 every class.  ``reject``: share of the keywords' recall (validation) that may be given up for rejecting
-    more, by a bias of ``unknown``.
+    Learning.  ``decision_frames``: the cross-entropy is the mean over so many last frames of a clip; the decision
+    itself is the last frame.  ``learning_rate`` is the peak of a one-cycle schedule for AdamW; ``clip``: limit of the
+    gradient's norm; ``patience``: stop after so many epochs without a better one (0: never).  ``balance``: 0 weighs
+    every clip alike, 1 every class.  ``reject``: share of the keywords' recall (validation) that may be given up for
+    rejecting more, by a bias of ``unknown``.
     """
 
     name: str
