@@ -35,7 +35,7 @@ def near(change: Tensor, threshold: float) -> Tensor:
 
 def whole(threshold: Tensor | int) -> int:
     """The Θ that the hardware gets: a learned one rounded half up."""
-    return threshold if isinstance(threshold, int) else max(0, math.floor(float(threshold) + 0.5))
+    return threshold if isinstance(threshold, int) else max(0, math.floor(threshold.item() + 0.5))
 
 
 class DeltaEncoder(torch.autograd.Function):

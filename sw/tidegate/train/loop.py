@@ -176,7 +176,7 @@ class Trainer:
         """Θ of a batch."""
         if not self.recipe.delta:
             return [0] * len(self.recipe.thresholds)
-        if self.log_thresholds is None:
+        if self.log_thresholds is None or share < 1:
             return [round(share * factor * t) for t in self.recipe.thresholds]
         return list((self.log_thresholds.exp() * (share * factor)).unbind())
 

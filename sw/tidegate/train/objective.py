@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tidegate.spec.formats import SIGNAL
 
-_START, _RATE, _LIMITS = 0.05, 0.01, (1e-4, 3.0)        # price in units of loss; the first is as good as any other
+_START, _RATE, _LIMITS = 0.05, 0.005, (1e-4, 1.0)        # price in units of loss; the first is as good as any other
 _MEMORY = 0.95                                          # of the mean over batches
 
 
