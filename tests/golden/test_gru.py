@@ -69,7 +69,7 @@ def plain_layer(x, w_ih, w_hh, bias, weight_frac, threshold, noise=None):
         h = n15 + Round.apply(z * (h - n15), -(2**20), 2**20)
         v = Round.apply(h / 128, -255, 255) + (0 if noise is None else noise[t])
         change = v - anchor
-        events.append(Fire.apply(change, threshold).sum(-1))
+        events.append(Fire.apply(v - anchor.detach(), threshold).sum(-1))
         gate = Fire.apply(change.detach(), threshold)
         kept = torch.where((gate > 0) | (threshold <= 1), v, anchor)
         anchor = kept + (gate - gate.detach()) * change.detach()

@@ -17,7 +17,7 @@ def test_until_counts_the_frames_of_each_clip():
 
 
 def test_cost_is_in_words_a_frame_without_padding():
-    budget = Budget([10, 100], 50.0)
+    budget = Budget([10, 100], 50.0, 1000)
     events = [torch.tensor([[3.0, 1.0], [2.0, 99.0]]), torch.tensor([[1.0, 0.0], [0.0, 99.0]])]
     cost = budget.cost(events, until(torch.tensor([1, 0]), 2), share=0.5)
     words = (6 * 10 + 1 * 100) / 3
@@ -34,11 +34,11 @@ def spend(budget, appetite, steps):
 
 @pytest.mark.parametrize("appetite", [1.0, 20.0])
 def test_the_price_settles_where_the_budget_is_kept(appetite):
-    assert spend(Budget([1], 100.0), appetite, 1000) == pytest.approx(100, rel=0.02)
+    assert spend(Budget([1], 100.0, 1000), appetite, 1000) == pytest.approx(100, rel=0.02)
 
 
 def test_noisier_batches_may_cost_more():
-    budget = Budget([1], 100.0)
+    budget = Budget([1], 100.0, 1000)
     for _ in range(30):
         spend(budget, 10.0, 50)
         budget.measured(budget.words / 1.25)                # the clips that count are a fifth cheaper
@@ -46,7 +46,7 @@ def test_noisier_batches_may_cost_more():
 
 
 def test_the_price_waits_for_the_annealing():
-    budget = Budget([1], 1.0)
+    budget = Budget([1], 1.0, 1000)
     before = budget.price
     budget.cost([torch.full((3, 2), 500.0)], torch.ones(3, 2), share=0.9)
     assert budget.price == before
@@ -55,7 +55,7 @@ def test_the_price_waits_for_the_annealing():
 
 
 def test_state_is_whole():
-    one, other = Budget([1], 100.0), Budget([1], 100.0)
+    one, other = Budget([1], 100.0, 1000), Budget([1], 100.0, 1000)
     spend(one, 10.0, 20)
     one.measured(70.0)
     other.restore(one.state())

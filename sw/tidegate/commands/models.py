@@ -9,7 +9,7 @@ from rich.table import Column, Table
 
 from tidegate.host.figures import ratio_text
 
-from .console import JsonOption, hint_at_extras, out, print_json, progress
+from .console import JsonOption, ThetaOption, hint_at_extras, out, print_json, progress
 
 ModelArgument = Annotated[str, typer.Argument(help="Name of a shipped model, or a model file.", show_default=False)]
 
@@ -77,7 +77,8 @@ def train(
 def evaluate(
     model: ModelArgument,
     data: Annotated[Path, typer.Option("--data", "-d", help="Folder of words.", show_default=False)],
-    part: Annotated[str | None, typer.Option("--part", help="train, validation or test.")] = None,
+    part: Annotated[str | None, typer.Option("--part", help="train, validation, test or unseen.")] = None,
+    theta: ThetaOption = 1.0,
     json: JsonOption = False,
 ) -> None:
     """Accuracy, sparsity and fetch reduction of a model on a folder of words, by the golden model."""
@@ -86,7 +87,7 @@ def evaluate(
     with hint_at_extras():
         from tidegate.train.evaluate import evaluate_directory
 
-        loaded = load_model(model)
+        loaded = load_model(model).turned(theta)
         figures = evaluate_directory(loaded, data, part, progress=True)
     if json:
         return print_json(figures)

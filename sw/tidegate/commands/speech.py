@@ -10,7 +10,7 @@ from rich.markup import escape
 from tidegate.host.figures import Cost, comparison, ratio_text
 
 from .boards import loaded_board
-from .console import BoardOption, JsonOption, LanesOption, ModelOption, out, print_json, progress
+from .console import BoardOption, JsonOption, LanesOption, ModelOption, ThetaOption, out, print_json, progress
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,13 +61,13 @@ def expected_label(word: str, labels: tuple[str, ...]) -> str | None:
 
 
 def demo(model: ModelOption = "commands", board: BoardOption = "virtual", lanes: LanesOption = None,
-         json: JsonOption = False) -> None:
+         theta: ThetaOption = 1.0, json: JsonOption = False) -> None:
     """Stream the bundled words through the virtual board: what it hears, and what that costs against dense."""
     from tidegate import load_model
     from tidegate.clips import clips
     from tidegate.host.features import features_of
 
-    loaded = load_model(model)
+    loaded = load_model(model).turned(theta)
     net, rows = loaded.network, []
     delta, dense = Cost.none(net), Cost.none(net)
     words = [(clip, features_of(loaded, clip.path)) for clip in clips()]
@@ -120,12 +120,13 @@ def _cost_columns(cost: Cost, full: Cost, net: "Network") -> str:
 def run(files: Annotated[list[Path], typer.Argument(help="Sound files: WAV, FLAC, Ogg.", show_default=False)],
         model: ModelOption = "commands", board: BoardOption = "virtual", lanes: LanesOption = None,
         dense: Annotated[bool, typer.Option("--dense", help="Dense mode: every element is sent.")] = False,
+        theta: ThetaOption = 1.0,
         json: JsonOption = False) -> None:
     """Stream recordings through a board and print what each was decided to be: the label of its last frame."""
     from tidegate import load_model
     from tidegate.host.features import features_of
 
-    loaded = load_model(model)
+    loaded = load_model(model).turned(theta)
     net, rows = loaded.network, []
     sounds = [(path, features_of(loaded, path)) for path in files]
     with loaded_board(board, lanes, loaded) as device, progress("streaming", json) as step:
@@ -143,4 +144,5 @@ def run(files: Annotated[list[Path], typer.Argument(help="Sound files: WAV, FLAC
                           f"{cost.weight_words / cost.frames:.0f} weight words/frame", soft_wrap=True)
             step(len(rows), len(sounds))
     if json:
-        print_json({"model": model, "lanes": device.design.lanes, "dense": dense, "files": rows})
+        print_json({"model": model, "lanes": device.design.lanes, "thresholds": list(net.thresholds), "dense": dense,
+                    "files": rows})

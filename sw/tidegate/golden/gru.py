@@ -9,7 +9,8 @@ four parts to their formats.
 Gradient: straight-through for every rounding and saturation inside the cell, σ' = r(1-r), tanh' = 1-n²; an
 anchor's gradient goes to v where the element fired, else to the anchor's old value.  For Θ <= 1 the encoder is
 the identity, v̂ = v, and so is its gradient.  Firing itself has the surrogate slope ``encoder.near``: a price on
-events pulls v towards its anchor, and Θ, if it is a tensor, learns what an event is worth.
+events pulls v towards its anchor, and Θ, if it is a tensor, learns what an event is worth.  No price pulls at the
+anchor: "fire now, be quiet later" holds for the slope but not for the network, and would turn Θ's gradient round.
 """
 
 from typing import NamedTuple
@@ -135,7 +136,6 @@ def _backward(grad: Tensor, w_hh: Tensor, run: Sequence, threshold: int, pull: T
             torch.addcmul(ga, ga, fired, value=-1, out=carry_a)
         if pulls is not None:
             gh.add_(pulls[t])
-            carry_a.sub_(pulls[t])
         torch.addcmul(gates[t], gates[t], gates[t], value=-1, out=slope)
         torch.mul(gh, z[t], out=carry_h)
         torch.sub(h[t], n[t], alpha=1 << STATE.frac, out=buffer).mul_(lsb).mul_(gh)

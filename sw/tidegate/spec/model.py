@@ -14,6 +14,7 @@ metadata entry ``tidegate``: format version, network, labels, front-end settings
 """
 
 import json
+import math
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -63,6 +64,10 @@ class Model:
     def with_thresholds(self, *thresholds: int) -> "Model":
         """The same weights with other Θ (LSBs of 2**-8, one per signal)."""
         return replace(self, network=replace(self.network, thresholds=tuple(thresholds)))
+
+    def turned(self, factor: float) -> "Model":
+        """The same weights with all Θ multiplied and rounded half up; ModelError if that is no Θ."""
+        return self.with_thresholds(*(math.floor(t * factor + 0.5) for t in self.network.thresholds))
 
     @property
     def digest(self) -> str:

@@ -125,7 +125,7 @@ class Trainer:
         peaks = [recipe.learning_rate, recipe.learning_rate * recipe.threshold_rate][: len(groups)]
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimiser, peaks, total_steps=steps, pct_start=0.2)
         self.columns = columns(self.network.network, recipe.budget_lanes)
-        self.budget = Budget(self.columns, recipe.budget) if recipe.budget else None
+        self.budget = Budget(self.columns, recipe.budget, steps) if recipe.budget else None
         self.epoch, self.best, self.best_epoch, self.log = 0, -math.inf, 0, []
         self.digest = sha256(json.dumps([recipe.to_dict(), features.labels, len(self.train)]).encode()).hexdigest()
         if resume:

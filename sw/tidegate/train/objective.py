@@ -11,7 +11,8 @@ from torch import Tensor
 
 from tidegate.spec.formats import SIGNAL
 
-_START, _RATE, _LIMITS = 0.05, 0.005, (1e-4, 1.0)        # price in units of loss; the first is as good as any other
+_START, _LIMITS = 0.1, (1e-4, 1.0)                      # price in units of loss
+_REACH = 20.0                                           # powers of e by which a run may change it, at most 0.05 a batch
 _MEMORY = 0.95                                          # of the mean over batches
 
 
@@ -28,12 +29,13 @@ def until(last: Tensor, steps: int) -> Tensor:
 class Budget:
     """The price of weight words, by dual ascent: it rises while a frame costs more than the budget, else it falls.
 
-    ``columns``: words of a column of each signal; ``target``: words a frame, first frames of clips included.  Training
-    clips are noisier than those that count, so the batches' target is scaled by what both cost in the last epoch.
+    ``columns``: words of a column of each signal; ``target``: words a frame, first frames of clips included; ``steps``:
+    batches in the whole run.  Training clips are noisier than those that count, so the batches' target is scaled by
+    what both cost in the last epoch.
     """
 
-    def __init__(self, columns: list[int], target: float):
-        self.columns, self.target = columns, target
+    def __init__(self, columns: list[int], target: float, steps: int):
+        self.columns, self.target, self.rate = columns, target, min(0.05, _REACH / steps)
         self.price, self.words, self.noisier = _START, 0.0, 1.0
 
     def cost(self, events: list[Tensor], valid: Tensor, share: float) -> Tensor:
@@ -46,7 +48,7 @@ class Budget:
         self.words += (words.item() - self.words) * (1 - _MEMORY if self.words else 1)
         if share == 1:
             over = math.log(max(words.item(), 1e-3) / (self.target * self.noisier))
-            self.price = min(max(self.price * math.exp(_RATE * max(-1.0, min(1.0, over))), _LIMITS[0]), _LIMITS[1])
+            self.price = min(max(self.price * math.exp(self.rate * max(-1.0, min(1.0, over))), _LIMITS[0]), _LIMITS[1])
         return words * (share * self.price / self.target)
 
     def measured(self, words: float) -> None:
