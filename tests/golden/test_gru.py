@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tidegate.golden import DeltaGRU
-from tidegate.golden.encoder import DeltaEncoder
+from tidegate.golden.encoder import DeltaEncoder, priced_events
 
 
 class Round(torch.autograd.Function):
@@ -34,7 +34,7 @@ class Squash(torch.autograd.Function):
 
 
 class Fire(torch.autograd.Function):
-    """1 where an element fires; its slope is a triangle around Θ, Θ/2 or at least 2 to each side."""
+    """1 where an element fires; the slope over Θ is that of a triangle around it, Θ/2 or at least 2 to each side."""
 
     @staticmethod
     def forward(ctx, change, threshold):
@@ -46,7 +46,7 @@ class Fire(torch.autograd.Function):
         change, threshold = ctx.saved_tensors
         width = torch.clamp(threshold / 2, min=2)
         slope = torch.clamp(1 - (change.abs() - threshold).abs() / width, min=0) / width
-        return g * slope * change.sign(), -(g * slope).sum()
+        return None, -(g * slope).sum()
 
 
 def plain_layer(x, w_ih, w_hh, bias, weight_frac, threshold, noise=None):
@@ -57,7 +57,7 @@ def plain_layer(x, w_ih, w_hh, bias, weight_frac, threshold, noise=None):
     ir, iz, i_n = w_ih.chunk(3)
     hr, hz, hn = w_hh.chunk(3)
     h = anchor = torch.zeros(x.shape[1], w_hh.shape[1], dtype=x.dtype)
-    anchors, events = [], []
+    anchors = []
     for t, frame in enumerate(x):
         m_r = frame @ ir.T + anchor @ hr.T + b_r
         m_z = frame @ iz.T + anchor @ hz.T + b_z
@@ -69,12 +69,11 @@ def plain_layer(x, w_ih, w_hh, bias, weight_frac, threshold, noise=None):
         h = n15 + Round.apply(z * (h - n15), -(2**20), 2**20)
         v = Round.apply(h / 128, -255, 255) + (0 if noise is None else noise[t])
         change = v - anchor
-        events.append(Fire.apply(v - anchor.detach(), threshold).sum(-1))
         gate = Fire.apply(change.detach(), threshold)
         kept = torch.where((gate > 0) | (threshold <= 1), v, anchor)
         anchor = kept + (gate - gate.detach()) * change.detach()
         anchors.append(anchor)
-    return torch.stack(anchors), torch.stack(events)
+    return torch.stack(anchors)
 
 
 def layer_arguments(seed, features, hidden, weight_frac):
@@ -100,14 +99,13 @@ def same_gradients(got, expected, rtol=1e-10):
 def test_forward_and_gradient(threshold, features, hidden, weight_frac):
     args, generator = layer_arguments(threshold, features, hidden, weight_frac)
     cost = torch.randn(25, 4, hidden, generator=generator, dtype=torch.float64)
-    (expected, expected_events), (got, events) = (
-        layer(*args, weight_frac, threshold) for layer in (plain_layer, DeltaGRU.apply))
-    assert torch.equal(got, expected) and torch.equal(events, expected_events)
+    expected, got = (layer(*args, weight_frac, threshold) for layer in (plain_layer, DeltaGRU.apply))
+    assert torch.equal(got, expected)
     assert 0.02 < (got[1:] != got[:-1]).double().mean() <= 1
     gradient = torch.autograd.grad((got * cost).sum(), args)
     same_gradients(gradient, torch.autograd.grad((expected * cost).sum(), args))
     single = [a.detach().float().requires_grad_() for a in args]
-    got32, _ = DeltaGRU.apply(*single, weight_frac, threshold)
+    got32 = DeltaGRU.apply(*single, weight_frac, threshold)
     assert torch.equal(got32.double(), got)
     for g, e in zip(torch.autograd.grad((got32 * cost).sum(), single), gradient, strict=True):
         torch.testing.assert_close(g.double(), e, rtol=1e-3, atol=1e-4 * float(e.abs().max()))
@@ -115,42 +113,41 @@ def test_forward_and_gradient(threshold, features, hidden, weight_frac):
 
 @pytest.mark.parametrize("threshold", [0.4, 3.0, 17.7, 40.0])
 @pytest.mark.parametrize("noisy", [False, True], ids=["quiet", "noisy"])
-def test_learned_threshold_and_price_on_events(threshold, noisy):
+def test_learned_threshold(threshold, noisy):
     args, generator = layer_arguments(3, 7, 13, 7)
     noise = torch.randn(25, 4, 13, generator=generator, dtype=torch.float64).mul(4).round() if noisy else None
     theta = torch.tensor(threshold, dtype=torch.float64, requires_grad=True)
     cost = torch.randn(25, 4, 13, generator=generator, dtype=torch.float64)
-    price = torch.rand(25, 4, generator=generator, dtype=torch.float64) * 50
-    gradients = []
-    for layer in (plain_layer, DeltaGRU.apply):
-        anchors, events = layer(*args, 7, theta, noise)
-        gradients.append(torch.autograd.grad((anchors * cost).sum() + (events * price).sum(), (*args, theta)))
-    same_gradients(*gradients)
+    same_gradients(*(torch.autograd.grad((layer(*args, 7, theta, noise) * cost).sum(), (*args, theta))
+                     for layer in (DeltaGRU.apply, plain_layer)))
 
 
 @pytest.mark.parametrize("threshold", [0.4, 30.0, 130.6])
 def test_features_learn_their_threshold(threshold):
     generator = torch.Generator().manual_seed(4)
     signal = torch.randn(30, 3, 5, generator=generator, dtype=torch.float64).mul(60).round().cumsum(0)
-    cost, price = (torch.randn(shape, generator=generator, dtype=torch.float64) for shape in ((30, 3, 5), (30, 3)))
-    results = []
-    for plain in (True, False):
-        theta = torch.tensor(threshold, dtype=torch.float64, requires_grad=True)
-        if plain:
-            rounded, anchor, anchors, events = Round.apply(theta, 0, 4094), torch.zeros_like(signal[0]), [], []
-            for v in signal:
-                change = v - anchor
-                gate = Fire.apply(change.detach(), rounded)
-                events.append(gate.sum(-1))
-                anchor = torch.where(gate > 0, v, anchor) + (gate - gate.detach()) * change.detach()
-                anchors.append(anchor)
-            anchors, events = torch.stack(anchors), torch.stack(events)
-        else:
-            anchors, events = DeltaEncoder.apply(signal, theta)
-        loss = (anchors * cost).sum() + (events * price).sum()
-        results.append((anchors, events, *torch.autograd.grad(loss, theta)))
-    for plain, ours in zip(*results, strict=True):
-        torch.testing.assert_close(ours, plain, rtol=1e-10, atol=0)
+    cost = torch.randn(30, 3, 5, generator=generator, dtype=torch.float64)
+    theta = torch.tensor(threshold, dtype=torch.float64, requires_grad=True)
+    rounded, anchor, anchors = Round.apply(theta, 0, 4094), torch.zeros_like(signal[0]), []
+    for v in signal:
+        gate = Fire.apply((v - anchor).detach(), rounded)
+        anchor = torch.where(gate > 0, v, anchor) + (gate - gate.detach()) * (v - anchor).detach()
+        anchors.append(anchor)
+    expected, got = torch.stack(anchors), DeltaEncoder.apply(signal, theta)
+    assert torch.equal(got, expected)
+    same_gradients(*(torch.autograd.grad((x * cost).sum(), (theta,)) for x in (got, expected)))
+
+
+def test_priced_events_count_and_cost_their_way():
+    theta = torch.tensor(9.6, requires_grad=True)
+    anchors = torch.tensor([[[0.0, 12.0]], [[-20.0, 12.0]], [[-20.0, 2.0]]], requires_grad=True)
+    events = priced_events(anchors, theta)
+    assert events.flatten().tolist() == [1, 1, 1]
+    g_anchors, g_theta = torch.autograd.grad(events.sum(), (anchors, theta))
+    assert g_theta.item() == pytest.approx(-3 / 9.6)            # a count in proportion to 1/Θ
+    # |0| + |12| + |-20 - 0| + |2 - 12| over 10: each change with the sign of its way, ends and turns count
+    torch.testing.assert_close(g_anchors, torch.tensor([[[1.0, 1.0]], [[-1.0, 1.0]], [[0.0, -1.0]]]) / 10)
+    assert priced_events(anchors.detach(), 10).tolist() == events.tolist()
 
 
 def test_non_contiguous_gradient_and_input():
@@ -159,15 +156,15 @@ def test_non_contiguous_gradient_and_input():
     w_ih, w_hh = (torch.randint(-60, 60, (15, n)).float().requires_grad_() for n in (6, 5))
     bias = torch.zeros(4, 5, requires_grad=True)
     weights = (w_ih, w_hh, bias)
-    expanded = DeltaGRU.apply(x, *weights, 7, 3)[0].sum()       # its gradient has stride 0
-    plain = DeltaGRU.apply(x.contiguous(), *weights, 7, 3)[0].mul(1.0).sum()
+    expanded = DeltaGRU.apply(x, *weights, 7, 3).sum()       # its gradient has stride 0
+    plain = DeltaGRU.apply(x.contiguous(), *weights, 7, 3).mul(1.0).sum()
     first, second = torch.autograd.grad(expanded, weights), torch.autograd.grad(plain, weights)
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
 def test_a_second_backward_is_refused_not_wrong():
     weights = torch.ones(6, 3), torch.ones(6, 2, requires_grad=True), torch.zeros(4, 2)
-    out = DeltaGRU.apply(torch.ones(4, 1, 3), *weights, 7, 0)[0].sum()
+    out = DeltaGRU.apply(torch.ones(4, 1, 3), *weights, 7, 0).sum()
     out.backward(retain_graph=True)
     with pytest.raises(RuntimeError):
         out.backward()

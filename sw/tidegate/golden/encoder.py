@@ -26,8 +26,8 @@ def shrink(threshold: int) -> float:
 def near(change: Tensor, threshold: float) -> Tensor:
     """Surrogate slope of "fires" over |change|: a triangle of area 1 around Θ, Θ/2 (at least 2) to each side.
 
-    A step has no slope, so a learned Θ and a price on events use this one in the backward pass (a surrogate gradient as
-    of spiking networks: Neftci et al. 2019, arXiv:1901.09948).  ``change`` v − v̂ in LSBs; the result is positive.
+    A step has no slope, so a learned Θ uses this one in the backward pass (a surrogate gradient as of spiking
+    networks: Neftci et al. 2019, arXiv:1901.09948).  ``change`` v − v̂ in LSBs; the result is positive.
     """
     width = max(threshold / 2, 2.0)
     return (change.abs() - threshold).abs_().mul_(-1 / width).add_(1).clamp_(min=0).div_(width)
@@ -38,40 +38,39 @@ def whole(threshold: Tensor | int) -> int:
     return threshold if isinstance(threshold, int) else max(0, math.floor(threshold.item() + 0.5))
 
 
-class DeltaEncoder(torch.autograd.Function):
-    """Anchors (T, B, n) and events a frame (T, B) of a signal (T, B, n) that nothing trains: the features.
+def threshold_gradient(change: Tensor, threshold: int, grad: Tensor) -> Tensor:
+    """Gradient of Θ (no dimensions) from ``change`` v − v̂ (T, B, n), overwritten, and the anchors' gradient.
 
-    ``apply(signal, threshold)``; a 0-dim tensor as Θ (LSBs, a real number that is rounded) gets a gradient: to fire
-    moves the anchor by v − v̂ and the number of events by 1, and ``near`` says how much of it is due to Θ.
+    To fire moves the anchor by v − v̂; ``near`` says for which elements a higher Θ would have prevented that.
+    """
+    slope = near(change, threshold)
+    return -change.mul_(grad).mul_(slope).sum()
+
+
+class DeltaEncoder(torch.autograd.Function):
+    """Anchors (T, B, n) of a signal (T, B, n) that nothing trains: the features.
+
+    ``apply(signal, threshold)``; a 0-dim tensor as Θ (LSBs, a real number that is rounded) gets a gradient.
     """
 
     @staticmethod
-    def forward(ctx, signal: Tensor, threshold: Tensor | int):
+    def forward(ctx, signal: Tensor, threshold: Tensor | int) -> Tensor:
         anchors = encode(signal, whole(threshold))
         ctx.save_for_backward(signal, anchors)
         ctx.threshold = threshold
-        ctx.set_materialize_grads(False)
-        return anchors, count_events(anchors).to(signal.dtype)
+        return anchors
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, grad: Tensor | None, grad_events: Tensor | None):
+    def backward(ctx, grad: Tensor):
         if not ctx.needs_input_grad[1]:
             return None, None
         signal, anchors = ctx.saved_tensors
-        change = signal.clone()
-        change[1:] -= anchors[:-1]
-        slope = near(change, whole(ctx.threshold))
-        total = signal.new_zeros(())
-        if grad_events is not None:
-            total += (slope.sum(-1) * grad_events).sum()
-        if grad is not None:
-            kept, carry = grad.clone(), torch.zeros_like(grad[0])
-            still = anchors == torch.cat([torch.zeros_like(anchors[:1]), anchors[:-1]])
-            for g, s in zip(reversed(kept.unbind(0)), reversed(still.unbind(0)), strict=True):
-                torch.mul(g.add_(carry), s, out=carry)
-            total += (slope.mul_(change) * kept).sum()
-        return None, -total
+        before = torch.cat([torch.zeros_like(anchors[:1]), anchors[:-1]])
+        kept, carry = grad.clone(), torch.zeros_like(grad[0])
+        for g, still in zip(reversed(kept.unbind(0)), reversed((anchors == before).unbind(0)), strict=True):
+            torch.mul(g.add_(carry), still, out=carry)
+        return None, threshold_gradient(signal - before, whole(ctx.threshold), kept)
 
 
 @torch.no_grad()
@@ -97,6 +96,19 @@ def count_events(anchors: Tensor, dense: bool = False) -> Tensor:
         events[0] = anchors[0].count_nonzero(-1)
         events[1:] = (anchors[1:] != anchors[:-1]).sum(-1)
     return events
+
+
+def priced_events(anchors: Tensor, threshold: Tensor | int) -> Tensor:
+    """``count_events`` in floats, (T, B), with the slope of distance / Θ: what makes events cost something.
+
+    A signal that moves by some distance fires about distance / Θ times, so the gradient is that of Σ|Δ|/Θ, the L1 cost
+    of delta networks, and for a learned Θ that of a count in proportion to 1/Θ.
+    """
+    count = count_events(anchors).to(anchors.dtype)
+    if anchors.requires_grad:
+        moved = torch.cat([anchors[:1], anchors[1:] - anchors[:-1]]).abs().sum(-1) / max(whole(threshold), 1)
+        count = count + (moved - moved.detach())
+    return count if isinstance(threshold, int) else count * (threshold.detach() / threshold)
 
 
 def encode_step(v: np.ndarray, anchor: np.ndarray, threshold: int, dense: bool = False):

@@ -40,9 +40,7 @@ class FloatNetwork(nn.Module):
         """``frames`` (T, B, features) SIGNAL integers; the anchors are features and last h, every element an event."""
         lsb = 2.0**-SIGNAL.frac
         h, _ = self.gru(frames * lsb)
-        signals = [frames, h / lsb]
-        events = [frames.new_full(frames.shape[:2], s.shape[2]) for s in signals]
-        return Output(self.classifier(h), signals, events)
+        return Output(self.classifier(h), [frames, h / lsb], None)
 
     def set_format(self, weight_fracs, weight_bits=None) -> None:
         raise ValueError("a float network has no formats")

@@ -8,9 +8,7 @@ four parts to their formats.
 
 Gradient: straight-through for every rounding and saturation inside the cell, σ' = r(1-r), tanh' = 1-n²; an
 anchor's gradient goes to v where the element fired, else to the anchor's old value.  For Θ <= 1 the encoder is
-the identity, v̂ = v, and so is its gradient.  Firing itself has the surrogate slope ``encoder.near``: a price on
-events pulls v towards its anchor, and Θ, if it is a tensor, learns what an event is worth.  No price pulls at the
-anchor: "fire now, be quiet later" holds for the slope but not for the network, and would turn Θ's gradient round.
+the identity, v̂ = v, and so is its gradient.  Θ, if it is a tensor, learns by ``encoder.threshold_gradient``.
 """
 
 from typing import NamedTuple
@@ -19,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ..spec.formats import CANDIDATE_ARG, GATE_ARG, GATE_FRAC, PRE, SIGNAL, STATE, acc_frac
-from .encoder import count_events, near, shrink, whole
+from .encoder import shrink, threshold_gradient, whole
 from .fixed import scalar, sigmoid_, tanh_
 
 _STATE_SHIFT = STATE.frac - SIGNAL.frac
@@ -106,11 +104,11 @@ def _changes(run: Sequence, noise: Tensor | None) -> Tensor:
     return (v if noise is None else v.add_(noise)).sub_(run.anchors[:-1])
 
 
-def _backward(grad: Tensor, w_hh: Tensor, run: Sequence, threshold: int, pull: Tensor | None = None) -> Tensor:
+def _backward(grad: Tensor, w_hh: Tensor, run: Sequence, threshold: int) -> Tensor:
     """Gradients (T, B, 4H) with respect to the real accumulators [nx | r | z | nh], divided by 2**SIGNAL.frac.
 
-    ``grad`` (T, B, H) belongs to the anchors in LSBs, ``w_hh`` is in real units, ``pull`` (T, B, H) is what the price
-    on events adds to v's gradient.  The result overwrites run.cells, the anchors' whole gradient overwrites ``grad``.
+    ``grad`` (T, B, H) belongs to the anchors in LSBs, ``w_hh`` is in real units.  The result overwrites run.cells, and
+    the anchors' gradient by way of later frames, too, overwrites ``grad``.
     """
     steps, batch, hidden = grad.shape
     n, r, z, nh = (part.unbind(0) for part in run.cells.split(hidden, 2))
@@ -120,7 +118,6 @@ def _backward(grad: Tensor, w_hh: Tensor, run: Sequence, threshold: int, pull: T
     ones, zeros = grad.new_ones(batch, hidden), grad.new_zeros(batch, hidden)
     carry_a, carry_h = torch.zeros_like(zeros), torch.zeros_like(zeros)     # from step t + 1, for ĥ_t and h_t
     gh, buffer = torch.empty_like(zeros), torch.empty_like(zeros)
-    pulls = None if pull is None else pull.unbind(0)
     slope = grad.new_empty(batch, 2 * hidden)
     slope_r, slope_z = slope.split(hidden, 1)
     zero, lsb = scalar(0.0, grad.dtype), scalar(2.0**-STATE.frac, grad.dtype)
@@ -134,8 +131,6 @@ def _backward(grad: Tensor, w_hh: Tensor, run: Sequence, threshold: int, pull: T
             fired = torch.sub(a[t + 1], a[t], out=buffer).ne_(zero)
             torch.addcmul(carry_h, ga, fired, out=gh)
             torch.addcmul(ga, ga, fired, value=-1, out=carry_a)
-        if pulls is not None:
-            gh.add_(pulls[t])
         torch.addcmul(gates[t], gates[t], gates[t], value=-1, out=slope)
         torch.mul(gh, z[t], out=carry_h)
         torch.sub(h[t], n[t], alpha=1 << STATE.frac, out=buffer).mul_(lsb).mul_(gh)
@@ -150,7 +145,7 @@ def _backward(grad: Tensor, w_hh: Tensor, run: Sequence, threshold: int, pull: T
 
 
 class DeltaGRU(torch.autograd.Function):
-    """A delta-GRU layer from reset: its anchors ĥ (T, B, H), SIGNAL integers held in floats, and events a frame (T, B).
+    """Anchors ĥ (T, B, H) of a delta-GRU layer from reset, SIGNAL integers held in floats.
 
     ``apply(x, w_ih, w_hh, bias, weight_frac, threshold, noise)``: ``x`` (T, B, inputs) anchors of the signal below;
     ``w_ih`` (3H, inputs), ``w_hh`` (3H, H) integers, rows r, z, n; ``bias`` (4, H) accumulator LSBs, nx, r, z,
@@ -166,30 +161,22 @@ class DeltaGRU(torch.autograd.Function):
         if any(ctx.needs_input_grad):
             ctx.save_for_backward(x, w_ih, w_hh, *run[:3], noise)
             ctx.weight_frac, ctx.threshold, ctx.spent = weight_frac, theta, False
-        ctx.set_materialize_grads(False)
-        return run.anchors[1:], count_events(run.anchors[1:]).to(x.dtype)
+        return run.anchors[1:]
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, grad: Tensor | None, grad_events: Tensor | None):
+    def backward(ctx, grad: Tensor):
         x, w_ih, w_hh, anchors, states, cells, noise = ctx.saved_tensors
         if ctx.spent:
             raise RuntimeError("DeltaGRU's backward overwrites what it saved; run the forward pass again")
         ctx.spent = True
         run, scale = Sequence(anchors, states, cells, None), 2.0**-ctx.weight_frac
         hidden = w_hh.shape[1]
-        g_anchors = torch.zeros_like(anchors[1:]) if grad is None else grad.clone()
+        grad = grad.clone()
+        g = _backward(grad, w_hh * scale, run, ctx.threshold).view(-1, 4 * hidden)
         g_threshold = None
-        if ctx.needs_input_grad[5] or grad_events is not None:
-            price = g_anchors.new_zeros(()) if grad_events is None else grad_events[..., None]
-            change = _changes(run, noise)
-            slope = near(change, ctx.threshold)
-            g = _backward(g_anchors, w_hh * scale, run, ctx.threshold, torch.sign(change).mul_(slope).mul_(price))
-            if ctx.needs_input_grad[5]:
-                g_threshold = -change.mul_(g_anchors).add_(price).mul_(slope).sum()
-        else:
-            g = _backward(g_anchors, w_hh * scale, run, ctx.threshold)
-        g = g.view(-1, 4 * hidden)
+        if ctx.needs_input_grad[5]:
+            g_threshold = threshold_gradient(_changes(run, noise), ctx.threshold, grad)
         g_input, g_recurrent = g[:, : 3 * hidden], g[:, hidden:]
         inputs = x.reshape(-1, x.shape[2])
         g_x = (g_input @ _input_order(w_ih * scale)).view(x.shape) if ctx.needs_input_grad[0] else None

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import cast
 
 import numpy as np
@@ -12,7 +13,7 @@ from ..spec.errors import ModelError
 from ..spec.formats import SIGNAL, WEIGHT_BITS, acc_frac, weight_max
 from ..spec.model import Model
 from ..spec.network import Layer, Network
-from .encoder import DeltaEncoder
+from .encoder import DeltaEncoder, priced_events
 from .fixed import quantise_bias, quantise_weight
 from .gru import DeltaGRU
 
@@ -24,13 +25,19 @@ class Output:
     """Result of a batch of sequences from reset.
 
     ``logits`` (T, B, classes) in real units.  ``anchors[s]`` (T, B, elements): v̂ of signal s after each frame,
-    SIGNAL integers held in floats; differentiable for s > 0.  ``events[s]`` (T, B): how many elements fired in each
-    frame, differentiable by the surrogate of ``golden/encoder.py`` (all elements, and constant, in dense mode).
+    SIGNAL integers held in floats; differentiable for s > 0.  ``thresholds``: as given; None in dense mode.
     """
 
     logits: Tensor
     anchors: list[Tensor]
-    events: list[Tensor]
+    thresholds: Sequence[Tensor | int] | None
+
+    @cached_property
+    def events(self) -> list[Tensor]:
+        """(T, B) of each signal: how many elements fired in each frame, see ``encoder.priced_events``."""
+        if self.thresholds is None:
+            return [a.new_full(a.shape[:2], a.shape[2]) for a in self.anchors]
+        return [priced_events(a, t) for a, t in zip(self.anchors, self.thresholds, strict=True)]
 
 
 class GRULayer(nn.Module):
@@ -53,7 +60,7 @@ class GRULayer(nn.Module):
         bias = quantise_bias(torch.stack([i_n, ir + hr, iz + hz, hn]), f)
         return quantise_weight(self.weight_ih, f, most), quantise_weight(self.weight_hh, f, most), bias
 
-    def forward(self, x: Tensor, threshold: Tensor | int, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, threshold: Tensor | int, noise: Tensor | None = None) -> Tensor:
         return DeltaGRU.apply(x, *self.integers(), self.weight_frac, threshold, noise)
 
 
@@ -119,22 +126,17 @@ class DeltaNetwork(nn.Module):
         thresholds = self.thresholds if thresholds is None else thresholds
         if dense:
             thresholds = [0] * len(thresholds)
-        anchors, fired = cast(tuple[Tensor, Tensor], DeltaEncoder.apply(frames, thresholds[0]))
-        signals, events = [anchors], [fired]
+        anchors = [cast(Tensor, DeltaEncoder.apply(frames, thresholds[0]))]
         for layer, threshold in zip(self.layers, thresholds[1:], strict=True):
             shape = (*frames.shape[:2], layer.hidden)
             drawn = None
             if noise:
                 drawn = torch.randn(shape, dtype=frames.dtype, device=frames.device)
                 drawn.mul_(noise * (1 << SIGNAL.frac)).round_()
-            anchors, fired = layer(anchors, threshold, drawn)
-            signals.append(anchors)
-            events.append(fired)
+            anchors.append(layer(anchors[-1], threshold, drawn))
         weight, bias = self.classifier_integers()
-        logits = nn.functional.linear(anchors, weight, bias) * 2.0 ** -acc_frac(self.classifier_frac)
-        if dense:
-            events = [torch.full_like(e, a.shape[2]) for e, a in zip(events, signals, strict=True)]
-        return Output(logits, signals, events)
+        logits = nn.functional.linear(anchors[-1], weight, bias) * 2.0 ** -acc_frac(self.classifier_frac)
+        return Output(logits, anchors, None if dense else thresholds)
 
     @torch.no_grad()
     def clip_(self) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tidegate.spec.formats import SIGNAL
 
-_START, _LIMITS = 0.1, (1e-4, 1.0)                      # price in units of loss
+_START, _LIMITS = 0.1, (1e-4, 3.0)                      # price in units of loss
 _REACH = 20.0                                           # powers of e by which a run may change it, at most 0.05 a batch
 _MEMORY = 0.95                                          # of the mean over batches
 
