@@ -40,7 +40,7 @@ def test_a_budget_is_kept_with_fixed_and_with_learned_thresholds(features, recip
     free, epochs = train(features, recipe, tmp_path, sparsity_cost=0.0, epochs=30)
     budget = 0.85 * epochs[-1].weights
     for learn in (False, True):
-        model, epochs = train(features, recipe, tmp_path, sparsity_cost=0.0, epochs=30, budget=budget,
+        model, epochs = train(features, recipe, tmp_path, sparsity_cost=0.0, epochs=60, budget=budget,
                               learn_thresholds=learn, threshold_rate=0.5)
         chosen = epochs[model.card["epoch"] - 1]
         assert chosen.weights <= 1.05 * budget and chosen.accuracy > 0.8

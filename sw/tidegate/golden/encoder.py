@@ -23,28 +23,19 @@ def shrink(threshold: int) -> float:
     return max(threshold, 1) - 0.5
 
 
-def near(change: Tensor, threshold: float) -> Tensor:
-    """Surrogate slope of "fires" over |change|: a triangle of area 1 around Θ, Θ/2 (at least 2) to each side.
-
-    A step has no slope, so a learned Θ uses this one in the backward pass (a surrogate gradient as of spiking
-    networks: Neftci et al. 2019, arXiv:1901.09948).  ``change`` v − v̂ in LSBs; the result is positive.
-    """
-    width = max(threshold / 2, 2.0)
-    return (change.abs() - threshold).abs_().mul_(-1 / width).add_(1).clamp_(min=0).div_(width)
-
-
 def whole(threshold: Tensor | int) -> int:
     """The Θ that the hardware gets: a learned one rounded half up."""
     return threshold if isinstance(threshold, int) else max(0, math.floor(threshold.item() + 0.5))
 
 
-def threshold_gradient(change: Tensor, threshold: int, grad: Tensor) -> Tensor:
-    """Gradient of Θ (no dimensions) from ``change`` v − v̂ (T, B, n), overwritten, and the anchors' gradient.
+def threshold_gradient(lag: Tensor, threshold: int, grad: Tensor) -> Tensor:
+    """Gradient of Θ (no dimensions): how far anchors lag behind is in proportion to Θ, d(v − v̂)/dΘ = (v − v̂)/Θ.
 
-    To fire moves the anchor by v − v̂; ``near`` says for which elements a higher Θ would have prevented that.
+    ``lag``: v − v̂ (T, B, n) after each frame; ``grad``: gradient of v̂ as each frame alone uses it.  Firing is a step,
+    so this is a model: that of a signal sampled on a grid of Θ.  Slopes of the step itself (surrogate gradients) take
+    an event that comes a few frames later for one that never comes, and overrate Θ several times.
     """
-    slope = near(change, threshold)
-    return -change.mul_(grad).mul_(slope).sum()
+    return -(lag * grad).sum() / max(threshold, 1)
 
 
 class DeltaEncoder(torch.autograd.Function):
@@ -66,11 +57,7 @@ class DeltaEncoder(torch.autograd.Function):
         if not ctx.needs_input_grad[1]:
             return None, None
         signal, anchors = ctx.saved_tensors
-        before = torch.cat([torch.zeros_like(anchors[:1]), anchors[:-1]])
-        kept, carry = grad.clone(), torch.zeros_like(grad[0])
-        for g, still in zip(reversed(kept.unbind(0)), reversed((anchors == before).unbind(0)), strict=True):
-            torch.mul(g.add_(carry), still, out=carry)
-        return None, threshold_gradient(signal - before, whole(ctx.threshold), kept)
+        return None, threshold_gradient(signal - anchors, whole(ctx.threshold), grad)
 
 
 @torch.no_grad()

@@ -98,17 +98,17 @@ def sequence(x: Tensor, w_ih: Tensor, w_hh: Tensor, bias: Tensor, weight_frac: i
     return Sequence(anchors, states, cells, None if args is None else args.view(steps, batch, 4, hidden))
 
 
-def _changes(run: Sequence, noise: Tensor | None) -> Tensor:
-    """v − v̂ (T, B, H) as the encoder saw it in each frame."""
+def _lag(run: Sequence, noise: Tensor | None) -> Tensor:
+    """v − v̂ (T, B, H) after each frame."""
     v = torch.floor(run.states[1:] * 2.0**-_STATE_SHIFT + 0.5)
-    return (v if noise is None else v.add_(noise)).sub_(run.anchors[:-1])
+    return (v if noise is None else v.add_(noise)).sub_(run.anchors[1:])
 
 
 def _backward(grad: Tensor, w_hh: Tensor, run: Sequence, threshold: int) -> Tensor:
     """Gradients (T, B, 4H) with respect to the real accumulators [nx | r | z | nh], divided by 2**SIGNAL.frac.
 
-    ``grad`` (T, B, H) belongs to the anchors in LSBs, ``w_hh`` is in real units.  The result overwrites run.cells, and
-    the anchors' gradient by way of later frames, too, overwrites ``grad``.
+    ``grad`` (T, B, H) belongs to the anchors in LSBs, ``w_hh`` is in real units.  The result overwrites run.cells; what
+    the next frame makes of each frame's anchors is added to ``grad``.
     """
     steps, batch, hidden = grad.shape
     n, r, z, nh = (part.unbind(0) for part in run.cells.split(hidden, 2))
@@ -116,21 +116,20 @@ def _backward(grad: Tensor, w_hh: Tensor, run: Sequence, threshold: int) -> Tens
     fed = run.cells[:, :, hidden:].unbind(0)
     a, h, grads = run.anchors.unbind(0), run.states.unbind(0), grad.unbind(0)
     ones, zeros = grad.new_ones(batch, hidden), grad.new_zeros(batch, hidden)
-    carry_a, carry_h = torch.zeros_like(zeros), torch.zeros_like(zeros)     # from step t + 1, for ĥ_t and h_t
-    gh, buffer = torch.empty_like(zeros), torch.empty_like(zeros)
+    held, carry_h = torch.zeros_like(zeros), torch.zeros_like(zeros)        # from step t + 1, for ĥ_t and h_t
+    ga, gh, buffer = (torch.empty_like(zeros) for _ in range(3))
     slope = grad.new_empty(batch, 2 * hidden)
     slope_r, slope_z = slope.split(hidden, 1)
     zero, lsb = scalar(0.0, grad.dtype), scalar(2.0**-STATE.frac, grad.dtype)
 
     for t in range(steps - 1, -1, -1):
-        ga = grads[t].add_(carry_a)
         if threshold <= 1:
-            torch.add(ga, carry_h, out=gh)
-            carry_a.zero_()
+            torch.add(grads[t], carry_h, out=gh)
         else:
+            torch.add(grads[t], held, out=ga)
             fired = torch.sub(a[t + 1], a[t], out=buffer).ne_(zero)
             torch.addcmul(carry_h, ga, fired, out=gh)
-            torch.addcmul(ga, ga, fired, value=-1, out=carry_a)
+            torch.addcmul(ga, ga, fired, value=-1, out=held)
         torch.addcmul(gates[t], gates[t], gates[t], value=-1, out=slope)
         torch.mul(gh, z[t], out=carry_h)
         torch.sub(h[t], n[t], alpha=1 << STATE.frac, out=buffer).mul_(lsb).mul_(gh)
@@ -140,7 +139,8 @@ def _backward(grad: Tensor, w_hh: Tensor, run: Sequence, threshold: int) -> Tens
         torch.addcmul(zeros, n[t], nh[t], value=2.0**-PRE.frac, out=buffer)
         torch.mul(n[t], r[t], out=nh[t])
         torch.mul(buffer, slope_r, out=r[t])
-        carry_a.addmm_(fed[t], w_hh)
+        if t:
+            grads[t - 1].addmm_(fed[t], w_hh)
     return run.cells
 
 
@@ -176,7 +176,7 @@ class DeltaGRU(torch.autograd.Function):
         g = _backward(grad, w_hh * scale, run, ctx.threshold).view(-1, 4 * hidden)
         g_threshold = None
         if ctx.needs_input_grad[5]:
-            g_threshold = threshold_gradient(_changes(run, noise), ctx.threshold, grad)
+            g_threshold = threshold_gradient(_lag(run, noise), ctx.threshold, grad)
         g_input, g_recurrent = g[:, : 3 * hidden], g[:, hidden:]
         inputs = x.reshape(-1, x.shape[2])
         g_x = (g_input @ _input_order(w_ih * scale)).view(x.shape) if ctx.needs_input_grad[0] else None
