@@ -45,13 +45,13 @@ def test_noisier_batches_may_cost_more():
     assert spend(budget, 10.0, 1) == pytest.approx(125, rel=0.02)
 
 
-def test_the_price_waits_for_the_annealing():
-    budget = Budget([1], 1.0, 1000)
-    before = budget.price
-    budget.cost([torch.full((3, 2), 500.0)], torch.ones(3, 2), share=0.9)
-    assert budget.price == before
-    budget.cost([torch.full((3, 2), 500.0)], torch.ones(3, 2), share=1)
-    assert budget.price > before
+@pytest.mark.parametrize("share", [0.25, 1.0])
+def test_the_budget_is_wider_while_thresholds_are_annealed(share):
+    budget = Budget([1], 100.0, 1000)
+    for words, moves in ((90 / share, 0 if share < 1 else -1), (110 / share, 1)):
+        before = budget.price
+        budget.cost([torch.full((3, 2), words)], torch.ones(3, 2), share)
+        assert (budget.price > before) - (budget.price < before) == moves
 
 
 def test_state_is_whole():

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from tidegate.spec.formats import SIGNAL
 
-_START, _LIMITS = 0.1, (1e-4, 3.0)                      # price in units of loss
+_START, _LIMITS = 0.05, (1e-4, 3.0)                     # price in units of loss
 _REACH = 20.0                                           # powers of e by which a run may change it, at most 0.05 a batch
+_GAIN = 1.5                                             # full speed from 1.5 times the budget on
 _MEMORY = 0.95                                          # of the mean over batches
 
 
@@ -39,16 +40,17 @@ class Budget:
         self.price, self.words, self.noisier = _START, 0.0, 1.0
 
     def cost(self, events: list[Tensor], valid: Tensor, share: float) -> Tensor:
-        """Loss of a batch from its events a frame, (T, B) per signal; ``share`` of the price while it is annealed in.
+        """Loss of a batch from its events a frame, (T, B) per signal.
 
-        The price moves only when all of it is in force.
+        ``share`` of Θ that is in force while it is annealed in: the budget is so much wider, what is paid so much
+        less, and the price does not fall yet.
         """
         total = torch.stack([(e * valid).sum() * c for e, c in zip(events, self.columns, strict=True)]).sum()
         words = total / valid.sum()
         self.words += (words.item() - self.words) * (1 - _MEMORY if self.words else 1)
-        if share == 1:
-            over = math.log(max(words.item(), 1e-3) / (self.target * self.noisier))
-            self.price = min(max(self.price * math.exp(self.rate * max(-1.0, min(1.0, over))), _LIMITS[0]), _LIMITS[1])
+        over = math.log(max(words.item(), 1e-3) * share / (self.target * self.noisier))
+        change = self.rate * max(-1.0 if share == 1 else 0.0, min(1.0, _GAIN * over))
+        self.price = min(max(self.price * math.exp(change), _LIMITS[0]), _LIMITS[1])
         return words * (share * self.price / self.target)
 
     def measured(self, words: float) -> None:
