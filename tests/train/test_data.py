@@ -33,9 +33,9 @@ def test_lists_decide_whatever_the_suffix(tmp_path):
 
 
 def test_words_of_two_words_are_listed_too(tmp_path):
-    touch(tmp_path, "turn on/a.wav", "turn on/b.wav")
+    touch(tmp_path, "turn on/a.wav", "turn on/b.wav", "off/a.wav")
     (tmp_path / "validation_list.txt").write_text("turn on/a.wav\n\n")
-    assert parts(scan(tmp_path)) == {"turn on/a.wav": "validation", "turn on/b.wav": "train"}
+    assert parts(scan(tmp_path)) == {"turn on/a.wav": "validation", "turn on/b.wav": "train", "off/a.wav": "train"}
 
 
 def test_without_lists_a_speaker_stays_in_one_part(tmp_path):
@@ -73,7 +73,7 @@ def test_one_speaker_left_out(tmp_path):
     ((), (), "no recorded words"),
     (("yes/notes.txt",), (), "no recorded words"),
     (("yes/a.wav",), ("yes", "no", "maybe"), "no clips of the words no, maybe"),
-    (("yes/a.wav", "no/a.wav"), (), "part"),
+    (("yes/a.wav", "no/a.wav"), (), r"too few clips of no \(1\), yes \(1\)"),
 ])
 def test_errors_say_what_to_do(tmp_path, files, keywords, message):
     touch(tmp_path, *files)
@@ -88,5 +88,6 @@ def test_missing_folder(tmp_path):
 
 
 def test_other_files_are_not_clips(tmp_path):
-    touch(tmp_path, *(f"yes/{s:04x}_nohash_0.wav" for s in range(60)), "yes/readme.txt", ".git/x.wav", "LICENSE")
-    assert len(scan(tmp_path).clips) == 60
+    touch(tmp_path, *(f"{word}/{s:04x}_nohash_0.wav" for s in range(60) for word in ("yes", "no")),
+          "yes/readme.txt", "yes/._a.wav", ".git/x.wav", "LICENSE")
+    assert len(scan(tmp_path).clips) == 120

@@ -75,7 +75,9 @@ def evaluate_directory(model: Model, directory: str | Path, part: str | None = N
     if not model.frontend:
         raise DataError("this model has no feature front end, so it cannot hear clips; train one with a recipe")
     labels = tuple(label for label in model.labels if label not in (UNKNOWN, SILENCE))
-    data = scan(directory, labels if UNKNOWN in model.labels else (), speaker)
+    recipe = model.card.get("recipe", {})
+    classes = {name: recipe.get(name, "folder") for name in (UNKNOWN, SILENCE)}
+    data = scan(directory, labels if UNKNOWN in model.labels else (), speaker, **classes)
     features = load_features(data, FrontEndSettings.from_dict(model.frontend), cache, progress)
     part = part or ("test" if len(features.of("test")) else "validation")
     return evaluate(model, features, part) | {"skipped": [list(item) for item in features.skipped]}

@@ -26,6 +26,7 @@ from .data import PARTS, SILENCE, DataError, scan
 from .evaluate import evaluate
 from .features import Features, load_features
 from .recipe import Recipe
+from .survey import survey_lines
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,10 @@ def run(directory: str | Path, recipe: Recipe, out: str | Path, *, cache: str | 
     if not out.parent.is_dir():
         raise DataError(f"'{out}' cannot be written (no folder '{out.parent}'); choose another place")
     console = Console(stderr=True, quiet=not progress)
-    data = scan(directory, recipe.keywords, speaker)
+    data = scan(directory, recipe.keywords, speaker, unknown=recipe.unknown, silence=recipe.silence)
     features = load_features(data, recipe.frontend, cache, progress)
-    if features.skipped:
-        console.print(f"{len(features.skipped)} clips skipped, the first: {': '.join(features.skipped[0])}")
+    for line in survey_lines(features):
+        console.print(line, soft_wrap=True, markup=False)
     for epoch in Trainer(recipe, features, out, resume, progress).epochs():
         console.print(f"epoch {epoch.number:3}/{recipe.epochs}  loss {epoch.loss:.3f}  "
                       f"validation {epoch.accuracy:.2%}  fetch reduction {ratio_text(epoch.fetch_reduction, 2)}")

@@ -14,9 +14,11 @@ class Augmentation:
     """How training clips vary.  Levels in dB, times in frames, frequencies in bands; 0 switches a part off.
 
     ``gain``: ± level of the clip.  ``noise``, (lowest, highest) level of what is mixed in, relative to the noise
-    recordings (or, without such, to a clip's mean), in ``noise_share`` of the clips.  ``lead``, ``tail``: up to so much
-    silence before and after.  ``crop``: up to so many frames cut off at the beginning.  ``hold``: share of clips
-    that continue with their first and last frame there instead of silence.  ``stretch``: ± share of speed.
+    recordings (or, without such, to a clip's mean), in ``noise_share`` of the clips.  ``snr``, (lowest, highest):
+    instead, so far is the noise below the clip's active frames, whatever both levels are.
+    ``lead``, ``tail``: up to so much silence before and after.  ``crop``: up to so many frames cut off at the
+    beginning.  ``hold``: share of clips that continue with their first and last frame there instead of silence.
+    ``stretch``: ± share of speed.
     ``warp``: ± bands by which the spectrum moves.  ``mask_bands``, ``mask_frames``: up to so many bands or frames
     silenced (SpecAugment, Park et al. 2019).  ``jitter``: standard deviation of Gaussian noise on the features.
     ``context``: share of batches in which another word precedes, as in a stream.  ``backwards``: share of the keywords'
@@ -39,6 +41,7 @@ class Augmentation:
     context: float = 0.0
     backwards: float = 0.0
     silence_repeats: int = 1
+    snr: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ class Recipe:
     of mean |Δĥ| (over batch, frames and units; h in ±1), grown likewise.  ``decision_frames``: the
     cross-entropy is the mean over so many last frames of a clip; the decision itself is the last frame.
     ``learning_rate`` is the peak of a one-cycle schedule for AdamW; ``clip``: limit of the gradient's norm.
+    ``unknown``, ``silence``: whether these classes exist, "folder", "auto" or "none", see ``data.scan``.
     """
 
     name: str
@@ -72,6 +76,8 @@ class Recipe:
     decision_frames: int = 4
     seed: int = 1
     augmentation: Augmentation = field(default_factory=Augmentation)
+    unknown: str = "folder"
+    silence: str = "folder"
 
     def __post_init__(self):
         if len(self.thresholds) != len(self.gru) + 1:
