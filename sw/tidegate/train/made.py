@@ -15,7 +15,7 @@ import numpy as np
 _STEPS = 16                 # of a word's shape in time
 _REFERENCES = 100           # clips a word that a made one is compared with
 _MARGIN, _SHORTEST = 2, 3   # frames: kept away from the word; fewer quiet ones are no silence
-_NOISE_DB = (-60.0, -20.0)  # of made noise, relative to the words
+_NOISE_DB = (-60.0, -10.0)  # of made noise, relative to the words
 
 
 def word_span(energies: np.ndarray) -> tuple[int, int]:
