@@ -1,7 +1,10 @@
 """What a data set turned out to be: clips per class and part, what was made, warnings, what was skipped."""
 
-from .data import PARTS, SILENCE, UNKNOWN
-from .features import Features
+from pathlib import Path
+
+from .data import PARTS, SILENCE, UNKNOWN, scan
+from .features import Features, load_features
+from .recipe import Recipe
 
 _SHOWN = 10
 
@@ -14,10 +17,16 @@ def survey(features: Features) -> dict:
             "skipped": [list(item) for item in features.skipped]}
 
 
+def survey_of(directory: str | Path, recipe: Recipe, cache: str | Path | None = None) -> dict:
+    """The survey of a folder of words, as a recipe takes it; the clips come from the cache where they were decoded."""
+    data = scan(directory, recipe.keywords, unknown=recipe.unknown, silence=recipe.silence)
+    return survey(load_features(data, recipe.frontend, cache))
+
+
 def survey_lines(features: Features) -> list[str]:
     """The same as lines of text; of the skipped clips the first ten."""
     found = survey(features)
-    lines = [f"clips to {'/'.join(('train', 'validate', 'test'))}: " + ", ".join(
+    lines = ["clips to train/validate/test: " + ", ".join(
         f"{label} {'/'.join(str(n) for n in of.values())}" for label, of in found["clips"].items())]
     sources = {UNKNOWN: "of words backwards and spliced", SILENCE: "of quiet frames and noise"}
     made = [f"{label} {'/'.join(str(parts.get(part, 0)) for part in PARTS)} {sources[label]}"
