@@ -33,6 +33,22 @@ class Squash(torch.autograd.Function):
         return g * ctx.saved_tensors[0], None, None
 
 
+class Fire(torch.autograd.Function):
+    """1 where an element fires; the slope over Θ is that of a triangle around it, Θ/2 or at least 2 to each side."""
+
+    @staticmethod
+    def forward(ctx, change, threshold):
+        ctx.save_for_backward(change, threshold)
+        return ((change.abs() >= threshold) & (change != 0)).to(change.dtype)
+
+    @staticmethod
+    def backward(ctx, g):
+        change, threshold = ctx.saved_tensors
+        width = torch.clamp(threshold / 2, min=2)
+        slope = torch.clamp(1 - (change.abs() - threshold).abs() / width, min=0) / width
+        return None, -(g * slope).sum()
+
+
 class Lag(torch.autograd.Function):
     """The anchor as a frame uses it, which lags behind v in proportion to Θ."""
 
@@ -127,8 +143,9 @@ def test_features_learn_their_threshold(threshold):
     theta = torch.tensor(threshold, dtype=torch.float64, requires_grad=True)
     rounded, anchor, anchors = Round.apply(theta, 0, 4094), torch.zeros_like(signal[0]), []
     for v in signal:
-        anchor = torch.where(((v - anchor).abs() >= rounded) & (v != anchor), v, anchor)
-        anchors.append(Lag.apply(anchor, v, rounded))
+        gate = Fire.apply((v - anchor).detach(), rounded)
+        anchor = torch.where(gate > 0, v, anchor) + (gate - gate.detach()) * (v - anchor).detach()
+        anchors.append(anchor)
     expected, got = torch.stack(anchors), DeltaEncoder.apply(signal, theta)
     assert torch.equal(got, expected)
     same_gradients(*(torch.autograd.grad((x * cost).sum(), (theta,)) for x in (got, expected)))

@@ -48,7 +48,7 @@ def _figures(card: dict) -> list[str]:
 
 def train(
     directory: Annotated[Path, typer.Argument(help="Folder of words: one folder of recordings per word.")],
-    recipe: Annotated[str, typer.Option("--recipe", "-r", help="Name of a shipped model, or a JSON file.")] = "digits",
+    recipe: Annotated[str, typer.Option("--recipe", "-r", help='Name of a shipped one, or a JSON file.')] = "digits",
     out_file: Annotated[Path, typer.Option("--out", "-o", help="Model file to write.")] = Path("model.tidegate"),
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")] = False,
     epochs: Annotated[int | None, typer.Option("--epochs", help="Instead of the recipe's.")] = None,
@@ -61,14 +61,15 @@ def train(
         from tidegate import train as training
         from tidegate import zoo
         from tidegate.train.recipe import Recipe
+        from tidegate.train.survey import survey_of
 
         chosen = Recipe.read(recipe if Path(recipe).suffix == ".json" else zoo.recipe_path(recipe))
         if epochs is not None:
             chosen = replace(chosen, epochs=epochs)
         path = training.run(directory, chosen, out_file, resume=resume)
-    card = zoo.load(str(path)).card
-    if json:
-        return print_json({"file": str(path), "card": card})
+        card = zoo.load(str(path)).card
+        if json:
+            return print_json({"file": str(path), "card": card, "data": survey_of(directory, chosen)})
     for line in _figures(card):
         out.print(line)
     out.print(f"wrote {path}")

@@ -28,12 +28,21 @@ def whole(threshold: Tensor | int) -> int:
     return threshold if isinstance(threshold, int) else max(0, math.floor(threshold.item() + 0.5))
 
 
-def threshold_gradient(lag: Tensor, threshold: int, grad: Tensor) -> Tensor:
+def near(change: Tensor, threshold: int) -> Tensor:
+    """Slope of "fires" over |change|: a triangle of area 1 around Θ, Θ/2 (at least 2) to each side.
+
+    A surrogate gradient as of spiking networks (Neftci et al. 2019, arXiv:1901.09948); ``change`` v − v̂ in LSBs.
+    """
+    width = max(threshold / 2, 2.0)
+    return (change.abs() - threshold).abs_().mul_(-1 / width).add_(1).clamp_(min=0).div_(width)
+
+
+def lag_gradient(lag: Tensor, threshold: int, grad: Tensor) -> Tensor:
     """Gradient of Θ (no dimensions): how far anchors lag behind is in proportion to Θ, d(v − v̂)/dΘ = (v − v̂)/Θ.
 
     ``lag``: v − v̂ (T, B, n) after each frame; ``grad``: gradient of v̂ as each frame alone uses it.  Firing is a step,
-    so this is a model: that of a signal sampled on a grid of Θ.  Slopes of the step itself (surrogate gradients) take
-    an event that comes a few frames later for one that never comes, and overrate Θ several times.
+    so this is a model: that of a smooth signal sampled on a grid of Θ, as h is.  For it, the slope of the step (``near``)
+    takes an event that comes a few frames later for one that never comes, and overrates Θ several times.
     """
     return -(lag * grad).sum() / max(threshold, 1)
 
@@ -41,7 +50,8 @@ def threshold_gradient(lag: Tensor, threshold: int, grad: Tensor) -> Tensor:
 class DeltaEncoder(torch.autograd.Function):
     """Anchors (T, B, n) of a signal (T, B, n) that nothing trains: the features.
 
-    ``apply(signal, threshold)``; a 0-dim tensor as Θ (LSBs, a real number that is rounded) gets a gradient.
+    ``apply(signal, threshold)``; a 0-dim tensor as Θ (LSBs, a real number that is rounded) gets a gradient.  Features
+    jump, so it is that of the step: to fire moves the anchor by v − v̂, and ``near`` says where Θ decides it.
     """
 
     @staticmethod
@@ -57,7 +67,12 @@ class DeltaEncoder(torch.autograd.Function):
         if not ctx.needs_input_grad[1]:
             return None, None
         signal, anchors = ctx.saved_tensors
-        return None, threshold_gradient(signal - anchors, whole(ctx.threshold), grad)
+        before = torch.cat([torch.zeros_like(anchors[:1]), anchors[:-1]])
+        kept, carry = grad.clone(), torch.zeros_like(grad[0])
+        for g, still in zip(reversed(kept.unbind(0)), reversed((anchors == before).unbind(0)), strict=True):
+            torch.mul(g.add_(carry), still, out=carry)
+        change = signal - before
+        return None, -(near(change, whole(ctx.threshold)) * change * kept).sum()
 
 
 @torch.no_grad()

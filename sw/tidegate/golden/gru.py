@@ -8,7 +8,7 @@ four parts to their formats.
 
 Gradient: straight-through for every rounding and saturation inside the cell, σ' = r(1-r), tanh' = 1-n²; an
 anchor's gradient goes to v where the element fired, else to the anchor's old value.  For Θ <= 1 the encoder is
-the identity, v̂ = v, and so is its gradient.  Θ, if it is a tensor, learns by ``encoder.threshold_gradient``.
+the identity, v̂ = v, and so is its gradient.  Θ, if it is a tensor, learns by ``encoder.lag_gradient``.
 """
 
 from typing import NamedTuple
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ..spec.formats import CANDIDATE_ARG, GATE_ARG, GATE_FRAC, PRE, SIGNAL, STATE, acc_frac
-from .encoder import shrink, threshold_gradient, whole
+from .encoder import lag_gradient, shrink, whole
 from .fixed import scalar, sigmoid_, tanh_
 
 _STATE_SHIFT = STATE.frac - SIGNAL.frac
@@ -176,7 +176,7 @@ class DeltaGRU(torch.autograd.Function):
         g = _backward(grad, w_hh * scale, run, ctx.threshold).view(-1, 4 * hidden)
         g_threshold = None
         if ctx.needs_input_grad[5]:
-            g_threshold = threshold_gradient(_lag(run, noise), ctx.threshold, grad)
+            g_threshold = lag_gradient(_lag(run, noise), ctx.threshold, grad)
         g_input, g_recurrent = g[:, : 3 * hidden], g[:, hidden:]
         inputs = x.reshape(-1, x.shape[2])
         g_x = (g_input @ _input_order(w_ih * scale)).view(x.shape) if ctx.needs_input_grad[0] else None

@@ -37,7 +37,9 @@ class Output:
         """(T, B) of each signal: how many elements fired in each frame, see ``encoder.priced_events``."""
         if self.thresholds is None:
             return [a.new_full(a.shape[:2], a.shape[2]) for a in self.anchors]
-        return [priced_events(a, t) for a, t in zip(self.anchors, self.thresholds, strict=True)]
+        features, *hidden = self.anchors
+        signals = [features.detach(), *hidden]          # no price moves the features
+        return [priced_events(a, t) for a, t in zip(signals, self.thresholds, strict=True)]
 
 
 class GRULayer(nn.Module):

@@ -131,14 +131,28 @@ class Augmenter:
     def _noise(self, energies: Tensor, clips: Tensor, rng) -> Tensor:
         """Noise energies (T, B, bands) for ``energies``: a stretch of the recordings, or made up of coloured noise."""
         o, (steps, batch) = self.options, energies.shape[:2]
-        level = 10 ** (self._uniform(rng, *o.noise, batch) / 10) * (torch.rand(batch, generator=rng) < o.noise_share)
+        decibel = self._uniform(rng, *(o.snr or o.noise), batch)
+        mixed = torch.rand(batch, generator=rng) < o.noise_share
         if self.noise is None:
             tilt = torch.exp(self._uniform(rng, -1, 1, batch, 1) * torch.linspace(-math.pi, math.pi, self.bands))
-            power = -torch.log(torch.rand(2, steps, batch, self.bands, generator=rng).clamp_min(1e-7)).mean(0)
-            return power * tilt * (level * energies.mean((0, 2)))[:, None]
-        start = (torch.rand(batch, generator=rng) * max(1, len(self.noise) - steps)).long()
-        index = (start + torch.arange(steps)[:, None]).clamp_max(len(self.noise) - 1)
-        return self.noise[index] * level[:, None]
+            noise = -torch.log(torch.rand(2, steps, batch, self.bands, generator=rng).clamp_min(1e-7)).mean(0) * tilt
+        else:
+            start = (torch.rand(batch, generator=rng) * max(1, len(self.noise) - steps)).long()
+            index = (start + torch.arange(steps)[:, None]).clamp_max(len(self.noise) - 1)
+            noise = self.noise[index]
+        if o.snr:
+            level = 10 ** (-decibel / 10) * mixed * speech_level(energies) / noise.mean((0, 2)).clamp_min(1e-20)
+        else:
+            level = 10 ** (decibel / 10) * mixed
+            level = level * energies.mean((0, 2)) if self.noise is None else level
+        return noise * level[:, None]
+
+
+def speech_level(energies: Tensor) -> Tensor:
+    """Mean energy (B,) of the active frames of clips (T, B, bands): those within 20 dB of a clip's loudest."""
+    frames = energies.mean(2)
+    active = (frames >= 0.01 * frames.amax(0)) & (frames > 0)
+    return (frames * active).sum(0) / active.sum(0).clamp_min(1)
 
 
 def _middles(features: Features) -> np.ndarray:

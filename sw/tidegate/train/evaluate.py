@@ -14,8 +14,9 @@ from tidegate.golden.figures import figures
 from tidegate.host.frontend import FrontEndSettings, log_energies
 from tidegate.spec.model import Model
 
-from .data import PARTS, SILENCE, UNKNOWN, DataError, leave_out, scan
+from .data import SILENCE, UNKNOWN, DataError, leave_out, scan
 from .features import Features, load_features
+from .split import ALL_PARTS
 
 _BATCH = 256
 
@@ -86,13 +87,15 @@ def evaluate_directory(model: Model, directory: str | Path, part: str | None = N
 
     ``speaker``: the test part is all of this speaker's clips, see ``data.scan``.
     """
-    if part is not None and part not in PARTS:
-        raise DataError(f"no part '{part}'; the parts are {', '.join(PARTS)}")
+    if part is not None and part not in ALL_PARTS:
+        raise DataError(f"no part '{part}'; the parts are {', '.join(ALL_PARTS)}")
     if not model.frontend:
         raise DataError("this model has no feature front end, so it cannot hear clips; train one with a recipe")
     labels = tuple(label for label in model.labels if label not in (UNKNOWN, SILENCE))
-    data = scan(directory, labels if UNKNOWN in model.labels else (), speaker)
-    data = leave_out(data, tuple(model.card.get("recipe", {}).get("leave_out", ())))
+    recipe = model.card.get("recipe", {})
+    classes = {name: recipe.get(name, "folder") for name in (UNKNOWN, SILENCE)}
+    data = scan(directory, labels if UNKNOWN in model.labels else (), speaker, **classes)
+    data = leave_out(data, tuple(recipe.get("leave_out", ())))
     features = load_features(data, FrontEndSettings.from_dict(model.frontend), cache, progress)
     part = part or ("test" if len(features.of("test")) else "validation")
     return evaluate(model, features, part) | {"skipped": [list(item) for item in features.skipped]}

@@ -29,12 +29,14 @@ from tidegate.spec.model import SUFFIX, Model, save_model
 from tidegate.spec.network import Network
 
 from .augment import Augmenter, Batch
-from .data import PARTS, SILENCE, DataError, leave_out, scan
+from .data import SILENCE, DataError, scan_for
 from .evaluate import evaluate
 from .features import Features, load_features
 from .objective import Budget, movement, until
 from .recipe import Recipe
 from .reject import with_rejection
+from .split import ALL_PARTS
+from .survey import survey_lines
 
 
 @dataclass(frozen=True)
@@ -69,10 +71,10 @@ def run(directory: str | Path, recipe: Recipe, out: str | Path, *, cache: str | 
     if not out.parent.is_dir():
         raise DataError(f"'{out}' cannot be written (no folder '{out.parent}'); choose another place")
     console = Console(stderr=True, quiet=not progress)
-    data = leave_out(scan(directory, recipe.keywords, speaker), recipe.leave_out)
+    data = scan_for(recipe, directory, speaker)
     features = load_features(data, recipe.frontend, cache, progress)
-    if features.skipped:
-        console.print(f"{len(features.skipped)} clips skipped, the first: {': '.join(features.skipped[0])}")
+    for line in survey_lines(features):
+        console.print(line, soft_wrap=True, markup=False)
     trainer = Trainer(recipe, features, out, resume, progress)
     for epoch in trainer.epochs():
         console.print(f"epoch {epoch.number:3}/{recipe.epochs}  loss {epoch.loss:.3f}  "
@@ -234,11 +236,11 @@ class Trainer:
 
     def _write(self) -> None:
         f, model = self.features, self._model({})
-        card: dict = {"recipe": self.recipe.to_dict(), "clips": {part: len(f.of(part)) for part in PARTS},
+        card: dict = {"recipe": self.recipe.to_dict(), "clips": {part: len(f.of(part)) for part in ALL_PARTS},
                       "skipped": len(f.skipped), "epoch": self.epoch}
         if self.recipe.reject:
             model, card["rejection"] = with_rejection(model, f, self.recipe.reject)
-        for part in PARTS[1:]:
+        for part in ALL_PARTS[1:]:
             if card["clips"][part]:
                 card[part] = evaluate(model, f, part)
         part = self.out.with_name(self.out.name + ".part")

@@ -14,9 +14,11 @@ class Augmentation:
     """How training clips vary.  Levels in dB, times in frames, frequencies in bands; 0 switches a part off.
 
     ``gain``: ± level of the clip.  ``noise``, (lowest, highest) level of what is mixed in, relative to the noise
-    recordings (or, without such, to a clip's mean), in ``noise_share`` of the clips.  ``lead``, ``tail``: up to so much
-    silence before and after.  ``crop``: up to so many frames cut off at the beginning.  ``hold``: share of clips
-    that continue with their first and last frame there instead of silence.  ``stretch``: ± share of speed.
+    recordings (or, without such, to a clip's mean), in ``noise_share`` of the clips.  ``snr``, (lowest, highest):
+    instead, so far is the noise below the clip's active frames, whatever both levels are.
+    ``lead``, ``tail``: up to so much silence before and after.  ``crop``: up to so many frames cut off at the
+    beginning.  ``hold``: share of clips that continue with their first and last frame there instead of silence.
+    ``stretch``: ± share of speed.
     ``warp``: ± bands by which the spectrum moves.  ``mask_bands``, ``mask_frames``: up to so many bands or frames
     silenced (SpecAugment, Park et al. 2019).  ``jitter``: standard deviation of Gaussian noise on the features.
     ``context``: share of batches in which another word precedes, as in a stream.  ``backwards``: share of the keywords'
@@ -41,6 +43,7 @@ class Augmentation:
     backwards: float = 0.0
     splice: float = 0.0
     silence_repeats: int = 1
+    snr: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,8 @@ class Recipe:
     """A training run.  ``about``, ``attribution`` (of the data) and ``limits`` are for the model card.
 
     ``keywords``: the classes (none: every word is one), all others are ``unknown``; words to ``leave_out`` are in no
-    part but "unseen", which tells how well words are rejected that were never heard.
+    part but "unseen", which tells how well words are rejected that were never heard.  ``unknown``, ``silence``:
+    whether these classes exist, "folder", "auto" or "none", see ``data.scan``.
 
     Sparsity.  ``thresholds``: Θ per signal in LSBs of 1/256; they grow linearly from 0 over the first ``anneal`` share
     of the epochs.  ``delta``: whether training itself runs as a delta network; if not, it is dense and Θ is applied to
@@ -102,6 +106,8 @@ class Recipe:
     reject: float = 0.0
     seed: int = 1
     augmentation: Augmentation = field(default_factory=Augmentation)
+    unknown: str = "folder"
+    silence: str = "folder"
 
     def __post_init__(self):
         if len(self.thresholds) != len(self.gru) + 1:

@@ -72,7 +72,7 @@ def write(model: Model, name: str, folder: Path) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tidegate.train.release", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m tidegate.train.release", description="Make a zoo model of a sweep.")
     parser.add_argument("name")
     parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--label", default="")
