@@ -175,7 +175,7 @@ def _summed(same: dict[str, Any], rows: list[dict]) -> dict[str, Any]:
     d = same | {"theta": thetas.pop() if len(thetas) == 1 else None, "n": len(rows)}
     for part in JUDGED:
         for figure in FIGURES[1:-1]:
-            values = [row[f"{part}_{figure}"] for row in rows]
+            values = [row.get(f"{part}_{figure}") for row in rows]
             whole = None not in values
             d[f"{part}_{figure}"] = mean(values) if whole else None
             d[f"{part}_{figure}_std"] = stdev(values) if whole and len(values) > 1 else None
