@@ -42,7 +42,7 @@ from .results import JUDGED, Results, read_results, summary
 
 __all__ = ["Outcome", "Sweep", "read_plan", "read_results", "summary"]
 
-_CONNECT = 5            # seconds in which a scheduler must answer
+_CONNECT = 10           # seconds in which a scheduler must answer
 _TICK = 1               # seconds after which the number of workers is looked at again
 _PATIENCE = 60          # seconds that a cluster may be without workers
 _KEPT = "finished points are kept, and the same command goes on"
