@@ -93,10 +93,10 @@ def test_what_is_finished_is_not_trained_again(make, cluster, words, cache, tmp_
     assert again.point.key == first[1].point.key and (again.number, again.total) == (2, 2)
     assert {row["key"] for row in read_results(out)} == {p.key for p in plan.points()}
     with pytest.raises(DataError, match="another data set"):
-        trained(plan, scanless(words, tmp_path), out, cluster, cache)
+        trained(plan, fewer(words, tmp_path), out, cluster, cache)
 
 
-def scanless(words, folder):
+def fewer(words, folder):
     """The same words, one clip fewer."""
     copy = folder / "words"
     for path in sorted(words.rglob("*.wav"))[1:]:
@@ -106,7 +106,7 @@ def scanless(words, folder):
     return copy
 
 
-def test_each_speaker_is_left_out_in_turn(recipe, make, cluster, words, cache, tmp_path):
+def test_each_speaker_is_left_out_in_turn(make, cluster, words, cache, tmp_path):
     speakers = ("0001", "0002")
     plan, out = make(vary={}, speakers=list(speakers), theta=[1]), tmp_path / "out"
     assert not any(o.error for o in trained(plan, words, out, cluster, cache))
@@ -121,14 +121,14 @@ def test_each_speaker_is_left_out_in_turn(recipe, make, cluster, words, cache, t
 
 def test_a_point_that_fails_leaves_the_others(make, cluster, words, cache, tmp_path):
     plan, out = make(vary={}, variants=[
-        {"label": "wide", "set": {"weight_fracs": [7, 7, 7, 7]}}, {"label": "wrong", "set": {"learning_rate": -1}},
+        {"label": "far", "set": {"thresholds": [9999, 0]}}, {"label": "wrong", "set": {"weight_decay": -1}},
         {"label": "right", "set": {}}]), tmp_path / "out"
     outcomes = {o.point.label: o for o in trained(plan, words, out, cluster, cache)}
-    assert outcomes["right"].rows and not outcomes["wrong"].rows
-    assert "learning rate" in outcomes["wrong"].error and outcomes["wrong"].error.startswith("ValueError: ")
-    assert "Traceback" in (out / "logs" / f"{outcomes['wrong'].point.key}.txt").read_text()
-    assert all("\n" not in o.error for o in outcomes.values())
-    assert {row["label"] for row in read_results(out)} == {l for l, o in outcomes.items() if not o.error}
+    assert outcomes["far"].error.startswith("thresholds must be in 0..")
+    assert outcomes["wrong"].error.startswith("ValueError: Invalid weight_decay")
+    assert outcomes["right"].error == "" and {row["label"] for row in read_results(out)} == {"right"}
+    trace, = (out / "logs").glob("*.txt")       # only of what is no mistake of a user
+    assert trace.stem == outcomes["wrong"].point.key and "Traceback" in trace.read_text()
 
 
 @contextmanager
@@ -153,6 +153,7 @@ def killer(cluster, deaths):
 
 def test_a_worker_that_dies_loses_no_finished_point(make, cluster, words, cache, tmp_path):
     plan, out = make(vary={"seed": [1, 2, 3, 4]}), tmp_path / "out"
+    cluster.wait_for_workers(2)
     with Sweep(plan, words, out, cache) as sweep:
         outcomes = sweep.outcomes(cluster=cluster.scheduler_address)
         seen = [next(outcomes)]
@@ -166,6 +167,7 @@ def test_a_worker_that_dies_loses_no_finished_point(make, cluster, words, cache,
 
 
 def test_a_point_whose_workers_always_die_is_given_up(make, cluster, words, cache, tmp_path, monkeypatch):
+    cluster.wait_for_workers(2)
     monkeypatch.setattr(cluster.scheduler, "allowed_failures", 0)
     with Sweep(make(), words, tmp_path / "out", cache) as sweep, killer(cluster, 1) as killed:
         outcomes = list(sweep.outcomes(cluster=cluster.scheduler_address))

@@ -32,22 +32,25 @@ def sweep(
     """Train every point of a sweep and evaluate it at every Θ; each is kept as soon as it is finished."""
     if cluster and workers:
         raise TidegateError("--workers is for this machine and --cluster for others; choose one")
-    with hint_at_extras():
-        from tidegate.train.sweep import Sweep, read_plan, read_results, summary
+    from tidegate.train.plan import read_plan
 
-        plan = read_plan(spec)
-        folder = data or Path("data") / (plan.data or plan.name)
-        results = out_folder or Path("results") / plan.name
+    plan = read_plan(spec)
+    folder = data or Path("data") / (plan.data or plan.name)
+    results = out_folder or Path("results") / plan.name
+    with hint_at_extras():
+        from tidegate.train.sweep import Sweep, read_results, summary
+
         with Sweep(plan, folder, results, progress=True) as task:
             points, failed = len(task.points), _train(task, workers, cluster)
     rows = read_results(results)
     groups = summary(rows)
+    if not json:
+        _print(plan.name, list(plan.vary), groups)
     page = _report(results, folder) if report and rows else None
     if json:
         print_json({"sweep": plan.name, "folder": str(results), "points": points, "failed": failed, "summary": groups,
                     "report": page and str(page)})
     else:
-        _print(plan.name, list(plan.vary), groups)
         out.print(f"{points - len(failed)} of {points} points are in {results}" + (f", report {page}" if page else ""))
     if failed:
         raise TidegateError(f"{len(failed)} of {points} points failed, the first: {failed[0]}; the same command tries "
@@ -111,6 +114,7 @@ def _spread(mean: float | None, deviation: float | None) -> str:
 
 
 def _report(results: Path, data: Path) -> Path:
-    from tidegate.train.report import write_report
+    with hint_at_extras():
+        from tidegate.train.report import write_report
 
-    return write_report(results, data)
+        return write_report(results, data)

@@ -13,7 +13,6 @@ import tempfile
 import traceback
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from hashlib import sha256
@@ -26,7 +25,7 @@ from uuid import uuid4
 
 import torch
 from dask.system import CPU_COUNT
-from distributed import Client, Future, KilledWorker, LocalCluster, WorkerPlugin
+from distributed import CancelledError, Client, Future, KilledWorker, LocalCluster, WorkerPlugin
 
 from tidegate.spec.errors import TidegateError
 from tidegate.spec.model import Model, read_model
@@ -44,7 +43,7 @@ __all__ = ["Outcome", "Sweep", "read_plan", "read_results", "summary"]
 
 _CONNECT = 10           # seconds in which a scheduler must answer
 _TICK = 1               # seconds after which the number of workers is looked at again
-_PATIENCE = 60          # seconds that a cluster may be without workers
+_PATIENCE = 300         # seconds that a cluster may be without workers
 _KEPT = "finished points are kept, and the same command goes on"
 _MOST_SPEAKERS = 50     # features of each travel to every worker
 
