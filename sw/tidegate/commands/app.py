@@ -2,13 +2,14 @@
 
 import typer
 
-from . import bench, boards, fit, models, speech
+from . import bench, boards, fit, models, speech, sweep
 
 app = typer.Typer(name="tidegate", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="Delta-RNN: a network that speaks only when something changed, on the board and here.")
 app.command()(speech.demo)
 app.command()(speech.run)
 app.command()(models.train)
+app.command()(sweep.sweep)
 app.command("eval")(models.evaluate)
 app.command()(models.verify)
 app.command()(fit.fit)

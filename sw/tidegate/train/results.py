@@ -1,0 +1,224 @@
+"""A sweep's folder: what is written as soon as a point is trained, and how it is read.
+
+    sweep.json          the description as run, its recipe spelled out
+    data.json           the data set: folder, number of clips, digest of their names and parts
+    results.csv         one row per trained point and setting of Θ
+    models/KEY.tidegate the trained model               logs/KEY.csv     one row an epoch
+
+Model and log are written before the rows, the rows of a point at once and flushed to the disk, and what a kill leaves
+of a half-written point is dropped when the folder is opened again.
+"""
+
+import csv
+import fcntl
+import io
+import json
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from .data import DataError
+from .plan import Plan, compact, make_plan
+
+RESULTS, PLAN, DATA = "results.csv", "sweep.json", "data.json"
+JUDGED = ("validation", "test")
+FIGURES = ("clips", "accuracy", "fetch_reduction", "temporal_sparsity", "weights_per_frame", "occupancy")
+_FIRST = ("key", "label", "speaker")
+_SETTING = ("seed", "theta", "factor")
+_LAST = ("dense_weights", "weight_bytes", "file_bytes", "epochs", "epoch", "seconds")
+_FIXED = (*_FIRST, *_SETTING, *(f"{part}_{figure}" for part in JUDGED for figure in FIGURES), *_LAST)
+_NUMBER = re.compile(r"-?\d+(\.\d*)?([eE][+-]?\d+)?")
+
+
+def columns(plan: Plan) -> tuple[str, ...]:
+    """Names of the columns of a sweep's ``results.csv``; they follow from its description alone."""
+    varied = [field for field in plan.vary if field not in _FIXED]
+    return (*_FIRST, *varied, *_FIXED[len(_FIRST):])
+
+
+class Results:
+    """A sweep's folder, opened to write; used with ``with``, as only one sweep at a time may write to it.
+
+    ``done``: keys of the points that are there.  DataError if the folder holds another sweep, was made from another
+    data set, is being written to, or cannot be written.
+    """
+
+    def __init__(self, folder: str | Path, plan: Plan, data: dict):
+        self.folder, self.plan, self.data, self.columns = Path(folder), plan, data, columns(plan)
+        self.done: set[str] = set()
+        self._lock = -1
+
+    def __enter__(self) -> "Results":
+        try:
+            for sub in ("models", "logs"):
+                (self.folder / sub).mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(self.folder, os.O_RDONLY)
+            self._claim()
+            self._belongs(PLAN, self.plan.to_dict(), "holds the results of another sweep")
+            self._belongs(DATA, self.data, "holds results on another data set")
+            self._repair()
+        except OSError as error:
+            self.__exit__()
+            raise self._unwritable(error) from None
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def add(self, key: str, model: bytes, log: list[dict], rows: list[dict[str, Any]]) -> None:
+        """Keep a trained point: its model file, its epochs, and its rows, which may lack columns."""
+        try:
+            _replace(self.folder / "models" / f"{key}.tidegate", model)
+            _replace(self.folder / "logs" / f"{key}.csv", _csv([list(log[0]), *(e.values() for e in log)]))
+            with open(self.folder / RESULTS, "ab") as file:
+                file.write(_csv([row.get(column) for column in self.columns] for row in rows))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise self._unwritable(error) from None
+        self.done.add(key)
+
+    def fail(self, key: str, trace: str) -> None:
+        """Keep why a point failed, in ``logs/KEY.txt``, where one line cannot say it."""
+        if trace:
+            try:
+                _replace(self.folder / "logs" / f"{key}.txt", trace.encode())
+            except OSError as error:
+                raise self._unwritable(error) from None
+
+    def _claim(self) -> None:
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataError(f"another sweep is writing to '{self.folder}'; wait for it or choose another "
+                            "--out") from None
+
+    def _belongs(self, name: str, content: dict, otherwise: str) -> None:
+        path = self.folder / name
+        if not path.is_file():
+            return _replace(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            found = None
+        if name == DATA and isinstance(found, dict):        # the same clips may lie in another place
+            found, content = found.get("digest"), content["digest"]
+        if found != content:
+            raise DataError(f"'{self.folder}' {otherwise}; choose another --out, or delete the folder")
+
+    def _repair(self) -> None:
+        path = self.folder / RESULTS
+        before = path.read_bytes() if path.is_file() else b""
+        rows = [list(self.columns)]
+        if before:
+            header, found = _read(before, len(self.plan.theta))
+            if header and tuple(header) != self.columns:
+                raise DataError(f"'{path}' has other columns than this sweep; choose another --out")
+            self.done = {row[0] for row in found}
+            rows += found
+        after = _csv(rows)
+        if after != before:
+            _replace(path, after)
+
+    def _unwritable(self, error: OSError) -> DataError:
+        return DataError(f"'{self.folder}' cannot be written ({error.strerror}); choose another --out")
+
+
+def read_results(folder: str | Path) -> list[dict[str, Any]]:
+    """The rows of a sweep's folder, in the order of its description.
+
+    Numbers are parsed, ``theta`` and ``*_occupancy`` are tuples, what is empty is None (but for label and speaker, ""),
+    and the varied fields are numbers where they look like one.  DataError if there are no results.
+    """
+    folder = Path(folder)
+    try:
+        plan = make_plan(json.loads((folder / PLAN).read_text(encoding="utf-8")))
+        header, rows = _read((folder / RESULTS).read_bytes(), len(plan.theta))
+    except (OSError, ValueError):
+        raise DataError(f"'{folder}' holds no results of a sweep; run `tidegate sweep` first") from None
+    order = {"label": [label for label, _ in plan.variants]}
+    order |= {field: [compact(value) for value in values] for field, values in plan.vary.items()}
+
+    def rank(row: dict) -> list:
+        return [*(texts.index(row[field]) for field, texts in order.items() if row[field] in texts), row["speaker"]]
+
+    found = sorted((dict(zip(header, row, strict=True)) for row in rows), key=rank)
+    return [{column: _parsed(column, text) for column, text in row.items()} for row in found]
+
+
+def summary(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows that differ in seed and speaker only, taken together, in the order of their first row.
+
+    Each has ``label``, the varied fields, ``epochs``, ``factor``, ``theta`` (None where it differs, as learned ones
+    do), ``n``; and, for validation and test, the mean over the rows of ``{part}_accuracy``, ``_fetch_reduction``,
+    ``_temporal_sparsity`` and ``_weights_per_frame``, and the same with ``_std`` behind it: the standard deviation of a
+    sample (None for one row).  A mean is None if a row lacks the figure.
+    """
+    groups: dict[tuple, list[dict]] = {}
+    for row in rows:
+        same = {c: v for c, v in row.items() if c not in _FIXED or c in ("label", "epochs", "factor")}
+        setting = row["theta"] if row["factor"] is None else None
+        groups.setdefault((*same.items(), setting), []).append(row)
+    return [_summed(dict(group[:-1]), members) for group, members in groups.items()]
+
+
+def _summed(same: dict[str, Any], rows: list[dict]) -> dict[str, Any]:
+    thetas = {row["theta"] for row in rows}
+    d = same | {"theta": thetas.pop() if len(thetas) == 1 else None, "n": len(rows)}
+    for part in JUDGED:
+        for figure in FIGURES[1:-1]:
+            values = [row.get(f"{part}_{figure}") for row in rows]
+            whole = None not in values
+            d[f"{part}_{figure}"] = mean(values) if whole else None
+            d[f"{part}_{figure}_std"] = stdev(values) if whole and len(values) > 1 else None
+    for size in ("dense_weights", "weight_bytes"):
+        d[size] = rows[0][size] if len({row[size] for row in rows}) == 1 else None
+    return d
+
+
+def _read(data: bytes, settings: int) -> tuple[list[str], list[list[str]]]:
+    """(header, rows); without a last line that was cut short, and without points that lack a row."""
+    lines = data[: data.rfind(b"\n") + 1].decode(errors="replace")
+    header, *rows = list(csv.reader(io.StringIO(lines))) or [[]]
+    rows = [row for row in rows if len(row) == len(header)]
+    counts: dict[str, int] = {}
+    for row in rows:
+        counts[row[0]] = counts.get(row[0], 0) + 1
+    return header, [row for row in rows if counts[row[0]] == settings]
+
+
+def _csv(rows: Iterable[Iterable[Any]]) -> bytes:
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows(
+        ["" if x is None or x == "" else compact(x) for x in row] for row in rows)
+    return out.getvalue().encode()
+
+
+def _parsed(column: str, text: str) -> Any:
+    if column in _FIRST:
+        return text
+    if column == "theta":
+        return tuple(map(int, text.split()))
+    if column.endswith("_occupancy"):
+        return tuple(map(float, text.split())) if text else None
+    if not _NUMBER.fullmatch(text):
+        return text or None
+    return float(text) if set(text) & set(".eE") else int(text)
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Write a file beside its name, then give it the name: a kill leaves the old one or the new one."""
+    part = path.with_name(path.name + ".part")
+    with open(part, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)

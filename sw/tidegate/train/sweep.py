@@ -1,0 +1,331 @@
+"""A sweep: many trainings on all cores of this machine or on a Dask cluster; each is kept as soon as it is finished.
+
+Recipes travel to the workers as tasks.  Features are loaded once here and sent to every worker as a plug-in, so that a
+worker needs no data set, and one that replaces a dead worker gets them too.  No more tasks are handed out than there
+are threads: a task that only waited beside one that kills its worker is not blamed for that.
+"""
+
+import json
+import logging
+import os
+import signal
+import tempfile
+import traceback
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from multiprocessing import resource_tracker
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from time import monotonic, perf_counter
+from typing import Any
+from uuid import uuid4
+
+import torch
+from dask.system import CPU_COUNT
+from distributed import CancelledError, Client, Future, KilledWorker, LocalCluster, WorkerPlugin
+
+from tidegate.spec.errors import TidegateError
+from tidegate.spec.model import Model, read_model
+
+from .data import DataError, DataSet, scan
+from .data import _speaker as speaker_of
+from .evaluate import evaluate
+from .features import Features, load_features
+from .loop import Trainer
+from .plan import EACH, Plan, Point, Setting, read_plan, thresholds_at
+from .recipe import Recipe
+from .results import JUDGED, Results, read_results, summary
+
+__all__ = ["Outcome", "Sweep", "read_plan", "read_results", "summary"]
+
+_CONNECT = 10           # seconds in which a scheduler must answer
+_TICK = 1               # seconds after which the number of workers is looked at again
+_PATIENCE = 300         # seconds that a cluster may be without workers
+_KEPT = "finished points are kept, and the same command goes on"
+_MOST_SPEAKERS = 50     # features of each travel to every worker
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A point that is finished: its ``rows``, one a setting of Θ, or, without any, the ``error`` in one line.
+
+    It is the ``number``-th of ``total`` points; those that were there before are counted first.
+    """
+
+    point: Point
+    rows: list[dict[str, Any]]
+    error: str
+    number: int
+    total: int
+
+
+class Sweep:
+    """A plan on a folder of words, with results in ``out``; a context, as only one sweep may write there.
+
+    ``points``: all of them; ``left``: those that are not in ``out`` yet.  DataError if plan and data do not match.
+    """
+
+    def __init__(self, plan: Plan, directory: str | Path, out: str | Path, cache: str | Path | None = None,
+                 progress: bool = False):
+        self.plan, self.directory, self.cache, self.progress = plan, Path(directory), cache, progress
+        data = scan(directory)
+        self.points = plan.points(_speakers(plan, data))
+        for recipe, speaker in {(_features_name(p)): (p.recipe, p.speaker) for p in self.points}.values():
+            scan(directory, recipe.keywords, speaker)           # complain before hours are spent
+        self.results = Results(out, plan, _identity(data))
+        self.left: list[Point] = []
+        self.features: dict[str, Features] = {}
+
+    def __enter__(self) -> "Sweep":
+        self.results.__enter__()
+        self.left = [p for p in self.points if p.key not in self.results.done]
+        try:
+            for p in self.left:
+                if _features_name(p) not in self.features:
+                    data = scan(self.directory, p.recipe.keywords, p.speaker)
+                    self.features[_features_name(p)] = load_features(
+                        data, p.recipe.frontend, self.cache, self.progress)
+        except BaseException:
+            self.results.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.results.__exit__()
+
+    def outcomes(self, workers: int | None = None, cluster: str | None = None) -> Iterator[Outcome]:
+        """Train what is left, on ``workers`` processes (default: one a core) or on the cluster at an address."""
+        if not self.left:
+            return
+        with ExitStack() as stack:
+            client = stack.enter_context(_connect(cluster) if cluster else _local(workers, len(self.left)))
+            names = stack.enter_context(_sent(client, self.features))
+            yield from self._train(client, names, f"the cluster at '{cluster}'" if cluster else "the worker processes")
+
+    def _train(self, client: Client, names: dict[str, str], where: str) -> Iterator[Outcome]:
+        waiting, running, finished = deque(self.left), {}, SimpleQueue()
+        number, alive = len(self.points) - len(self.left), monotonic()
+        while waiting or running:
+            with _not_lost(client, where):
+                counts: Any = client.nthreads()
+                threads = sum(counts.values())
+                while waiting and len(running) < threads:
+                    p = waiting.popleft()
+                    arguments = p.recipe.to_dict(), self.plan.theta, names[_features_name(p)]
+                    task = client.submit(train_point, *arguments, pure=False)
+                    running[task] = p
+                    task.add_done_callback(finished.put)
+                answers = [(running.pop(task), _answer(task)) for task in _next(finished)]
+            alive = monotonic() if threads else alive
+            if monotonic() - alive > _PATIENCE:
+                raise TidegateError(f"{where} had no worker for {_PATIENCE} s; {_KEPT}")
+            for point, answer in answers:
+                number += 1
+                yield self._keep(point, answer, number)
+
+    def _keep(self, point: Point, answer: dict[str, Any], number: int) -> Outcome:
+        if "error" in answer:
+            self.results.fail(point.key, answer.get("trace", ""))
+            return Outcome(point, [], answer["error"], number, len(self.points))
+        recipe = point.recipe
+        same = {"key": point.key, "label": point.label, "speaker": point.speaker, **point.varied, "seed": recipe.seed,
+                "epochs": recipe.epochs, "file_bytes": len(answer["model"])} | answer["same"]
+        rows = [same | row for row in answer["rows"]]
+        self.results.add(point.key, answer["model"], answer["log"], rows)
+        return Outcome(point, rows, "", number, len(self.points))
+
+
+def train_point(recipe: dict, theta: Iterable[Setting], features: str) -> dict[str, Any]:
+    """A worker's task: train a recipe on features that it was sent under a name.
+
+    ``model``: bytes of the file; ``log``: the epochs; ``same`` and ``rows``: columns that all rows share, and of each
+    setting.  Or ``error``, in one line, with ``trace`` if it was none of a user's making.
+    """
+    torch.set_num_threads(1)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            return _trained(Recipe.from_dict(recipe), theta, _FEATURES[features], Path(folder) / "model.tidegate")
+    except TidegateError as error:
+        return {"error": _line(error)}
+    except Exception as error:
+        return {"error": f"{type(error).__name__}: {_line(error)}", "trace": traceback.format_exc()}
+
+
+def _trained(recipe: Recipe, theta: Iterable[Setting], features: Features, path: Path) -> dict[str, Any]:
+    start = perf_counter()
+    log = [asdict(epoch) for epoch in Trainer(recipe, features, path).epochs()]
+    seconds, model = round(perf_counter() - start, 2), read_model(path)
+    same = {"dense_weights": model.network.dense_weights, "weight_bytes": _weight_bytes(model, recipe),
+            "epoch": model.card["epoch"], "seconds": seconds}
+    rows = []
+    for setting in theta:
+        at = thresholds_at(setting, model.network.thresholds)
+        row = {"theta": at, "factor": None if isinstance(setting, tuple) else setting}
+        for part in JUDGED:
+            if len(features.of(part)):
+                f = evaluate(model.with_thresholds(*at), features, part)
+                f |= {"clips": f["utterances"], "weights_per_frame": f["weights"] / f["frames"]}
+                row |= {f"{part}_{name}": f[name] for name in (
+                    "clips", "accuracy", "fetch_reduction", "temporal_sparsity", "weights_per_frame", "occupancy")}
+        rows.append(row)
+    return {"model": path.read_bytes(), "log": log, "same": same, "rows": rows}
+
+
+def _weight_bytes(model: Model, recipe: Recipe) -> int:
+    """Bytes of the weights alone, without biases and normalisation."""
+    bits = getattr(recipe, "weight_bits", 8)
+    return -(-sum(t.size for name, t in model.tensors.items() if ".weight" in name) * bits // 8)
+
+
+_FEATURES: dict[str, Features] = {}
+
+
+class _Bring(WorkerPlugin):
+    """Features under a name, on every worker that is there or comes."""
+
+    def __init__(self, name: str, features: Features):
+        self.name, self.features = name, features
+
+    def setup(self, worker) -> None:
+        _FEATURES[self.name] = self.features
+
+    def teardown(self, worker) -> None:
+        _FEATURES.pop(self.name, None)
+
+
+@contextmanager
+def _sent(client: Client, features: dict[str, Features]) -> Iterator[dict[str, str]]:
+    """Names that the workers know the features by; they forget them in the end."""
+    names = {k: f"tidegate-{uuid4().hex}" for k in features}
+    try:
+        for k, name in names.items():
+            client.register_plugin(_Bring(name, features[k]), name)
+        yield names
+    finally:
+        with suppress(Exception):           # a cluster that is lost has nothing to forget
+            for name in names.values():
+                client.unregister_worker_plugin(name)
+
+
+@contextmanager
+def _local(workers: int | None, points: int) -> Iterator[Client]:
+    """Single-threaded processes on this machine, one a core, no more than there are points."""
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    options: dict[str, Any] = {"n_workers": min(workers or CPU_COUNT, points), "threads_per_worker": 1,
+                               "processes": True, "memory_limit": 0, "dashboard_address": None,
+                               "silence_logs": logging.CRITICAL}
+    with _deaf_to_interrupts():
+        cluster = LocalCluster(**options)
+    with cluster, Client(cluster, set_as_default=False) as client:
+        try:
+            yield client
+        except BaseException:
+            for nanny in cluster.workers.values():      # nobody waits for what they are training
+                nanny.auto_restart = False
+                with suppress(ProcessLookupError, TypeError):       # it has none while it is restarted
+                    os.kill(nanny.pid, signal.SIGKILL)
+            raise
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Threads and processes started here, and theirs, never see Ctrl-C: it is for the main thread, which ends them."""
+    resource_tracker.ensure_running()       # it would unblock the signal again when it is started
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _connect(address: str) -> Iterator[Client]:
+    """A cluster that is there; TidegateError if none answers, or if its workers cannot train."""
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    try:
+        client = Client(address, timeout=_CONNECT, set_as_default=False)
+    except (OSError, ValueError, TimeoutError):
+        raise TidegateError(f"no cluster answers at '{address}'; start one with `dask scheduler` and `dask worker`, "
+                            "or leave --cluster out to use this machine") from None
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=_CONNECT)
+        except TimeoutError:
+            raise TidegateError(f"the cluster at '{address}' has no workers; start some: `dask worker {address} "
+                                "--nthreads 1`") from None
+        _check_versions(client, address)
+        yield client
+
+
+def _check_versions(client: Client, address: str) -> None:
+    def installed():        # travels by value: it must run where tidegate is not installed
+        from importlib.metadata import PackageNotFoundError, version
+        from importlib.util import find_spec
+
+        try:
+            return f"{version('tidegate')}{'' if find_spec('torch') else ' without torch'}"
+        except PackageNotFoundError:
+            return "none"
+
+    found: Any = client.run(installed)
+    for worker, version in found.items():
+        if version != installed():
+            raise TidegateError(f"the worker {worker} of the cluster at '{address}' has tidegate {version}, here it is "
+                                f"{installed()}; install the same there: pip install 'tidegate[train]'")
+
+
+def _next(tasks: SimpleQueue[Future]) -> list[Future]:
+    """A finished task, or none within a tick."""
+    try:
+        return [tasks.get(timeout=_TICK)]
+    except Empty:
+        return []
+
+
+def _answer(task: Future) -> dict[str, Any]:
+    """What ``train_point`` returned, or an ``error`` if it never could."""
+    try:
+        return task.result()
+    except KilledWorker as error:
+        return {"error": f"its worker died, {error.allowed_failures + 1} times in all; is there enough memory?"}
+
+
+@contextmanager
+def _not_lost(client: Client, where: str) -> Iterator[None]:
+    """What distributed raises when the scheduler went away, in one line."""
+    try:
+        yield
+    except (OSError, TimeoutError, RuntimeError, CancelledError) as error:
+        raise TidegateError(f"lost {where} ({_line(error)}); {_KEPT}") from None
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _features_name(point: Point) -> str:
+    """The same for points that train on the same features."""
+    r = point.recipe
+    return json.dumps([r.frontend.to_dict(), r.keywords, point.speaker])
+
+
+def _speakers(plan: Plan, data: DataSet) -> tuple[str, ...]:
+    if plan.speakers is None:
+        return ("",)
+    if plan.speakers != EACH:
+        return tuple(plan.speakers)
+    found = tuple(sorted({speaker_of(Path(clip.path)) for clip in data.clips}))
+    if len(found) > _MOST_SPEAKERS:
+        raise DataError(f"sweep '{plan.name}': 'speakers' is \"{EACH}\", but '{data.root}' has {len(found)}; "
+                        f"list those to leave out, at most {_MOST_SPEAKERS}")
+    return found
+
+
+def _identity(data: DataSet) -> dict[str, Any]:
+    """What ``data.json`` says of a data set; the digest does not depend on where it lies."""
+    clips = [(clip.path, clip.part) for clip in data.clips]
+    digest = sha256(json.dumps([clips, data.noise]).encode()).hexdigest()
+    return {"folder": str(data.root), "clips": len(clips), "digest": digest}
