@@ -1,6 +1,6 @@
 """Figures from numbers: accuracy against fetches, training curves, occupancy, confusion."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib import colormaps, rc_context
@@ -52,13 +52,13 @@ def _pareto_panel(panel: Axes, sweep: Sweep, part: str) -> None:
     names = list(dict.fromkeys(series_name(g.first) for g in sweep.groups))
     for k, (name, colour) in enumerate(zip(names, colours(len(names)), strict=True)):
         groups = [g for g in sweep.groups if series_name(g.first) == name and None not in g.point(part)]
-        runs = [f for g in groups for r in g.rows if (f := r.parts.get(part)) and f.fetch_reduction is not None]
-        panel.plot([f.fetch_reduction for f in runs], [f.accuracy for f in runs], "o", color=colour, alpha=0.3,
-                   markersize=3, markeredgewidth=0)
+        runs = np.array([(f.fetch_reduction, f.accuracy) for g in groups for row in g.rows
+                         if (f := row.parts.get(part)) and f.fetch_reduction is not None]).reshape(-1, 2)
+        panel.plot(*runs.T, "o", color=colour, alpha=0.3, markersize=3, markeredgewidth=0)
         for varied in dict.fromkeys(g.first.varied for g in groups):     # one model, several Θ: a thin line
             points = sorted(g.point(part) for g in groups if g.first.varied == varied)
             panel.plot(*zip(*points, strict=True), color=colour, linewidth=0.8, alpha=0.5)
-        stats = [(g.stat(part, "fetch_reduction"), g.stat(part, "accuracy")) for g in groups]
+        stats = [(x, y) for g in groups if (x := g.stat(part, "fetch_reduction")) and (y := g.stat(part, "accuracy"))]
         x, y = [[s[axis].mean for s in stats] for axis in (0, 1)]
         sd_x, sd_y = [[s[axis].sd or 0.0 for s in stats] for axis in (0, 1)]
         if x:
@@ -81,7 +81,7 @@ def _pareto_panel(panel: Axes, sweep: Sweep, part: str) -> None:
 
 @rc_context(STYLE)
 def curves(logs: Sequence[tuple[str, dict[str, np.ndarray]]]) -> Figure:
-    """Training logs (name, columns) by epoch: loss, accuracy, fetch reduction, thresholds; what a log lacks is left out."""
+    """Training logs (name, columns) by epoch: loss, accuracy, fetch reduction and thresholds, where they are."""
     figure = Figure(figsize=(_WIDTH, 5.2 + 0.1 * len(logs)), layout="constrained")
     panels = figure.subplots(2, 2, sharex=True)
     for panel, (column, title) in zip(panels.flat, (
@@ -105,7 +105,7 @@ def curves(logs: Sequence[tuple[str, dict[str, np.ndarray]]]) -> Figure:
 
 
 @rc_context(STYLE)
-def occupancy(parts: dict[str, Sequence[float]]) -> Figure:
+def occupancy(parts: Mapping[str, Sequence[float]]) -> Figure:
     """Bars: part → share of elements that fire, per signal."""
     names = signal_names(max(len(values) for values in parts.values()))
     figure = Figure(figsize=(6.0, 0.7 + 0.34 * len(parts) * len(names)), layout="constrained")
@@ -129,15 +129,16 @@ def confusion(counts: np.ndarray, labels: Sequence[str], title: str) -> Figure:
     n, cell = len(labels), 0.31
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     widest = 0.075 * max(len(short(label)) for label in labels)
-    figure = Figure(figsize=(max(cell * n + widest + 0.5, 2.5), max(cell * n + widest + 0.7, 2.5)), layout="constrained")
+    side = max(cell * n + widest, 2.0)
+    figure = Figure(figsize=(side + 0.5, side + 0.7), layout="constrained")
     panel = figure.subplots()
     red, green, blue = (int(COLOURS[0][k : k + 2], 16) / 255 for k in (1, 3, 5))
     shade = LinearSegmentedColormap.from_list("shade", [(red, green, blue, 0), (red, green, blue, 1)])
     panel.pcolormesh(shares, cmap=shade, vmin=0, vmax=1, edgecolors="none", snap=True)
     for truth, decided in zip(*np.nonzero(counts), strict=True):
         count = counts[truth, decided]
-        panel.text(decided + 0.5, truth + 0.5, f"{count}", ha="center", va="center", fontsize=7.5 if count < 1000 else 6,
-                   color="#ffffff" if shares[truth, decided] > 0.5 else INK)
+        panel.text(decided + 0.5, truth + 0.5, f"{count}", ha="center", va="center",
+                   fontsize=7.5 if count < 1000 else 6, color="#ffffff" if shares[truth, decided] > 0.5 else INK)
     for axis, rotation in ((panel.xaxis, 90), (panel.yaxis, 0)):
         axis.set_ticks(np.arange(n) + 0.5, [short(label) for label in labels], rotation=rotation)
         axis.set_ticks(np.arange(n + 1), minor=True)

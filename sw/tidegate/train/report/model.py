@@ -83,7 +83,7 @@ def _occupancy(model: Model) -> list[str]:
     parts = {part: tuple(f["occupancy"]) for part, f in part_figures(model).items() if f.get("occupancy")}
     body = [page.heading("Occupancy per signal")]
     if not parts:
-        return [*body, page.paragraph("The model's card has no occupancy.")]
+        return [*body, page.paragraph("The model's card has no occupancy at this Θ.")]
     if any(len(values) != model.network.signals for values in parts.values()):
         raise DataError("the model's card does not fit its network; train it again")
     clips = " and ".join(f"{part} ({_text(part_figures(model)[part], 'utterances', 'd')} clips)" for part in parts)
@@ -105,7 +105,8 @@ def _events(model: Model, clip: Example | None, data_dir: str | Path | None) -> 
     cost = events.figures
     caption = (f"One clip from reset at Θ = {theta_text(model.network.thresholds)}: {clip.what}; {decided}"
                f"{cost.frames} frames of {settings.hop_ms:g} ms, fetch reduction {ratio_text(cost.fetch_reduction)}. "
-               "A dash is an event: the element had moved by Θ since it last sent. Top: log-mel features.")
+               "A dash is an event: the element had moved by Θ since it last sent. Top: log-mel "
+               "features, dark is loud.")
     return [*body, page.figure(raster(events, model.labels, settings.hop_ms / 1000), "events", caption)]
 
 
@@ -117,11 +118,11 @@ def _confusion(model: Model) -> list[str]:
         counts, classes = np.array(f["confusion"]), model.network.classes
         if counts.shape != (classes, classes) or counts.dtype.kind not in "iu":
             raise DataError(f"the {part} confusion on the model's card is damaged; train it again")
-        caption = (f"{part}, {counts.sum()} clips, one seed: {np.trace(counts)} right. Rows are the truth; the colour is the "
-                   "share of the row; an empty cell is 0.")
+        caption = (f"{part}, {counts.sum()} clips, one seed: {np.trace(counts)} right. Rows are the truth; the colour "
+                   "is the share of the row; an empty cell is 0.")
         drawn.append(page.figure(charts.confusion(counts, model.labels, part), f"confusion-{part}", caption))
     if not drawn:
-        return [*body, page.paragraph("The model's card has no confusion.")]
+        return [*body, page.paragraph("The model's card has no confusion at this Θ.")]
     return [*body, f'<div class="row">{"".join(drawn)}</div>']
 
 

@@ -1,20 +1,26 @@
 """The HTML page and its figures: inline SVG whose neutral colours follow the page's scheme."""
 
+from __future__ import annotations
+
 import html
 import re
 import warnings
 from collections.abc import Iterable, Sequence
 from io import StringIO
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 from matplotlib.figure import Figure
 
 from ..data import DataError
 
+if TYPE_CHECKING:
+    from matplotlib.typing import RcKeyType
+
 # neutral colours of figures: on the page they are variables, so that dark and light both work
 INK, MUTED, LINE = "#1c2127", "#6b737c", "#d5d9dd"
-STYLE = {
+STYLE: dict[RcKeyType, Any] = {
     "text.color": INK, "axes.labelcolor": INK, "axes.titlecolor": INK, "axes.edgecolor": MUTED, "xtick.color": MUTED,
     "ytick.color": MUTED, "xtick.labelcolor": INK, "ytick.labelcolor": INK, "grid.color": LINE, "axes.grid": True,
     "axes.axisbelow": True, "axes.spines.top": False, "axes.spines.right": False, "font.size": 9,
@@ -47,6 +53,7 @@ th, td { padding: .28rem .8rem .28rem 0; text-align: left; vertical-align: top }
 th { border-bottom: 1.5px solid var(--muted); font-weight: 600; vertical-align: bottom }
 td { border-bottom: 1px solid var(--line) }
 td.number, th.number { text-align: right; white-space: nowrap }
+table.facts td:first-child { white-space: nowrap; color: var(--muted) }
 tr.mark td { background: var(--band) }
 footer { margin-top: 3rem; color: var(--muted); font-size: .86rem }
 @media print { body { margin: 0; max-width: none; font-size: 10.5pt } figure, tr { break-inside: avoid }
@@ -89,7 +96,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "",
 
 def facts(rows: Iterable[tuple[str, str]]) -> str:
     """Names and values; a name without a value is left out."""
-    return table((), [row for row in rows if row[1]], texts=2)
+    return table((), [row for row in rows if row[1]], texts=2).replace("<table>", '<table class="facts">', 1)
 
 
 def figure(drawing: Figure, name: str, caption: str) -> str:
@@ -141,6 +148,6 @@ def _inline(drawing: Figure, name: str, alternative: str) -> str:
 
 
 def _savefig(drawing: Figure, target, salt: str = "tidegate", **options) -> None:
-    with matplotlib.rc_context(STYLE | {"svg.hashsalt": salt}), warnings.catch_warnings():
+    with matplotlib.rc_context({**STYLE, "svg.hashsalt": salt}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")      # a reader's fonts may have what ours lack
         drawing.savefig(target, **options)

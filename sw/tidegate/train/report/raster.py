@@ -11,7 +11,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from tidegate.clips import clips
+from tidegate.clips import clips, expected_label
 from tidegate.golden import Golden
 from tidegate.golden.figures import Figures, figures
 from tidegate.host.features import features_of, settings_of
@@ -21,7 +21,6 @@ from ..data import SILENCE, UNKNOWN, scan
 from .charts import COLOURS, signal_names
 from .page import INK, LINE, STYLE, short
 
-_DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _BUNDLED_RATE = 16000       # of the bundled clips: a faster front end would find nothing in its upper bands
 _TOP = 3                    # classes whose probabilities are shown
 _SPECTRUM = LinearSegmentedColormap.from_list("spectrum", ["#eef2f6", "#9fb6cc", "#2b4d70", "#0f1d2e"])
@@ -54,8 +53,7 @@ def example(model: Model, data_dir: str | Path | None) -> Example | None:
     known = [label for label in model.labels if label not in (UNKNOWN, SILENCE)]
     if settings_of(model).sample_rate <= _BUNDLED_RATE:
         for clip in clips():
-            digit = str(_DIGITS.index(clip.word)) if clip.word in _DIGITS else clip.word
-            if clip.word in known or digit in known:
+            if expected_label(clip.word, model.labels) in known:
                 return Example(clip.path, f"the bundled clip {clip.path.name}, a synthetic voice that says "
                                           f"“{clip.word}”")
     if data_dir is None:
@@ -88,9 +86,8 @@ def raster(events: ClipEvents, labels: Sequence[str], hop: float) -> Figure:
     figure = Figure(figsize=(9.2, 6.4 + 2.2 * len(layers)), layout="constrained")
     panels = figure.subplots(3 + len(layers), 1, sharex=True,
                              height_ratios=[3, *[2.6] * len(layers), 1.4, 1.6])
-    image = panels[0].imshow(events.features.T, aspect="auto", origin="lower", interpolation="none", cmap=_SPECTRUM,
-                             extent=(0, time[-1], -0.5, events.features.shape[1] - 0.5))
-    figure.colorbar(image, ax=panels[0], pad=0.01, aspect=16).set_label("log energy")
+    panels[0].imshow(events.features.T, aspect="auto", origin="lower", interpolation="none", cmap=_SPECTRUM,
+                     extent=(0, time[-1], -0.5, events.features.shape[1] - 0.5))
     for s, (panel, fired) in enumerate(zip(panels, events.fired, strict=False)):
         _dashes(panel, fired, hop, (_EVENT, 1.8) if s == 0 else (COLOURS[0], 1.4))
         total = int(fired.sum())
@@ -102,13 +99,14 @@ def raster(events: ClipEvents, labels: Sequence[str], hop: float) -> Figure:
         counts.stairs(fired.sum(1), time, baseline=None, color=_EVENT if s == 0 else COLOURS[s - 1], linewidth=1.3,
                       label=f"{names[s]} (of {fired.shape[1]})")
     counts.set(title="events a frame", ylim=(0, None))
-    for k, c in enumerate(np.argsort(-events.probabilities[-1], kind="stable")[:_TOP]):
+    best = np.argsort(-events.probabilities[-1], kind="stable")[:_TOP]
+    for k, c in enumerate(map(int, best)):
         top.stairs(events.probabilities[:, c], time, baseline=None, color=(INK, COLOURS[3], COLOURS[2])[k],
                    linewidth=1.3, label=short(labels[c]))
     top.set(title="probability (softmax of the logits)", ylim=(-0.03, 1.03), xlabel="time, s", xlim=(0, time[-1]))
     top.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
     for panel in (counts, top):
-        panel.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+        panel.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0, ncols=5)
         panel.grid(color=LINE)
     return figure
 

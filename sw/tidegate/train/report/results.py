@@ -114,6 +114,11 @@ class Sweep:
             groups += [((order.index(settings), factor or 0.0, theta), Group(tuple(r))) for theta, r in split.items()]
         return tuple(group for _, group in sorted(groups, key=lambda item: item[0]))
 
+    @cached_property
+    def own(self) -> tuple[Row, ...]:
+        """The rows at the Θ that their model was trained with; all where no setting is that."""
+        return tuple(row for row in self.rows if row.factor == 1) or self.rows
+
     @property
     def part(self) -> str:
         """The part to show: test where anything was tested."""
@@ -128,13 +133,12 @@ class Sweep:
         return found
 
     def chosen(self) -> Row | None:
-        """The row to look at closely, by validation alone: the most accurate on the rows' Pareto front.
-
-        Only rows at the Θ that the model was trained with, which the figures of its card are for; of these, only
-        models that have thresholds at all, if there are any.  None without validation figures.
+        """The row to look at closely, by validation alone: the most accurate on the Pareto front of the rows at their
+        own Θ, which the figures of a model's card are for; of these, only models that have thresholds at all, if there
+        are any.  None without validation figures.
         """
-        own = [row for row in self.rows if "validation" in row.parts and row.factor in (None, 1.0)]
-        rows = [row for row in own if any(row.theta)] or own
+        validated = [row for row in self.own if "validation" in row.parts]
+        rows = [row for row in validated if any(row.theta)] or validated
         figures = [row.parts["validation"] for row in rows]
         front = pareto_front([(f.fetch_reduction, f.accuracy) for f in figures])
         return max((rows[i] for i in front), default=None,
@@ -142,12 +146,13 @@ class Sweep:
 
 
 def series_name(row: Row) -> str:
-    return f"{row.label} (speakers left out)" if row.speaker else row.label
+    """Label of a row's series; a sweep without variants has no labels."""
+    return (row.label or "trained") + " (speakers left out)" * bool(row.speaker)
 
 
 def pareto_front(points: Sequence[tuple[float | None, float | None]]) -> list[int]:
-    """Indices of the points that no other one beats (as good in both, better in one; more is better), in rising order of
-    the first number.  Equal points are all there; points with a None are not."""
+    """Indices of the points that no other one beats (as good in both, better in one; more is better), in rising
+    order of the first number.  Equal points are all there; points with a None are not."""
     known = [(x, y, i) for i, (x, y) in enumerate(points) if x is not None and y is not None]
     front, best, seen = [], -math.inf, None
     for x, y, i in sorted(known, key=lambda p: (-p[0], -p[1], p[2])):
@@ -167,15 +172,17 @@ def read_sweep(folder: str | Path) -> Sweep:
         raise DataError(f"'{folder / 'results.csv'}' lacks the column {missing[0]}; run the sweep again")
     if not lines:
         raise DataError(f"'{folder}' has no finished point yet; let the sweep run first")
-    varied = slice(header.index("speaker") + 1, header.index("seed"))
+    varied = list(range(header.index("speaker") + 1, header.index("seed")))
+    fixed = [field for field in description.get("vary") or () if field != "seed" and field in header]
+    varied += [k for k in map(header.index, fixed) if k not in varied]      # "epochs" has a column anyway
     rows = []
     for number, line in enumerate(lines, 2):
         try:
-            rows.append(_row(dict(zip(header, line, strict=True)), tuple(line[varied])))
+            rows.append(_row(dict(zip(header, line, strict=True)), tuple(line[k] for k in varied)))
         except ValueError as error:
             raise DataError(f"'{folder / 'results.csv'}' is damaged in line {number} ({error}); "
                             "run the sweep again") from None
-    return Sweep(folder, description, tuple(header[varied]), tuple(rows))
+    return Sweep(folder, description, tuple(header[k] for k in varied), tuple(rows))
 
 
 def read_log(path: str | Path) -> dict[str, np.ndarray]:

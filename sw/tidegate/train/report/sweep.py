@@ -41,8 +41,8 @@ def _head(sweep: Sweep) -> list[str]:
     name = recipe.get("name", "") if isinstance(recipe, dict) else recipe
     seeds, speakers = (list(dict.fromkeys(getattr(row, x) for row in sweep.rows)) for x in ("seed", "speaker"))
     left_out = [s for s in speakers if s]
-    rows = [("recipe", str(name or "")), *_items("varied", d.get("vary")), *_items("variants", d.get("variants")),
-            *_items("Θ settings", d.get("theta")),
+    rows = [("recipe", str(name or "")), ("data", str(d.get("data") or "")), *_items("varied", d.get("vary")),
+            *_items("variants", d.get("variants")), *_items("Θ settings", d.get("theta")),
             ("trained", f"{len({row.key for row in sweep.rows})} models, {len(seeds)} seeds ({', '.join(seeds)})"),
             ("speakers left out", ", ".join(left_out)),
             ("points", f"{len(sweep.rows)} (model and Θ) in {len(sweep.groups)} groups")]
@@ -79,8 +79,9 @@ def _summary(sweep: Sweep) -> list[str]:
                      *(_mean_ratio(g.stat(p, "fetch_reduction")) for p in parts),
                      "" if size is None else f"{size.mean / 1000:.1f}"])
     clips = ", ".join(f"{p} {_range([r.parts[p].clips for r in sweep.rows if p in r.parts])}" for p in parts)
-    caption = (f"Accuracy: mean ± sample standard deviation over runs, in %; fetches: mean fetch reduction. Clips: {clips}. "
-               "Θ: mean over the runs where they differ. Shaded: on the Pareto front of the validation means.")
+    caption = ("Accuracy: mean ± sample standard deviation over runs, in %; fetches: mean fetch reduction. "
+               f"Clips: {clips}. Θ: mean over the runs where they differ. Shaded: on the Pareto front of the "
+               "validation means.")
     body = [page.heading("Summary"),
             page.table(head, rows, caption, 1 + len(shown), [any(g is f for f in front) for g in sweep.groups])]
     return body + _speakers(sweep)
@@ -100,8 +101,8 @@ def _speakers(sweep: Sweep) -> list[str]:
         rows.append([g.name(sweep.fields), _theta(g), *(accuracy_text(s) for s in stats), accuracy_text(over)])
     return [page.table(
         ("left out", "Θ / 256", *speakers, "all"), rows,
-        "Test accuracy on the clips of a speaker who was left out of training, in %: mean ± standard deviation over seeds; "
-        "last, over the speakers' means.")]
+        "Test accuracy on the clips of a speaker who was left out of training, in %: mean ± sample standard deviation "
+        "over seeds; last, over the speakers' means.")]
 
 
 def _pareto(sweep: Sweep, drawing) -> list[str]:
@@ -109,9 +110,9 @@ def _pareto(sweep: Sweep, drawing) -> list[str]:
     n = [s.n for g in sweep.groups if (s := g.stat(part, "accuracy"))]
     points = [g.point(part) for g in sweep.groups]
     missing = sum(None in p for p in points)
-    caption = (f"Accuracy on the {part} part against fetch reduction (logarithmic). A marker is the mean of {_range(n)} runs, "
-               "its bars ± 1 standard deviation over them; faint dots are single runs; thin lines join the Θ settings of the "
-               "same models. The step line is the Pareto front of these means"
+    caption = (f"Accuracy on the {part} part against fetch reduction (logarithmic). A marker is the mean of "
+               f"{_range(n)} runs, its bars ± 1 standard deviation over them; faint dots are single runs; thin lines "
+               "join the Θ settings of the same models. The step line is the Pareto front of these means"
                + ("; it is drawn, and nothing was chosen by it." if part == "test" else "."))
     if missing:
         caption += f" {missing} groups without figures on this part, or without any fetches, are not drawn."
@@ -119,32 +120,30 @@ def _pareto(sweep: Sweep, drawing) -> list[str]:
 
 
 def _curves(sweep: Sweep) -> list[str]:
-    groups = [g for g in sweep.groups if g.first.factor in (None, 1.0)]
+    groups = [g for g in sweep.groups if any(row in sweep.own for row in g.rows)]
     medians: dict[str, tuple[Group, Row]] = {}
     for g in groups:
         row = g.median()
         medians.setdefault(row.key, (g, row))       # settings of Θ after training share a run
     logs = [(f"{g.name(sweep.fields)} (seed {row.seed})", read_log(sweep.folder / "logs" / f"{key}.csv"))
             for key, (g, row) in medians.items()]
-    body = [page.heading("Training")]
-    if not logs:
-        return [*body, page.paragraph("No group has a run at the Θ it was trained with, so there are no curves.")]
-    caption = ("One run a group, by epoch: the one whose validation accuracy at its trained Θ is the median over the seeds "
-               "(the lower of two). Θ: features solid, layers dashed and dotted.")
-    return [*body, page.figure(charts.curves(logs), "curves", caption)]
+    caption = ("One run a group, by epoch: the one whose validation accuracy at its trained Θ is the median over the "
+               "seeds (the lower of two). Θ: features solid, layers dashed and dotted.")
+    return [page.heading("Training"), page.figure(charts.curves(logs), "curves", caption)]
 
 
 def _chosen(sweep: Sweep, clip: Example | None, data_dir: str | Path | None) -> list[str]:
     row = sweep.chosen()
     if row is None:
-        return [page.paragraph("No point was validated at the Θ it was trained with, so none is looked at more closely.")]
+        return [page.paragraph("There are no validation figures to choose a model by, so none is looked at closely.")]
     model = _at(row, read_model(sweep.folder / "models" / f"{row.key}{SUFFIX}"))
     figures = row.parts["validation"]
     name = Group((row,)).name(sweep.fields)
-    text = (f"{name}, seed {row.seed}, Θ = {theta_text(row.theta)}, file models/{row.key}{SUFFIX}: validation accuracy "
-            f"{figures.accuracy:.2%} of {figures.clips} clips at a fetch reduction of {ratio_text(figures.fetch_reduction, 2)}. "
-            "Of the runs at the Θ they were trained with (those with thresholds above 0, if there are any) it has the best "
-            "validation accuracy on their Pareto front by validation; test figures were not looked at.")
+    text = (f"{name}, seed {row.seed}, Θ = {theta_text(row.theta)}, file models/{row.key}{SUFFIX}: validation "
+            f"accuracy {figures.accuracy:.2%} of {figures.clips} clips at a fetch reduction of "
+            f"{ratio_text(figures.fetch_reduction, 2)}. Of the runs at {'their own' if row.factor == 1 else 'any'} Θ "
+            "(of those with thresholds above 0, if there are any) it has the best validation accuracy on their Pareto "
+            "front by validation; test figures were not looked at.")
     return [page.heading("One model more closely"), page.paragraph(text), *closer_look(model, clip, data_dir)]
 
 
