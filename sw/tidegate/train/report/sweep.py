@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from tidegate.host.figures import ratio_text
 from tidegate.spec.model import SUFFIX, Model, read_model
 
@@ -23,11 +25,13 @@ def write_report(folder: str | Path, data_dir: str | Path | None = None, clip: s
     """
     folder = Path(folder)
     sweep = read_sweep(folder)
+    logs, row = _median_logs(sweep), sweep.chosen()        # all files are read before anything is drawn
+    model = row and _at(row, read_model(folder / "models" / f"{row.key}{SUFFIX}"))
     drawing = charts.pareto(sweep, sweep.part)
     title = str(sweep.description.get("name") or folder.name)
     example = None if clip is None else Example(Path(clip), f"the recording {clip}")
-    body = [*_head(sweep), *_summary(sweep), *_pareto(sweep, drawing), *_curves(sweep),
-            *_chosen(sweep, example, data_dir)]
+    body = [*_head(sweep), *_summary(sweep), *_pareto(sweep, drawing), *_curves(logs),
+            *_chosen(sweep, row, model, example, data_dir)]
     for suffix in (".svg", ".png"):
         page.save(drawing, folder / f"pareto{suffix}")
     out = folder / "report.html" if out_html is None else Path(out_html)
@@ -119,24 +123,27 @@ def _pareto(sweep: Sweep, drawing) -> list[str]:
     return [page.heading("Accuracy against fetches"), page.figure(drawing, "pareto", caption)]
 
 
-def _curves(sweep: Sweep) -> list[str]:
-    groups = [g for g in sweep.groups if any(row in sweep.own for row in g.rows)]
+def _median_logs(sweep: Sweep) -> list[tuple[str, dict[str, np.ndarray]]]:
+    """(name, log) of the median run of every group at its own Θ."""
     medians: dict[str, tuple[Group, Row]] = {}
-    for g in groups:
-        row = g.median()
-        medians.setdefault(row.key, (g, row))       # settings of Θ after training share a run
-    logs = [(f"{g.name(sweep.fields)} (seed {row.seed})", read_log(sweep.folder / "logs" / f"{key}.csv"))
+    for g in sweep.groups:
+        if any(row in sweep.own for row in g.rows):
+            row = g.median()
+            medians.setdefault(row.key, (g, row))       # settings of Θ after training share a run
+    return [(f"{g.name(sweep.fields)} (seed {row.seed})", read_log(sweep.folder / "logs" / f"{key}.csv"))
             for key, (g, row) in medians.items()]
+
+
+def _curves(logs: list[tuple[str, dict[str, np.ndarray]]]) -> list[str]:
     caption = ("One run a group, by epoch: the one whose validation accuracy at its trained Θ is the median over the "
                "seeds (the lower of two). Θ: features solid, layers dashed and dotted.")
     return [page.heading("Training"), page.figure(charts.curves(logs), "curves", caption)]
 
 
-def _chosen(sweep: Sweep, clip: Example | None, data_dir: str | Path | None) -> list[str]:
-    row = sweep.chosen()
-    if row is None:
+def _chosen(sweep: Sweep, row: Row | None, model: Model | None, clip: Example | None,
+            data_dir: str | Path | None) -> list[str]:
+    if row is None or model is None:
         return [page.paragraph("There are no validation figures to choose a model by, so none is looked at closely.")]
-    model = _at(row, read_model(sweep.folder / "models" / f"{row.key}{SUFFIX}"))
     figures = row.parts["validation"]
     name = Group((row,)).name(sweep.fields)
     text = (f"{name}, seed {row.seed}, Θ = {theta_text(row.theta)}, file models/{row.key}{SUFFIX}: validation "
