@@ -40,19 +40,20 @@ body { margin: 2.5rem auto 4rem; padding: 0 1.5rem; max-width: 60rem; background
   font: 16px/1.55 system-ui, "Segoe UI", "Helvetica Neue", Arial, "DejaVu Sans", sans-serif }
 h1 { font-size: 1.8rem; line-height: 1.2; margin: 0 0 .6rem } h2 { font-size: 1.25rem; margin: 2.6rem 0 .6rem;
   padding-top: .8rem; border-top: 1px solid var(--line) }
-h1, h2, p, li, td, th, figcaption { overflow-wrap: anywhere }
+h1, h2, p, td, figcaption { overflow-wrap: break-word }
 p { margin: .6rem 0; max-width: 48rem } code { font-size: .9em }
 figure { margin: 1.2rem 0 } figcaption, caption { color: var(--muted); font-size: .86rem; text-align: left }
 figcaption { max-width: 48rem; margin-top: .3rem }
 figure svg { max-width: 100%; height: auto; display: block }
 .row { display: flex; flex-wrap: wrap; gap: 0 1.5rem }
+.row figcaption { width: 0; min-width: 100% }
 .wide { overflow-x: auto }
 table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; margin: 1rem 0 }
 caption { caption-side: bottom; padding-top: .4rem }
 th, td { padding: .28rem .8rem .28rem 0; text-align: left; vertical-align: top }
 th { border-bottom: 1.5px solid var(--muted); font-weight: 600; vertical-align: bottom }
 td { border-bottom: 1px solid var(--line) }
-td.number, th.number { text-align: right; white-space: nowrap }
+td.number, th.number { text-align: right } td.number { white-space: nowrap }
 table.facts td:first-child { white-space: nowrap; color: var(--muted) }
 tr.mark td { background: var(--band) }
 footer { margin-top: 3rem; color: var(--muted); font-size: .86rem }

@@ -9,7 +9,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from tidegate.clips import clips, expected_label
 from tidegate.golden import Golden
@@ -93,6 +93,7 @@ def raster(events: ClipEvents, labels: Sequence[str], hop: float) -> Figure:
         total = int(fired.sum())
         panel.set(ylabel="mel band" if s == 0 else "unit", ylim=(-0.5, fired.shape[1] - 0.5),
                   title=f"{names[s]}: {total} events of {fired.size} possible ({total / fired.size:.1%})")
+        panel.yaxis.set_major_locator(MaxNLocator(integer=True))
         panel.grid(visible=False)
     counts, top = panels[-2], panels[-1]
     for s, fired in enumerate(events.fired):

@@ -63,6 +63,8 @@ def _items(name: str, value) -> list[tuple[str, str]]:
 
 
 def _compact(value) -> str:
+    if isinstance(value, dict) and set(value) == {"label", "set"}:          # a variant
+        return f"{value['label']} ({_compact(value['set']) or 'as it is'})"
     if isinstance(value, dict):
         return ", ".join(f"{k} = {_compact(v)}" for k, v in value.items())
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
