@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
+from tidegate.clips import clips, expected_label
 from tidegate.host.figures import Cost, comparison, ratio_text
 
 from .boards import loaded_board
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from tidegate.host.board import Board
     from tidegate.spec.network import Network
 
-
-_DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _MARKS = {True: "[green]✓[/]", False: "[red]✗[/]", None: " "}      # None: a word that the model cannot say
 
 
@@ -54,17 +53,10 @@ def costs_of_dense_clips(board: "Board", clips: "list[np.ndarray]") -> dict[int,
     return {length: costs[0] for length, costs in by_length.items()}
 
 
-def expected_label(word: str, labels: tuple[str, ...]) -> str | None:
-    """What a model should say to a spoken word: the word, its digit, else "unknown"; None if it has no such label."""
-    digit = str(_DIGITS.index(word)) if word in _DIGITS else word
-    return next((label for label in (word, digit, "unknown") if label in labels), None)
-
-
 def demo(model: ModelOption = "commands", board: BoardOption = "virtual", lanes: LanesOption = None,
          theta: ThetaOption = 1.0, json: JsonOption = False) -> None:
     """Stream the bundled words through the virtual board: what it hears, and what that costs against dense."""
     from tidegate import load_model
-    from tidegate.clips import clips
     from tidegate.host.features import features_of
 
     loaded = load_model(model).turned(theta)
