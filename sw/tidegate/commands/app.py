@@ -2,7 +2,7 @@
 
 import typer
 
-from . import bench, boards, fit, models, speech
+from . import bench, boards, fit, models, speech, stream
 
 app = typer.Typer(name="tidegate", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="Delta-RNN: a network that speaks only when something changed, on the board and here.")
@@ -10,6 +10,7 @@ app.command()(speech.demo)
 app.command()(speech.run)
 app.command()(models.train)
 app.command("eval")(models.evaluate)
+app.command()(stream.stream)
 app.command()(models.verify)
 app.command()(fit.fit)
 app.command()(bench.bench)

@@ -30,8 +30,8 @@ NEVER_REPORTED = ("unknown", "silence")
 class DetectorSettings:
     """``smooth`` in frames; ``threshold`` a probability in 0..1; ``release`` a share of it; ``refractory_s`` in s."""
 
-    smooth: int = 8
-    threshold: float = 0.9
+    smooth: int = 16
+    threshold: float = 0.8
     release: float = 0.5
     refractory_s: float = 0.75
 
@@ -44,6 +44,9 @@ class DetectorSettings:
             raise TidegateError(f"a detector's release is a share of its threshold, not {self.release:g}")
         if not self.refractory_s >= 0:
             raise TidegateError(f"a detector's refractory time cannot be {self.refractory_s:g} s")
+
+
+DEFAULTS = DetectorSettings()
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,8 @@ class Detector:
     logits, as a board or the golden model gives them; logits in floats are taken as they are.
     """
 
-    def __init__(self, labels: tuple[str, ...], settings: DetectorSettings = DetectorSettings(),
-                 frontend: FrontEndSettings = FrontEndSettings(), logit_frac: int = 0):
+    def __init__(self, labels: tuple[str, ...], frontend: FrontEndSettings, settings: DetectorSettings = DEFAULTS,
+                 logit_frac: int = 0):
         self.labels, self.settings, self.frontend, self.logit_frac = tuple(labels), settings, frontend, logit_frac
         self._keywords = [k for k, label in enumerate(self.labels) if label not in NEVER_REPORTED]
         if not self._keywords:
@@ -74,9 +77,9 @@ class Detector:
         self.reset()
 
     @classmethod
-    def of(cls, model: Model, settings: DetectorSettings = DetectorSettings()) -> Detector:
+    def of(cls, model: Model, settings: DetectorSettings = DEFAULTS) -> Detector:
         """A detector for a model's logits; TidegateError if the model has no front end."""
-        return cls(model.labels, settings, settings_of(model), acc_frac(model.network.classifier.weight_frac))
+        return cls(model.labels, settings_of(model), settings, acc_frac(model.network.classifier.weight_frac))
 
     def reset(self) -> None:
         """Forget what was heard; the next frame is frame 0."""

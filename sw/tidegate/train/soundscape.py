@@ -9,7 +9,7 @@ Sound is made piece by piece, so that an hour needs no more memory than a word a
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from .features import MAX_SECONDS
 
 TRACKS = 16                         # at least
 LONGEST_TRACK_S = 900.0
-SYNTHETIC_S = 16.0
+_SYNTHETIC_S, _SYNTHETIC_LOOPS = 16.0, 6
 _EDGE_S = 0.02                      # fade at both ends of a clip
 _CROSSFADE_S = 0.5                  # between stretches, and where a recording is looped
 _WORD_LEVEL = 0.1                   # of the loudest 10 ms: where a word starts and ends
@@ -137,30 +137,26 @@ class Stream:
 
 
 def make_stream(data: DataSet, part: str, settings: FrontEndSettings, hours: float = 1.0, seed: int = 1,
-                scene: Scene = Scene(), progress: Callable[[int, int], None] | None = None) -> Stream:
+                scene: Scene = Scene()) -> Stream:
     """Compose a stream from one part of a data set; the same for the same arguments.
 
-    Clips come in random order, each once before any comes again.  ``progress(done, total)`` counts tracks.
-    DataError if the part is for training, has no keyword or none that can be used, or if ``hours`` are too few
-    for a word.
+    Clips come in random order, each once before any comes again.  DataError if the part is for training, has no
+    keyword or none that can be used, or if ``hours`` are too few for a word.
     """
     if part not in PARTS[1:]:
         raise DataError(f"a stream is made of what was not trained on: its part is {' or '.join(PARTS[1:])}")
     rate, count = settings.sample_rate, max(TRACKS, math.ceil(hours * 3600 / LONGEST_TRACK_S))
     samples = int(hours * 3600 * rate / count)
     words = _Words(data, part, settings, seed, scene)
-    placed = []
-    for k in range(count):
-        placed.append(words.place(samples))
-        if progress:
-            progress(k + 1, count)
+    placed = [words.place(samples) for _ in range(count)]
     if not words.loudness:
         raise DataError(f"{hours:g} hours in {count} tracks leave no room for a word; give more hours")
     rng, typical = np.random.default_rng([seed, 1]), float(np.median(words.loudness))
-    loops = recorded_loops(data, part, settings)
+    recorded = recorded_loops(data, part, settings)
+    loops = recorded or [synthetic_loop(settings, rng) for _ in range(_SYNTHETIC_LOOPS)]
     tracks = tuple(Track(settings, samples, truth, slots,
                          tuple(_stretches(loops, typical, samples, settings, scene, rng))) for truth, slots in placed)
-    return Stream(settings, part, seed, scene, tracks, not loops, tuple(words.skipped.items()))
+    return Stream(settings, part, seed, scene, tracks, not recorded, tuple(words.skipped.items()))
 
 
 class _Words:
@@ -197,6 +193,7 @@ class _Words:
 
     def _deal(self) -> tuple[list[Clip], Clip, np.ndarray]:
         """The next clip, its sound, and the deck that it came from."""
+        reason = ""
         while self.packs[0]:
             other = bool(self.packs[1]) and self.rng.random() >= self.scene.keyword_share
             pack, deck = self.packs[other], self.decks[other]
@@ -212,7 +209,7 @@ class _Words:
                 reason = str(error)
             self.skipped[clip.path] = reason
             pack.remove(clip)
-        raise DataError(f"none of the keywords' clips in '{self.root}' can be used, the last because: {reason}")
+        raise DataError(f"none of the keywords' clips in '{self.root}' can be used ({reason})")
 
 
 def word_bounds(sound: np.ndarray, rate: int) -> tuple[int, int]:
@@ -225,7 +222,7 @@ def word_bounds(sound: np.ndarray, rate: int) -> tuple[int, int]:
 
 def recorded_loops(data: DataSet, part: str, settings: FrontEndSettings) -> list[np.ndarray]:
     """A part's share of each noise recording, RMS 1, with its end faded into its beginning; silent ones left out."""
-    fade, has_test = int(_CROSSFADE_S * settings.sample_rate), any(clip.part == "test" for clip in data.clips)
+    has_test = any(clip.part == "test" for clip in data.clips)
     low, high = (0.9, 1.0) if part == "test" else (0.8, 0.9 if has_test else 1.0)
     loops = []
     for path in data.noise:
@@ -235,19 +232,18 @@ def recorded_loops(data: DataSet, part: str, settings: FrontEndSettings) -> list
             continue                # as in training, which lists it
         # A training frame that begins just below 80 % may reach a window beyond.
         sound = sound[int(low * len(sound)) + settings.window : int(high * len(sound))]
-        if len(sound) < 2 * fade:
-            continue
-        rise = np.sqrt((np.arange(fade) + 0.5) / fade).astype(np.float32)
-        loop = sound[:-fade].copy()
-        loop[:fade] = loop[:fade] * rise + sound[-fade:] * rise[::-1]
-        if _rms(loop) > 0:
+        fade = min(int(_CROSSFADE_S * settings.sample_rate), len(sound) // 4)
+        if fade and _rms(sound) > 0:
+            rise = np.sqrt((np.arange(fade) + 0.5) / fade).astype(np.float32)
+            loop = sound[:-fade].copy()
+            loop[:fade] = loop[:fade] * rise + sound[-fade:] * rise[::-1]
             loops.append(loop / np.float32(_rms(loop)))
     return loops
 
 
 def synthetic_loop(settings: FrontEndSettings, rng: np.random.Generator) -> np.ndarray:
     """Gaussian noise, RMS 1, whose power falls by 0 to 6 dB an octave above 20 Hz; its end meets its beginning."""
-    n = int(SYNTHETIC_S * settings.sample_rate)
+    n = int(_SYNTHETIC_S * settings.sample_rate)
     spectrum = np.fft.rfft(rng.standard_normal(n))
     f = np.fft.rfftfreq(n, 1 / settings.sample_rate)
     spectrum *= np.where(f > 20, np.maximum(f, 20) ** -rng.uniform(0, 1), 0)
@@ -260,8 +256,8 @@ def _stretches(loops: list[np.ndarray], typical: float, samples: int, settings: 
     begin = 0
     while begin < samples:
         end = begin + int(rng.uniform(*scene.stretch_s) * settings.sample_rate)
-        loop = loops[rng.integers(len(loops))] if loops else synthetic_loop(settings, rng)
-        yield Stretch(loop, int(rng.integers(len(loop))), typical * 10 ** (-rng.uniform(*scene.snr_db) / 20), begin, end)
+        loop, level = loops[rng.integers(len(loops))], typical * 10 ** (-rng.uniform(*scene.snr_db) / 20)
+        yield Stretch(loop, int(rng.integers(len(loop))), level, begin, end)
         begin = end
 
 

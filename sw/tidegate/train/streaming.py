@@ -18,7 +18,7 @@ import numpy as np
 
 from tidegate.golden import Golden
 from tidegate.golden.figures import figures
-from tidegate.host.detector import Detection, Detector, DetectorSettings
+from tidegate.host.detector import DEFAULTS, Detection, Detector, DetectorSettings
 from tidegate.host.features import settings_of
 from tidegate.host.frontend import FrontEnd
 from tidegate.spec.model import Model
@@ -28,7 +28,7 @@ from .soundscape import Scene, Stream, Track, Word, make_stream
 
 TOLERANCE_S = 0.5
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
-KINDS = ("confused", "unknown", "repeated", "background")
+KINDS: tuple[str, ...] = ("confused", "unknown", "repeated", "background")
 _VALUES = 3 << 24               # floats that a golden run may hold
 
 
@@ -54,7 +54,8 @@ class Count:
     def to_dict(self, hours: float) -> dict:
         """Figures; a rate without words and a delay without hits are None."""
         hits, total = len(self.from_start), sum(self.false_accepts.values())
-        return {"hits": hits, "misses": self.keywords - hits, "hit_rate": hits / self.keywords if self.keywords else None,
+        return {"hits": hits, "misses": self.keywords - hits,
+                "hit_rate": hits / self.keywords if self.keywords else None,
                 "false_accepts": dict(self.false_accepts), "false_accepts_per_hour": total / hours,
                 "delay_from_start_s": _delay(self.from_start), "delay_from_end_s": _delay(self.from_end)}
 
@@ -64,13 +65,17 @@ def _delay(seconds: Sequence[float]) -> dict:
     return {"median": median, "p95": most}
 
 
+def _none() -> dict[str, int]:
+    return dict.fromkeys(KINDS, 0)
+
+
 def count(words: Sequence[Word], detections: Sequence[Detection], tolerance_s: float = TOLERANCE_S) -> Count:
     """Judge the detections in one track, both in order of time.
 
     A detection belongs to the word that began last before it, until ``tolerance_s`` after that word's end.
     """
     starts, hit = [word.start_s for word in words], set()
-    from_start, from_end, wrong = [], [], dict.fromkeys(KINDS, 0)
+    from_start, from_end, wrong = [], [], _none()
     for d in detections:
         k = int(np.searchsorted(starts, d.time_s, "right")) - 1
         if k < 0 or d.time_s > words[k].end_s + tolerance_s:
@@ -107,7 +112,7 @@ def hear(model: Model, tracks: Sequence[Track],
     return logits, events
 
 
-def score(model: Model, stream: Stream, settings: DetectorSettings = DetectorSettings(),
+def score(model: Model, stream: Stream, settings: DetectorSettings = DEFAULTS,
           thresholds: Sequence[float] = THRESHOLDS, progress: Callable[[int, int], None] | None = None) -> dict:
     """Figures of a model on a stream.
 
@@ -137,14 +142,14 @@ def score(model: Model, stream: Stream, settings: DetectorSettings = DetectorSet
 
 def judge(model: Model, stream: Stream, logits: Sequence[np.ndarray], settings: DetectorSettings) -> Count:
     """Detect in each track's logits (T, classes) and add up what that was worth."""
-    total = Count(0, (), (), dict.fromkeys(KINDS, 0))
+    total = Count(0, (), (), _none())
     for track, answers in zip(stream.tracks, logits, strict=True):
         total += count(track.words, Detector.of(model, settings).accept(answers))
     return total
 
 
 def score_directory(model: Model, directory: str | Path, part: str = "validation", hours: float = 1.0, seed: int = 1,
-                    settings: DetectorSettings = DetectorSettings(), scene: Scene = Scene(),
+                    settings: DetectorSettings = DEFAULTS, scene: Scene | None = None,
                     progress: Callable[[int, int], None] | None = None) -> dict:
     """``score`` of a model on a stream made from a folder of words; DataError if its words are not the model's."""
     front_end = settings_of(model)
@@ -153,4 +158,5 @@ def score_directory(model: Model, directory: str | Path, part: str = "validation
     if set(data.labels) - {UNKNOWN, SILENCE} != set(keywords):
         raise DataError(f"the model's words {', '.join(keywords)} are not the data set's {', '.join(data.labels)}; "
                         "score it on a data set with the same words")
-    return score(model, make_stream(data, part, front_end, hours, seed, scene), settings, progress=progress)
+    stream = make_stream(data, part, front_end, hours, seed, scene or Scene())
+    return score(model, stream, settings, progress=progress)
