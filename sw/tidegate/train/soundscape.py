@@ -107,10 +107,10 @@ class Track:
         sound = np.zeros(end - begin, np.float32)
         for s in self.stretches:
             if s.begin < end and begin < s.end + fade:
-                power = np.clip((s.end + fade - t) / fade, 0, 1)
+                level = s.level * _rise((s.end + fade - t) / fade)
                 if s.begin:
-                    power *= np.clip((t - s.begin) / fade, 0, 1)
-                sound += (s.level * np.sqrt(power)).astype(np.float32) * s.loop[(t + s.offset) % len(s.loop)]
+                    level *= _rise((t - s.begin) / fade)
+                sound += level * s.loop[(t + s.offset) % len(s.loop)]
         return sound
 
 
@@ -234,7 +234,7 @@ def recorded_loops(data: DataSet, part: str, settings: FrontEndSettings) -> list
         sound = sound[int(low * len(sound)) + settings.window : int(high * len(sound))]
         fade = min(int(_CROSSFADE_S * settings.sample_rate), len(sound) // 4)
         if fade and _rms(sound) > 0:
-            rise = np.sqrt((np.arange(fade) + 0.5) / fade).astype(np.float32)
+            rise = _rise((np.arange(fade) + 0.5) / fade)
             loop = sound[:-fade].copy()
             loop[:fade] = loop[:fade] * rise + sound[-fade:] * rise[::-1]
             loops.append(loop / np.float32(_rms(loop)))
@@ -266,6 +266,11 @@ def _faded(sound: np.ndarray, edge: int) -> np.ndarray:
     ramp[:edge] = rise = (np.arange(edge, dtype=np.float32) + 0.5)[: len(sound)] / edge
     ramp[-edge:] *= rise[::-1]
     return sound * ramp
+
+
+def _rise(x: np.ndarray) -> np.ndarray:
+    """Equal-power fade, 0 at x <= 0 and 1 at x >= 1: the squares of x and 1 - x add up to 1."""
+    return np.sin(np.pi / 2 * np.clip(x, 0, 1)).astype(np.float32)
 
 
 def _rms(sound: np.ndarray) -> float:
