@@ -41,8 +41,8 @@ def lag_gradient(lag: Tensor, threshold: int, grad: Tensor) -> Tensor:
     """Gradient of Θ (no dimensions): how far anchors lag behind is in proportion to Θ, d(v − v̂)/dΘ = (v − v̂)/Θ.
 
     ``lag``: v − v̂ (T, B, n) after each frame; ``grad``: gradient of v̂ as each frame alone uses it.  Firing is a step,
-    so this is a model: that of a smooth signal sampled on a grid of Θ, as h is.  For it, the slope of the step (``near``)
-    takes an event that comes a few frames later for one that never comes, and overrates Θ several times.
+    so this is a model: that of a smooth signal sampled on a grid of Θ, as h is.  For it, the slope of the step
+    (``near``) takes an event that comes a few frames later for one that never comes, and overrates Θ several times.
     """
     return -(lag * grad).sum() / max(threshold, 1)
 

@@ -21,7 +21,7 @@ from tidegate.spec.model import Model, read_model, save_model
 from .card import card
 from .data import UNSEEN
 from .recipe import Recipe
-from .results import MODELS, read_results, summary
+from .results import read_results, summary
 
 _FIGURES = ("accuracy", "accuracy_std", "fetch_reduction")
 
@@ -40,7 +40,7 @@ def compose(folder: Path, label: str, left_out: str | None) -> Model:
     rows = read_results(folder)
     plan = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
     row = best(rows, label)
-    model = read_model(folder / MODELS / f"{row['key']}.tidegate")
+    model = read_model(folder / "models" / f"{row['key']}.tidegate")
     found = {"sweep": plan["name"], "seconds": row["seconds"], "machine": f"one core, {platform.machine()}",
              "runs": [_run(group) for group in summary([r for r in rows if not r["speaker"]])]}
     if any(r["speaker"] for r in rows):
@@ -49,7 +49,7 @@ def compose(folder: Path, label: str, left_out: str | None) -> Model:
     if len(turned) > 1:
         found["turned"] = [{k: v for k, v in r.items() if k == "factor" or k.endswith(_FIGURES)} for r in turned]
     if left_out is not None:
-        twin = read_model(folder / MODELS / f"{best(rows, left_out)['key']}.tidegate").card
+        twin = read_model(folder / "models" / f"{best(rows, left_out)['key']}.tidegate").card
         if UNSEEN not in twin:
             raise TidegateError(f"the runs '{left_out}' left no words out; set leave_out in this variant")
         found["left_out"] = {k: twin[k] for k in ("recipe", UNSEEN, "validation", "rejection") if k in twin}
@@ -72,7 +72,7 @@ def write(model: Model, name: str, folder: Path) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tidegate.train.release", description="Make a zoo model of a sweep.")
+    parser = argparse.ArgumentParser("python -m tidegate.train.release", description="Make a zoo model of a sweep.")
     parser.add_argument("name")
     parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--label", default="")
