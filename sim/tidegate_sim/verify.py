@@ -115,8 +115,8 @@ def _rtl(model: Model, clips: list[np.ndarray], lanes: int, step: Callable[[int]
 def speech_frames(model: Model, paths: Iterable[Path], frames: int) -> Iterator[np.ndarray]:
     """Feature frames of recordings, at least ``frames`` in all: integers (T, features) per recording.
 
-    Recordings that cannot be read are left out.  When the recordings are used up they come again, each time 1.5 dB quieter and 37 samples later, so that
-    no frame is repeated.
+    Recordings that cannot be read are left out.  When the recordings are used up they come again, each time 1.5 dB
+    quieter and 37 samples later, so that no frame is repeated.
     """
     settings = settings_of(model)
     paths, done, again = list(paths), 0, 0
@@ -134,5 +134,6 @@ def speech_frames(model: Model, paths: Iterable[Path], frames: int) -> Iterator[
             if done >= frames:
                 return
         if done == before:
-            raise TidegateError(f"no recording can be read and is as long as one frame of {settings.window_ms:g} ms; give longer ones")
+            raise TidegateError(f"no recording can be read and is as long as one frame of {settings.window_ms:g} ms; "
+                                "give longer ones")
         again += 1
