@@ -23,7 +23,7 @@ def card(model: Model, name: str, size: int) -> str:
     recipe = model.card["recipe"]
     sections = [
         [f"# {name}", "", recipe["about"]], _facts(model, size), _figures(model), _turned(model), _runs(model),
-        _unseen(model), _stream(model), _verified(model), _training(model, name),
+        _speakers(model), _unseen(model), _stream(model), _verified(model), _training(model, name),
         ["## Not good for", "", *(f"- {x}" for x in recipe["limits"])],
     ]
     return "\n".join("\n".join([*lines, ""]) for lines in sections if lines)
@@ -89,6 +89,17 @@ def _runs(model: Model) -> list[str]:
     return lines
 
 
+def _speakers(model: Model) -> list[str]:
+    """One speaker left out at a time."""
+    runs = model.card.get("speakers")
+    return [] if not runs else [
+        "## A voice that was never heard", "",
+        "One speaker left out at a time, who then is the test part; mean ± standard deviation over the speakers:", "",
+        "| runs | n | accuracy | fetch reduction |", "|---|---|---|---|",
+        *(f"| {r['label'] or 'this recipe'} | {r['n']} | {spread(r['test_accuracy'], r['test_accuracy_std'])} | "
+          f"{ratio_text(r['test_fetch_reduction'], 2)} |" for r in runs)]
+
+
 def spread(mean: float | None, deviation: float | None) -> str:
     """As "98.40 ± 0.31 %"."""
     if mean is None:
@@ -115,7 +126,23 @@ def _unseen(model: Model) -> list[str]:
 def _stream(model: Model) -> list[str]:
     """The always-on score, as `tidegate stream --json` gave it."""
     s = model.card.get("stream")
-    return [] if not s else ["## In a stream", "", *s["lines"]]
+    if not s:
+        return []
+    (low, high), delay = s["scene"]["snr_db"], s["delay_from_end_s"]
+    rows = [f"| {row['threshold']:g} | {_percent(row['hit_rate'])} | {row['false_accepts_per_hour']:.1f} |"
+            for row in s["curve"]]
+    return [
+        "## In a stream (`tidegate stream`)", "",
+        f"{s['hours']:.2f} h of continuous sound made from {s['part']} clips (seed {s['seed']}; {s['keywords']} "
+        f"keywords, {s['unknown_words']} other words, noise {low:g} to {high:g} dB below a typical word), in "
+        f"{s['streams']} streams. At the detector's threshold of {s['threshold']:g}: {_percent(s['hit_rate'])} of the "
+        f"keywords detected, {s['false_accepts_per_hour']:.1f} false accepts an hour, median delay "
+        f"{delay['median']:.2f} s after a word's end; fetch reduction {ratio_text(s['cost']['fetch_reduction'])}.",
+        "", "| threshold | keywords detected | false accepts an hour |", "|---|---|---|", *rows]
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.1%}"
 
 
 def _verified(model: Model) -> list[str]:
@@ -136,6 +163,8 @@ def _training(model: Model, name: str) -> list[str]:
              f"- Seed {recipe['seed']}; best epoch by validation: {model.card['epoch']} of {recipe['epochs']}."]
     if seconds:
         lines.append(f"- It took {seconds / 60:.0f} min on {model.card['machine']}.")
+    if recipe["leave_out"]:
+        lines.append(f"- Left out: {', '.join(recipe['leave_out'])}.")
     return [*lines, f"- Command: `tidegate train DATA --recipe {recipe['name']} --out {name}.tidegate`, recipe in "
             f"`{name}.json`.", f"- Data: {recipe['attribution']}"]
 

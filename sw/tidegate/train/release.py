@@ -1,10 +1,11 @@
 """Make a zoo model of a sweep: the run that is best by validation, its recipe, and a card with what all runs found.
 
-    python -m tidegate.train.release NAME SWEEP_FOLDER [--label LABEL] [--left-out LABEL] [--attach KEY=FILE.json ...]
+    python -m tidegate.train.release NAME --sweep FOLDER [--label LABEL]
+    python -m tidegate.train.release NAME [--unseen FOLDER] [--speakers FOLDER] [--attach KEY=FILE.json ...]
 
-``--label``: the sweep's variant to take the model from; ``--left-out``: the variant whose twin, trained without some
-words, tells how these are rejected.  ``--attach`` puts a verb's JSON into the card: ``verified`` of `tidegate verify`,
-``stream`` of `tidegate stream`.  Without a folder, only attaches to the model that is there.
+``--label``: the sweep's variant to take the model from.  The rest adds to the card of the model that is there:
+``--unseen`` a sweep of twins trained without some words, ``--speakers`` one that leaves each speaker out in turn, and
+``--attach`` a verb's JSON: ``verified`` of `tidegate verify`, ``stream`` of `tidegate stream`.
 """
 
 import argparse
@@ -35,25 +36,35 @@ def best(rows: list[dict], label: str) -> dict:
     return max(own, key=lambda row: row["validation_accuracy"])
 
 
-def compose(folder: Path, label: str, left_out: str | None) -> Model:
+def compose(folder: Path, label: str) -> Model:
     """The best model of a variant, with the sweep's findings in its card."""
     rows = read_results(folder)
     plan = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
     row = best(rows, label)
     model = read_model(folder / "models" / f"{row['key']}.tidegate")
     found = {"sweep": plan["name"], "seconds": row["seconds"], "machine": f"one core, {platform.machine()}",
-             "runs": [_run(group) for group in summary([r for r in rows if not r["speaker"]])]}
-    if any(r["speaker"] for r in rows):
-        found["speakers"] = [_run(group) for group in summary([r for r in rows if r["speaker"]])]
+             "runs": [_run(group) for group in summary(rows)]}
     turned = [r for r in rows if r["key"] == row["key"] and r["factor"] is not None]
     if len(turned) > 1:
         found["turned"] = [{k: v for k, v in r.items() if k == "factor" or k.endswith(_FIGURES)} for r in turned]
-    if left_out is not None:
-        twin = read_model(folder / "models" / f"{best(rows, left_out)['key']}.tidegate").card
-        if UNSEEN not in twin:
-            raise TidegateError(f"the runs '{left_out}' left no words out; set leave_out in this variant")
-        found["left_out"] = {k: twin[k] for k in ("recipe", UNSEEN, "validation", "rejection") if k in twin}
     return replace(model, card=model.card | found)
+
+
+def unseen(folder: Path) -> dict:
+    """What the first twin of a sweep that leaves words out has in its card."""
+    row = read_results(folder)[0]
+    twin = read_model(folder / "models" / f"{row['key']}.tidegate").card
+    if UNSEEN not in twin:
+        raise TidegateError(f"the runs in '{folder}' left no words out; set leave_out in their recipe")
+    return {k: twin[k] for k in ("recipe", UNSEEN, "validation", "rejection") if k in twin}
+
+
+def speakers(folder: Path) -> list[dict]:
+    """Means over the speakers of a sweep that leaves each out in turn."""
+    rows = read_results(folder)
+    if not all(row["speaker"] for row in rows):
+        raise TidegateError(f"not every run in '{folder}' left a speaker out; set 'speakers' in its description")
+    return [_run(group) for group in summary(rows)]
 
 
 def _run(group: dict) -> dict:
@@ -74,15 +85,19 @@ def write(model: Model, name: str, folder: Path) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser("python -m tidegate.train.release", description="Make a zoo model of a sweep.")
     parser.add_argument("name")
-    parser.add_argument("folder", type=Path, nargs="?")
+    for folder in ("--sweep", "--unseen", "--speakers"):
+        parser.add_argument(folder, type=Path, metavar="FOLDER")
     parser.add_argument("--label", default="")
-    parser.add_argument("--left-out")
     parser.add_argument("--attach", action="append", default=[], metavar="KEY=FILE")
     parser.add_argument("--zoo", type=Path, default=Path(zoo.__file__).parent)
     options = parser.parse_args()
     try:
-        model = (compose(options.folder, options.label, options.left_out) if options.folder
-                 else read_model(options.zoo / f"{options.name}.tidegate"))
+        path = options.zoo / f"{options.name}.tidegate"
+        model = compose(options.sweep, options.label) if options.sweep else read_model(path)
+        if options.unseen:
+            model = replace(model, card=model.card | {"left_out": unseen(options.unseen)})
+        if options.speakers:
+            model = replace(model, card=model.card | {"speakers": speakers(options.speakers)})
         for item in options.attach:
             key, _, file = item.partition("=")
             model = replace(model, card=model.card | {key: json.loads(Path(file).read_text(encoding="utf-8"))})
