@@ -12,7 +12,8 @@ from tidegate.spec.model import read_model
 from tidegate.train.data import DataError, leave_out, scan
 from tidegate.train.evaluate import evaluate, last_logits
 from tidegate.train.features import load_features
-from tidegate.train.loop import Trainer, class_weights, columns, log_path
+from tidegate.train.log import log_path
+from tidegate.train.loop import Trainer, class_weights, columns
 from tidegate.train.reject import with_rejection
 
 

@@ -72,7 +72,7 @@ def train(
             return print_json({"file": str(path), "card": card, "data": survey_of(directory, chosen)})
     for line in _figures(card):
         out.print(line)
-    out.print(f"wrote {path}")
+    out.print(f"wrote {path}; `tidegate report {path}` draws how it was trained and what it does", soft_wrap=True)
 
 
 def evaluate(

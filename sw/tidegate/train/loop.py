@@ -3,11 +3,10 @@
 All chance comes from (seed, epoch), so a resumed run gives the same model as one that was never stopped.
 """
 
-import csv
 import json
 import math
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
 from pickle import UnpicklingError
@@ -25,37 +24,19 @@ from tidegate.host.figures import ratio_text
 from tidegate.host.frontend import log_energies
 from tidegate.spec.design import Design
 from tidegate.spec.layout import Layout
-from tidegate.spec.model import SUFFIX, Model, save_model
+from tidegate.spec.model import Model, save_model
 from tidegate.spec.network import Network
 
 from .augment import Augmenter, Batch
 from .data import SILENCE, DataError, scan_for
 from .evaluate import evaluate
 from .features import Features, load_features
+from .log import Epoch, log_path, write_log
 from .objective import Budget, movement, until
 from .recipe import Recipe
 from .reject import with_rejection
 from .split import ALL_PARTS
 from .survey import survey_lines
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What one epoch came to: mean loss; accuracy and cost on the validation part; Θ in force, and prices.
-
-    ``weights``: weight words a frame, on the lanes of the recipe's budget (1: weights).  ``price``: of a budget.
-    """
-
-    number: int
-    loss: float
-    accuracy: float
-    fetch_reduction: float | None
-    weights: float
-    occupancy: tuple[float, ...]
-    thresholds: tuple[int, ...]
-    price: float | None
-    learning_rate: float
-    seconds: float = field(compare=False)
 
 
 def run(directory: str | Path, recipe: Recipe, out: str | Path, *, cache: str | Path | None = None,
@@ -76,10 +57,15 @@ def run(directory: str | Path, recipe: Recipe, out: str | Path, *, cache: str | 
     for line in survey_lines(features):
         console.print(line, soft_wrap=True, markup=False)
     trainer = Trainer(recipe, features, out, resume, progress)
-    for epoch in trainer.epochs():
-        console.print(f"epoch {epoch.number:3}/{recipe.epochs}  loss {epoch.loss:.3f}  "
-                      f"validation {epoch.accuracy:.2%}  fetch reduction {ratio_text(epoch.fetch_reduction, 2)}  "
-                      f"Θ {' '.join(map(str, epoch.thresholds))}")
+    try:
+        for epoch in trainer.epochs():
+            console.print(f"epoch {epoch.number:3}/{recipe.epochs}  loss {epoch.loss:.3f}  "
+                          f"validation {epoch.accuracy:.2%}  fetch reduction {ratio_text(epoch.fetch_reduction, 2)}  "
+                          f"Θ {' '.join(map(str, epoch.thresholds))}")
+    except KeyboardInterrupt:
+        if trainer.epoch:
+            console.print(f"{trainer.epoch} epochs are kept; the same command with --resume goes on")
+        raise
     checkpoint_path(out).unlink(missing_ok=True)
     return out
 
@@ -87,11 +73,6 @@ def run(directory: str | Path, recipe: Recipe, out: str | Path, *, cache: str | 
 def checkpoint_path(out: Path) -> Path:
     """Where the state of an unfinished run for ``out`` is kept."""
     return out.with_name(out.name + ".checkpoint")
-
-
-def log_path(out: Path) -> Path:
-    """The training log beside a model file: CSV, a row an epoch."""
-    return out.with_name(out.name.removesuffix(SUFFIX) + ".log.csv")
 
 
 def normalisation(features: Features) -> tuple[np.ndarray, np.ndarray]:
@@ -108,6 +89,7 @@ class Trainer:
     def __init__(self, recipe: Recipe, features: Features, out: Path, resume: bool = False, progress: bool = False):
         self.recipe, self.features, self.out, self.progress = recipe, features, out, progress
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        torch.set_float32_matmul_precision("highest")       # a GPU's faster formats are not exact
         torch.manual_seed(recipe.seed)
         self.mean, self.scale = normalisation(features)
         self.augmenter = Augmenter(features, recipe.augmentation, self.mean, self.scale)
@@ -305,18 +287,6 @@ def class_weights(targets: np.ndarray, classes: int, balance: float) -> Tensor:
 def columns(network: Network, lanes: int) -> list[int]:
     """Weight words of a column of each signal on a board of so many lanes."""
     return [c.length for c in Layout(network, Design(lanes, cell_rate=1), check=False).columns]
-
-
-def write_log(path: Path, epochs: list[Epoch]) -> None:
-    """CSV with a row an epoch; DataError if the place cannot be written."""
-    rows = [{k: " ".join(map(str, v)) if isinstance(v, tuple) else v for k, v in asdict(e).items()} for e in epochs]
-    try:
-        with open(path, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, rows[0])
-            writer.writeheader()
-            writer.writerows(rows)
-    except OSError as error:
-        raise DataError(f"'{path}' cannot be written ({error.strerror}); choose another place") from None
 
 
 def _network(recipe: Recipe, classes: int) -> DeltaNetwork | FloatNetwork:
