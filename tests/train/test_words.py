@@ -86,7 +86,7 @@ def test_what_sounds_like_a_word_is_not_unknown(features):
     known = Words([clips[i] for i in heard], [words[i] for i in heard])
     backwards = np.mean([known.contain(clip[::-1]) for clip in fresh])
     halves = np.mean([known.contain(_spliced(a, b)) for a, b in zip(fresh, fresh[12:], strict=False)])
-    assert backwards > 0.3 > 0.1 > halves   # about half are farther than the median, as real ones are
+    assert backwards > 0.15 and halves == 0     # the limit is a median: many real ones are farther, too
     made = unknown_clips(clips, words, known, 40, np.random.default_rng(1))
     assert len(made) == 40 and not any(known.contain(clip) for clip in made)
 
@@ -127,7 +127,7 @@ def test_bundled_clips_are_never_one_of_the_words(tmp_path):
     for name in ("Zero", "1", "up"):
         (tmp_path / name).mkdir()
         for k in range(30):
-            (tmp_path / name / f"{k}.wav").write_bytes(bytes([k]))
+            (tmp_path / name / f"{k}.wav").write_bytes(f"{name}{k}".encode())
     bundled = [c for c in scan(tmp_path, **AUTO).clips if os.path.isabs(c.path)]
     names = {os.path.basename(c.path).split("_")[0] for c in bundled}
     assert {"two", "left"} <= names and not names & {"zero", "one", "up", "silence.flac"}
