@@ -3,8 +3,6 @@
 import csv
 import json
 import re
-import subprocess
-import sys
 from html.parser import HTMLParser
 from statistics import mean, stdev
 
@@ -15,6 +13,7 @@ import soundfile
 pytest.importorskip("matplotlib")
 
 from tidegate.clips import clips
+from tidegate.commands.report import report
 from tidegate.golden import Golden
 from tidegate.host.features import features_of
 from tidegate.spec.errors import TidegateError
@@ -40,6 +39,15 @@ def small_model(labels=WORDS, gru=(6, 5), accuracy=0.5):
                "temporal_sparsity": 0.75, "occupancy": [0.1, 0.2, 0.3][: 1 + len(gru)], "confusion": confusion}
     card = {part: {"part": part, **figures} for part in ("validation", "test")}
     return Model(model.network, model.tensors, tuple(labels), model.frontend, card)
+
+
+def without_front_end():
+    """A model that hears nothing and has no card: its report has the fewest figures."""
+    model = small_model()
+    return Model(model.network, model.tensors, model.labels)
+
+
+DEAF = without_front_end()
 
 
 def write_log(path, epochs=3):
@@ -79,7 +87,7 @@ def small_rows():
     for label, base in ((NASTY, 0.90), ("delta", 0.80)):
         for seed in (1, 2, 3):
             for factor in (1, 2):
-                validation = (base + 0.01 * seed - 0.05 * factor, 4.0 * factor + seed)
+                validation = (base + 0.01 * seed - 0.05 * factor, 8.0 * factor - seed)
                 test = (0.7 - 0.013 * seed**2, 5.0 * factor)
                 rows.append((label, "4", seed, f"{64 * factor} {16 * factor} {16 * factor}", factor,
                              {"validation": validation, "test": test}))
@@ -159,7 +167,7 @@ def test_numbers_on_the_page_are_those_by_hand(swept):
                         f"{64 * factor}, {16 * factor}, {16 * factor}", "3",
                         f"{100 * mean(accuracies):.2f} ± {100 * stdev(accuracies):.2f}",
                         f"{100 * mean(tests):.2f} ± {100 * stdev(tests):.2f}",
-                        f"{4 * factor + 2:.2f}x", f"{5 * factor:.2f}x", "2.0"]
+                        f"{8 * factor - 2:.2f}x", f"{5 * factor:.2f}x", "2.0"]
     assert found == 4
     assert "6 models, 3 seeds (1, 2, 3)" in page and "mean of 3 runs" in page
 
@@ -219,7 +227,7 @@ def test_thresholds_after_training_are_groups_of_their_own(tmp_path):
     rows = [("dense", "4", seed, theta, "", {"validation": (0.9, 2.0)})
             for seed in (1, 2) for theta in ("32 16 16", "64 32 32")]
     rows += [("learned", "4", seed, f"{60 + seed} 20 20", 1, {"validation": (0.9, 2.0)}) for seed in (1, 2)]
-    sweep = read_sweep(write_sweep(tmp_path / "s", rows))
+    sweep = read_sweep(write_sweep(tmp_path / "s", rows, DEAF))
     assert [(g.first.label, len(g.rows), {r.theta for r in g.rows}) for g in sweep.groups] == [
         ("dense", 2, {(32, 16, 16)}), ("dense", 2, {(64, 32, 32)}), ("learned", 2, {(61, 20, 20), (62, 20, 20)})]
     page = write_report(tmp_path / "s").read_text(encoding="utf-8")
@@ -235,7 +243,7 @@ def test_median_run():
 
 
 def test_speakers_left_out(tmp_path):
-    folder = write_sweep(tmp_path / "s", small_rows())
+    folder = write_sweep(tmp_path / "s", small_rows(), DEAF)
     lines = list(csv.DictReader((folder / "results.csv").open(newline="")))
     for line in lines:
         line["speaker"], line["label"] = ("ann", "bob")[int(line["seed"]) % 2], "delta"
@@ -279,8 +287,7 @@ def test_clip_comes_from_the_data_or_is_left_out(tmp_path, write_words):
     save_model(model, tmp_path / "m.tidegate")
     page = write_model_report(tmp_path / "m.tidegate", None, tmp_path / "m.html").read_text(encoding="utf-8")
     assert "Left out: the model knows none of the words that are bundled" in page
-    deaf = Model(model.network, model.tensors, model.labels)
-    save_model(deaf, tmp_path / "m.tidegate")
+    save_model(DEAF, tmp_path / "m.tidegate")
     page = write_model_report(tmp_path / "m.tidegate", None, tmp_path / "m.html", None, folder).read_text()
     assert "Left out: the model has no feature front end" in page and "no figures of accuracy" in page
 
@@ -342,20 +349,17 @@ def test_damaged_card_and_unwritable_place(tmp_path):
         write_model_report(file, None, tmp_path / "m.html")
 
 
-def test_verb(tmp_path):
+def test_verb(tmp_path, capsys):
     """A model with the log beside it, and a sweep's folder."""
-    def report(*arguments):
-        return subprocess.run([sys.executable, "-m", "tidegate.cli", "report", *map(str, arguments)],
-                              capture_output=True, text=True, timeout=300)
-
     save_model(small_model(), tmp_path / "m.tidegate")
     write_log(tmp_path / "m.log.csv")
-    done = report(tmp_path / "m.tidegate", "--json")
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == {"file": str(tmp_path / "m.report.html")}
+    report(str(tmp_path / "m.tidegate"), json=True)
+    assert json.loads(capsys.readouterr().out) == {"file": str(tmp_path / "m.report.html")}
     assert '<figure id="curves">' in (tmp_path / "m.report.html").read_text(encoding="utf-8")
-    folder = write_sweep(tmp_path / "s", small_rows())
-    done = report(folder, "--out", tmp_path / "s.html")
-    assert (done.returncode, done.stdout) == (0, f"wrote {tmp_path / 's.html'}\n"), done.stderr
-    done = report(tmp_path)
-    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1 and "not the folder of a sweep" in done.stderr
+    folder = write_sweep(tmp_path / "s", small_rows(), DEAF)
+    report(str(folder), out_file=tmp_path / "s.html")
+    assert capsys.readouterr().out == f"wrote {tmp_path / 's.html'}\n"
+    with pytest.raises(DataError, match="not the folder of a sweep"):
+        report(str(tmp_path))
+    with pytest.raises(TidegateError, match="no such folder"):
+        report(str(folder), out_file=tmp_path / "nowhere" / "s.html")
