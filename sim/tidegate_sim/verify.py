@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tidegate.host.audio import read_audio
+from tidegate.host.audio import AudioError, read_audio
 from tidegate.host.board import Board
 from tidegate.host.features import settings_of
 from tidegate.host.frontend import FrontEnd, FrontEndSettings
@@ -115,15 +115,18 @@ def _rtl(model: Model, clips: list[np.ndarray], lanes: int, step: Callable[[int]
 def speech_frames(model: Model, paths: Iterable[Path], frames: int) -> Iterator[np.ndarray]:
     """Feature frames of recordings, at least ``frames`` in all: integers (T, features) per recording.
 
-    When the recordings are used up they come again, each time 1.5 dB quieter and 37 samples later, so that
-    no frame is repeated.
+    Recordings that cannot be read are left out.  When the recordings are used up they come again, each time 1.5 dB
+    quieter and 37 samples later, so that no frame is repeated.
     """
     settings = settings_of(model)
     paths, done, again = list(paths), 0, 0
     while done < frames:
         before = done
         for path in paths:
-            samples = read_audio(path, settings.sample_rate)[37 * again :] * 10 ** (-1.5 * again / 20)
+            try:
+                samples = read_audio(path, settings.sample_rate)[37 * again :] * 10 ** (-1.5 * again / 20)
+            except AudioError:          # as in training: one damaged recording of many is left out
+                continue
             clip = model.quantise(FrontEnd(settings).accept(samples))[: frames - done]
             if len(clip):
                 done += len(clip)
@@ -131,5 +134,6 @@ def speech_frames(model: Model, paths: Iterable[Path], frames: int) -> Iterator[
             if done >= frames:
                 return
         if done == before:
-            raise TidegateError(f"no recording is as long as one frame of {settings.window_ms:g} ms; give longer ones")
+            raise TidegateError(f"no recording can be read and is as long as one frame of {settings.window_ms:g} ms; "
+                                "give longer ones")
         again += 1

@@ -100,7 +100,7 @@ def test_training_forward_is_the_judge(model_factory, frames_factory):
         golden = Golden(model)
         trace = golden.run(frames, dense=dense, keep_anchors=True)
         assert np.array_equal(out.logits.detach().numpy() * 2.0**golden.logit_frac, trace.logits)
-        assert np.array_equal(torch.stack(out.events, -1).numpy(), trace.events)
+        assert np.array_equal(torch.stack(out.events, -1).detach().numpy(), trace.events)
         assert all(np.array_equal(a.detach().numpy(), b) for a, b in zip(out.anchors, trace.anchors, strict=True))
 
 

@@ -1,9 +1,11 @@
 """The model file: round trip, digest, proof of the accumulators, and every way in which it can be bad."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from tidegate.spec.errors import ModelError
@@ -133,3 +135,55 @@ def test_bad_files_are_one_line_errors(model_factory, tmp_path):
         with pytest.raises(ModelError, match=text) as error:
             read_model(path)
         assert "\n" not in str(error.value)
+
+
+def narrowed(model, bits=4):
+    """The model with weights within ±7, described as ``bits`` wide (the classifier stays at 8)."""
+    net = model.network
+    tensors = {name: np.clip(t, -7, 7) if "weight_" in name else t for name, t in model.tensors.items()}
+    return replace(model, tensors=tensors,
+                   network=replace(net, gru=tuple(replace(layer, weight_bits=bits) for layer in net.gru)))
+
+
+@pytest.mark.parametrize("features", [1, 4, 5])
+def test_narrow_weights_are_narrow_in_the_file_and_the_same_when_read(features, model_factory, tmp_path):
+    model = narrowed(model_factory(1, features, [7, 3], 4))
+    assert model.network.weight_bytes == -(-(21 * (features + 7) + 9 * 10) // 2) + 12
+    save_model(model, tmp_path / "m.tidegate")
+    stored = load_file(tmp_path / "m.tidegate")
+    assert stored["gru.0.weight_ih"].shape == (21, (features + 1) // 2) and stored["classifier.weight"].dtype == np.int8
+    again = read_model(tmp_path / "m.tidegate")
+    assert again.network == model.network and again.digest == model.digest
+    assert all(np.array_equal(again.tensors[k], v) for k, v in model.tensors.items())
+
+
+def test_weights_that_are_too_wide_or_cut_short_are_refused(model_factory, tmp_path):
+    model = narrowed(model_factory(1, 5, [7, 3], 4))
+    wide = model.tensors["gru.0.weight_hh"].copy()
+    wide[3, 3] = -8
+    with pytest.raises(ModelError, match="beyond the ±7 of 4 bits"):
+        changed(model, "gru.0.weight_hh", wide)
+    with pytest.raises(ModelError, match="weight_bits must be 4 or 8"):
+        narrowed(model, 3)
+    save_model(model, tmp_path / "m.tidegate")
+    tensors = load_file(tmp_path / "m.tidegate")
+    with safe_open(tmp_path / "m.tidegate", "numpy") as file:
+        metadata = file.metadata()
+    tensors["gru.0.weight_ih"] = tensors["gru.0.weight_ih"][:, :-1].copy()
+    save_file(tensors, tmp_path / "m.tidegate", metadata)
+    with pytest.raises(ModelError, match="not a tidegate model"):
+        read_model(tmp_path / "m.tidegate")
+
+
+def test_files_without_narrow_weights_are_read_by_older_versions(model_factory, tmp_path):
+    for model, version in ((model_factory(1, 5, [7], 4), 1), (narrowed(model_factory(1, 5, [7], 4)), 2)):
+        save_model(model, tmp_path / "m.tidegate")
+        with safe_open(tmp_path / "m.tidegate", "numpy") as file:
+            assert json.loads(file.metadata()["tidegate"])["version"] == version
+
+
+def test_turned_rounds_half_up(model_factory):
+    model = model_factory(1, 5, [7, 3], 4).with_thresholds(5, 3, 0)
+    assert model.turned(0.5).network.thresholds == (3, 2, 0) and model.turned(0).network.thresholds == (0, 0, 0)
+    with pytest.raises(ModelError, match="thresholds must be in"):
+        model.turned(1000)

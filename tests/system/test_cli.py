@@ -7,8 +7,7 @@ import soundfile
 from command import fails, speech_model, tidegate, write_sound
 from fake_board import DIGEST
 
-from tidegate.clips import clips
-from tidegate.commands.speech import expected_label
+from tidegate.clips import clips, expected_label
 from tidegate.host.audio import read_audio
 from tidegate.host.board import Board
 from tidegate.host.errors import BoardError
@@ -123,7 +122,7 @@ def test_train_and_eval(tmp_path, device):
 
 
 def test_every_verb_has_help_and_json():
-    for verb in ("demo", "run", "train", "eval", "verify", "fit", "bench", "models", "boards", "data"):
+    for verb in ("demo", "run", "train", "eval", "report", "verify", "fit", "bench", "models", "boards", "data"):
         done = tidegate(verb, "--help")
         assert done.returncode == 0 and "--json" in done.stdout, verb
 

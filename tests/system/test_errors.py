@@ -95,7 +95,7 @@ def test_missing_folders(model, tmp_path):
     recipe = tmp_path / "recipe.json"
     recipe.write_text('{"name": "mine"}')
     fails(tidegate("train", tmp_path / "nope", "--recipe", recipe), "no folder")
-    fails(tidegate("train", tmp_path / "nope", "--recipe", "nope"), "no model 'nope' in the zoo")
+    fails(tidegate("train", tmp_path / "nope", "--recipe", "nope"), "no recipe 'nope' in the zoo")
     fails(tidegate("train", tmp_path / "nope", "--recipe", tmp_path / "nope.json"), "no recipe")
     fails(tidegate("verify", model, "--data", tmp_path / "nope"), "no recordings in")
 

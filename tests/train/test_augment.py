@@ -91,3 +91,23 @@ def test_without_recordings_noise_is_made_up(write_words, recipe, tmp_path):
     options = replace(NOTHING, noise_share=1.0, noise=(0.0, 0.0))
     noisy, plain = batch(features, options).frames, batch(features, NOTHING).frames
     assert not torch.equal(noisy, plain) and noisy.mean() > plain.mean()
+
+
+def test_splices_are_two_halves_and_unknown(write_words, recipe, tmp_path):
+    data = scan(write_words(clips=20, noise=True), ("high", "rise", "low"))
+    features = load_features(data, recipe.frontend, tmp_path / "cache")
+    clips = [features.targets.tolist().index(data.labels.index(x)) for x in ("rise", "high", "silence")]
+    made, plain = (batch(features, replace(NOTHING, splice=share), 6, clips) for share in (1.0, 0.0))
+    ((_, targets),) = made.decisions
+    spliced = [column for column in (0, 1) if data.labels[targets[column]] == "unknown"]
+    assert spliced and data.labels[targets[2]] == "silence"         # silence is never half of a word
+    assert torch.equal(made.frames[:, 2], plain.frames[:, 2])
+    for column in spliced:
+        other, size = 1 - column, len(features.clip(clips[column]))
+        same = (made.frames[:size, column] == plain.frames[:size, column]).all(1)
+        middle = int(same.int().argmin())
+        assert 0 < middle < size and same[:middle].all() and not same[middle:].any()
+        rest = plain.frames[: len(features.clip(clips[other])), other]
+        start = next(i for i in range(len(rest)) if torch.equal(rest[i], made.frames[middle, column]))
+        length = min(size - middle, len(rest) - start)
+        assert torch.equal(made.frames[middle : middle + length, column], rest[start : start + length])

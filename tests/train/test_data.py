@@ -1,4 +1,4 @@
-from collections import Counter
+from collections import Counter, defaultdict
 
 import pytest
 
@@ -33,9 +33,9 @@ def test_lists_decide_whatever_the_suffix(tmp_path):
 
 
 def test_words_of_two_words_are_listed_too(tmp_path):
-    touch(tmp_path, "turn on/a.wav", "turn on/b.wav")
+    touch(tmp_path, "turn on/a.wav", "turn on/b.wav", "off/a.wav")
     (tmp_path / "validation_list.txt").write_text("turn on/a.wav\n\n")
-    assert parts(scan(tmp_path)) == {"turn on/a.wav": "validation", "turn on/b.wav": "train"}
+    assert parts(scan(tmp_path)) == {"turn on/a.wav": "validation", "turn on/b.wav": "train", "off/a.wav": "train"}
 
 
 def test_without_lists_a_speaker_stays_in_one_part(tmp_path):
@@ -73,7 +73,7 @@ def test_one_speaker_left_out(tmp_path):
     ((), (), "no recorded words"),
     (("yes/notes.txt",), (), "no recorded words"),
     (("yes/a.wav",), ("yes", "no", "maybe"), "no clips of the words no, maybe"),
-    (("yes/a.wav", "no/a.wav"), (), "part"),
+    (("yes/a.wav", "no/a.wav"), (), r"too few clips of no \(1\), yes \(1\)"),
 ])
 def test_errors_say_what_to_do(tmp_path, files, keywords, message):
     touch(tmp_path, *files)
@@ -88,5 +88,99 @@ def test_missing_folder(tmp_path):
 
 
 def test_other_files_are_not_clips(tmp_path):
-    touch(tmp_path, *(f"yes/{s:04x}_nohash_0.wav" for s in range(60)), "yes/readme.txt", ".git/x.wav", "LICENSE")
-    assert len(scan(tmp_path).clips) == 60
+    touch(tmp_path, *(f"{word}/{s:04x}_nohash_0.wav" for s in range(60) for word in ("yes", "no")),
+          "yes/readme.txt", "yes/._a.wav", ".git/x.wav", "LICENSE")
+    assert len(scan(tmp_path).clips) == 120
+
+
+def speakers(data):
+    found = defaultdict(set)
+    for clip in data.clips:
+        found[clip.speaker].add(clip.part)
+    return found
+
+
+@pytest.mark.parametrize("pattern", ["{w}/{s}/{k}.wav", "{w}/{s}_nohash_{k}.wav", "{w}/{w}_{s}_{k}.wav"])
+@pytest.mark.parametrize("count", [3, 5, 9, 12])
+def test_few_speakers_are_each_in_one_part_and_no_part_is_empty(tmp_path, pattern, count):
+    touch(tmp_path, *(pattern.format(w=w, s=f"person{s}", k=k)
+                      for w in ("turn_on", "off") for s in range(count) for k in range(10)))
+    data = scan(tmp_path)
+    found = speakers(data)
+    assert len(found) == count and all(len(p) == 1 for p in found.values())
+    assert Counter(p for (p,) in found.values()).keys() == {"train", "validation", "test"}
+    assert data.warnings == () and parts(scan(tmp_path)) == parts(data)
+
+
+def test_who_said_most_trains(tmp_path):
+    touch(tmp_path, *(f"{w}/me/{k}.wav" for w in ("on", "off") for k in range(100)),
+          *(f"{w}/{s}/{k}.wav" for w in ("on", "off") for s in ("ann", "bob") for k in range(10)))
+    found = speakers(scan(tmp_path))
+    assert found["me"] == {"train"} and found["ann"] | found["bob"] == {"validation", "test"}
+
+
+def test_a_clip_of_nobody_trains_where_speakers_are_few(tmp_path):
+    touch(tmp_path, *(f"{w}/{s}/{k}.wav" for w in ("on", "off") for s in ("ann", "bob", "eve") for k in range(10)),
+          *(f"on/{k}.wav" for k in range(30)), *(f"unknown/{k}.wav" for k in range(30)))
+    found = parts(scan(tmp_path))
+    assert {found[f"on/{k}.wav"] for k in range(30)} == {"train"}
+    assert {found[f"unknown/{k}.wav"] for k in range(30)} == {"train", "validation", "test"}
+
+
+@pytest.mark.parametrize("names, warning", [
+    ([""], "no names of speakers, so clips are split one by one"),
+    (["ann/"], "one speaker only: the figures say nothing about other voices"),
+    (["ann/", "bob/"], "two speakers only, both in all parts: the figures say nothing about other voices"),
+])
+def test_one_or_two_speakers_are_split_by_clip_with_a_warning(tmp_path, names, warning):
+    touch(tmp_path, *(f"{w}/{s}{k}.wav" for w in ("on", "off") for s in names for k in range(20)))
+    data = scan(tmp_path)
+    for word in ("on", "off"):
+        size = len(names) * 3
+        assert Counter(c.part for c in data.clips if c.label == word) == {
+            "train": 20 * len(names) - 2 * size, "validation": size, "test": size}
+    assert len(data.clips) == len(parts(data)) == 40 * len(names)
+    assert len(data.warnings) == 1 and data.warnings[0].startswith(warning)
+
+
+def test_copies_are_left_out(tmp_path):
+    for word in ("on", "off"):
+        (tmp_path / word).mkdir()
+        for k in range(25):
+            (tmp_path / word / f"{k:02}.wav").write_bytes(f"{word}{k:02}".encode().ljust(9))
+    (tmp_path / "on" / "again.wav").write_bytes(b"on07".ljust(9))
+    (tmp_path / "off" / "wrong.wav").write_bytes(b"on03".ljust(9))
+    data = scan(tmp_path)
+    assert len(data.clips) == 50 and len({c.path for c in data.clips}) == 50
+    assert sorted(reason for _, reason in data.skipped) == ["a copy of off/wrong.wav", "a copy of on/07.wav"]
+
+
+def test_few_clips_and_strays_are_warned_about(tmp_path):
+    touch(tmp_path, "x.wav", *(f"{w}/{s}/{k}.wav" for w in ("on", "off") for s in "abc" for k in range(5)))
+    few, stray = scan(tmp_path).warnings
+    assert few.startswith("few clips of off (15), on (15)") and stray.startswith("1 recordings lie beside")
+
+
+@pytest.mark.parametrize("files, where, message", [
+    (["yes/1.wav"], "yes", "recordings directly inside; give the folder above it"),
+    ([f"mine/{w}/{k}.wav" for w in ("yes", "no") for k in range(9)], "", r"only the folder 'mine'.*give '.*mine'"),
+    (["a/b/yes/ann/1.wav"], "", "lie too deep, as 'a/b/yes/ann/1.wav'"),
+    (["yes/1.m4a", "no/2.mp3"], "", "no WAV, FLAC or Ogg file, but 2 as"),
+    ([*(f"{w}/{k}.wav" for w in ("yes", "no") for k in range(9)), "left/a.txt", "up/1.m4a"], "",
+     r"folders without recordings: left, up \(1 .m4a\)"),
+    ([f"yes/{k}.wav" for k in range(9)], "", "one word only, 'yes'; at least two are needed"),
+    ([f"{w}/{k}.wav" for w in ("silence", "no") for k in range(9)], "", "a word 'silence'.*rename its folder"),
+    ([*(f"yes/{k}.wav" for k in range(9)), "no/1.wav"], "", r"too few clips of no \(1\); a word needs at least 5"),
+])
+def test_a_folder_that_will_not_do(tmp_path, files, where, message):
+    touch(tmp_path, *files)
+    with pytest.raises(DataError, match=message) as error:
+        scan(tmp_path / where, unknown="auto", silence="auto")
+    assert "\n" not in str(error.value)
+
+
+def test_a_wake_word_and_other_words_are_enough(tmp_path):
+    touch(tmp_path, *(f"{w}/{k}.wav" for w in ("tide", "unknown") for k in range(30)))
+    assert scan(tmp_path, unknown="auto", silence="auto").labels == ("tide", "unknown", "silence")
+    with pytest.raises(DataError, match="one word only"):
+        scan(tmp_path, unknown="none")

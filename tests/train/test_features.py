@@ -1,3 +1,5 @@
+import time
+
 import numpy as np
 import pytest
 import soundfile
@@ -44,7 +46,7 @@ def test_a_changed_clip_is_decoded_again(write_words, recipe, tmp_path):
     root = write_words(clips=25)
     first = load_features(scan(root), recipe.frontend, tmp_path / "cache")
     path = root / scan(root).clips[0].path
-    soundfile.write(path, np.zeros(3000, np.float32), recipe.frontend.sample_rate)
+    soundfile.write(path, np.zeros(3000, np.float32), recipe.frontend.sample_rate)      # kept: no word of one's own
     second = load_features(scan(root), recipe.frontend, tmp_path / "cache")
     assert first.clip(0).max() > 0 and second.clip(0).max() == 0
 
@@ -82,6 +84,21 @@ def test_a_class_without_usable_clips_is_an_error(write_words, recipe, tmp_path)
         path.write_bytes(b"")
     with pytest.raises(DataError, match=r"no usable clip of 'rise'.*25 clips were unreadable"):
         load_features(scan(root), recipe.frontend, tmp_path / "cache")
+
+
+def test_an_interrupt_does_not_wait_for_the_rest(write_words, recipe, tmp_path, monkeypatch):
+    calls = []
+
+    def interrupted(path, rate):
+        calls.append(path)
+        time.sleep(0.02 if len(calls) > 1 else 0)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tidegate.train.features.read_audio", interrupted)
+    data = scan(write_words(clips=25))
+    with pytest.raises(KeyboardInterrupt):
+        load_features(data, recipe.frontend, tmp_path / "cache")
+    assert len(calls) < len(data.clips) and not (tmp_path / "cache").exists()
 
 
 def test_cache_that_cannot_be_written(write_words, recipe, tmp_path):

@@ -173,3 +173,24 @@ def test_an_unwritable_place_is_an_error(write_words, recipe, tmp_path):
     with pytest.raises(DataError, match="cannot be written"):
         run(write_words(clips=20), replace(recipe, epochs=1), tmp_path / "no" / "x.tidegate",
             cache=tmp_path / "cache", progress=False)
+
+
+def test_an_interrupted_run_says_how_to_go_on_and_does(write_words, recipe, tmp_path, monkeypatch, capsys):
+    root, out = write_words(clips=20), tmp_path / "a.tidegate"
+    whole, seen = Trainer._train_epoch, []
+
+    def interrupted(self, share):
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        seen.append(share)
+        return whole(self, share)
+
+    monkeypatch.setattr(Trainer, "_train_epoch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(root, recipe, out, cache=tmp_path)
+    assert "2 epochs are kept; the same command with --resume goes on" in capsys.readouterr().err
+    monkeypatch.setattr(Trainer, "_train_epoch", whole)
+    run(root, recipe, out, cache=tmp_path, resume=True, progress=False)
+    run(root, recipe, tmp_path / "b.tidegate", cache=tmp_path, progress=False)
+    assert out.read_bytes() == (tmp_path / "b.tidegate").read_bytes()
+    assert not checkpoint_path(out).exists()

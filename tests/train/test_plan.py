@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from tidegate.spec.errors import TidegateError
 from tidegate.train import plan as plans
 from tidegate.train.data import DataError
 from tidegate.train.plan import compact, make_plan, names, read_plan, thresholds_at
@@ -83,7 +84,7 @@ def test_values_as_text():
     ({"name": "a/b"}, "'name' must be"),
     ({"about": 3}, "'about' must be text"),
     ({"recipe": 3}, "'recipe' must be text or an object"),
-    ({"recipe": "none"}, "no model 'none'"),
+    ({"recipe": "none"}, "no recipe 'none'"),
     ({"recipe": "none.json"}, "no recipe '.*none.json'"),
     ({"recipe": {"epoch": 3}}, "'recipe': a recipe has no field 'epoch'"),
     ({"recipe": {"thresholds": [1]}}, "'recipe': .*need 2 thresholds"),
@@ -115,7 +116,7 @@ def test_values_as_text():
     ({"speakers": [""]}, "'speakers' must be"),
 ])
 def test_a_mistake_names_its_field(base, changes, message):
-    with pytest.raises(DataError if "no model" not in message else Exception, match=message) as error:
+    with pytest.raises(TidegateError, match=message) as error:
         make_plan(base | changes).points()
     assert "\n" not in str(error.value)
 

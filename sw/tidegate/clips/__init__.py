@@ -11,6 +11,7 @@ from pathlib import Path
 FOLDER = Path(__file__).parent
 MANIFEST = FOLDER / "clips.json"
 SILENCE = "silence"
+_DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
 @dataclass(frozen=True)
@@ -26,3 +27,9 @@ def clips() -> list[Clip]:
     """All bundled clips in the manifest's order."""
     entries = json.loads(MANIFEST.read_text(encoding="utf-8"))["clips"]
     return [Clip(FOLDER / e["file"], e["word"], e["voice"]) for e in entries]
+
+
+def expected_label(word: str, labels: tuple[str, ...]) -> str | None:
+    """What a model should say to a spoken word: the word, its digit, else "unknown"; None if it has no such label."""
+    digit = str(_DIGITS.index(word)) if word in _DIGITS else word
+    return next((label for label in (word, digit, "unknown") if label in labels), None)

@@ -2,7 +2,7 @@
 
 import typer
 
-from . import bench, boards, fit, models, speech, sweep
+from . import bench, boards, fit, models, report, speech, stream, sweep
 
 app = typer.Typer(name="tidegate", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="Delta-RNN: a network that speaks only when something changed, on the board and here.")
@@ -11,6 +11,8 @@ app.command()(speech.run)
 app.command()(models.train)
 app.command()(sweep.sweep)
 app.command("eval")(models.evaluate)
+app.command()(report.report)
+app.command()(stream.stream)
 app.command()(models.verify)
 app.command()(fit.fit)
 app.command()(bench.bench)

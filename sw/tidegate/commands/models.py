@@ -9,7 +9,7 @@ from rich.table import Column, Table
 
 from tidegate.host.figures import ratio_text
 
-from .console import JsonOption, hint_at_extras, out, print_json, progress
+from .console import JsonOption, ThetaOption, hint_at_extras, out, print_json, progress
 
 ModelArgument = Annotated[str, typer.Argument(help="Name of a shipped model, or a model file.", show_default=False)]
 
@@ -48,7 +48,7 @@ def _figures(card: dict) -> list[str]:
 
 def train(
     directory: Annotated[Path, typer.Argument(help="Folder of words: one folder of recordings per word.")],
-    recipe: Annotated[str, typer.Option("--recipe", "-r", help="Name of a shipped model, or a JSON file.")] = "digits",
+    recipe: Annotated[str, typer.Option("--recipe", "-r", help='Name of a shipped one, or a JSON file.')] = "digits",
     out_file: Annotated[Path, typer.Option("--out", "-o", help="Model file to write.")] = Path("model.tidegate"),
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")] = False,
     epochs: Annotated[int | None, typer.Option("--epochs", help="Instead of the recipe's.")] = None,
@@ -61,23 +61,25 @@ def train(
         from tidegate import train as training
         from tidegate import zoo
         from tidegate.train.recipe import Recipe
+        from tidegate.train.survey import survey_of
 
         chosen = Recipe.read(recipe if Path(recipe).suffix == ".json" else zoo.recipe_path(recipe))
         if epochs is not None:
             chosen = replace(chosen, epochs=epochs)
         path = training.run(directory, chosen, out_file, resume=resume)
-    card = zoo.load(str(path)).card
-    if json:
-        return print_json({"file": str(path), "card": card})
+        card = zoo.load(str(path)).card
+        if json:
+            return print_json({"file": str(path), "card": card, "data": survey_of(directory, chosen)})
     for line in _figures(card):
         out.print(line)
-    out.print(f"wrote {path}")
+    out.print(f"wrote {path}; `tidegate report {path}` draws how it was trained and what it does", soft_wrap=True)
 
 
 def evaluate(
     model: ModelArgument,
     data: Annotated[Path, typer.Option("--data", "-d", help="Folder of words.", show_default=False)],
-    part: Annotated[str | None, typer.Option("--part", help="train, validation or test.")] = None,
+    part: Annotated[str | None, typer.Option("--part", help="train, validation, test or unseen.")] = None,
+    theta: ThetaOption = 1.0,
     json: JsonOption = False,
 ) -> None:
     """Accuracy, sparsity and fetch reduction of a model on a folder of words, by the golden model."""
@@ -86,7 +88,7 @@ def evaluate(
     with hint_at_extras():
         from tidegate.train.evaluate import evaluate_directory
 
-        loaded = load_model(model)
+        loaded = load_model(model).turned(theta)
         figures = evaluate_directory(loaded, data, part, progress=True)
     if json:
         return print_json(figures)

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
+from tidegate.clips import clips, expected_label
 from tidegate.host.figures import Cost, comparison, ratio_text
 
 from .boards import loaded_board
-from .console import BoardOption, JsonOption, LanesOption, ModelOption, out, print_json, progress
+from .console import BoardOption, JsonOption, LanesOption, ModelOption, ThetaOption, out, print_json, progress
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from tidegate.host.board import Board
     from tidegate.spec.network import Network
 
-
-_DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _MARKS = {True: "[green]✓[/]", False: "[red]✗[/]", None: " "}      # None: a word that the model cannot say
 
 
@@ -54,20 +53,13 @@ def costs_of_dense_clips(board: "Board", clips: "list[np.ndarray]") -> dict[int,
     return {length: costs[0] for length, costs in by_length.items()}
 
 
-def expected_label(word: str, labels: tuple[str, ...]) -> str | None:
-    """What a model should say to a spoken word: the word, its digit, else "unknown"; None if it has no such label."""
-    digit = str(_DIGITS.index(word)) if word in _DIGITS else word
-    return next((label for label in (word, digit, "unknown") if label in labels), None)
-
-
 def demo(model: ModelOption = "commands", board: BoardOption = "virtual", lanes: LanesOption = None,
-         json: JsonOption = False) -> None:
+         theta: ThetaOption = 1.0, json: JsonOption = False) -> None:
     """Stream the bundled words through the virtual board: what it hears, and what that costs against dense."""
     from tidegate import load_model
-    from tidegate.clips import clips
     from tidegate.host.features import features_of
 
-    loaded = load_model(model)
+    loaded = load_model(model).turned(theta)
     net, rows = loaded.network, []
     delta, dense = Cost.none(net), Cost.none(net)
     words = [(clip, features_of(loaded, clip.path)) for clip in clips()]
@@ -120,12 +112,13 @@ def _cost_columns(cost: Cost, full: Cost, net: "Network") -> str:
 def run(files: Annotated[list[Path], typer.Argument(help="Sound files: WAV, FLAC, Ogg.", show_default=False)],
         model: ModelOption = "commands", board: BoardOption = "virtual", lanes: LanesOption = None,
         dense: Annotated[bool, typer.Option("--dense", help="Dense mode: every element is sent.")] = False,
+        theta: ThetaOption = 1.0,
         json: JsonOption = False) -> None:
     """Stream recordings through a board and print what each was decided to be: the label of its last frame."""
     from tidegate import load_model
     from tidegate.host.features import features_of
 
-    loaded = load_model(model)
+    loaded = load_model(model).turned(theta)
     net, rows = loaded.network, []
     sounds = [(path, features_of(loaded, path)) for path in files]
     with loaded_board(board, lanes, loaded) as device, progress("streaming", json) as step:
@@ -143,4 +136,5 @@ def run(files: Annotated[list[Path], typer.Argument(help="Sound files: WAV, FLAC
                           f"{cost.weight_words / cost.frames:.0f} weight words/frame", soft_wrap=True)
             step(len(rows), len(sounds))
     if json:
-        print_json({"model": model, "lanes": device.design.lanes, "dense": dense, "files": rows})
+        print_json({"model": model, "lanes": device.design.lanes, "thresholds": list(net.thresholds), "dense": dense,
+                    "files": rows})

@@ -2,10 +2,10 @@
 
 from .convert import from_torch
 from .figures import Figures, figures
-from .floating import FloatDelta
+from .floating import FloatDelta, FloatNetwork
 from .gru import DeltaGRU
 from .judge import FrameTrace, Golden, State, Trace
 from .network import DeltaNetwork, Output
 
-__all__ = ["DeltaGRU", "DeltaNetwork", "Figures", "FloatDelta", "FrameTrace", "Golden", "Output", "State", "Trace",
-           "figures", "from_torch"]
+__all__ = ["DeltaGRU", "DeltaNetwork", "Figures", "FloatDelta", "FloatNetwork", "FrameTrace", "Golden", "Output",
+           "State", "Trace", "figures", "from_torch"]

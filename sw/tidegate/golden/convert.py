@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from ..spec.errors import ModelError
-from ..spec.formats import ACC_BITS, BIAS_MAX, WEIGHT_FRACS, acc_frac
+from ..spec.formats import ACC_BITS, BIAS_MAX, WEIGHT_BITS, WEIGHT_FRACS, acc_frac, weight_max
 from ..spec.model import Model
 from ..spec.network import MAX_LAYERS, Layer, Network
-from .fixed import WEIGHT_MAX
+
+_WEIGHT_MAX = weight_max(WEIGHT_BITS)
 
 
 def from_torch(gru: Mapping[str, Tensor], classifier: Mapping[str, Tensor], thresholds: Sequence[int] | None = None,
@@ -94,7 +95,7 @@ def _finest(weights: list[Tensor], bias: Tensor, reach: list[int], name: str) ->
     fitting = None
     for frac in reversed(WEIGHT_FRACS):
         ints, b = [_round(w, frac).abs() for w in weights], _round(bias, acc_frac(frac)).abs()
-        if not all(w.max() <= WEIGHT_MAX for w in ints) or not b.max() <= BIAS_MAX:
+        if not all(w.max() <= _WEIGHT_MAX for w in ints) or not b.max() <= BIAS_MAX:
             continue
         fitting = frac
         sums = [w.sum(1) * most for w, most in zip(ints, reach, strict=False)]
@@ -105,5 +106,5 @@ def _finest(weights: list[Tensor], bias: Tensor, reach: list[int], name: str) ->
             return frac
     if fitting is None:
         raise ModelError(f"{name} has a weight or bias of magnitude {largest:.4g}, int8 weights reach "
-                         f"{WEIGHT_MAX / (1 << WEIGHT_FRACS.start):g}; train with weight decay or rescale")
+                         f"{_WEIGHT_MAX / (1 << WEIGHT_FRACS.start):g}; train with weight decay or rescale")
     return fitting

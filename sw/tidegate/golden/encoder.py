@@ -6,6 +6,8 @@ On integers the condition is |v − v̂| ≥ max(Θ, 1).  The anchor moves by wh
 (delta networks: Neil et al. 2017, arXiv:1612.05571).
 """
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -21,12 +23,61 @@ def shrink(threshold: int) -> float:
     return max(threshold, 1) - 0.5
 
 
+def whole(threshold: Tensor | int) -> int:
+    """The Θ that the hardware gets: a learned one rounded half up."""
+    return threshold if isinstance(threshold, int) else max(0, math.floor(threshold.item() + 0.5))
+
+
+def near(change: Tensor, threshold: int) -> Tensor:
+    """Slope of "fires" over |change|: a triangle of area 1 around Θ, Θ/2 (at least 2) to each side.
+
+    A surrogate gradient as of spiking networks (Neftci et al. 2019, arXiv:1901.09948); ``change`` v − v̂ in LSBs.
+    """
+    width = max(threshold / 2, 2.0)
+    return (change.abs() - threshold).abs_().mul_(-1 / width).add_(1).clamp_(min=0).div_(width)
+
+
+def lag_gradient(lag: Tensor, threshold: int, grad: Tensor) -> Tensor:
+    """Gradient of Θ (no dimensions): how far anchors lag behind is in proportion to Θ, d(v − v̂)/dΘ = (v − v̂)/Θ.
+
+    ``lag``: v − v̂ (T, B, n) after each frame; ``grad``: gradient of v̂ as each frame alone uses it.  Firing is a step,
+    so this is a model: that of a smooth signal sampled on a grid of Θ, as h is.  For it, the slope of the step
+    (``near``) takes an event that comes a few frames later for one that never comes, and overrates Θ several times.
+    """
+    return -(lag * grad).sum() / max(threshold, 1)
+
+
+class DeltaEncoder(torch.autograd.Function):
+    """Anchors (T, B, n) of a signal (T, B, n) that nothing trains: the features.
+
+    ``apply(signal, threshold)``; a 0-dim tensor as Θ (LSBs, a real number that is rounded) gets a gradient.  Features
+    jump, so it is that of the step: to fire moves the anchor by v − v̂, and ``near`` says where Θ decides it.
+    """
+
+    @staticmethod
+    def forward(ctx, signal: Tensor, threshold: Tensor | int) -> Tensor:
+        anchors = encode(signal, whole(threshold))
+        ctx.save_for_backward(signal, anchors)
+        ctx.threshold = threshold
+        return anchors
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad: Tensor):
+        if not ctx.needs_input_grad[1]:
+            return None, None
+        signal, anchors = ctx.saved_tensors
+        before = torch.cat([torch.zeros_like(anchors[:1]), anchors[:-1]])
+        kept, carry = grad.clone(), torch.zeros_like(grad[0])
+        for g, still in zip(reversed(kept.unbind(0)), reversed((anchors == before).unbind(0)), strict=True):
+            torch.mul(g.add_(carry), still, out=carry)
+        change = signal - before
+        return None, -(near(change, whole(ctx.threshold)) * change * kept).sum()
+
+
 @torch.no_grad()
 def encode(signal: Tensor, threshold: int) -> Tensor:
-    """Anchors v̂ (T, B, n) after each frame of a signal (T, B, n), from reset; SIGNAL integers held in floats.
-
-    There is no gradient: this is the encoder of the features, which nothing trains.
-    """
+    """Anchors v̂ (T, B, n) after each frame of a signal (T, B, n), from reset; SIGNAL integers held in floats."""
     anchors = torch.empty_like(signal)
     anchor = signal.new_zeros(signal.shape[1:])
     lam, step = shrink(threshold), torch.empty_like(anchor)
@@ -47,6 +98,19 @@ def count_events(anchors: Tensor, dense: bool = False) -> Tensor:
         events[0] = anchors[0].count_nonzero(-1)
         events[1:] = (anchors[1:] != anchors[:-1]).sum(-1)
     return events
+
+
+def priced_events(anchors: Tensor, threshold: Tensor | int) -> Tensor:
+    """``count_events`` in floats, (T, B), with the slope of distance / Θ: what makes events cost something.
+
+    A signal that moves by some distance fires about distance / Θ times, so the gradient is that of Σ|Δ|/Θ, the L1 cost
+    of delta networks, and for a learned Θ that of a count in proportion to 1/Θ.
+    """
+    count = count_events(anchors).to(anchors.dtype)
+    if anchors.requires_grad:
+        moved = torch.cat([anchors[:1], anchors[1:] - anchors[:-1]]).abs().sum(-1) / max(whole(threshold), 1)
+        count = count + (moved - moved.detach())
+    return count if isinstance(threshold, int) else count * (threshold.detach() / threshold)
 
 
 def encode_step(v: np.ndarray, anchor: np.ndarray, threshold: int, dense: bool = False):

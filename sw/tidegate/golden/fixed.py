@@ -10,9 +10,7 @@ import torch
 from torch import Tensor
 
 from ..spec.fixed import Q
-from ..spec.formats import BIAS_MAX, CANDIDATE_ARG, GATE_ARG, GATE_FRAC, acc_frac
-
-WEIGHT_MAX = 127
+from ..spec.formats import BIAS_MAX, CANDIDATE_ARG, GATE_ARG, GATE_FRAC, WEIGHT_BITS, acc_frac, weight_max
 
 
 def round_shift(x: Tensor, shift: int) -> Tensor:
@@ -76,9 +74,9 @@ class _Quantise(torch.autograd.Function):
         return gradient * inside * 2.0**ctx.frac, None, None
 
 
-def quantise_weight(weight: Tensor, weight_frac: int) -> Tensor:
-    """Real weights → int8 integers held in floats, ±127; straight-through gradient inside the range."""
-    return _Quantise.apply(weight, weight_frac, WEIGHT_MAX)
+def quantise_weight(weight: Tensor, weight_frac: int, most: int = weight_max(WEIGHT_BITS)) -> Tensor:
+    """Real weights → integers held in floats, ±``most``; straight-through gradient inside the range."""
+    return _Quantise.apply(weight, weight_frac, most)
 
 
 def quantise_bias(bias: Tensor, weight_frac: int) -> Tensor:

@@ -1,12 +1,57 @@
-"""The same equations without rounding: a float delta-GRU, to separate what Θ costs from what the grid costs.
+"""The same equations without rounding, to separate what Θ and the grid cost.
 
-With Θ = 0 it is torch.nn.GRU.  Written for clarity, in plain autograd; training uses ``gru.py``.
+``FloatDelta`` is a float delta-GRU, with Θ = 0 torch.nn.GRU; written for clarity, in plain autograd, it trains nothing.
+``FloatNetwork`` trains a plain torch.nn.GRU where ``DeltaNetwork`` would train on the integer grid.
 """
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+
+from ..spec.formats import SIGNAL
+from ..spec.model import Model
+from ..spec.network import Layer, Network
+from .convert import from_torch
+from .network import Output
+
+
+class FloatNetwork(nn.Module):
+    """A torch.nn.GRU and a classifier behind the interface of ``DeltaNetwork``: dense and unrounded while it trains.
+
+    ``thresholds`` are those of the exported model, Θ post hoc; the forward pass knows none.
+    """
+
+    def __init__(self, features: int, gru_sizes: Sequence[int], classes: int):
+        super().__init__()
+        if len(set(gru_sizes)) != 1:
+            raise ValueError("layers of a torch.nn.GRU are all of one size")
+        self.gru = nn.GRU(features, gru_sizes[0], len(gru_sizes))
+        self.classifier = nn.Linear(gru_sizes[-1], classes)
+        self.thresholds = [0] * (len(gru_sizes) + 1)
+
+    @property
+    def network(self) -> Network:
+        """The description of the shape; the scales are chosen at export."""
+        gru = (Layer(self.gru.hidden_size),) * self.gru.num_layers
+        return Network(self.gru.input_size, gru, Layer(self.classifier.out_features), tuple(self.thresholds))
+
+    def forward(self, frames: Tensor, thresholds=None, noise: float = 0.0) -> Output:
+        """``frames`` (T, B, features) SIGNAL integers; the anchors are features and last h, every element an event."""
+        lsb = 2.0**-SIGNAL.frac
+        h, _ = self.gru(frames * lsb)
+        return Output(self.classifier(h), [frames, h / lsb], None)
+
+    def set_format(self, weight_fracs, weight_bits=None) -> None:
+        raise ValueError("a float network has no formats")
+
+    def clip_(self) -> None:
+        """Nothing to clip: the export chooses a scale at which all weights fit."""
+
+    def export(self, labels: Sequence[str], frontend: dict, mean, scale, card: dict | None = None) -> Model:
+        """The rounded model, see ``from_torch``."""
+        return from_torch(self.gru.state_dict(), self.classifier.state_dict(), self.thresholds, labels, frontend, mean,
+                          scale, card)
 
 
 class FloatDelta:

@@ -8,7 +8,7 @@ four parts to their formats.
 
 Gradient: straight-through for every rounding and saturation inside the cell, σ' = r(1-r), tanh' = 1-n²; an
 anchor's gradient goes to v where the element fired, else to the anchor's old value.  For Θ <= 1 the encoder is
-the identity, v̂ = v, and so is its gradient.
+the identity, v̂ = v, and so is its gradient.  Θ, if it is a tensor, learns by ``encoder.lag_gradient``.
 """
 
 from typing import NamedTuple
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ..spec.formats import CANDIDATE_ARG, GATE_ARG, GATE_FRAC, PRE, SIGNAL, STATE, acc_frac
-from .encoder import shrink
+from .encoder import lag_gradient, shrink, whole
 from .fixed import scalar, sigmoid_, tanh_
 
 _STATE_SHIFT = STATE.frac - SIGNAL.frac
@@ -44,7 +44,7 @@ def _input_order(rows: Tensor) -> Tensor:
 
 @torch.no_grad()
 def sequence(x: Tensor, w_ih: Tensor, w_hh: Tensor, bias: Tensor, weight_frac: int, threshold: int,
-             keep_args: bool = False) -> Sequence:
+             keep_args: bool = False, noise: Tensor | None = None) -> Sequence:
     """Run a layer from reset; arguments as in ``DeltaGRU``, dtype float32 or float64.
 
     Accumulators become gates where they lie: first touches of fresh memory cost as much as the arithmetic.
@@ -88,16 +88,27 @@ def sequence(x: Tensor, w_ih: Tensor, w_hh: Tensor, bias: Tensor, weight_frac: i
         torch.lerp(n15, h[t], z[t], out=h[t + 1]).add_(half_lsb).floor_()
         if threshold <= 1:
             torch.add(half, h[t + 1], alpha=to_signal, out=a[t + 1]).floor_()
+            if noise is not None:
+                a[t + 1].add_(noise[t])
         else:
             torch.add(half, h[t + 1], alpha=to_signal, out=v).floor_().sub_(a[t])
+            if noise is not None:
+                v.add_(noise[t])
             torch.add(a[t], torch.nn.functional.hardshrink(v, shrink(threshold)), out=a[t + 1])
     return Sequence(anchors, states, cells, None if args is None else args.view(steps, batch, 4, hidden))
+
+
+def _lag(run: Sequence, noise: Tensor | None) -> Tensor:
+    """v − v̂ (T, B, H) after each frame."""
+    v = torch.floor(run.states[1:] * 2.0**-_STATE_SHIFT + 0.5)
+    return (v if noise is None else v.add_(noise)).sub_(run.anchors[1:])
 
 
 def _backward(grad: Tensor, w_hh: Tensor, run: Sequence, threshold: int) -> Tensor:
     """Gradients (T, B, 4H) with respect to the real accumulators [nx | r | z | nh], divided by 2**SIGNAL.frac.
 
-    ``grad`` (T, B, H) belongs to the anchors in LSBs, ``w_hh`` is in real units.  The result overwrites run.cells.
+    ``grad`` (T, B, H) belongs to the anchors in LSBs, ``w_hh`` is in real units.  The result overwrites run.cells; what
+    the next frame makes of each frame's anchors is added to ``grad``.
     """
     steps, batch, hidden = grad.shape
     n, r, z, nh = (part.unbind(0) for part in run.cells.split(hidden, 2))
@@ -105,7 +116,7 @@ def _backward(grad: Tensor, w_hh: Tensor, run: Sequence, threshold: int) -> Tens
     fed = run.cells[:, :, hidden:].unbind(0)
     a, h, grads = run.anchors.unbind(0), run.states.unbind(0), grad.unbind(0)
     ones, zeros = grad.new_ones(batch, hidden), grad.new_zeros(batch, hidden)
-    carry_a, carry_h = torch.zeros_like(zeros), torch.zeros_like(zeros)     # from step t + 1, for ĥ_t and h_t
+    held, carry_h = torch.zeros_like(zeros), torch.zeros_like(zeros)        # from step t + 1, for ĥ_t and h_t
     ga, gh, buffer = (torch.empty_like(zeros) for _ in range(3))
     slope = grad.new_empty(batch, 2 * hidden)
     slope_r, slope_z = slope.split(hidden, 1)
@@ -113,58 +124,65 @@ def _backward(grad: Tensor, w_hh: Tensor, run: Sequence, threshold: int) -> Tens
 
     for t in range(steps - 1, -1, -1):
         if threshold <= 1:
-            torch.add(grads[t], carry_a, out=gh).add_(carry_h)
-            carry_a.zero_()
+            torch.add(grads[t], carry_h, out=gh)
         else:
+            torch.add(grads[t], held, out=ga)
             fired = torch.sub(a[t + 1], a[t], out=buffer).ne_(zero)
-            torch.add(grads[t], carry_a, out=ga)
             torch.addcmul(carry_h, ga, fired, out=gh)
-            torch.addcmul(ga, ga, fired, value=-1, out=carry_a)
+            torch.addcmul(ga, ga, fired, value=-1, out=held)
         torch.addcmul(gates[t], gates[t], gates[t], value=-1, out=slope)
         torch.mul(gh, z[t], out=carry_h)
         torch.sub(h[t], n[t], alpha=1 << STATE.frac, out=buffer).mul_(lsb).mul_(gh)
         torch.mul(buffer, slope_z, out=z[t])
         torch.addcmul(ones, n[t], n[t], value=-1, out=buffer)
-        torch.mul(torch.sub(gh, carry_h, out=ga), buffer, out=n[t])
+        torch.mul(torch.sub(gh, carry_h, out=gh), buffer, out=n[t])
         torch.addcmul(zeros, n[t], nh[t], value=2.0**-PRE.frac, out=buffer)
         torch.mul(n[t], r[t], out=nh[t])
         torch.mul(buffer, slope_r, out=r[t])
-        carry_a.addmm_(fed[t], w_hh)
+        if t:
+            grads[t - 1].addmm_(fed[t], w_hh)
     return run.cells
 
 
 class DeltaGRU(torch.autograd.Function):
     """Anchors ĥ (T, B, H) of a delta-GRU layer from reset, SIGNAL integers held in floats.
 
-    ``apply(x, w_ih, w_hh, bias, weight_frac, threshold)``: ``x`` (T, B, inputs) anchors of the signal below;
-    ``w_ih`` (3H, inputs), ``w_hh`` (3H, H) int8 integers, rows r, z, n; ``bias`` (4, H) accumulator LSBs, nx, r, z,
-    nh; ``threshold`` Θ in LSBs.  All in one float dtype.  Exact while |b| + Σ|w|·max|v̂| < 2**24 in float32.
+    ``apply(x, w_ih, w_hh, bias, weight_frac, threshold, noise)``: ``x`` (T, B, inputs) anchors of the signal below;
+    ``w_ih`` (3H, inputs), ``w_hh`` (3H, H) integers, rows r, z, n; ``bias`` (4, H) accumulator LSBs, nx, r, z,
+    nh; ``threshold`` Θ in LSBs, an int or (learned, rounded in the forward pass) a 0-dim tensor; ``noise`` None or
+    (T, B, H), integers added to v in training.  All in one float dtype.  Exact while |b| + Σ|w|·max|v̂| < 2**24 in
+    float32.
     """
 
     @staticmethod
-    def forward(ctx, x, w_ih, w_hh, bias, weight_frac: int, threshold: int) -> Tensor:
-        run = sequence(x, w_ih, w_hh, bias, weight_frac, threshold)
+    def forward(ctx, x, w_ih, w_hh, bias, weight_frac: int, threshold: Tensor | int, noise: Tensor | None = None):
+        theta = whole(threshold)
+        run = sequence(x, w_ih, w_hh, bias, weight_frac, theta, noise=noise)
         if any(ctx.needs_input_grad):
-            ctx.save_for_backward(x, w_ih, w_hh, *run[:3])
-            ctx.weight_frac, ctx.threshold, ctx.spent = weight_frac, threshold, False
+            ctx.save_for_backward(x, w_ih, w_hh, *run[:3], noise)
+            ctx.weight_frac, ctx.threshold, ctx.spent = weight_frac, theta, False
         return run.anchors[1:]
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad: Tensor):
-        x, w_ih, w_hh, anchors, states, cells = ctx.saved_tensors
+        x, w_ih, w_hh, anchors, states, cells, noise = ctx.saved_tensors
         if ctx.spent:
             raise RuntimeError("DeltaGRU's backward overwrites what it saved; run the forward pass again")
         ctx.spent = True
         run, scale = Sequence(anchors, states, cells, None), 2.0**-ctx.weight_frac
         hidden = w_hh.shape[1]
+        grad = grad.clone()
         g = _backward(grad, w_hh * scale, run, ctx.threshold).view(-1, 4 * hidden)
+        g_threshold = None
+        if ctx.needs_input_grad[5]:
+            g_threshold = lag_gradient(_lag(run, noise), ctx.threshold, grad)
         g_input, g_recurrent = g[:, : 3 * hidden], g[:, hidden:]
         inputs = x.reshape(-1, x.shape[2])
         g_x = (g_input @ _input_order(w_ih * scale)).view(x.shape) if ctx.needs_input_grad[0] else None
         g_ih = (g_input.t() @ inputs).roll(-hidden, 0) * scale
         g_hh = (g_recurrent.t() @ run.anchors[:-1].reshape(-1, hidden)) * scale
-        return g_x, g_ih, g_hh, g.sum(0).view(4, hidden) * scale, None, None
+        return g_x, g_ih, g_hh, g.sum(0).view(4, hidden) * scale, None, g_threshold, None
 
 
 assert GATE_FRAC == SIGNAL.frac    # r, z, n and anchors share one grid; sigmoid_ and tanh_ count on it

@@ -1,7 +1,7 @@
 """The trainable network: float master weights, quantised on the fly, evaluated on the integer grid."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import cast
 
@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from ..spec.errors import ModelError
-from ..spec.formats import acc_frac
+from ..spec.formats import SIGNAL, WEIGHT_BITS, acc_frac, weight_max
 from ..spec.model import Model
 from ..spec.network import Layer, Network
-from .encoder import count_events, encode
-from .fixed import WEIGHT_MAX, quantise_bias, quantise_weight
+from .encoder import DeltaEncoder, priced_events
+from .fixed import quantise_bias, quantise_weight
 from .gru import DeltaGRU
 
 WEIGHT_FRAC = 7
@@ -25,24 +25,29 @@ class Output:
     """Result of a batch of sequences from reset.
 
     ``logits`` (T, B, classes) in real units.  ``anchors[s]`` (T, B, elements): v̂ of signal s after each frame,
-    SIGNAL integers held in floats; differentiable for s > 0.  ``events[s]`` (T, B), int64, counted on first use.
+    SIGNAL integers held in floats; differentiable for s > 0.  ``thresholds``: as given; None in dense mode.
     """
 
     logits: Tensor
     anchors: list[Tensor]
-    dense: bool = field(default=False, repr=False)
+    thresholds: Sequence[Tensor | int] | None
 
     @cached_property
     def events(self) -> list[Tensor]:
-        return [count_events(anchors, self.dense) for anchors in self.anchors]
+        """(T, B) of each signal: how many elements fired in each frame, see ``encoder.priced_events``."""
+        if self.thresholds is None:
+            return [a.new_full(a.shape[:2], a.shape[2]) for a in self.anchors]
+        features, *hidden = self.anchors
+        signals = [features.detach(), *hidden]          # no price moves the features
+        return [priced_events(a, t) for a, t in zip(signals, self.thresholds, strict=True)]
 
 
 class GRULayer(nn.Module):
     """Master weights of one layer, named and shaped like torch.nn.GRU's (rows r, z, n)."""
 
-    def __init__(self, inputs: int, hidden: int, weight_frac: int):
+    def __init__(self, inputs: int, hidden: int, weight_frac: int, weight_bits: int = WEIGHT_BITS):
         super().__init__()
-        self.inputs, self.hidden, self.weight_frac = inputs, hidden, weight_frac
+        self.inputs, self.hidden, self.weight_frac, self.weight_bits = inputs, hidden, weight_frac, weight_bits
         self.weight_ih = nn.Parameter(torch.empty(3 * hidden, inputs))
         self.weight_hh = nn.Parameter(torch.empty(3 * hidden, hidden))
         self.bias_ih = nn.Parameter(torch.empty(3 * hidden))
@@ -52,76 +57,97 @@ class GRULayer(nn.Module):
 
     def integers(self) -> tuple[Tensor, Tensor, Tensor]:
         """(w_ih, w_hh, bias) as ``DeltaGRU`` takes them, differentiable; bias (4, H) in the order nx, r, z, nh."""
-        f = self.weight_frac
+        f, most = self.weight_frac, weight_max(self.weight_bits)
         (ir, iz, i_n), (hr, hz, hn) = self.bias_ih.view(3, -1), self.bias_hh.view(3, -1)
         bias = quantise_bias(torch.stack([i_n, ir + hr, iz + hz, hn]), f)
-        return quantise_weight(self.weight_ih, f), quantise_weight(self.weight_hh, f), bias
+        return quantise_weight(self.weight_ih, f, most), quantise_weight(self.weight_hh, f, most), bias
 
-    def forward(self, x: Tensor, threshold: int) -> Tensor:
-        return DeltaGRU.apply(x, *self.integers(), self.weight_frac, threshold)
+    def forward(self, x: Tensor, threshold: Tensor | int, noise: Tensor | None = None) -> Tensor:
+        return DeltaGRU.apply(x, *self.integers(), self.weight_frac, threshold, noise)
 
 
 class DeltaNetwork(nn.Module):
     """GRU layers and a classifier, every signal delta-encoded; the forward pass is the golden model's.
 
     ``thresholds``: Θ per signal in LSBs of 2**-8 (default all 0); the attribute may change between batches.
-    ``weight_fracs``: one per GRU layer and one for the classifier (default 7: weights up to ±0.99).  Weights
-    beyond ±127 / 2**weight_frac are clipped in the forward pass and get no gradient; ``clip_()`` clips the masters.
+    ``weight_fracs``, ``weight_bits``: scale and width, one per GRU layer and one for the classifier (default 7: weights
+    up to ±0.99, and 8 bits); ``set_format`` changes them.  Weights beyond what the width holds are clipped in the
+    forward pass and get no gradient; ``clip_()`` clips the masters.
     """
 
     def __init__(self, features: int, gru_sizes: Sequence[int], classes: int,
-                 thresholds: Sequence[int] | None = None, weight_fracs: Sequence[int] | None = None):
+                 thresholds: Sequence[int] | None = None, weight_fracs: Sequence[int] | None = None,
+                 weight_bits: Sequence[int] | None = None):
         super().__init__()
         fracs = [WEIGHT_FRAC] * (len(gru_sizes) + 1) if weight_fracs is None else list(weight_fracs)
         if len(fracs) != len(gru_sizes) + 1:
             raise ModelError(f"{len(gru_sizes)} GRU layers and a classifier need {len(gru_sizes) + 1} weight_fracs, "
                              f"not {len(fracs)}")
-        self.features, self.classifier_frac = features, fracs[-1]
+        self.features, self.classifier_frac, self.classifier_bits = features, fracs[-1], WEIGHT_BITS
         self.thresholds = [0] * (len(gru_sizes) + 1) if thresholds is None else list(thresholds)
         inputs = [features, *gru_sizes[:-1]]
         self.gru = nn.ModuleList(GRULayer(i, h, f) for i, h, f in zip(inputs, gru_sizes, fracs, strict=False))
         self.classifier = nn.Linear(gru_sizes[-1], classes)
-        _ = self.network    # checks sizes, fracs and thresholds
+        self.set_format(fracs, weight_bits)
 
     @property
     def layers(self) -> list[GRULayer]:
         return cast(list[GRULayer], list(self.gru))
+
+    def set_format(self, weight_fracs: Sequence[int], weight_bits: Sequence[int] | None = None) -> None:
+        """Scale and width of the weights from now on; the masters stay.  ModelError if there is no such format."""
+        bits = [WEIGHT_BITS] * len(weight_fracs) if weight_bits is None else list(weight_bits)
+        for layer, frac, width in zip(self.layers, weight_fracs, bits, strict=False):
+            layer.weight_frac, layer.weight_bits = frac, width
+        self.classifier_frac, self.classifier_bits = weight_fracs[-1], bits[-1]
+        _ = self.network    # checks sizes, formats and thresholds
 
     @property
     def network(self) -> Network:
         """The description, with the thresholds of this moment."""
         return Network(
             self.features,
-            tuple(Layer(layer.hidden, layer.weight_frac) for layer in self.layers),
-            Layer(self.classifier.out_features, self.classifier_frac),
+            tuple(Layer(layer.hidden, layer.weight_frac, layer.weight_bits) for layer in self.layers),
+            Layer(self.classifier.out_features, self.classifier_frac, self.classifier_bits),
             tuple(int(t) for t in self.thresholds),
         )
 
     def classifier_integers(self) -> tuple[Tensor, Tensor]:
         f = self.classifier_frac
-        return quantise_weight(self.classifier.weight, f), quantise_bias(self.classifier.bias, f)
+        weight = quantise_weight(self.classifier.weight, f, weight_max(self.classifier_bits))
+        return weight, quantise_bias(self.classifier.bias, f)
 
-    def forward(self, frames: Tensor, dense: bool = False) -> Output:
+    def forward(self, frames: Tensor, dense: bool = False, thresholds: Sequence[Tensor | int] | None = None,
+                noise: float = 0.0) -> Output:
         """``frames`` (T, B, features): SIGNAL integers held in floats of the parameters' dtype.
 
-        ``dense``: ignore the thresholds and count every element as an event.
+        ``dense``: ignore the thresholds and count every element as an event.  ``thresholds``: instead of the
+        attribute; 0-dim tensors among them get gradients.  ``noise``: standard deviation of Gaussian noise on every
+        hidden signal, in units of h, drawn from torch's generator (for training; the result is no longer golden's).
         """
-        thresholds = [0] * len(self.thresholds) if dense else self.thresholds
-        anchors = [encode(frames, thresholds[0])]
+        thresholds = self.thresholds if thresholds is None else thresholds
+        if dense:
+            thresholds = [0] * len(thresholds)
+        anchors = [cast(Tensor, DeltaEncoder.apply(frames, thresholds[0]))]
         for layer, threshold in zip(self.layers, thresholds[1:], strict=True):
-            anchors.append(layer(anchors[-1], threshold))
+            shape = (*frames.shape[:2], layer.hidden)
+            drawn = None
+            if noise:
+                drawn = torch.randn(shape, dtype=frames.dtype, device=frames.device)
+                drawn.mul_(noise * (1 << SIGNAL.frac)).round_()
+            anchors.append(layer(anchors[-1], threshold, drawn))
         weight, bias = self.classifier_integers()
         logits = nn.functional.linear(anchors[-1], weight, bias) * 2.0 ** -acc_frac(self.classifier_frac)
-        return Output(logits, anchors, dense)
+        return Output(logits, anchors, None if dense else thresholds)
 
     @torch.no_grad()
     def clip_(self) -> None:
-        """Clip the master weights to what int8 can hold; call it after an optimiser step."""
+        """Clip the master weights to what their width can hold; call it after an optimiser step."""
         for layer in self.layers:
-            limit = WEIGHT_MAX * 2.0**-layer.weight_frac
+            limit = weight_max(layer.weight_bits) * 2.0**-layer.weight_frac
             layer.weight_ih.clamp_(-limit, limit)
             layer.weight_hh.clamp_(-limit, limit)
-        limit = WEIGHT_MAX * 2.0**-self.classifier_frac
+        limit = weight_max(self.classifier_bits) * 2.0**-self.classifier_frac
         self.classifier.weight.clamp_(-limit, limit)
 
     @torch.no_grad()
@@ -146,12 +172,12 @@ class DeltaNetwork(nn.Module):
         net = model.network
         layers = (*net.gru, net.classifier)
         self = DeltaNetwork(net.features, [layer.size for layer in net.gru], net.classes, net.thresholds,
-                            [layer.weight_frac for layer in layers])
+                            [layer.weight_frac for layer in layers], [layer.weight_bits for layer in layers])
 
         def real(name: str, frac: int) -> Tensor:
             tensor = torch.from_numpy(model.tensors[name].astype(np.float32))
-            if name.rpartition(".")[2].startswith("weight") and tensor.min() < -WEIGHT_MAX:
-                raise ModelError(f"{name} holds -128, which training cannot represent; use weights of ±{WEIGHT_MAX}")
+            if name.rpartition(".")[2].startswith("weight") and tensor.min() < -weight_max(WEIGHT_BITS):
+                raise ModelError(f"{name} holds -128, which training cannot represent; use weights of ±127")
             return tensor * 2.0**-frac
 
         for l, layer in enumerate(self.layers):

@@ -13,7 +13,8 @@ from .fixed import Q
 SIGNAL = Q(3, 8)        # what an encoder sees, its anchor and (clipped) its Δ; h uses only ±255 of it
 DELTA_BITS = 12         # Δ saturates to ±2047
 STATE = Q(0, 15)        # h
-WEIGHT_BITS = 8         # w / 2**weight_frac, per layer
+WEIGHT_BITS = 8         # of the memory of a board; w / 2**weight_frac, per layer
+WEIGHT_WIDTHS = (4, 8)  # of a model's layers; narrower weights are kept narrow in the file, and run on any board
 WEIGHT_FRACS = range(2, 10)
 ACC_BITS = 24           # wraps; fraction bits are SIGNAL.frac + weight_frac
 GATE_ARG = Q(3, 6)      # copy of M_r, M_z on its way into σ
@@ -31,6 +32,11 @@ BIAS_MAX = 127 * 1024   # in accumulator LSBs: ±3.97 at weight_frac 7
 def acc_frac(weight_frac: int) -> int:
     """Fraction bits of the accumulators of a layer."""
     return SIGNAL.frac + weight_frac
+
+
+def weight_max(bits: int) -> int:
+    """Largest magnitude of a trained weight of so many bits; an imported one of 8 bits may also be -128."""
+    return (1 << (bits - 1)) - 1
 
 
 def bias_digits(bias):

@@ -7,11 +7,14 @@ Tensors (PyTorch's row order r, z, n for the weights; accumulator order nx, r, z
     classifier.weight   int8  (classes, H)       classifier.bias     int32 (classes,), accumulator LSBs
     frontend.mean       float32 (features,)      frontend.scale      float32 (features,)
 
+Weights of a layer with ``weight_bits`` 4 lie in the file as uint8, two of a row in a byte, the first in the low half.
+
 Normalised features enter the network as ``round((feature - mean) · scale · 2**8)``.  The description is the
 metadata entry ``tidegate``: format version, network, labels, front-end settings, card.
 """
 
 import json
+import math
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -21,10 +24,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from .errors import ModelError
-from .formats import ACC_BITS, BIAS_MAX, SIGNAL
-from .network import Network
+from .formats import ACC_BITS, BIAS_MAX, SIGNAL, WEIGHT_BITS, weight_max
+from .network import Layer, Network
 
-FORMAT_VERSION = 1
+_PLAIN, _NARROW = 1, 2      # format versions; the second only for files with weights of less than 8 bits
 SUFFIX = ".tidegate"
 
 
@@ -49,6 +52,11 @@ class Model:
                 raise ModelError(f"model lacks the tensor '{name}'; save it again with this version of tidegate")
             if tensor.shape != shape or tensor.dtype != dtype:
                 raise ModelError(f"tensor '{name}' is {tensor.dtype}{tensor.shape}, the network needs {dtype}{shape}")
+        for name, layer in _weights(self.network).items():
+            bits, most = layer.weight_bits, weight_max(layer.weight_bits)
+            if bits < WEIGHT_BITS and not (np.abs(self.tensors[name]) <= most).all():
+                raise ModelError(f"tensor '{name}' holds weights beyond the ±{most} of {bits} bits; quantise it to "
+                                 f"these or describe it as {WEIGHT_BITS} bits")
         if len(self.labels) != self.network.classes:
             raise ModelError(f"{self.network.classes} classes need as many labels, not {len(self.labels)}")
         check_bounds(self)
@@ -56,6 +64,10 @@ class Model:
     def with_thresholds(self, *thresholds: int) -> "Model":
         """The same weights with other Θ (LSBs of 2**-8, one per signal)."""
         return replace(self, network=replace(self.network, thresholds=tuple(thresholds)))
+
+    def turned(self, factor: float) -> "Model":
+        """The same weights with all Θ multiplied and rounded half up; ModelError if that is no Θ."""
+        return self.with_thresholds(*(math.floor(t * factor + 0.5) for t in self.network.thresholds))
 
     @property
     def digest(self) -> str:
@@ -85,6 +97,26 @@ def expected_tensors(network: Network) -> dict[str, tuple[np.dtype, tuple[int, .
         expected[f"gru.{l}.weight_hh"] = (i8, (3 * layer.size, layer.size))
         expected[f"gru.{l}.bias"] = (i32, (4, layer.size))
     return expected
+
+
+def _weights(network: Network) -> dict[str, Layer]:
+    """Name of every weight tensor → its layer."""
+    layers = {f"gru.{l}.weight_{kind}": layer for l, layer in enumerate(network.gru) for kind in ("ih", "hh")}
+    return layers | {"classifier.weight": network.classifier}
+
+
+def pack_nibbles(weights: np.ndarray) -> np.ndarray:
+    """int8 (rows, n) within ±7 → uint8 (rows, ⌈n/2⌉), the even columns in the low halves, an odd last one alone."""
+    padded = np.pad(weights, ((0, 0), (0, weights.shape[1] % 2))).view(np.uint8) & 15
+    return padded[:, ::2] | padded[:, 1::2] << 4
+
+
+def unpack_nibbles(packed: np.ndarray, columns: int) -> np.ndarray:
+    """The inverse of ``pack_nibbles``; ValueError if these are not the bytes of so many columns."""
+    if packed.dtype != np.uint8 or packed.ndim != 2 or packed.shape[1] != -(-columns // 2):
+        raise ValueError(f"{packed.dtype}{packed.shape} does not hold {columns} columns of 4 bits")
+    both = np.stack([packed << 4, packed & 0xF0], -1).reshape(len(packed), -1)[:, :columns]
+    return both.view(np.int8) >> 4
 
 
 def accumulator_bounds(model: Model) -> dict[str, np.ndarray]:
@@ -119,12 +151,14 @@ def check_bounds(model: Model) -> None:
 
 def save_model(model: Model, path: str | Path) -> None:
     """Write a model file."""
+    tensors = {name: model.tensors[name] for name in expected_tensors(model.network)}
+    narrow = [name for name, layer in _weights(model.network).items() if layer.weight_bits < WEIGHT_BITS]
+    tensors |= {name: pack_nibbles(tensors[name]) for name in narrow}
     description = {
-        "version": FORMAT_VERSION, "network": model.network.to_dict(), "labels": list(model.labels),
+        "version": _NARROW if narrow else _PLAIN, "network": model.network.to_dict(), "labels": list(model.labels),
         "frontend": model.frontend, "card": model.card,
     }
-    names = expected_tensors(model.network)
-    data = save({n: np.ascontiguousarray(model.tensors[n]) for n in names}, {"tidegate": json.dumps(description)})
+    data = save({n: np.ascontiguousarray(t) for n, t in tensors.items()}, {"tidegate": json.dumps(description)})
     Path(path).write_bytes(data)
 
 
@@ -142,9 +176,13 @@ def read_model(path: str | Path) -> Model:
         raise ModelError(f"'{path}' is not a readable model file ({why}); copy it again or train it anew") from None
     try:
         d = json.loads(metadata["tidegate"])
-        if d["version"] != FORMAT_VERSION:
-            raise ModelError(f"'{path}' has format version {d['version']}, this tidegate reads {FORMAT_VERSION}")
+        if d["version"] not in (_PLAIN, _NARROW):
+            raise ModelError(f"'{path}' has format version {d['version']}, this tidegate reads {_PLAIN} and {_NARROW}")
         labels, frontend, card = tuple(map(str, d["labels"])), dict(d["frontend"]), dict(d["card"])
-        return Model(Network.from_dict(d["network"]), tensors, labels, frontend, card)
+        network = Network.from_dict(d["network"])
+        expected = expected_tensors(network)
+        tensors |= {name: unpack_nibbles(tensors[name], expected[name][1][1])
+                    for name, layer in _weights(network).items() if layer.weight_bits < WEIGHT_BITS}
+        return Model(network, tensors, labels, frontend, card)
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise ModelError(f"'{path}' is a safetensors file but not a tidegate model ({error!r})") from None

@@ -7,7 +7,7 @@ classifier (cell "none") consumes the last signal; its accumulators are the logi
 from dataclasses import dataclass
 
 from .errors import ModelError
-from .formats import SIGNAL, STATE, WEIGHT_FRACS
+from .formats import SIGNAL, STATE, WEIGHT_BITS, WEIGHT_FRACS, WEIGHT_WIDTHS
 
 MAX_LAYERS = 4
 MAX_SIGNALS = MAX_LAYERS + 1
@@ -17,11 +17,13 @@ MAX_SIGNALS = MAX_LAYERS + 1
 class Layer:
     """A GRU layer of ``size`` neurons, or the classifier with ``size`` classes; weights are w / 2**weight_frac.
 
+    ``weight_bits``: width of the weights in a model file.  A board holds all as int8.
     A classifier of size 0 is none: such a network has no logits, and runs on a core but on no board.
     """
 
     size: int
     weight_frac: int = 7
+    weight_bits: int = WEIGHT_BITS
 
     def __post_init__(self):
         if self.size < 0:
@@ -29,6 +31,16 @@ class Layer:
         if self.weight_frac not in WEIGHT_FRACS:
             first, last = WEIGHT_FRACS.start, WEIGHT_FRACS.stop - 1
             raise ModelError(f"weight_frac must be in {first}..{last}, not {self.weight_frac}")
+        if self.weight_bits not in WEIGHT_WIDTHS:
+            raise ModelError(f"weight_bits must be {' or '.join(map(str, WEIGHT_WIDTHS))}, not {self.weight_bits}")
+
+    def to_dict(self) -> dict:
+        narrow = {} if self.weight_bits == WEIGHT_BITS else {"weight_bits": self.weight_bits}
+        return {"size": self.size, "weight_frac": self.weight_frac, **narrow}
+
+    @staticmethod
+    def from_dict(d: dict) -> "Layer":
+        return Layer(int(d["size"]), int(d["weight_frac"]), int(d.get("weight_bits", WEIGHT_BITS)))
 
 
 @dataclass(frozen=True)
@@ -76,6 +88,13 @@ class Network:
         """Weights a dense network reads each frame: every column once."""
         return sum(self.elements(s) * self.column_weights(s) for s in range(self.signals))
 
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of all weights, each at its layer's width (biases and scales come on top)."""
+        bits = sum(3 * x.size * (self.elements(l) + x.size) * x.weight_bits for l, x in enumerate(self.gru))
+        bits += self.classifier.size * self.gru[-1].size * self.classifier.weight_bits
+        return -(-bits // 8)
+
     def max_anchor(self, signal: int) -> int:
         """Largest |v̂| that a signal can reach, in LSBs."""
         h_max = (STATE.max + 1) // (1 << (STATE.frac - SIGNAL.frac)) - 1
@@ -84,8 +103,8 @@ class Network:
     def to_dict(self) -> dict:
         return {
             "features": self.features,
-            "gru": [{"size": x.size, "weight_frac": x.weight_frac} for x in self.gru],
-            "classifier": {"size": self.classifier.size, "weight_frac": self.classifier.weight_frac},
+            "gru": [layer.to_dict() for layer in self.gru],
+            "classifier": self.classifier.to_dict(),
             "thresholds": list(self.thresholds),
         }
 
@@ -93,7 +112,7 @@ class Network:
     def from_dict(d: dict) -> "Network":
         return Network(
             features=int(d["features"]),
-            gru=tuple(Layer(int(x["size"]), int(x["weight_frac"])) for x in d["gru"]),
-            classifier=Layer(int(d["classifier"]["size"]), int(d["classifier"]["weight_frac"])),
+            gru=tuple(Layer.from_dict(layer) for layer in d["gru"]),
+            classifier=Layer.from_dict(d["classifier"]),
             thresholds=tuple(int(t) for t in d["thresholds"]),
         )

@@ -23,6 +23,10 @@ class Batch:
     def __init__(self, frames: Tensor, decisions: list[tuple[Tensor, Tensor]]):
         self.frames, self.decisions = frames, decisions
 
+    def to(self, device: torch.device) -> "Batch":
+        decisions = [(last.to(device), target.to(device)) for last, target in self.decisions]
+        return Batch(self.frames.to(device), decisions)
+
 
 class Augmenter:
     """Makes batches of a data set's clips; ``mean``, ``scale`` (bands,) as in the model file."""
@@ -33,6 +37,7 @@ class Augmenter:
         self.offsets = torch.from_numpy(features.offsets)
         self.targets = torch.from_numpy(features.targets)
         self.noise = torch.from_numpy(features.noise) if len(features.noise) else None
+        self.middles = torch.from_numpy(_middles(features)) if options.splice else torch.empty(0)
         self.mean, self.scale = torch.from_numpy(mean), torch.from_numpy(scale * (1 << SIGNAL.frac))
         self.silence, self.unknown = (
             features.labels.index(label) if label in features.labels else -1 for label in (SILENCE, UNKNOWN))
@@ -75,6 +80,8 @@ class Augmenter:
             turned = (torch.rand(batch, generator=rng) < o.backwards) & (targets != self.silence)
             position = torch.where(turned, limit - position, position)
             targets = torch.where(turned, self.unknown, targets)
+        if len(self.middles) and self.unknown >= 0:
+            first, size, position, targets = self._splice(clips, first, size, position, targets, rng)
         low = position.floor()
         part = (position - low)[..., None]
         index = first + low.long()
@@ -82,6 +89,18 @@ class Augmenter:
         flat = self.energies
         energies = torch.lerp(flat[index], flat[after], part) * level[..., None]
         return self._warp(energies, rng), lengths, targets
+
+    def _splice(self, clips: Tensor, first: Tensor, size: Tensor, position: Tensor, targets: Tensor, rng):
+        """Some clips go on, from their middle, with another word from its middle: (first, size, position, targets)."""
+        other = torch.randperm(len(clips), generator=rng)
+        chosen = torch.rand(len(clips), generator=rng) < self.options.splice
+        alien = (targets != targets[other]) & (targets != self.silence) & (targets[other] != self.silence)
+        chosen &= alien & (self.targets[clips] == targets)       # what is turned already stays as it is
+        turn = self.middles[clips].float()
+        after = chosen & (position >= turn)
+        beyond = (position - turn + self.middles[clips[other]]).clamp_max((size[other] - 1).float())
+        return (torch.where(after, first[other], first), torch.where(after, size[other], size),
+                torch.where(after, beyond, position), torch.where(chosen, self.unknown, targets))
 
     def _gain(self, clips: Tensor, rng) -> Tensor:
         """Factor on the energies (B,).  Silence may be much quieter: it is a class at any level."""
@@ -112,11 +131,34 @@ class Augmenter:
     def _noise(self, energies: Tensor, clips: Tensor, rng) -> Tensor:
         """Noise energies (T, B, bands) for ``energies``: a stretch of the recordings, or made up of coloured noise."""
         o, (steps, batch) = self.options, energies.shape[:2]
-        level = 10 ** (self._uniform(rng, *o.noise, batch) / 10) * (torch.rand(batch, generator=rng) < o.noise_share)
+        decibel = self._uniform(rng, *(o.snr or o.noise), batch)
+        mixed = torch.rand(batch, generator=rng) < o.noise_share
         if self.noise is None:
             tilt = torch.exp(self._uniform(rng, -1, 1, batch, 1) * torch.linspace(-math.pi, math.pi, self.bands))
-            power = -torch.log(torch.rand(2, steps, batch, self.bands, generator=rng).clamp_min(1e-7)).mean(0)
-            return power * tilt * (level * energies.mean((0, 2)))[:, None]
-        start = (torch.rand(batch, generator=rng) * max(1, len(self.noise) - steps)).long()
-        index = (start + torch.arange(steps)[:, None]).clamp_max(len(self.noise) - 1)
-        return self.noise[index] * level[:, None]
+            noise = -torch.log(torch.rand(2, steps, batch, self.bands, generator=rng).clamp_min(1e-7)).mean(0) * tilt
+        else:
+            start = (torch.rand(batch, generator=rng) * max(1, len(self.noise) - steps)).long()
+            index = (start + torch.arange(steps)[:, None]).clamp_max(len(self.noise) - 1)
+            noise = self.noise[index]
+        if o.snr:
+            level = 10 ** (-decibel / 10) * mixed * speech_level(energies) / noise.mean((0, 2)).clamp_min(1e-20)
+        else:
+            level = 10 ** (decibel / 10) * mixed
+            level = level * energies.mean((0, 2)) if self.noise is None else level
+        return noise * level[:, None]
+
+
+def speech_level(energies: Tensor) -> Tensor:
+    """Mean energy (B,) of the active frames of clips (T, B, bands): those within 20 dB of a clip's loudest."""
+    frames = energies.mean(2)
+    active = (frames >= 0.01 * frames.amax(0)) & (frames > 0)
+    return (frames * active).sum(0) / active.sum(0).clamp_min(1)
+
+
+def _middles(features: Features) -> np.ndarray:
+    """Frame (clips,) at which half of each clip's loudness, summed over bands and frames, has gone by."""
+    middles = np.zeros(len(features.targets), np.int64)
+    for i in range(len(middles)):
+        gone = np.log1p(features.clip(i) / features.settings.floor).sum(1).cumsum()
+        middles[i] = np.searchsorted(gone, gone[-1] / 2) if len(gone) else 0
+    return middles

@@ -1,4 +1,8 @@
-"""A model card in Markdown from what a model file says of itself: ``python -m tidegate.train.card MODEL > CARD.md``."""
+"""A model card in Markdown from what a model file says of itself: ``python -m tidegate.train.card MODEL > CARD.md``.
+
+``tidegate train`` writes recipe and figures into a model's card; ``train/release.py`` adds what other runs found:
+seeds, words left out, a stream, the comparison with the RTL.
+"""
 
 import sys
 from pathlib import Path
@@ -7,39 +11,162 @@ from tidegate.host.figures import ratio_text
 from tidegate.spec.errors import TidegateError
 from tidegate.spec.model import Model, read_model
 
+from .data import UNSEEN
+
+_PARTS = ("test", "validation")
+
 
 def card(model: Model, name: str, size: int) -> str:
     """Markdown; ``size``: bytes of the model file.  TidegateError if the model was not trained with a recipe."""
     if "recipe" not in model.card:
         raise TidegateError(f"the model '{name}' has no training card; only models from `tidegate train` have one")
-    recipe, clips, net = model.card["recipe"], model.card["clips"], model.network
-    frontend = recipe["frontend"]
-    figures = [model.card[part] for part in ("test", "validation") if part in model.card]
-    lines = [
-        f"# {name}", "", recipe["about"], "", "| | |", "|---|---|",
+    recipe = model.card["recipe"]
+    sections = [
+        [f"# {name}", "", recipe["about"]], _facts(model, size), _figures(model), _turned(model), _runs(model),
+        _speakers(model), _unseen(model), _stream(model), _verified(model), _training(model, name),
+        ["## Not good for", "", *(f"- {x}" for x in recipe["limits"])],
+    ]
+    return "\n".join("\n".join([*lines, ""]) for lines in sections if lines)
+
+
+def _facts(model: Model, size: int) -> list[str]:
+    net, frontend = model.network, model.card["recipe"]["frontend"]
+    widths = sorted({layer.weight_bits for layer in (*net.gru, net.classifier)})
+    return [
+        "| | |", "|---|---|",
         f"| classes | {', '.join(model.labels)} |",
         f"| features | {net.features} log-mel bands, {frontend['low_hz']:g}-{frontend['high_hz']:g} Hz, window "
         f"{frontend['window_ms']:g} ms, hop {frontend['hop_ms']:g} ms, {frontend['sample_rate']} samples/s |",
-        f"| network | delta-GRU {' + '.join(str(x.size) for x in net.gru)}, int8 weights, {net.dense_weights} weights "
-        f"a dense frame |",
+        f"| network | delta-GRU {' + '.join(str(x.size) for x in net.gru)}, "
+        f"{' and '.join(f'int{w}' for w in widths)} weights, {net.dense_weights} weights a dense frame |",
         f"| thresholds Θ | {', '.join(f'{t}/256' for t in net.thresholds)} (features, then each layer) |",
-        f"| file | {size / 1000:.1f} kB, digest `{model.digest[:16]}` |",
-        "", "## Figures", "",
-        "Golden model, decision at a clip's last frame; integers, so the same on any board.", "",
-        "| part | clips | accuracy | fetch reduction | temporal sparsity | occupancy per signal |",
-        "|---|---|---|---|---|---|",
-        *(f"| {f['part']} | {f['utterances']} | {f['accuracy']:.2%} | {ratio_text(f['fetch_reduction'], 2)} | "
-          f"{f['temporal_sparsity']:.2%} | {', '.join(f'{o:.3f}' for o in f['occupancy'])} |" for f in figures),
-        "", f"Recall by class ({figures[0]['part']}): "
-        + ", ".join(f"{label} {r:.1%}" for label, r in figures[0]["recall"].items() if r is not None) + ".",
-        "", "## Training", "",
-        f"- Clips: {clips['train']} to train, {clips['validation']} to validate, {clips['test']} to test; "
-        f"{model.card['skipped']} unreadable ones skipped.",
-        f"- Seed {recipe['seed']}; best epoch by validation: {model.card['epoch']} of {recipe['epochs']}.",
-        f"- Command: `tidegate train DATA --recipe {recipe['name']} --out {name}.tidegate`, recipe in `{name}.json`.",
-        f"- Data: {recipe['attribution']}", "", "## Not good for", "", *(f"- {x}" for x in recipe["limits"]), "",
+        f"| size | {net.weight_bytes} bytes of weights, {size} bytes in all; digest `{model.digest[:16]}` |",
     ]
-    return "\n".join(lines)
+
+
+def _figures(model: Model) -> list[str]:
+    figures = [model.card[part] for part in _PARTS if part in model.card]
+    rows = [f"| {f['part']} | {f['utterances']} | {f['accuracy']:.2%} | {ratio_text(f['fetch_reduction'], 2)} | "
+            f"{f['weights'] / f['frames']:.0f} | {f['temporal_sparsity']:.2%} | "
+            f"{', '.join(f'{o:.3f}' for o in f['occupancy'])} |" for f in figures]
+    recall = ", ".join(f"{label} {r:.1%}" for label, r in figures[0]["recall"].items() if r is not None)
+    return [
+        "## Figures of this model", "",
+        "Golden model, decision at a clip's last frame; integers, so the same on any board.", "",
+        "| part | clips | accuracy | fetch reduction | weights read a frame | temporal sparsity | "
+        "occupancy per signal |", "|---|---|---|---|---|---|---|", *rows,
+        "", f"Recall by class ({figures[0]['part']}): {recall}.",
+    ]
+
+
+def _turned(model: Model) -> list[str]:
+    """What turning Θ at run time does, if it was measured."""
+    rows = model.card.get("turned")
+    if not rows:
+        return []
+    part = next(part for part in _PARTS if f"{part}_accuracy" in rows[0])
+    return ["## Turning Θ at run time", "", f"The same weights, all Θ multiplied ({part}):", "",
+            "| factor | accuracy | fetch reduction |", "|---|---|---|",
+            *(f"| {r['factor']:g} | {r[f'{part}_accuracy']:.2%} | {ratio_text(r[f'{part}_fetch_reduction'], 2)} |"
+              for r in rows)]
+
+
+def _runs(model: Model) -> list[str]:
+    """Mean and standard deviation over seeds, of this recipe and of those beside it in the sweep."""
+    runs = model.card.get("runs")
+    if not runs:
+        return []
+    parts = [part for part in _PARTS if any(r.get(f"{part}_accuracy") is not None for r in runs)]
+    lines = [f"## Seeds (`tidegate sweep {model.card['sweep']}`)", "",
+             "Mean ± standard deviation over n runs; this model is the one of them that is best by validation.", "",
+             "| runs | Θ | n | " + " | ".join(f"{p} accuracy | {p} fetch reduction" for p in parts) + " |",
+             "|---|---|---|" + "---|---|" * len(parts)]
+    for r in runs:
+        theta = "learned" if r["theta"] is None else ", ".join(f"{t}/256" for t in r["theta"])
+        cells = [f"{spread(r[f'{p}_accuracy'], r[f'{p}_accuracy_std'])} | {ratio_text(r[f'{p}_fetch_reduction'], 2)}"
+                 for p in parts]
+        lines.append(f"| {r['label'] or 'this recipe'} | {theta} | {r['n']} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _speakers(model: Model) -> list[str]:
+    """One speaker left out at a time."""
+    runs = model.card.get("speakers")
+    return [] if not runs else [
+        "## A voice that was never heard", "",
+        "One speaker left out at a time, who then is the test part; mean ± standard deviation over the speakers:", "",
+        "| runs | n | accuracy | fetch reduction |", "|---|---|---|---|",
+        *(f"| {r['label'] or 'this recipe'} | {r['n']} | {spread(r['test_accuracy'], r['test_accuracy_std'])} | "
+          f"{ratio_text(r['test_fetch_reduction'], 2)} |" for r in runs)]
+
+
+def spread(mean: float | None, deviation: float | None) -> str:
+    """As "98.40 ± 0.31 %"."""
+    if mean is None:
+        return "-"
+    return f"{mean:.2%}" if deviation is None else f"{100 * mean:.2f} ± {100 * deviation:.2f} %"
+
+
+def _unseen(model: Model) -> list[str]:
+    """How a twin of this model, trained without some words, takes them."""
+    twin = model.card.get("left_out") or (model.card if UNSEEN in model.card else None)
+    if twin is None:
+        return []
+    f, words = twin[UNSEEN], ", ".join(twin["recipe"]["leave_out"])
+    lines = ["## Words that were never heard", "",
+             f"Trained without {words} (same recipe, seed {twin['recipe']['seed']}): of their {f['utterances']} clips "
+             f"{f['rejected']:.1%} were taken for no keyword. Validation accuracy of that twin: "
+             f"{twin['validation']['accuracy']:.2%}."]
+    if told := twin.get("rejection"):
+        lines.append(f"Its bias of `unknown` (+{told['bias']:.2f}, chosen on the validation part) turned the keywords' "
+                     f"recall from {told['recall_before']:.2%} to {told['recall']:.2%}.")
+    return lines
+
+
+def _stream(model: Model) -> list[str]:
+    """The always-on score, as `tidegate stream --json` gave it."""
+    s = model.card.get("stream")
+    if not s:
+        return []
+    (low, high), delay = s["scene"]["snr_db"], s["delay_from_end_s"]
+    rows = [f"| {row['threshold']:g} | {_percent(row['hit_rate'])} | {row['false_accepts_per_hour']:.1f} |"
+            for row in s["curve"]]
+    return [
+        "## In a stream (`tidegate stream`)", "",
+        f"{s['hours']:.2f} h of continuous sound made from {s['part']} clips (seed {s['seed']}; {s['keywords']} "
+        f"keywords, {s['unknown_words']} other words, noise {low:g} to {high:g} dB below a typical word), in "
+        f"{s['streams']} streams. At the detector's threshold of {s['threshold']:g}: {_percent(s['hit_rate'])} of the "
+        f"keywords detected, {s['false_accepts_per_hour']:.1f} false accepts an hour, median delay "
+        f"{delay['median']:.2f} s after a word's end; fetch reduction {ratio_text(s['cost']['fetch_reduction'])}.",
+        "", "| threshold | keywords detected | false accepts an hour |", "|---|---|---|", *rows]
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.1%}"
+
+
+def _verified(model: Model) -> list[str]:
+    """The comparison with the RTL, as `tidegate verify --json` gave it."""
+    v = model.card.get("verified")
+    return [] if not v else ["## The same integers", "", (
+        f"Golden against RTL (simulated, {', '.join(map(str, v['lanes']))} lanes): {v['frames']} frames at "
+        f"{len(v['thresholds'])} settings of Θ, every accumulator, state, event count, weight word count and logit: "
+        f"{v['mismatches']} mismatches.")]
+
+
+def _training(model: Model, name: str) -> list[str]:
+    recipe, clips = model.card["recipe"], model.card["clips"]
+    seconds = model.card.get("seconds")
+    lines = ["## Training", "",
+             f"- Clips: {clips['train']} to train, {clips['validation']} to validate, {clips['test']} to test; "
+             f"{model.card['skipped']} unreadable ones skipped.",
+             f"- Seed {recipe['seed']}; best epoch by validation: {model.card['epoch']} of {recipe['epochs']}."]
+    if seconds:
+        lines.append(f"- It took {seconds / 60:.0f} min on {model.card['machine']}.")
+    if recipe["leave_out"]:
+        lines.append(f"- Left out: {', '.join(recipe['leave_out'])}.")
+    return [*lines, f"- Command: `tidegate train DATA --recipe {recipe['name']} --out {name}.tidegate`, recipe in "
+            f"`{name}.json`.", f"- Data: {recipe['attribution']}"]
 
 
 def main() -> int:

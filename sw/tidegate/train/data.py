@@ -1,28 +1,42 @@
-"""Folders of recorded words → labelled clips, each in one part: ``train``, ``validation`` or ``test``.
+"""Folders of recorded words → labelled clips, each in one part: ``train``, ``validation`` or ``test`` (or ``unseen``).
 
-Three layouts are told apart by what is there:
+Four layouts are told apart by what is there:
 
     Speech Commands   word/clip, with ``validation_list.txt`` and perhaps ``testing_list.txt``: these decide
-    any word folders  word/clip without lists: 80 : 10 : 10 by a hash of the speaker (the name up to
-                      ``_nohash_``), or else of word and file name, so that a clip never changes its part
+    word folders      word/clip without lists: ``split.py`` decides, by speaker where names tell speakers
+                      (``SPEAKER_nohash_N``, ``WORD_SPEAKER_N``)
+    speaker folders   word/speaker/clip, likewise
     FSDD              ``{word}_{speaker}_{take}.wav`` in one folder (or in ``recordings/``): takes 0-4 test (the
                       usual test set), 5-7 validation, the rest training
+
+A word folder ``unknown`` or ``_unknown_`` holds other words; ``_background_noise_`` holds noise.
 """
 
 import re
+from collections import Counter
 from dataclasses import dataclass, replace
 from hashlib import sha1
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from tidegate.clips import clips as bundled_clips
 from tidegate.host.audio import SUFFIXES
 from tidegate.spec.errors import TidegateError
 
-PARTS = ("train", "validation", "test")
-UNKNOWN, SILENCE = "unknown", "silence"
-NOISE_FOLDER = "_background_noise_"
+from .split import MANY_SPEAKERS, PARTS, UNKNOWN, UNSEEN, by_lists, by_speakers
+
+if TYPE_CHECKING:
+    from .recipe import Recipe
+
+SILENCE = "silence"
+CLASSES = ("folder", "auto", "none")
+NOISE_FOLDER, _UNKNOWN_FOLDER = "_background_noise_", "_unknown_"
+MIN_CLIPS, FEW_CLIPS = 5, 20        # of a word: refused, warned about
 _LISTS = {"validation": "validation_list.txt", "test": "testing_list.txt"}
 _FSDD = re.compile(r"([^_]+)_([^_]+)_(\d+)\.wav")
 _FSDD_TEST, _FSDD_VALIDATION = range(0, 5), range(5, 8)
+_FOREIGN = (".mp3", ".m4a", ".aac", ".wma", ".aif", ".aiff", ".caf", ".amr", ".3gp", ".webm", ".mp4")
+_DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
 class DataError(TidegateError):
@@ -31,106 +45,235 @@ class DataError(TidegateError):
 
 @dataclass(frozen=True)
 class Clip:
-    """A recorded word: ``path`` below the data set's root, ``label`` its class, ``part`` one of PARTS."""
+    """A recorded word: ``path`` below the data set's root, ``label`` its class, ``part`` one of ``split.ALL_PARTS``.
+
+    ``speaker``: who says it, "" where no name tells.
+    """
 
     path: str
     label: str
     part: str
+    speaker: str = ""
+
+    @property
+    def folder(self) -> str:
+        """The data set's folder that it is in: of a word folder, the word itself."""
+        return Path(self.path).parts[0]
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """``labels``: one per class, ``unknown`` and ``silence`` last.  ``noise``: recordings to cut silence from."""
+    """``labels``: one per class, ``unknown`` and ``silence`` last.  ``noise``: recordings to cut silence from.
+
+    ``make``: classes of which clips are made in every part that has none (``made.py``).  ``skipped``: (path, reason)
+    of files that are no clips.  ``warnings``: one line each.
+    """
 
     root: Path
     labels: tuple[str, ...]
     clips: tuple[Clip, ...]
     noise: tuple[str, ...] = ()
+    make: tuple[str, ...] = ()
+    skipped: tuple[tuple[str, str], ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
-def scan(directory: str | Path, keywords: tuple[str, ...] = (), speaker: str = "") -> DataSet:
+def scan(directory: str | Path, keywords: tuple[str, ...] = (), speaker: str = "", *, unknown: str = "folder",
+         silence: str = "folder") -> DataSet:
     """List a folder of words.
 
     With ``keywords`` these are the classes and all other words are ``unknown``; without, every word is a class.
-    A folder ``_background_noise_`` adds the class ``silence``.  With ``speaker`` (leave one out), the test part is
-    exactly the clips of that speaker, and what would be test otherwise is for training.  DataError if the folder
-    is missing, has no recorded words, or lacks the speaker, a keyword or clips to train or to validate with.
+    ``unknown`` and ``silence``, as in a recipe: "folder", the class exists if there are recordings for it (other
+    words; ``_background_noise_``); "auto", it always exists, and is made where there are none; "none", it does not.
+    With ``speaker`` (leave one out), the test part is exactly the clips of that speaker, and what would be test
+    otherwise is for training.  DataError if the folder is missing, has no recorded words or one word only, has
+    folders without recordings, or lacks the speaker, a keyword, or clips of a word, to train or to validate with.
     """
+    for name, choice in ((UNKNOWN, unknown), (SILENCE, silence)):
+        if choice not in CLASSES:
+            raise DataError(f"'{choice}' is no choice for the class '{name}'; choose {', '.join(CLASSES)}")
     root = Path(directory)
     if not root.is_dir():
         raise DataError(f"no folder '{root}'; give a folder of words, or fetch one with `tidegate data`")
-    clips = _scan_fsdd(root) or _scan_words(root)
-    if not clips:
-        raise DataError(f"'{root}' contains no recorded words; it needs one folder of sound files per word")
-    if speaker:
-        clips = [_held_out(clip, speaker) for clip in clips]
-        if not any(clip.part == "test" for clip in clips):
-            raise DataError(f"'{root}' has no clips of the speaker '{speaker}'")
+    found = _scan_words(root, speaker) or _scan_fsdd(root, speaker)
+    if not found:
+        raise DataError(_why_nothing(root))
+    clips = list(found.clips)
+    if speaker and not any(clip.speaker == speaker for clip in clips):
+        raise DataError(f"'{root}' has no clips of the speaker '{speaker}'")
     words = {clip.label for clip in clips}
     missing = [word for word in keywords if word not in words]
     if missing:
         raise DataError(f"'{root}' has no clips of the word{'s' * (len(missing) > 1)} {', '.join(missing)}; "
                         "add them or leave the words out of the recipe")
+    labels = tuple(keywords) or tuple(sorted(words - {UNKNOWN}))
+    _check_words(root, labels, words if unknown != "none" else words - {UNKNOWN}, found)
     noise = tuple(f"{NOISE_FOLDER}/{p.name}" for p in _sounds(root / NOISE_FOLDER))
-    labels = tuple(keywords) or tuple(sorted(words))
-    if words - set(labels):
+    others = bool(words - set(labels))
+    clips = [c if c.label in labels else replace(c, label=UNKNOWN) for c in clips]
+    if unknown == "none":
+        clips = [c for c in clips if c.label != UNKNOWN]
+    elif others or unknown == "auto":
         labels += (UNKNOWN,)
-        clips = [c if c.label in keywords else Clip(c.path, UNKNOWN, c.part) for c in clips]
-    if noise and SILENCE not in labels:
+    if unknown == "auto" and not others:
+        clips += _other_words(words)
+    if silence == "auto" or (noise and silence == "folder"):
         labels += (SILENCE,)
     for part in PARTS[:2]:
         if not any(clip.part == part for clip in clips):
             raise DataError(f"'{root}' has no clips in its {part} part, which gets about one in ten; add clips, "
                             "a word needs 30 or more")
-    return DataSet(root, labels, tuple(clips), noise)
+    make = tuple(name for name, choice in ((UNKNOWN, unknown), (SILENCE, silence)) if choice == "auto")
+    return replace(found, labels=labels, clips=tuple(clips), noise=noise, make=make)
 
 
-def _sounds(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.glob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+def scan_for(recipe: "Recipe", directory: str | Path, speaker: str = "") -> DataSet:
+    """The data set as a recipe wants it: its classes, and its words to leave out in the part "unseen"."""
+    data = scan(directory, recipe.keywords, speaker, unknown=recipe.unknown, silence=recipe.silence)
+    return leave_out(data, recipe.leave_out)
 
 
-def _scan_fsdd(root: Path) -> list[Clip]:
+def leave_out(data: DataSet, words: tuple[str, ...]) -> DataSet:
+    """The data set with all clips of these unknown words in the part "unseen"; DataError for other words."""
+    there = {clip.folder for clip in data.clips if clip.label == UNKNOWN}
+    for word in words:
+        if word not in there:
+            raise DataError(f"'{data.root}' has no unknown word '{word}' to leave out; "
+                            f"there are {', '.join(sorted(there)) or 'none'}")
+    return replace(data, clips=tuple(replace(c, part=UNSEEN) if c.folder in words else c for c in data.clips))
+
+
+def _check_words(root: Path, labels: tuple[str, ...], words: set[str], found: DataSet) -> None:
+    if SILENCE in words:
+        raise DataError(f"'{root}' has a word '{SILENCE}', which is the class for no word at all; rename its folder, "
+                        f"or put recordings of the room, without words, into '{root / NOISE_FOLDER}'")
+    if len(words) < 2:
+        raise DataError(f"'{root}' has one word only, '{' '.join(words)}'; at least two are needed, one folder of "
+                        f"recordings each (or recordings of other words in a folder '{UNKNOWN}')")
+    if any((root / name).is_file() for name in _LISTS.values()):
+        return
+    counts = Counter(clip.label for clip in found.clips)
+    few = [f"{word} ({counts[word]})" for word in labels if counts[word] < MIN_CLIPS]
+    if few:
+        raise DataError(f"'{root}' has too few clips of {', '.join(few)}; a word needs at least {MIN_CLIPS}, and 50 by "
+                        "several people to be of use")
+
+
+def _other_words(words: set[str]) -> list[Clip]:
+    """The bundled clips of words that are none of these, to train with: their voices are synthetic."""
+    own = {word.lower() for word in words} | {_DIGITS[int(word)] for word in words if re.fullmatch(r"\d", word)}
+    return [Clip(str(clip.path), UNKNOWN, "train") for clip in bundled_clips()
+            if clip.word not in own and clip.word != SILENCE]
+
+
+def _sounds(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> list[Path]:
+    return sorted(p for p in folder.glob("*")
+                  if p.suffix.lower() in suffixes and p.is_file() and not p.name.startswith("."))
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(("_", ".")))
+
+
+def _scan_fsdd(root: Path, speaker: str) -> DataSet | None:
     folder = root / "recordings" if (root / "recordings").is_dir() else root
     matches = [(p, _FSDD.fullmatch(p.name)) for p in _sounds(folder)]
-    return [Clip(p.relative_to(root).as_posix(), m[1], _fsdd_part(int(m[3]))) for p, m in matches if m]
+    clips = [Clip(p.relative_to(root).as_posix(), m[1], _fsdd_part(int(m[3])), m[2]) for p, m in matches if m]
+    if speaker:
+        clips = [replace(c, part="test" if c.speaker == speaker else "train" if c.part == "test" else c.part)
+                 for c in clips]
+    return DataSet(root, (), tuple(clips)) if clips else None
 
 
 def _fsdd_part(take: int) -> str:
     return "test" if take in _FSDD_TEST else "validation" if take in _FSDD_VALIDATION else "train"
 
 
-def _scan_words(root: Path) -> list[Clip]:
+def _scan_words(root: Path, speaker: str) -> DataSet | None:
+    """The clips of the word folders; None if there are none, or only FSDD's ``recordings``."""
+    folders = [*_folders(root), *(p for p in [root / _UNKNOWN_FOLDER] if p.is_dir())]
+    clips, skipped, empty = [], [], []
+    for folder in folders:
+        inside = [folder, *_folders(folder)]
+        label = UNKNOWN if folder.name == _UNKNOWN_FOLDER else folder.name
+        here = [Clip(p.relative_to(root).as_posix(), label, "", _speaker(p, folder))
+                for place in inside for p in _sounds(place)]
+        foreign = [p for place in inside for p in _sounds(place, _FOREIGN)]
+        skipped += [(p.relative_to(root).as_posix(), "not WAV, FLAC or Ogg; convert it") for p in foreign]
+        if not here:
+            empty.append(folder.name + (f" ({len(foreign)} {foreign[0].suffix})" if foreign else ""))
+        clips += here
+    one = len({clip.label for clip in clips}) == 1 or (root / "recordings").is_dir()
+    if not clips or (one and _scan_fsdd(root, "")):
+        return None
+    _check_folders(root, folders, clips, empty)
     listed = {}
     for part, name in _LISTS.items():
         if (root / name).is_file():
             lines = (root / name).read_text(encoding="utf-8", errors="replace").splitlines()
             listed |= {Path(x).with_suffix("").as_posix(): part for line in lines if (x := line.strip())}
-    clips = []
-    for folder in sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith(("_", "."))):
-        for path in _sounds(folder):
-            name = f"{folder.name}/{path.stem}"      # the lists name .wav files; ours may be compressed
-            part = listed.get(name, "train") if listed else _hashed_part(path)
-            clips.append(Clip(f"{folder.name}/{path.name}", folder.name, part))
-    return clips
+    if listed:
+        return DataSet(root, (), tuple(by_lists(clips, listed, speaker)), skipped=tuple(skipped))
+    # of many speakers, each stays in one part, and to read all files would take long
+    many = len({clip.speaker for clip in clips}) > MANY_SPEAKERS
+    clips, copies = (clips, []) if many else _without_copies(root, clips)
+    clips, warnings = by_speakers(clips, speaker)
+    counts = Counter(clip.label for clip in clips if clip.label != UNKNOWN)
+    few = [f"{word} ({n})" for word, n in counts.items() if n < FEW_CLIPS]
+    if few:
+        warnings.append(f"few clips of {', '.join(few)}: the figures are rough; {FEW_CLIPS} is little, 50 are good")
+    if strays := _sounds(root):
+        warnings.append(f"{len(strays)} recordings lie beside the word folders and are left out, as {strays[0].name}")
+    return DataSet(root, (), tuple(clips), skipped=(*skipped, *copies), warnings=tuple(warnings))
 
 
-def _speaker(path: Path) -> str:
+def _speaker(path: Path, folder: Path) -> str:
+    """From ``word/speaker/clip``, ``SPEAKER_nohash_N`` or ``WORD_SPEAKER_N``; "" where nothing tells."""
+    if path.parent != folder:
+        return path.parent.name
     name, mark, _ = path.stem.partition("_nohash_")
-    match = _FSDD.fullmatch(path.name)
-    return match[2] if match and not mark else name
+    if mark:
+        return name
+    match = re.fullmatch(re.escape(folder.name) + r"_([^_]+)_\d+", path.stem)
+    return match[1] if match else ""
 
 
-def _held_out(clip: Clip, speaker: str) -> Clip:
-    if _speaker(Path(clip.path)) == speaker:
-        return replace(clip, part="test")
-    return replace(clip, part="train") if clip.part == "test" else clip
+def _check_folders(root: Path, folders: list[Path], clips: list[Clip], empty: list[str]) -> None:
+    if empty:
+        raise DataError(f"'{root}' has folders without recordings: {', '.join(empty)}; put WAV, FLAC or Ogg files into "
+                        "them, or remove them")
+    if len(folders) == 1 and all(clip.path.count("/") == 2 for clip in clips):
+        raise DataError(f"'{root}' has only the folder '{folders[0].name}'; if the words are inside it, give "
+                        f"'{folders[0]}'")
 
 
-def _hashed_part(path: Path) -> str:
-    """The rule of Speech Commands' ``which_set``: a percentage from the SHA-1 of the speaker.
+def _without_copies(root: Path, clips: list[Clip]) -> tuple[list[Clip], list[tuple[str, str]]]:
+    """A copy of a recording could train in one part and be tested in another: only the first is kept."""
+    sizes = Counter(size for clip in clips if (size := (root / clip.path).stat().st_size))
+    seen: dict[bytes, str] = {}
+    kept, copies = [], []
+    for clip in clips:
+        path = root / clip.path
+        first = clip.path
+        if sizes[path.stat().st_size] > 1:
+            first = seen.setdefault(sha1(path.read_bytes()).digest(), clip.path)
+        if first == clip.path:
+            kept.append(clip)
+        else:
+            copies.append((clip.path, f"a copy of {first}"))
+    return kept, copies
 
-    A name without a speaker says nothing across words (every word may have its 1.wav): then it is word and name.
-    """
-    key = _speaker(path) if "_nohash_" in path.stem else f"{path.parent.name}/{path.stem}"
-    percent = int(sha1(key.encode()).hexdigest(), 16) % 100
-    return "validation" if percent < 10 else "test" if percent < 20 else "train"
+
+def _why_nothing(root: Path) -> str:
+    if _sounds(root):
+        return (f"'{root}' has recordings directly inside; give the folder above it, or sort them into one folder "
+                "per word")
+    deep = next((p for depth in ("*/*/*/*", "*/*/*/*/*") for p in root.glob(depth) if p.suffix.lower() in SUFFIXES),
+                None)
+    if deep:
+        return (f"the recordings in '{root}' lie too deep, as '{deep.relative_to(root)}'; give the folder that has one "
+                "folder per word")
+    foreign = [p for depth in ("*", "*/*", "*/*/*") for p in root.glob(depth) if p.suffix.lower() in _FOREIGN]
+    if foreign:
+        return f"'{root}' has no WAV, FLAC or Ogg file, but {len(foreign)} as {foreign[0].name}; convert them"
+    return f"'{root}' contains no recorded words; it needs one folder of sound files per word"

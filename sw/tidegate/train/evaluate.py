@@ -14,8 +14,9 @@ from tidegate.golden.figures import figures
 from tidegate.host.frontend import FrontEndSettings, log_energies
 from tidegate.spec.model import Model
 
-from .data import PARTS, SILENCE, UNKNOWN, DataError, scan
+from .data import SILENCE, UNKNOWN, DataError, leave_out, scan
 from .features import Features, load_features
+from .split import ALL_PARTS
 
 _BATCH = 256
 
@@ -25,7 +26,7 @@ def evaluate(model: Model, features: Features, part: str = "validation") -> dict
 
     ``part``, ``utterances``, ``accuracy``; all of ``golden.figures.Figures``, as ``fetch_reduction``,
     ``temporal_sparsity`` and, per signal, ``occupancy``; ``recall`` per label (None without clips); ``confusion``:
-    rows are the truth.
+    rows are the truth; ``rejected``: share of the clips of ``unknown`` that were taken for no keyword.
     """
     clips = features.of(part)
     if not len(clips):
@@ -47,7 +48,23 @@ def evaluate(model: Model, features: Features, part: str = "validation") -> dict
     cost = figures(net, np.concatenate(events)[:, None]).to_dict()
     cost |= {name: list(cost[name]) for name in ("events", "occupancy")}        # as they come back from a card
     return {"part": part, "utterances": len(clips), "accuracy": float(np.trace(confusion) / len(clips)), **cost,
-            "recall": recall, "confusion": confusion.tolist()}
+            "recall": recall, "confusion": confusion.tolist(), "rejected": _rejected(model.labels, confusion)}
+
+
+def _rejected(labels: tuple[str, ...], confusion: np.ndarray) -> float | None:
+    """None without clips of ``unknown``."""
+    if UNKNOWN not in labels or not confusion[labels.index(UNKNOWN)].any():
+        return None
+    row = confusion[labels.index(UNKNOWN)]
+    return float(sum(row[i] for i, label in enumerate(labels) if label in (UNKNOWN, SILENCE)) / row.sum())
+
+
+def last_logits(model: Model, features: Features, clips: np.ndarray) -> np.ndarray:
+    """Logits (clips, classes) at the last frame of these clips, accumulator LSBs, in the order given."""
+    golden, logits = Golden(model), np.zeros((int(clips.max(initial=0)) + 1, model.network.classes), np.int32)
+    for batch, frames, lengths in padded(model, features, clips):
+        logits[batch] = golden.run(frames).logits[lengths - 1, np.arange(len(lengths))]
+    return logits[clips]
 
 
 def padded(model: Model, features: Features, clips: np.ndarray) -> Iterator[tuple]:
@@ -70,12 +87,15 @@ def evaluate_directory(model: Model, directory: str | Path, part: str | None = N
 
     ``speaker``: the test part is all of this speaker's clips, see ``data.scan``.
     """
-    if part is not None and part not in PARTS:
-        raise DataError(f"no part '{part}'; the parts are {', '.join(PARTS)}")
+    if part is not None and part not in ALL_PARTS:
+        raise DataError(f"no part '{part}'; the parts are {', '.join(ALL_PARTS)}")
     if not model.frontend:
         raise DataError("this model has no feature front end, so it cannot hear clips; train one with a recipe")
     labels = tuple(label for label in model.labels if label not in (UNKNOWN, SILENCE))
-    data = scan(directory, labels if UNKNOWN in model.labels else (), speaker)
+    recipe = model.card.get("recipe", {})
+    classes = {name: recipe.get(name, "folder") for name in (UNKNOWN, SILENCE)}
+    data = scan(directory, labels if UNKNOWN in model.labels else (), speaker, **classes)
+    data = leave_out(data, tuple(recipe.get("leave_out", ())))
     features = load_features(data, FrontEndSettings.from_dict(model.frontend), cache, progress)
     part = part or ("test" if len(features.of("test")) else "validation")
     return evaluate(model, features, part) | {"skipped": [list(item) for item in features.skipped]}

@@ -8,7 +8,7 @@ evaluation sees exactly what live use would.
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from zipfile import BadZipFile
@@ -19,10 +19,14 @@ from rich.progress import track
 from tidegate.host.audio import AudioError, read_audio
 from tidegate.host.frontend import FrontEnd, FrontEndSettings
 
-from .data import PARTS, SILENCE, DataError, DataSet
+from .data import PARTS, SILENCE, UNKNOWN, DataError, DataSet
+from .made import Words, silence_clips, unknown_clips
+from .split import ALL_PARTS
 
 MAX_SECONDS = 10.0                  # a longer clip is no word
 SILENCE_SECONDS = 1.0
+MADE_UNKNOWN = 2                    # times the clips of a word: there is more of what is no word
+UNEVEN = 3.0                        # a class so many times another is warned about
 _VERSION = 1
 
 
@@ -30,9 +34,10 @@ _VERSION = 1
 class Features:
     """All clips, packed: clip i is ``energies[offsets[i] : offsets[i + 1]]``, (frames, bands) float32.
 
-    ``targets`` (clips,) class numbers into ``labels``; ``parts`` (clips,) indices into PARTS.  Clips of
+    ``targets`` (clips,) class numbers into ``labels``; ``parts`` (clips,) indices into ALL_PARTS.  Clips of
     ``silence`` are cut from the noise recordings.  ``noise``: (frames, bands), their training part, to mix in.
-    ``skipped``: (path, reason) of the clips that could not be used.
+    ``skipped``: (path, reason) of the clips that could not be used.  ``made``: class → part → clips made of others
+    (``made.py``); ``bundled`` clips of other words train ``unknown``.  ``warnings``: one line each.
     """
 
     settings: FrontEndSettings
@@ -43,14 +48,22 @@ class Features:
     parts: np.ndarray
     noise: np.ndarray
     skipped: tuple[tuple[str, str], ...]
+    made: dict[str, dict[str, int]] = field(default_factory=dict)
+    bundled: int = 0
+    warnings: tuple[str, ...] = ()
 
     def of(self, part: str) -> np.ndarray:
         """Numbers of the clips in a part."""
-        return np.flatnonzero(self.parts == PARTS.index(part))
+        return np.flatnonzero(self.parts == ALL_PARTS.index(part))
 
     def clip(self, i: int) -> np.ndarray:
         """Energies (frames, bands) of clip i."""
         return self.energies[self.offsets[i] : self.offsets[i + 1]]
+
+    def counts(self, part: str) -> dict[str, int]:
+        """Clips of a part per class."""
+        numbers = np.bincount(self.targets[self.of(part)], minlength=len(self.labels))
+        return dict(zip(self.labels, map(int, numbers), strict=True))
 
 
 def load_features(data: DataSet, settings: FrontEndSettings, cache: str | Path | None = None,
@@ -67,36 +80,90 @@ def load_features(data: DataSet, settings: FrontEndSettings, cache: str | Path |
         found = _decode(data.root, paths, settings, progress, limit=len(data.clips))
         _write_cache(store, *found)
     energies, lengths, reasons = found
-    skipped = tuple((path, reason) for path, reason in zip(paths, reasons, strict=True) if reason)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
+    reasons = [reason or _too_quiet(energies[offsets[i] : offsets[i + 1]], data, settings)
+               for i, reason in enumerate(reasons[: len(data.clips)])] + reasons[len(data.clips) :]
+    skipped = (*data.skipped, *((path, reason) for path, reason in zip(paths, reasons, strict=True) if reason))
 
     kept = [i for i in range(len(data.clips)) if not reasons[i]]
-    spans = [(offsets[i], offsets[i + 1]) for i in kept]
+    pieces = [energies[offsets[i] : offsets[i + 1]] for i in kept]
     targets = [data.labels.index(data.clips[i].label) for i in kept]
-    parts = [PARTS.index(data.clips[i].part) for i in kept]
+    parts = [ALL_PARTS.index(data.clips[i].part) for i in kept]
+    bundled = np.array([Path(data.clips[i].path).is_absolute() for i in kept], bool)
     noise = []
     has_test = PARTS.index("test") in parts
     for i in range(len(data.clips), len(paths)):
         noise.append(energies[offsets[i] : offsets[i] + int(0.8 * lengths[i])])
-        for part, start, end in _silence_spans(lengths[i], settings, has_test):
-            spans.append((offsets[i] + start, offsets[i] + end))
+        for part, start, end in _silence_spans(lengths[i], settings, has_test) if SILENCE in data.labels else ():
+            pieces.append(energies[offsets[i] + start : offsets[i] + end])
             targets.append(data.labels.index(SILENCE))
             parts.append(PARTS.index(part))
+    made = _make(data, settings, pieces, targets, parts, bundled) if data.make else {}
     features = Features(
-        settings, data.labels, np.concatenate([energies[a:b] for a, b in spans] or [energies[:0]]),
-        np.concatenate([[0], np.cumsum([b - a for a, b in spans], dtype=np.int64)]),
+        settings, data.labels, np.concatenate(pieces or [energies[:0]]),
+        np.concatenate([[0], np.cumsum([len(p) for p in pieces], dtype=np.int64)]),
         np.array(targets, np.int64), np.array(parts, np.int64),
-        np.concatenate(noise) if noise else energies[:0], skipped)
-    _check_classes(features, data.root)
-    return features
+        np.concatenate(noise) if noise else energies[:0], skipped, made, int(bundled.sum()))
+    _check_classes(features, data)
+    return replace(features, warnings=(*data.warnings, *_uneven(features)))
 
 
-def _check_classes(features: Features, root: Path) -> None:
-    counts = np.bincount(features.targets[features.of("train")], minlength=len(features.labels))
-    for label, count in zip(features.labels, counts, strict=True):
+def _too_quiet(energies: np.ndarray, data: DataSet, settings: FrontEndSettings) -> str:
+    """Why a clip of a user's own is no word, or "": the network hears nothing of what stays below the floor."""
+    return "silence only" if data.make and len(energies) and energies.max() < settings.floor else ""
+
+
+def _make(data: DataSet, settings: FrontEndSettings, pieces: list, targets: list, parts: list,
+          bundled: np.ndarray) -> dict[str, dict[str, int]]:
+    """Append the clips of the classes to make to each part that has none, as many as a word has in the mean."""
+    own = ~np.concatenate([bundled, np.zeros(len(pieces) - len(bundled), bool)])
+    of, where = np.array(targets, np.int64), np.array(parts, np.int64)
+    special = [data.labels.index(label) for label in (UNKNOWN, SILENCE) if label in data.labels]
+    spoken = np.flatnonzero(own & ~np.isin(of, special))
+    made: dict[str, dict[str, int]] = {}
+    if not len(spoken):
+        return made
+    known = Words([pieces[i] for i in spoken], of[spoken].tolist())
+    for part, name in enumerate(PARTS):
+        source = [i for i in spoken if where[i] == part]
+        count = -(-len(source) // (len(data.labels) - len(special)))
+        for label in data.make if source else ():
+            target = data.labels.index(label)
+            if (own & (of == target) & (where == part)).any():
+                continue
+            # one seed a part and class: they share no chance, and evaluation makes the same again
+            rng = np.random.default_rng([part, (UNKNOWN, SILENCE).index(label)])
+            clips = [pieces[i] for i in source]
+            if label == UNKNOWN:
+                fresh = unknown_clips(clips, of[source].tolist(), known, MADE_UNKNOWN * count, rng)
+            else:
+                fresh = silence_clips(clips, count, settings.frames(int(SILENCE_SECONDS * settings.sample_rate)), rng)
+            pieces += fresh
+            targets += [target] * len(fresh)
+            parts += [part] * len(fresh)
+            made.setdefault(label, {})[name] = len(fresh)
+    return made
+
+
+def _check_classes(features: Features, data: DataSet) -> None:
+    reasons = dict(features.skipped)
+    for label, count in features.counts("train").items():
         if count == 0:
-            raise DataError(f"'{root}' has no usable clip of '{label}' to train with "
-                            f"({len(features.skipped)} clips were unreadable); add clips or drop the word")
+            why = next((reasons[c.path] for c in data.clips if c.label == label and c.path in reasons), "")
+            raise DataError(f"'{data.root}' has no usable clip of '{label}' to train with ({len(reasons)} clips were "
+                            f"unreadable{', as: ' + why if why else ''}); add clips or drop the word")
+    if not len(features.of("validation")):
+        raise DataError(f"'{data.root}' has no usable clip in its validation part ({len(reasons)} clips were "
+                        "unreadable); add clips")
+
+
+def _uneven(features: Features) -> list[str]:
+    counts = {k: n for k, n in features.counts("train").items() if k not in (UNKNOWN, SILENCE)}
+    most, least = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
+    if counts[most] <= UNEVEN * counts[least]:
+        return []
+    return [f"'{most}' has {counts[most]} clips to train and '{least}' only {counts[least]}: add clips of '{least}', "
+            "or it will be missed more often"]
 
 
 def _silence_spans(frames: int, settings: FrontEndSettings, has_test: bool):
@@ -126,7 +193,11 @@ def _decode(root: Path, paths: list[str], settings: FrontEndSettings, progress: 
 
     with ThreadPoolExecutor(2) as pool:
         results = pool.map(decode, enumerate(paths))
-        results = list(track(results, "decoding", total=len(paths), disable=not progress))
+        try:
+            results = list(track(results, "decoding", total=len(paths), disable=not progress))
+        except BaseException:                       # Ctrl-C above all: do not decode the rest first
+            pool.shutdown(cancel_futures=True)
+            raise
     empty = np.empty((0, settings.bands), np.float32)
     pieces = [empty if e is None else e for e, _ in results]
     return np.concatenate([empty, *pieces]), np.array([len(p) for p in pieces], np.int64), [r for _, r in results]

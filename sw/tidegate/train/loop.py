@@ -4,7 +4,9 @@ All chance comes from (seed, epoch), so a resumed run gives the same model as on
 """
 
 import json
-from dataclasses import dataclass
+import math
+import time
+from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
 from pickle import UnpicklingError
@@ -15,27 +17,26 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from tidegate.golden import DeltaNetwork
+from tidegate.golden import DeltaNetwork, FloatNetwork
+from tidegate.golden.encoder import whole
+from tidegate.golden.network import WEIGHT_FRAC
 from tidegate.host.figures import ratio_text
 from tidegate.host.frontend import log_energies
-from tidegate.spec.formats import SIGNAL
+from tidegate.spec.design import Design
+from tidegate.spec.layout import Layout
 from tidegate.spec.model import Model, save_model
+from tidegate.spec.network import Network
 
 from .augment import Augmenter, Batch
-from .data import PARTS, SILENCE, DataError, scan
+from .data import SILENCE, DataError, scan_for
 from .evaluate import evaluate
 from .features import Features, load_features
+from .log import Epoch, log_path, write_log
+from .objective import Budget, movement, until
 from .recipe import Recipe
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What one epoch came to: mean loss, accuracy and fetch reduction on the validation part."""
-
-    number: int
-    loss: float
-    accuracy: float
-    fetch_reduction: float | None
+from .reject import with_rejection
+from .split import ALL_PARTS
+from .survey import survey_lines
 
 
 def run(directory: str | Path, recipe: Recipe, out: str | Path, *, cache: str | Path | None = None,
@@ -51,13 +52,20 @@ def run(directory: str | Path, recipe: Recipe, out: str | Path, *, cache: str | 
     if not out.parent.is_dir():
         raise DataError(f"'{out}' cannot be written (no folder '{out.parent}'); choose another place")
     console = Console(stderr=True, quiet=not progress)
-    data = scan(directory, recipe.keywords, speaker)
+    data = scan_for(recipe, directory, speaker)
     features = load_features(data, recipe.frontend, cache, progress)
-    if features.skipped:
-        console.print(f"{len(features.skipped)} clips skipped, the first: {': '.join(features.skipped[0])}")
-    for epoch in Trainer(recipe, features, out, resume, progress).epochs():
-        console.print(f"epoch {epoch.number:3}/{recipe.epochs}  loss {epoch.loss:.3f}  "
-                      f"validation {epoch.accuracy:.2%}  fetch reduction {ratio_text(epoch.fetch_reduction, 2)}")
+    for line in survey_lines(features):
+        console.print(line, soft_wrap=True, markup=False)
+    trainer = Trainer(recipe, features, out, resume, progress)
+    try:
+        for epoch in trainer.epochs():
+            console.print(f"epoch {epoch.number:3}/{recipe.epochs}  loss {epoch.loss:.3f}  "
+                          f"validation {epoch.accuracy:.2%}  fetch reduction {ratio_text(epoch.fetch_reduction, 2)}  "
+                          f"Θ {' '.join(map(str, epoch.thresholds))}")
+    except KeyboardInterrupt:
+        if trainer.epoch:
+            console.print(f"{trainer.epoch} epochs are kept; the same command with --resume goes on")
+        raise
     checkpoint_path(out).unlink(missing_ok=True)
     return out
 
@@ -76,53 +84,92 @@ def normalisation(features: Features) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Trainer:
-    """One run of a recipe on features; ``epochs()`` trains and yields what each epoch came to."""
+    """One run of a recipe on features; ``epochs()`` trains and yields what each epoch came to, ``log`` keeps it."""
 
     def __init__(self, recipe: Recipe, features: Features, out: Path, resume: bool = False, progress: bool = False):
         self.recipe, self.features, self.out, self.progress = recipe, features, out, progress
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        torch.set_float32_matmul_precision("highest")       # a GPU's faster formats are not exact
         torch.manual_seed(recipe.seed)
         self.mean, self.scale = normalisation(features)
         self.augmenter = Augmenter(features, recipe.augmentation, self.mean, self.scale)
-        self.network = DeltaNetwork(recipe.frontend.bands, recipe.gru, len(features.labels),
-                                    weight_fracs=recipe.weight_fracs)
+        self.network = _network(recipe, len(features.labels)).to(self.device)
+        groups: list[dict] = [{"params": list(self.network.parameters())}]
+        self.log_thresholds = None
+        if recipe.learn_thresholds:
+            start = torch.tensor(recipe.thresholds, dtype=torch.float32, device=self.device)
+            self.log_thresholds = start.log().requires_grad_()
+            groups.append({"params": [self.log_thresholds], "weight_decay": 0.0})
         self.train = torch.from_numpy(_training_clips(features, recipe.augmentation.silence_repeats))
+        targets, classes = features.targets[self.train], len(features.labels)
+        self.class_weights = class_weights(targets, classes, recipe.balance).to(self.device)
         self.batches = -(-len(self.train) // recipe.batch)
-        self.optimiser = torch.optim.AdamW(self.network.parameters(), weight_decay=recipe.weight_decay)
+        self.optimiser = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)
         steps = max(self.batches * recipe.epochs + 1, 20)       # fewer would make a phase of length zero
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimiser, recipe.learning_rate, total_steps=steps, pct_start=0.2)
-        self.epoch, self.best = 0, -1.0
+        peaks = [recipe.learning_rate, recipe.learning_rate * recipe.threshold_rate][: len(groups)]
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimiser, peaks, total_steps=steps, pct_start=0.2)
+        self.columns = columns(self.network.network, recipe.budget_lanes)
+        self.budget = Budget(self.columns, recipe.budget, steps) if recipe.budget else None
+        self.epoch, self.best, self.best_epoch, self.log = 0, -math.inf, 0, []
         self.digest = sha256(json.dumps([recipe.to_dict(), features.labels, len(self.train)]).encode()).hexdigest()
         if resume:
             self._resume()
 
     def epochs(self):
-        while self.epoch < self.recipe.epochs:
-            share = self._annealed(self.epoch)
-            self.network.thresholds = [round(share * t) for t in self.recipe.thresholds]
-            loss = self._train_epoch(share * self.recipe.sparsity_cost)
+        patience = self.recipe.patience or math.inf
+        while self.epoch < self.recipe.epochs and self.epoch - (self.best_epoch or self.epoch) < patience:
+            started, share = time.monotonic(), self._annealed(self.epoch)
+            if share == 1 and self.recipe.weight_bits:
+                self.network.set_format(self.recipe.weight_fracs or [WEIGHT_FRAC] * len(self.recipe.weight_bits),
+                                        self.recipe.weight_bits)
+            loss = self._train_epoch(share)
             self.epoch += 1
+            self.network.thresholds = self._whole_thresholds(share)
             figures = evaluate(self._model({}), self.features, "validation")
-            if share == 1 and figures["accuracy"] >= self.best:     # a tie: the later one, at a lower learning rate
-                self.best = figures["accuracy"]
-                self._write(figures)
+            words = sum(n * c for n, c in zip(figures["events"], self.columns, strict=True)) / figures["frames"]
+            if self.budget:
+                self.budget.measured(words)
+            score = self._score(figures["accuracy"], words)
+            if share == 1 and score >= self.best:               # a tie: the later one, at a lower learning rate
+                self.best, self.best_epoch = score, self.epoch
+                self._write()
+            self.log.append(Epoch(
+                self.epoch, loss, figures["accuracy"], figures["fetch_reduction"], words, tuple(figures["occupancy"]),
+                tuple(self.network.thresholds), self.budget.price if self.budget else None,
+                float(self.schedule.get_last_lr()[0]), time.monotonic() - started))
             self._checkpoint()
-            yield Epoch(self.epoch, loss, figures["accuracy"], figures["fetch_reduction"])
+            write_log(log_path(self.out), self.log)
+            yield self.log[-1]
+
+    def _score(self, accuracy: float, words: float) -> float:
+        """What makes an epoch the best: accuracy, less a point for every percent above the budget."""
+        return accuracy - max(0.0, words / self.recipe.budget - 1) if self.recipe.budget else accuracy
 
     def _annealed(self, epoch: int) -> float:
         """Share of thresholds and cost in force in an epoch; all of it in the last one."""
         ramp = min(self.recipe.anneal * self.recipe.epochs, self.recipe.epochs - 1)
         return min(1.0, epoch / ramp) if ramp > 0 else 1.0
 
-    def _train_epoch(self, sparsity_cost: float) -> float:
+    def _whole_thresholds(self, share: float) -> list[int]:
+        """Θ that the exported model has: whole, without what agility makes of it."""
+        if not self.recipe.delta:
+            return list(self.recipe.thresholds)
+        return [whole(theta) for theta in self._thresholds(share, 1.0)]
+
+    def _thresholds(self, share: float, factor: float) -> list[Tensor | int]:
+        """Θ of a batch."""
+        if not self.recipe.delta:
+            return [0] * len(self.recipe.thresholds)
+        if self.log_thresholds is None or share < 1:
+            return [round(share * factor * t) for t in self.recipe.thresholds]
+        return list((self.log_thresholds.exp() * (share * factor)).unbind())
+
+    def _train_epoch(self, share: float) -> float:
         rng = torch.Generator().manual_seed(self.recipe.seed * 100_003 + self.epoch)
+        torch.manual_seed(self.recipe.seed * 100_003 + self.epoch)      # for noise on h
         total = 0.0
         for clips in track(self._shuffled(rng), f"epoch {self.epoch + 1}", transient=True, disable=not self.progress):
-            batch = self.augmenter(clips, rng)
-            output = self.network(batch.frames)
-            loss = self._cross_entropy(output.logits, batch)
-            if sparsity_cost:
-                loss = loss + sparsity_cost * sum(_movement(a) for a in output.anchors[1:])
+            loss = self._loss(self.augmenter(clips, rng).to(self.device), share, self._factor(rng))
             self.optimiser.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
@@ -131,6 +178,23 @@ class Trainer:
             self.network.clip_()
             total += loss.item()
         return total / self.batches
+
+    def _factor(self, rng: torch.Generator) -> float:
+        """On all Θ of a batch: log-uniform within the recipe's agility."""
+        if not self.recipe.agility:
+            return 1.0
+        low, high = map(math.log, self.recipe.agility)
+        return math.exp(low + (high - low) * torch.rand((), generator=rng).item())
+
+    def _loss(self, batch: Batch, share: float, factor: float) -> Tensor:
+        output = self.network(batch.frames, thresholds=self._thresholds(share, factor), noise=self.recipe.hidden_noise)
+        loss = self._cross_entropy(output.logits, batch)
+        if share and self.recipe.sparsity_cost:
+            loss = loss + share * self.recipe.sparsity_cost * sum(movement(a) for a in output.anchors[1:])
+        if share and self.budget:
+            valid = until(batch.decisions[-1][0], len(batch.frames))
+            loss = loss + self.budget.cost(output.events, valid, share)
+        return loss
 
     def _shuffled(self, rng: torch.Generator) -> list[Tensor]:
         """Batches in random order of clips of similar length (sorted within groups of eight batches)."""
@@ -144,24 +208,26 @@ class Trainer:
         losses = []
         for last, target in batch.decisions:
             for back in range(self.recipe.decision_frames):
-                picked = logits[(last - back).clamp_min(0), torch.arange(len(target))]
+                picked = logits[(last - back).clamp_min(0), torch.arange(len(target), device=self.device)]
                 losses.append(torch.nn.functional.cross_entropy(
-                    picked, target, label_smoothing=self.recipe.label_smoothing))
+                    picked, target, weight=self.class_weights, label_smoothing=self.recipe.label_smoothing))
         return torch.stack(losses).mean()
 
     def _model(self, card: dict) -> Model:
         return self.network.export(self.features.labels, self.recipe.frontend.to_dict(), self.mean, self.scale, card)
 
-    def _write(self, validation: dict) -> None:
-        f = self.features
-        parts = {part: len(f.of(part)) for part in PARTS}
-        card = {"recipe": self.recipe.to_dict(), "clips": parts, "skipped": len(f.skipped), "epoch": self.epoch,
-                "validation": validation}
-        if parts["test"]:
-            card["test"] = evaluate(self._model({}), f, "test")
+    def _write(self) -> None:
+        f, model = self.features, self._model({})
+        card: dict = {"recipe": self.recipe.to_dict(), "clips": {part: len(f.of(part)) for part in ALL_PARTS},
+                      "skipped": len(f.skipped), "epoch": self.epoch}
+        if self.recipe.reject:
+            model, card["rejection"] = with_rejection(model, f, self.recipe.reject)
+        for part in ALL_PARTS[1:]:
+            if card["clips"][part]:
+                card[part] = evaluate(model, f, part)
         part = self.out.with_name(self.out.name + ".part")
         try:
-            save_model(self._model(card), part)
+            save_model(replace(model, card=card), part)
             part.replace(self.out)
         except OSError as error:
             raise DataError(f"'{self.out}' cannot be written ({error.strerror}); choose another place") from None
@@ -169,7 +235,9 @@ class Trainer:
     def _checkpoint(self) -> None:
         path = checkpoint_path(self.out)
         part = path.with_name(path.name + ".part")
-        state = {"digest": self.digest, "epoch": self.epoch, "best": self.best, "network": self.network.state_dict(),
+        state = {"digest": self.digest, "epoch": self.epoch, "best": self.best, "best_epoch": self.best_epoch,
+                 "log": [asdict(epoch) for epoch in self.log], "network": self.network.state_dict(),
+                 "log_thresholds": self.log_thresholds, "budget": self.budget and self.budget.state(),
                  "optimiser": self.optimiser.state_dict(), "schedule": self.schedule.state_dict()}
         try:
             torch.save(state, part)
@@ -183,13 +251,18 @@ class Trainer:
         if not path.is_file():
             raise DataError(f"nothing to resume: there is no '{path}'; train without resuming")
         try:
-            state = torch.load(path, weights_only=True)
+            state = torch.load(path, weights_only=True, map_location=self.device)
             digest = state["digest"]
         except (OSError, RuntimeError, EOFError, UnpicklingError, KeyError, TypeError):
             raise DataError(f"'{path}' is no readable checkpoint; delete it and train without resuming") from None
         if digest != self.digest:
             raise DataError(f"'{path}' belongs to another recipe or data set; delete it or train without resuming")
-        self.epoch, self.best = state["epoch"], state["best"]
+        self.epoch, self.best, self.best_epoch = state["epoch"], state["best"], state["best_epoch"]
+        self.log = [Epoch(**epoch) for epoch in state["log"]]
+        if self.log_thresholds is not None:
+            self.log_thresholds.data.copy_(state["log_thresholds"])
+        if self.budget:
+            self.budget.restore(state["budget"])
         self.network.load_state_dict(state["network"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.schedule.load_state_dict(state["schedule"])
@@ -204,6 +277,19 @@ def _training_clips(features: Features, silence_repeats: int) -> np.ndarray:
     return np.concatenate([train, *[silence] * (silence_repeats - 1)])
 
 
-def _movement(anchors: Tensor) -> Tensor:
-    """Mean |Δĥ| of anchors (T, B, H) over frames, batch and units, h in ±1."""
-    return (anchors[1:] - anchors[:-1]).abs().mean() * 2.0**-SIGNAL.frac
+def class_weights(targets: np.ndarray, classes: int, balance: float) -> Tensor:
+    """Weight (classes,) of a clip in the loss: its class's size to the power -balance, 1 in the mean over the clips."""
+    sizes = np.bincount(targets, minlength=classes).clip(min=1)
+    weights = sizes ** -balance
+    return torch.from_numpy((weights / (weights * sizes).sum() * sizes.sum()).astype(np.float32))
+
+
+def columns(network: Network, lanes: int) -> list[int]:
+    """Weight words of a column of each signal on a board of so many lanes."""
+    return [c.length for c in Layout(network, Design(lanes, cell_rate=1), check=False).columns]
+
+
+def _network(recipe: Recipe, classes: int) -> DeltaNetwork | FloatNetwork:
+    if recipe.rounding:
+        return DeltaNetwork(recipe.frontend.bands, recipe.gru, classes, weight_fracs=recipe.weight_fracs)
+    return FloatNetwork(recipe.frontend.bands, recipe.gru, classes)

@@ -14,13 +14,16 @@ class Augmentation:
     """How training clips vary.  Levels in dB, times in frames, frequencies in bands; 0 switches a part off.
 
     ``gain``: ± level of the clip.  ``noise``, (lowest, highest) level of what is mixed in, relative to the noise
-    recordings (or, without such, to a clip's mean), in ``noise_share`` of the clips.  ``lead``, ``tail``: up to so much
-    silence before and after.  ``crop``: up to so many frames cut off at the beginning.  ``hold``: share of clips
-    that continue with their first and last frame there instead of silence.  ``stretch``: ± share of speed.
+    recordings (or, without such, to a clip's mean), in ``noise_share`` of the clips.  ``snr``, (lowest, highest):
+    instead, so far is the noise below the clip's active frames, whatever both levels are.
+    ``lead``, ``tail``: up to so much silence before and after.  ``crop``: up to so many frames cut off at the
+    beginning.  ``hold``: share of clips that continue with their first and last frame there instead of silence.
+    ``stretch``: ± share of speed.
     ``warp``: ± bands by which the spectrum moves.  ``mask_bands``, ``mask_frames``: up to so many bands or frames
     silenced (SpecAugment, Park et al. 2019).  ``jitter``: standard deviation of Gaussian noise on the features.
     ``context``: share of batches in which another word precedes, as in a stream.  ``backwards``: share of the keywords'
     clips that are played backwards and are then ``unknown``: words that sound like speech but never occur.
+    ``splice``: share of clips that become the beginning of one word and the end of another, ``unknown`` as well.
     ``silence_repeats``: how often each cut of silence comes in an epoch.
     """
 
@@ -38,18 +41,36 @@ class Augmentation:
     jitter: float = 0.05
     context: float = 0.0
     backwards: float = 0.0
+    splice: float = 0.0
     silence_repeats: int = 1
+    snr: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
 class Recipe:
     """A training run.  ``about``, ``attribution`` (of the data) and ``limits`` are for the model card.
 
-    ``keywords``: the classes (none: every word is one), all others are ``unknown``.  ``thresholds``: Θ per signal in
-    LSBs of 1/256; they grow linearly from 0 over the first ``anneal`` share of the epochs.  ``sparsity_cost``: weight
-    of mean |Δĥ| (over batch, frames and units; h in ±1), grown likewise.  ``decision_frames``: the
-    cross-entropy is the mean over so many last frames of a clip; the decision itself is the last frame.
-    ``learning_rate`` is the peak of a one-cycle schedule for AdamW; ``clip``: limit of the gradient's norm.
+    ``keywords``: the classes (none: every word is one), all others are ``unknown``; words to ``leave_out`` are in no
+    part but "unseen", which tells how well words are rejected that were never heard.  ``unknown``, ``silence``:
+    whether these classes exist, "folder", "auto" or "none", see ``data.scan``.
+
+    Sparsity.  ``thresholds``: Θ per signal in LSBs of 1/256; they grow linearly from 0 over the first ``anneal`` share
+    of the epochs.  ``delta``: whether training itself runs as a delta network; if not, it is dense and Θ is applied to
+    what comes out (post hoc).  ``learn_thresholds``: Θ is trained, log Θ at ``threshold_rate`` times the learning rate.
+     ``sparsity_cost``: weight of mean |Δĥ| (over batch, frames and units; h in ±1), annealed likewise.
+    ``budget``: train to so many weight words a frame, counted on a board of ``budget_lanes`` lanes (1: weights).
+    ``agility``: (lowest, highest) factor on all Θ, drawn anew for every batch, so that Θ may be turned at run time.
+
+    Numbers.  ``rounding``: straight-through rounding of weights and signals, so that the trained network is the golden
+    model; without it a float ``torch.nn.GRU`` is trained and rounded in the end (only with ``delta`` off).
+    ``weight_fracs``, ``weight_bits``: scale and width per layer, classifier last; narrow ones are in force when the
+    annealing is over.  ``hidden_noise``: standard deviation of Gaussian noise on h (for features: ``jitter``).
+
+    Learning.  ``decision_frames``: the cross-entropy is the mean over so many last frames of a clip; the decision
+    itself is the last frame.  ``learning_rate`` is the peak of a one-cycle schedule for AdamW; ``clip``: limit of the
+    gradient's norm; ``patience``: stop after so many epochs without a better one (0: never).  ``balance``: 0 weighs
+    every clip alike, 1 every class.  ``reject``: share of the keywords' recall (validation) that may be given up for
+    rejecting more, by a bias of ``unknown``.
     """
 
     name: str
@@ -58,26 +79,57 @@ class Recipe:
     limits: tuple[str, ...] = ()
     frontend: FrontEndSettings = field(default_factory=FrontEndSettings)
     keywords: tuple[str, ...] = ()
+    leave_out: tuple[str, ...] = ()
     gru: tuple[int, ...] = (64,)
-    weight_fracs: tuple[int, ...] | None = None
     thresholds: tuple[int, ...] = (128, 64)
     anneal: float = 0.3
+    delta: bool = True
+    learn_thresholds: bool = False
+    threshold_rate: float = 1.0
     sparsity_cost: float = 0.0
+    budget: float | None = None
+    budget_lanes: int = 1
+    agility: tuple[float, float] | None = None
+    rounding: bool = True
+    weight_fracs: tuple[int, ...] | None = None
+    weight_bits: tuple[int, ...] | None = None
+    hidden_noise: float = 0.0
     epochs: int = 40
     batch: int = 64
     learning_rate: float = 4e-3
     weight_decay: float = 0.01
     label_smoothing: float = 0.0
+    balance: float = 0.0
     clip: float = 2.0
     decision_frames: int = 4
+    patience: int = 0
+    reject: float = 0.0
     seed: int = 1
     augmentation: Augmentation = field(default_factory=Augmentation)
+    unknown: str = "folder"
+    silence: str = "folder"
 
     def __post_init__(self):
         if len(self.thresholds) != len(self.gru) + 1:
             raise DataError(f"recipe '{self.name}': {len(self.gru)} GRU layers need {len(self.gru) + 1} thresholds")
         if min(self.epochs, self.batch, self.decision_frames, *self.gru) < 1:
             raise DataError(f"recipe '{self.name}': epochs, batch, decision_frames and sizes must be at least 1")
+        for name in ("weight_fracs", "weight_bits"):
+            given = getattr(self, name)
+            if given is not None and len(given) != len(self.gru) + 1:
+                raise DataError(f"recipe '{self.name}': {len(self.gru)} GRU layers and a classifier need "
+                                f"{len(self.gru) + 1} {name}")
+        if not self.rounding and (self.delta or self.weight_fracs or self.weight_bits or self.hidden_noise):
+            raise DataError(f"recipe '{self.name}': without rounding a float GRU is trained; set delta to false and "
+                            "leave weight_fracs, weight_bits and hidden_noise out")
+        if not self.delta and (self.learn_thresholds or self.budget or self.agility):
+            raise DataError(f"recipe '{self.name}': learned thresholds, a budget and agility need delta")
+        if self.agility and (self.budget or not 0 < self.agility[0] <= self.agility[1]):
+            raise DataError(f"recipe '{self.name}': agility is a lowest and a highest factor above 0, without a budget")
+        if self.budget is not None and self.budget <= 0:
+            raise DataError(f"recipe '{self.name}': budget must be more than 0 weight words a frame")
+        if self.learn_thresholds and min(self.thresholds) < 1:
+            raise DataError(f"recipe '{self.name}': learned thresholds must start at 1 or more")
 
     def to_dict(self) -> dict:
         return asdict(self)

@@ -22,10 +22,11 @@ from typing import Any
 
 from .data import DataError
 from .plan import Plan, compact, make_plan
+from .split import UNSEEN
 
 RESULTS, PLAN, DATA = "results.csv", "sweep.json", "data.json"
-JUDGED = ("validation", "test")
-FIGURES = ("clips", "accuracy", "fetch_reduction", "temporal_sparsity", "weights_per_frame", "occupancy")
+JUDGED = ("validation", "test", UNSEEN)
+FIGURES = ("clips", "accuracy", "fetch_reduction", "temporal_sparsity", "weights_per_frame", "rejected", "occupancy")
 _FIRST = ("key", "label", "speaker")
 _SETTING = ("seed", "theta", "factor")
 _LAST = ("dense_weights", "weight_bytes", "file_bytes", "epochs", "epoch", "seconds")
@@ -158,9 +159,9 @@ def summary(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Rows that differ in seed and speaker only, taken together, in the order of their first row.
 
     Each has ``label``, the varied fields, ``epochs``, ``factor``, ``theta`` (None where it differs, as learned ones
-    do), ``n``; and, for validation and test, the mean over the rows of ``{part}_accuracy``, ``_fetch_reduction``,
-    ``_temporal_sparsity`` and ``_weights_per_frame``, and the same with ``_std`` behind it: the standard deviation of a
-    sample (None for one row).  A mean is None if a row lacks the figure.
+    do), ``n``; and, for each part, the mean over the rows of ``{part}_accuracy``, ``_fetch_reduction``,
+    ``_temporal_sparsity``, ``_weights_per_frame`` and ``_rejected``, and the same with ``_std`` behind it: the standard
+    deviation of a sample (None for one row).  A mean is None if a row lacks the figure.
     """
     groups: dict[tuple, list[dict]] = {}
     for row in rows:
@@ -175,8 +176,8 @@ def _summed(same: dict[str, Any], rows: list[dict]) -> dict[str, Any]:
     d = same | {"theta": thetas.pop() if len(thetas) == 1 else None, "n": len(rows)}
     for part in JUDGED:
         for figure in FIGURES[1:-1]:
-            values = [row.get(f"{part}_{figure}") for row in rows]
-            whole = None not in values
+            values = [value for row in rows if (value := row.get(f"{part}_{figure}")) is not None]
+            whole = len(values) == len(rows)
             d[f"{part}_{figure}"] = mean(values) if whole else None
             d[f"{part}_{figure}_std"] = stdev(values) if whole and len(values) > 1 else None
     for size in ("dense_weights", "weight_bytes"):

@@ -29,10 +29,9 @@ from dask.system import CPU_COUNT
 from distributed import CancelledError, Client, Future, KilledWorker, LocalCluster, WorkerPlugin
 
 from tidegate.spec.errors import TidegateError
-from tidegate.spec.model import Model, read_model
+from tidegate.spec.model import read_model
 
-from .data import DataError, DataSet, scan
-from .data import _speaker as speaker_of
+from .data import DataError, DataSet, scan, scan_for
 from .evaluate import evaluate
 from .features import Features, load_features
 from .loop import Trainer
@@ -75,7 +74,7 @@ class Sweep:
         data = scan(directory)
         self.points = plan.points(_speakers(plan, data))
         for recipe, speaker in {(_features_name(p)): (p.recipe, p.speaker) for p in self.points}.values():
-            scan(directory, recipe.keywords, speaker)           # complain before hours are spent
+            scan_for(recipe, directory, speaker)                # complain before hours are spent
         self.results = Results(out, plan, _identity(data))
         self.left: list[Point] = []
         self.features: dict[str, Features] = {}
@@ -86,7 +85,7 @@ class Sweep:
         try:
             for p in self.left:
                 if _features_name(p) not in self.features:
-                    data = scan(self.directory, p.recipe.keywords, p.speaker)
+                    data = scan_for(p.recipe, self.directory, p.speaker)
                     self.features[_features_name(p)] = load_features(
                         data, p.recipe.frontend, self.cache, self.progress)
         except BaseException:
@@ -158,7 +157,7 @@ def _trained(recipe: Recipe, theta: Iterable[Setting], features: Features, path:
     start = perf_counter()
     log = [asdict(epoch) for epoch in Trainer(recipe, features, path).epochs()]
     seconds, model = round(perf_counter() - start, 2), read_model(path)
-    same = {"dense_weights": model.network.dense_weights, "weight_bytes": _weight_bytes(model, recipe),
+    same = {"dense_weights": model.network.dense_weights, "weight_bytes": model.network.weight_bytes,
             "epoch": model.card["epoch"], "seconds": seconds}
     rows = []
     for setting in theta:
@@ -169,15 +168,10 @@ def _trained(recipe: Recipe, theta: Iterable[Setting], features: Features, path:
                 f = evaluate(model.with_thresholds(*at), features, part)
                 f |= {"clips": f["utterances"], "weights_per_frame": f["weights"] / f["frames"]}
                 row |= {f"{part}_{name}": f[name] for name in (
-                    "clips", "accuracy", "fetch_reduction", "temporal_sparsity", "weights_per_frame", "occupancy")}
+                    "clips", "accuracy", "fetch_reduction", "temporal_sparsity", "weights_per_frame", "rejected",
+                    "occupancy")}
         rows.append(row)
     return {"model": path.read_bytes(), "log": log, "same": same, "rows": rows}
-
-
-def _weight_bytes(model: Model, recipe: Recipe) -> int:
-    """Bytes of the weights alone, without biases and normalisation."""
-    bits = getattr(recipe, "weight_bits", 8)
-    return -(-sum(t.size for name, t in model.tensors.items() if ".weight" in name) * bits // 8)
 
 
 _FEATURES: dict[str, Features] = {}
@@ -318,7 +312,7 @@ def _line(error: BaseException) -> str:
 def _features_name(point: Point) -> str:
     """The same for points that train on the same features."""
     r = point.recipe
-    return json.dumps([r.frontend.to_dict(), r.keywords, point.speaker])
+    return json.dumps([r.frontend.to_dict(), r.keywords, r.unknown, r.silence, r.leave_out, point.speaker])
 
 
 def _speakers(plan: Plan, data: DataSet) -> tuple[str, ...]:
@@ -326,7 +320,7 @@ def _speakers(plan: Plan, data: DataSet) -> tuple[str, ...]:
         return ("",)
     if plan.speakers != EACH:
         return tuple(plan.speakers)
-    found = tuple(sorted({speaker_of(Path(clip.path)) for clip in data.clips}))
+    found = tuple(sorted({clip.speaker for clip in data.clips if clip.speaker}))
     if len(found) > _MOST_SPEAKERS:
         raise DataError(f"sweep '{plan.name}': 'speakers' is \"{EACH}\", but '{data.root}' has {len(found)}; "
                         f"list those to leave out, at most {_MOST_SPEAKERS}")

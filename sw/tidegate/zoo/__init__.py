@@ -1,5 +1,7 @@
 """The models that come with tidegate: ``NAME.tidegate``, its recipe ``NAME.json`` and its card ``NAME.md``.
 
+A recipe may stand alone: ``words.json`` is for words of one's own.
+
 No torch: a host beside a board loads models from here.
 """
 
@@ -23,9 +25,16 @@ def path(name: str) -> Path:
     return _FOLDER / (name + SUFFIX)
 
 
+def recipes() -> tuple[str, ...]:
+    """Names of the recipes that are here, those of the models among them."""
+    return tuple(sorted(p.stem for p in _FOLDER.glob("*.json")))
+
+
 def recipe_path(name: str) -> Path:
-    """JSON file of the recipe that a zoo model was trained with (``tidegate.train.recipe.Recipe.read``)."""
-    return path(name).with_suffix(".json")
+    """JSON file of a recipe (``tidegate.train.recipe.Recipe.read``); ModelError if there is none of that name."""
+    if name not in recipes():
+        raise ModelError(f"no recipe '{name}' in the zoo; there are {', '.join(recipes())}, or give a JSON file")
+    return _FOLDER / f"{name}.json"
 
 
 def load(name_or_path: str | Path) -> Model:

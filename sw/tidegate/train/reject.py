@@ -1,0 +1,45 @@
+"""How sure a keyword must be: a bias that lets ``unknown`` win more often, chosen on the validation part.
+
+The bias goes into the classifier's own, so that golden, RTL and board know nothing of it.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from tidegate.golden import Golden
+from tidegate.spec.formats import BIAS_MAX
+from tidegate.spec.model import Model
+
+from .data import SILENCE, UNKNOWN
+from .evaluate import last_logits
+from .features import Features
+
+
+def with_rejection(model: Model, features: Features, loss: float) -> tuple[Model, dict]:
+    """The model with the largest bias of ``unknown`` at which the keywords lose at most ``loss`` of their recall.
+
+    Recall is the share of all keyword clips of the validation part that are decided right; the words that are to
+    be rejected have no say.  Also gives what was chosen: ``bias`` (real units), ``recall`` before and after.  A model
+    without ``unknown`` or a part without keywords stays as it is.
+    """
+    unknown = model.labels.index(UNKNOWN) if UNKNOWN in model.labels else -1
+    clips = features.of("validation")
+    special = [i for i, label in enumerate(model.labels) if label in (UNKNOWN, SILENCE)]
+    clips = clips[~np.isin(features.targets[clips], special)]
+    if unknown < 0 or not len(clips):
+        return model, {"bias": 0.0, "recall": None, "recall_before": None}
+    logits, targets = last_logits(model, features, clips), features.targets[clips]
+    one = 1 << Golden(model).logit_frac
+    others = np.delete(logits, unknown, 1)
+    right = logits.argmax(1) == targets
+    margins = (others.max(1) - logits[:, unknown])[right]        # a bias above it turns a right answer into unknown
+    allowed = int(loss * len(clips))
+    bias = int(np.sort(margins)[allowed]) - 1 if allowed < len(margins) else 0
+    old = int(model.tensors["classifier.bias"][unknown])
+    bias = int(np.clip(max(bias, 0), 0, BIAS_MAX - old))
+    values = model.tensors["classifier.bias"].copy()
+    values[unknown] += bias
+    return replace(model, tensors=model.tensors | {"classifier.bias": values}), {
+        "bias": bias / one, "recall": float((right.sum() - (margins < bias).sum()) / len(clips)),
+        "recall_before": float(right.mean())}

@@ -1,0 +1,112 @@
+"""Make a zoo model of a sweep: the run that is best by validation, its recipe, and a card with what all runs found.
+
+    python -m tidegate.train.release NAME --sweep FOLDER [--label LABEL]
+    python -m tidegate.train.release NAME [--unseen FOLDER] [--speakers FOLDER] [--attach KEY=FILE.json ...]
+
+``--label``: the sweep's variant to take the model from.  The rest adds to the card of the model that is there:
+``--unseen`` a sweep of twins trained without some words, ``--speakers`` one that leaves each speaker out in turn, and
+``--attach`` a verb's JSON: ``verified`` of `tidegate verify`, ``stream`` of `tidegate stream`.
+"""
+
+import argparse
+import json
+import platform
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from tidegate import zoo
+from tidegate.spec.errors import TidegateError
+from tidegate.spec.model import Model, read_model, save_model
+
+from .card import card
+from .data import UNSEEN
+from .recipe import Recipe
+from .results import read_results, summary
+
+_FIGURES = ("accuracy", "accuracy_std", "fetch_reduction")
+
+
+def best(rows: list[dict], label: str) -> dict:
+    """The row at its own Θ (factor 1) of the best run of a variant by validation, the first of equals."""
+    own = [row for row in rows if row["label"] == label and row["factor"] == 1 and not row["speaker"]]
+    if not own:
+        labels = ", ".join(sorted({f"'{row['label']}'" for row in rows}))
+        raise TidegateError(f"the sweep has no run '{label}' at factor 1; its labels are {labels}")
+    return max(own, key=lambda row: row["validation_accuracy"])
+
+
+def compose(folder: Path, label: str) -> Model:
+    """The best model of a variant, with the sweep's findings in its card."""
+    rows = read_results(folder)
+    plan = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
+    row = best(rows, label)
+    model = read_model(folder / "models" / f"{row['key']}.tidegate")
+    found = {"sweep": plan["name"], "seconds": row["seconds"], "machine": f"one core, {platform.machine()}",
+             "runs": [_run(group) for group in summary(rows)]}
+    turned = [r for r in rows if r["key"] == row["key"] and r["factor"] is not None]
+    if len(turned) > 1:
+        found["turned"] = [{k: v for k, v in r.items() if k == "factor" or k.endswith(_FIGURES)} for r in turned]
+    return replace(model, card=model.card | found)
+
+
+def unseen(folder: Path) -> dict:
+    """What the first twin of a sweep that leaves words out has in its card."""
+    row = read_results(folder)[0]
+    twin = read_model(folder / "models" / f"{row['key']}.tidegate").card
+    if UNSEEN not in twin:
+        raise TidegateError(f"the runs in '{folder}' left no words out; set leave_out in their recipe")
+    return {k: twin[k] for k in ("recipe", UNSEEN, "validation", "rejection") if k in twin}
+
+
+def speakers(folder: Path) -> list[dict]:
+    """Means over the speakers of a sweep that leaves each out in turn."""
+    rows = read_results(folder)
+    if not all(row["speaker"] for row in rows):
+        raise TidegateError(f"not every run in '{folder}' left a speaker out; set 'speakers' in its description")
+    return [_run(group) for group in summary(rows)]
+
+
+def _run(group: dict) -> dict:
+    figures = [f"{part}_{figure}" for part in ("validation", "test") for figure in _FIGURES]
+    return {k: group[k] for k in ("label", "theta", "factor", "n", *figures)}
+
+
+def write(model: Model, name: str, folder: Path) -> None:
+    """NAME.tidegate, NAME.json and NAME.md."""
+    recipe = replace(Recipe.from_dict(model.card["recipe"]), name=name)
+    model = replace(model, card=model.card | {"recipe": recipe.to_dict()})
+    path = folder / f"{name}.tidegate"
+    save_model(model, path)
+    recipe.write(path.with_suffix(".json"))
+    path.with_suffix(".md").write_text(card(read_model(path), name, path.stat().st_size), encoding="utf-8")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser("python -m tidegate.train.release", description="Make a zoo model of a sweep.")
+    parser.add_argument("name")
+    for folder in ("--sweep", "--unseen", "--speakers"):
+        parser.add_argument(folder, type=Path, metavar="FOLDER")
+    parser.add_argument("--label", default="")
+    parser.add_argument("--attach", action="append", default=[], metavar="KEY=FILE")
+    parser.add_argument("--zoo", type=Path, default=Path(zoo.__file__).parent)
+    options = parser.parse_args()
+    try:
+        path = options.zoo / f"{options.name}.tidegate"
+        model = compose(options.sweep, options.label) if options.sweep else read_model(path)
+        if options.unseen:
+            model = replace(model, card=model.card | {"left_out": unseen(options.unseen)})
+        if options.speakers:
+            model = replace(model, card=model.card | {"speakers": speakers(options.speakers)})
+        for item in options.attach:
+            key, _, file = item.partition("=")
+            model = replace(model, card=model.card | {key: json.loads(Path(file).read_text(encoding="utf-8"))})
+        write(model, options.name, options.zoo)
+    except (TidegateError, OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
