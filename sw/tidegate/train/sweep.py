@@ -23,7 +23,7 @@ from time import monotonic, perf_counter
 from typing import Any
 from uuid import uuid4
 
-import dask
+import dask.config
 import torch
 from dask.system import CPU_COUNT
 from distributed import CancelledError, Client, Future, KilledWorker, LocalCluster, WorkerPlugin
@@ -211,7 +211,7 @@ def local_cluster(workers: int) -> Iterator[LocalCluster]:
         "n_workers": workers, "threads_per_worker": 1, "processes": True, "memory_limit": 0,
         "dashboard_address": "127.0.0.1:0", "silence_logs": logging.CRITICAL,
         "preload": [__name__]}              # a worker is there once it has imported torch
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    _quiet()
     # by default a new process that a busy machine does not bring up in 15 s is given up for ever
     with dask.config.set({"distributed.deploy.lost-worker-timeout": f"{_PATIENCE} s"}):
         with _deaf_to_interrupts():
@@ -247,7 +247,7 @@ def _local(workers: int) -> Iterator[Client]:
 @contextmanager
 def _connect(address: str) -> Iterator[Client]:
     """A cluster that is there; TidegateError if none answers, or if its workers cannot train."""
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    _quiet()
     try:
         client = Client(address, timeout=_CONNECT, set_as_default=False)
     except (OSError, ValueError, TimeoutError):
@@ -302,7 +302,14 @@ def _not_lost(client: Client, where: str) -> Iterator[None]:
     try:
         yield
     except (OSError, TimeoutError, RuntimeError, CancelledError) as error:
-        raise TidegateError(f"lost {where} ({_line(error)}); {_KEPT}") from None
+        why = "its scheduler is gone" if isinstance(error, CancelledError) else _line(error)
+        raise TidegateError(f"lost {where} ({why}); {_KEPT}") from None
+
+
+def _quiet() -> None:
+    """What distributed would log is told in one line here."""
+    for name in ("distributed", "distributed.client"):      # the second has a level of its own
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _line(error: BaseException) -> str:
