@@ -1,7 +1,6 @@
 """Sweeps on workers in processes of their own: the cluster of these tests is what ``--cluster`` is given."""
 
 import json
-import logging
 import os
 import signal
 from contextlib import contextmanager
@@ -9,7 +8,6 @@ from dataclasses import asdict, replace
 from threading import Event, Thread
 
 import pytest
-from distributed import LocalCluster
 
 from tidegate.spec.errors import TidegateError
 from tidegate.spec.model import read_model
@@ -19,15 +17,20 @@ from tidegate.train.features import load_features
 from tidegate.train.loop import Trainer
 from tidegate.train.plan import make_plan
 from tidegate.train.results import columns
-from tidegate.train.sweep import Sweep, read_results
+from tidegate.train.sweep import Sweep, local_cluster, read_results
 
 
 @pytest.fixture(scope="module")
-def cluster():
-    """Two single-threaded worker processes."""
-    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, memory_limit=0, dashboard_address=None,
-                      silence_logs=logging.CRITICAL) as cluster:
+def processes():
+    with local_cluster(2) as cluster:
         yield cluster
+
+
+@pytest.fixture
+def cluster(processes):
+    """Both are there, whatever the test before did to them."""
+    processes.wait_for_workers(2, timeout=300)
+    return processes
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +156,6 @@ def killer(cluster, deaths):
 
 def test_a_worker_that_dies_loses_no_finished_point(make, cluster, words, cache, tmp_path):
     plan, out = make(vary={"seed": [1, 2, 3, 4]}), tmp_path / "out"
-    cluster.wait_for_workers(2)
     with Sweep(plan, words, out, cache) as sweep:
         outcomes = sweep.outcomes(cluster=cluster.scheduler_address)
         seen = [next(outcomes)]
@@ -167,7 +169,6 @@ def test_a_worker_that_dies_loses_no_finished_point(make, cluster, words, cache,
 
 
 def test_a_point_whose_workers_always_die_is_given_up(make, cluster, words, cache, tmp_path, monkeypatch):
-    cluster.wait_for_workers(2)
     monkeypatch.setattr(cluster.scheduler, "allowed_failures", 0)
     with Sweep(make(), words, tmp_path / "out", cache) as sweep, killer(cluster, 1) as killed:
         outcomes = list(sweep.outcomes(cluster=cluster.scheduler_address))

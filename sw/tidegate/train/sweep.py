@@ -13,7 +13,7 @@ import tempfile
 import traceback
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from multiprocessing import resource_tracker
@@ -23,6 +23,7 @@ from time import monotonic, perf_counter
 from typing import Any
 from uuid import uuid4
 
+import dask.config
 import torch
 from dask.system import CPU_COUNT
 from distributed import CancelledError, Client, Future, KilledWorker, LocalCluster, WorkerPlugin
@@ -99,9 +100,8 @@ class Sweep:
         """Train what is left, on ``workers`` processes (default: one a core) or on the cluster at an address."""
         if not self.left:
             return
-        with ExitStack() as stack:
-            client = stack.enter_context(_connect(cluster) if cluster else _local(workers, len(self.left)))
-            names = stack.enter_context(_sent(client, self.features))
+        there = _connect(cluster) if cluster else _local(min(workers or CPU_COUNT, len(self.left)))
+        with there as client, _sent(client, self.features) as names:
             yield from self._train(client, names, f"the cluster at '{cluster}'" if cluster else "the worker processes")
 
     def _train(self, client: Client, names: dict[str, str], where: str) -> Iterator[Outcome]:
@@ -205,23 +205,26 @@ def _sent(client: Client, features: dict[str, Features]) -> Iterator[dict[str, s
 
 
 @contextmanager
-def _local(workers: int | None, points: int) -> Iterator[Client]:
-    """Single-threaded processes on this machine, one a core, no more than there are points."""
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
-    options: dict[str, Any] = {"n_workers": min(workers or CPU_COUNT, points), "threads_per_worker": 1,
-                               "processes": True, "memory_limit": 0, "dashboard_address": None,
-                               "silence_logs": logging.CRITICAL}
-    with _deaf_to_interrupts():
-        cluster = LocalCluster(**options)
-    with cluster, Client(cluster, set_as_default=False) as client:
-        try:
-            yield client
-        except BaseException:
-            for nanny in cluster.workers.values():      # nobody waits for what they are training
-                nanny.auto_restart = False
-                with suppress(ProcessLookupError, TypeError):       # it has none while it is restarted
-                    os.kill(nanny.pid, signal.SIGKILL)
-            raise
+def local_cluster(workers: int) -> Iterator[LocalCluster]:
+    """Single-threaded processes on this machine; one that dies is started again."""
+    options: dict[str, Any] = {
+        "n_workers": workers, "threads_per_worker": 1, "processes": True, "memory_limit": 0,
+        "dashboard_address": "127.0.0.1:0", "silence_logs": logging.CRITICAL,
+        "preload": [__name__]}              # a worker is there once it has imported torch
+    _quiet()
+    # by default a new process that a busy machine does not bring up in 15 s is given up for ever
+    with dask.config.set({"distributed.deploy.lost-worker-timeout": f"{_PATIENCE} s"}):
+        with _deaf_to_interrupts():
+            cluster = LocalCluster(**options)
+        with cluster:
+            try:
+                yield cluster
+            except BaseException:
+                for nanny in cluster.workers.values():      # nobody waits for what they are training
+                    nanny.auto_restart = False
+                    with suppress(ProcessLookupError, TypeError):       # it has none while it is restarted
+                        os.kill(nanny.pid, signal.SIGKILL)
+                raise
 
 
 @contextmanager
@@ -236,9 +239,15 @@ def _deaf_to_interrupts() -> Iterator[None]:
 
 
 @contextmanager
+def _local(workers: int) -> Iterator[Client]:
+    with local_cluster(workers) as cluster, Client(cluster, set_as_default=False) as client:
+        yield client
+
+
+@contextmanager
 def _connect(address: str) -> Iterator[Client]:
     """A cluster that is there; TidegateError if none answers, or if its workers cannot train."""
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    _quiet()
     try:
         client = Client(address, timeout=_CONNECT, set_as_default=False)
     except (OSError, ValueError, TimeoutError):
@@ -293,7 +302,14 @@ def _not_lost(client: Client, where: str) -> Iterator[None]:
     try:
         yield
     except (OSError, TimeoutError, RuntimeError, CancelledError) as error:
-        raise TidegateError(f"lost {where} ({_line(error)}); {_KEPT}") from None
+        why = "its scheduler is gone" if isinstance(error, CancelledError) else _line(error)
+        raise TidegateError(f"lost {where} ({why}); {_KEPT}") from None
+
+
+def _quiet() -> None:
+    """What distributed would log is told in one line here."""
+    for name in ("distributed", "distributed.client"):      # the second has a level of its own
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _line(error: BaseException) -> str:
