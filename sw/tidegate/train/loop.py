@@ -32,6 +32,7 @@ from .data import SILENCE, DataError, scan_for
 from .evaluate import evaluate
 from .features import Features, load_features
 from .log import Epoch, log_path, write_log
+from .memory import keep_freed_memory
 from .objective import Budget, movement, until
 from .recipe import Recipe
 from .reject import with_rejection
@@ -89,6 +90,7 @@ class Trainer:
     def __init__(self, recipe: Recipe, features: Features, out: Path, resume: bool = False, progress: bool = False):
         self.recipe, self.features, self.out, self.progress = recipe, features, out, progress
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        keep_freed_memory()
         torch.set_float32_matmul_precision("highest")       # a GPU's faster formats are not exact
         torch.manual_seed(recipe.seed)
         self.mean, self.scale = normalisation(features)
