@@ -39,15 +39,15 @@ def train(features, recipe, folder, **changes):
 
 def test_a_budget_is_kept_with_fixed_and_with_learned_thresholds(features, recipe, tmp_path):
     free, epochs = train(features, recipe, tmp_path, sparsity_cost=0.0, epochs=30)
-    budget = 0.85 * epochs[-1].weights
+    budget = 0.85 * epochs[-1].words_per_frame
     for learn in (False, True):
         model, epochs = train(features, recipe, tmp_path, sparsity_cost=0.0, epochs=60, budget=budget,
                               learn_thresholds=learn, threshold_rate=0.5)
         chosen = epochs[model.card["epoch"] - 1]
-        assert chosen.weights <= 1.05 * budget and chosen.accuracy > 0.8
+        assert chosen.words_per_frame <= 1.05 * budget and chosen.accuracy > 0.8
         assert (model.network.thresholds == free.network.thresholds) != learn
         figures = model.card["validation"]
-        assert figures["weights"] / figures["frames"] == pytest.approx(chosen.weights)
+        assert figures["weights"] / figures["frames"] == pytest.approx(chosen.words_per_frame)
 
 
 def test_words_are_those_of_the_lanes(features, recipe, tmp_path):
@@ -61,8 +61,12 @@ def test_dense_training_with_thresholds_post_hoc(features, recipe, tmp_path):
     post_hoc, _ = train(features, recipe, tmp_path, delta=False, sparsity_cost=0.0)
     dense, _ = train(features, recipe, tmp_path, thresholds=(0, 0), sparsity_cost=0.0)
     assert post_hoc.network.thresholds == recipe.thresholds and dense.network.thresholds == (0, 0)
-    if post_hoc.card["epoch"] == dense.card["epoch"]:
-        assert all(np.array_equal(post_hoc.tensors[name], t) for name, t in dense.tensors.items())
+    first, second = (Trainer(replace(recipe, sparsity_cost=0.0, **changes), features, tmp_path / "b.tidegate")
+                     for changes in ({"delta": False}, {"thresholds": (0, 0)}))
+    for trainer in (first, second):
+        list(trainer.epochs())
+    for name, parameter in first.network.state_dict().items():
+        assert torch.equal(parameter, second.network.state_dict()[name])
     assert post_hoc.card["validation"]["fetch_reduction"] > 1.3 * dense.card["validation"]["fetch_reduction"]
 
 
@@ -112,6 +116,21 @@ def test_patience_ends_a_run_that_does_not_get_better(features, recipe, tmp_path
     assert len(epochs) == min(40, best + 2)
 
 
+@pytest.mark.parametrize("changes", [
+    {"learn_thresholds": True, "budget": 300.0}, {"weight_bits": (4, 8), "weight_fracs": (4, 7)}, {"hidden_noise": 0.1},
+    {"agility": (0.5, 2.0)}, {"rounding": False, "delta": False}, {"patience": 3, "balance": 1.0}], ids=str)
+def test_a_stopped_run_goes_on_as_if_it_never_stopped(features, recipe, tmp_path, changes):
+    recipe = replace(recipe, epochs=4, **changes)
+    whole = list(Trainer(recipe, features, tmp_path / "a.tidegate").epochs())
+    stopped = Trainer(recipe, features, tmp_path / "b.tidegate").epochs()
+    first = [next(stopped), next(stopped)]
+    assert first + list(Trainer(recipe, features, tmp_path / "b.tidegate", resume=True).epochs()) == whole
+    assert (tmp_path / "a.tidegate").read_bytes() == (tmp_path / "b.tidegate").read_bytes()
+    other = replace(features, energies=features.energies * 2)
+    with pytest.raises(DataError, match="another recipe or data set"):
+        Trainer(recipe, other, tmp_path / "b.tidegate", resume=True)
+
+
 def test_the_log_beside_the_model_has_a_row_an_epoch(features, recipe, tmp_path):
     _, epochs = train(features, recipe, tmp_path)
     rows = list(csv.DictReader(log_path(tmp_path / "a.tidegate").open()))
@@ -154,8 +173,9 @@ def test_rejection_gives_up_no_more_keywords_than_allowed(open_set, recipe, tmp_
         assert told["recall"] >= told["recall_before"] - loss
         values = strict.tensors["classifier.bias"] - model.tensors["classifier.bias"]
         assert values[:2].tolist() == [0, 0] and values[2] == told["bias"] * 2 ** Golden(model).logit_frac
-        one_more = strict.tensors["classifier.bias"] + np.array([0, 0, 1 + (values[2] == 0)], np.int32)
-        assert recall(replace(strict, tensors=strict.tensors | {"classifier.bias": one_more})) <= told["recall"]
+        if loss < recall(model):                            # it stays one LSB below: two more are a keyword too many
+            more = strict.tensors["classifier.bias"] + np.array([0, 0, 2], np.int32)
+            assert recall(replace(strict, tensors=strict.tensors | {"classifier.bias": more})) < recall(model) - loss
 
 
 @pytest.mark.parametrize("changes, message", [
@@ -166,6 +186,7 @@ def test_rejection_gives_up_no_more_keywords_than_allowed(open_set, recipe, tmp_
     ({"budget": 0.0}, "more than 0"),
     ({"learn_thresholds": True, "thresholds": (0, 4)}, "start at 1"),
     ({"weight_bits": (4,)}, "need 2 weight_bits"),
+    ({"weight_bits": (4, 8)}, "weight_bits need weight_fracs"),
 ])
 def test_recipes_that_make_no_sense_are_one_line(recipe, changes, message):
     with pytest.raises(DataError, match=message) as error:

@@ -36,7 +36,7 @@ class FloatNetwork(nn.Module):
         gru = (Layer(self.gru.hidden_size),) * self.gru.num_layers
         return Network(self.gru.input_size, gru, Layer(self.classifier.out_features), tuple(self.thresholds))
 
-    def forward(self, frames: Tensor, thresholds=None, noise: float = 0.0) -> Output:
+    def forward(self, frames: Tensor, thresholds=None, noise: float = 0.0, generator=None) -> Output:
         """``frames`` (T, B, features) SIGNAL integers; the anchors are features and last h, every element an event."""
         lsb = 2.0**-SIGNAL.frac
         h, _ = self.gru(frames * lsb)

@@ -97,7 +97,7 @@ class DeltaNetwork(nn.Module):
     def set_format(self, weight_fracs: Sequence[int], weight_bits: Sequence[int] | None = None) -> None:
         """Scale and width of the weights from now on; the masters stay.  ModelError if there is no such format."""
         bits = [WEIGHT_BITS] * len(weight_fracs) if weight_bits is None else list(weight_bits)
-        for layer, frac, width in zip(self.layers, weight_fracs, bits, strict=False):
+        for layer, frac, width in zip(self.layers, weight_fracs[:-1], bits[:-1], strict=True):
             layer.weight_frac, layer.weight_bits = frac, width
         self.classifier_frac, self.classifier_bits = weight_fracs[-1], bits[-1]
         _ = self.network    # checks sizes, formats and thresholds
@@ -118,12 +118,12 @@ class DeltaNetwork(nn.Module):
         return weight, quantise_bias(self.classifier.bias, f)
 
     def forward(self, frames: Tensor, dense: bool = False, thresholds: Sequence[Tensor | int] | None = None,
-                noise: float = 0.0) -> Output:
+                noise: float = 0.0, generator: torch.Generator | None = None) -> Output:
         """``frames`` (T, B, features): SIGNAL integers held in floats of the parameters' dtype.
 
         ``dense``: ignore the thresholds and count every element as an event.  ``thresholds``: instead of the
         attribute; 0-dim tensors among them get gradients.  ``noise``: standard deviation of Gaussian noise on every
-        hidden signal, in units of h, drawn from torch's generator (for training; the result is no longer golden's).
+        hidden signal, in units of h, drawn on the CPU from ``generator`` (the result is no longer golden's).
         """
         thresholds = self.thresholds if thresholds is None else thresholds
         if dense:
@@ -133,8 +133,8 @@ class DeltaNetwork(nn.Module):
             shape = (*frames.shape[:2], layer.hidden)
             drawn = None
             if noise:
-                drawn = torch.randn(shape, dtype=frames.dtype, device=frames.device)
-                drawn.mul_(noise * (1 << SIGNAL.frac)).round_()
+                drawn = torch.randn(shape, dtype=frames.dtype, generator=generator)
+                drawn = drawn.mul_(noise * (1 << SIGNAL.frac)).round_().to(frames.device)
             anchors.append(layer(anchors[-1], threshold, drawn))
         weight, bias = self.classifier_integers()
         logits = nn.functional.linear(anchors[-1], weight, bias) * 2.0 ** -acc_frac(self.classifier_frac)

@@ -95,6 +95,11 @@ class Network:
         bits += self.classifier.size * self.gru[-1].size * self.classifier.weight_bits
         return -(-bits // 8)
 
+    @property
+    def widths(self) -> str:
+        """As "int8", or "int4 and int8"."""
+        return " and ".join(f"int{bits}" for bits in sorted({x.weight_bits for x in (*self.gru, self.classifier)}))
+
     def max_anchor(self, signal: int) -> int:
         """Largest |v̂| that a signal can reach, in LSBs."""
         h_max = (STATE.max + 1) // (1 << (STATE.frac - SIGNAL.frac)) - 1

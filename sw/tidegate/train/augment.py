@@ -51,7 +51,7 @@ class Augmenter:
             earlier, ends, targets_before = self._vary(before, rng)
             decisions = [(ends - 1, targets_before), (lengths - 1 + len(earlier), targets)]
             energies = torch.cat([earlier, energies])
-        energies = energies + self._noise(energies, clips, rng)
+        energies = energies + self._noise(energies, rng)
         features = (torch.log(energies + self.floor) - self.mean) * self.scale
         features += torch.randn(features.shape, generator=rng) * (self.options.jitter * (1 << SIGNAL.frac))
         return Batch(torch.floor(features + 0.5).clamp_(-SIGNAL.max, SIGNAL.max), decisions)
@@ -128,7 +128,7 @@ class Augmenter:
             energies = torch.lerp(energies.gather(2, index), energies.gather(2, after), band - low)
         return energies * ~self._span(rng, self.bands, batch, o.mask_bands).t()
 
-    def _noise(self, energies: Tensor, clips: Tensor, rng) -> Tensor:
+    def _noise(self, energies: Tensor, rng) -> Tensor:
         """Noise energies (T, B, bands) for ``energies``: a stretch of the recordings, or made up of coloured noise."""
         o, (steps, batch) = self.options, energies.shape[:2]
         decibel = self._uniform(rng, *(o.snr or o.noise), batch)

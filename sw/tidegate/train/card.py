@@ -31,14 +31,13 @@ def card(model: Model, name: str, size: int) -> str:
 
 def _facts(model: Model, size: int) -> list[str]:
     net, frontend = model.network, model.card["recipe"]["frontend"]
-    widths = sorted({layer.weight_bits for layer in (*net.gru, net.classifier)})
     return [
         "| | |", "|---|---|",
         f"| classes | {', '.join(model.labels)} |",
         f"| features | {net.features} log-mel bands, {frontend['low_hz']:g}-{frontend['high_hz']:g} Hz, window "
         f"{frontend['window_ms']:g} ms, hop {frontend['hop_ms']:g} ms, {frontend['sample_rate']} samples/s |",
         f"| network | delta-GRU {' + '.join(str(x.size) for x in net.gru)}, "
-        f"{' and '.join(f'int{w}' for w in widths)} weights, {net.dense_weights} weights a dense frame |",
+        f"{net.widths} weights, {net.dense_weights} weights a dense frame |",
         f"| thresholds Θ | {', '.join(f'{t}/256' for t in net.thresholds)} (features, then each layer) |",
         f"| size | {net.weight_bytes} bytes of weights, {size} bytes in all; digest `{model.digest[:16]}` |",
     ]
@@ -64,7 +63,7 @@ def _turned(model: Model) -> list[str]:
     rows = model.card.get("turned")
     if not rows:
         return []
-    part = next(part for part in _PARTS if f"{part}_accuracy" in rows[0])
+    part = next(part for part in _PARTS if rows[0].get(f"{part}_accuracy") is not None)
     return ["## Turning Θ at run time", "", f"The same weights, all Θ multiplied ({part}):", "",
             "| factor | accuracy | fetch reduction |", "|---|---|---|",
             *(f"| {r['factor']:g} | {r[f'{part}_accuracy']:.2%} | {ratio_text(r[f'{part}_fetch_reduction'], 2)} |"
@@ -162,7 +161,7 @@ def _training(model: Model, name: str) -> list[str]:
              f"{model.card['skipped']} unreadable ones skipped.",
              f"- Seed {recipe['seed']}; best epoch by validation: {model.card['epoch']} of {recipe['epochs']}."]
     if seconds:
-        lines.append(f"- It took {seconds / 60:.0f} min on {model.card['machine']}.")
+        lines.append(f"- It took {seconds / 60:.0f} min on one core, other work beside it.")
     if recipe["leave_out"]:
         lines.append(f"- Left out: {', '.join(recipe['leave_out'])}.")
     return [*lines, f"- Command: `tidegate train DATA --recipe {recipe['name']} --out {name}.tidegate`, recipe in "

@@ -123,7 +123,8 @@ def _make(data: DataSet, settings: FrontEndSettings, pieces: list, targets: list
     made: dict[str, dict[str, int]] = {}
     if not len(spoken):
         return made
-    known = Words([pieces[i] for i in spoken], of[spoken].tolist())
+    heard = [i for i in spoken if where[i] == 0]        # only what trains may say what trains
+    known = Words([pieces[i] for i in heard], of[heard].tolist())
     for part, name in enumerate(PARTS):
         source = [i for i in spoken if where[i] == part]
         count = -(-len(source) // (len(data.labels) - len(special)))

@@ -13,14 +13,14 @@ from .data import DataError
 class Epoch:
     """What one epoch came to: mean loss; accuracy and cost on the validation part; Θ in force, and prices.
 
-    ``weights``: weight words a frame, on the lanes of the recipe's budget (1: weights).  ``price``: of a budget.
+    ``words_per_frame``: weight words, on the lanes of the recipe's budget (1: weights).  ``price``: of a budget.
     """
 
     number: int
     loss: float
     accuracy: float
     fetch_reduction: float | None
-    weights: float
+    words_per_frame: float
     occupancy: tuple[float, ...]
     thresholds: tuple[int, ...]
     price: float | None
@@ -38,7 +38,7 @@ def write_log(path: Path, epochs: list[Epoch]) -> None:
     rows = [{k: " ".join(map(str, v)) if isinstance(v, tuple) else v for k, v in asdict(e).items()} for e in epochs]
     try:
         with open(path, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, rows[0])
+            writer = csv.DictWriter(file, rows[0], lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
     except OSError as error:

@@ -19,7 +19,6 @@ from torch import Tensor
 
 from tidegate.golden import DeltaNetwork, FloatNetwork
 from tidegate.golden.encoder import whole
-from tidegate.golden.network import WEIGHT_FRAC
 from tidegate.host.figures import ratio_text
 from tidegate.host.frontend import log_energies
 from tidegate.spec.design import Design
@@ -53,6 +52,7 @@ def run(directory: str | Path, recipe: Recipe, out: str | Path, *, cache: str | 
     if not out.parent.is_dir():
         raise DataError(f"'{out}' cannot be written (no folder '{out.parent}'); choose another place")
     console = Console(stderr=True, quiet=not progress)
+    keep_freed_memory()
     data = scan_for(recipe, directory, speaker)
     features = load_features(data, recipe.frontend, cache, progress)
     for line in survey_lines(features):
@@ -90,7 +90,6 @@ class Trainer:
     def __init__(self, recipe: Recipe, features: Features, out: Path, resume: bool = False, progress: bool = False):
         self.recipe, self.features, self.out, self.progress = recipe, features, out, progress
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        keep_freed_memory()
         torch.set_float32_matmul_precision("highest")       # a GPU's faster formats are not exact
         torch.manual_seed(recipe.seed)
         self.mean, self.scale = normalisation(features)
@@ -113,7 +112,7 @@ class Trainer:
         self.columns = columns(self.network.network, recipe.budget_lanes)
         self.budget = Budget(self.columns, recipe.budget, steps) if recipe.budget else None
         self.epoch, self.best, self.best_epoch, self.log = 0, -math.inf, 0, []
-        self.digest = sha256(json.dumps([recipe.to_dict(), features.labels, len(self.train)]).encode()).hexdigest()
+        self.digest = _digest(recipe, features)
         if resume:
             self._resume()
 
@@ -122,8 +121,7 @@ class Trainer:
         while self.epoch < self.recipe.epochs and self.epoch - (self.best_epoch or self.epoch) < patience:
             started, share = time.monotonic(), self._annealed(self.epoch)
             if share == 1 and self.recipe.weight_bits:
-                self.network.set_format(self.recipe.weight_fracs or [WEIGHT_FRAC] * len(self.recipe.weight_bits),
-                                        self.recipe.weight_bits)
+                self.network.set_format(self.recipe.weight_fracs or (), self.recipe.weight_bits)
             loss = self._train_epoch(share)
             self.epoch += 1
             self.network.thresholds = self._whole_thresholds(share)
@@ -139,8 +137,8 @@ class Trainer:
                 self.epoch, loss, figures["accuracy"], figures["fetch_reduction"], words, tuple(figures["occupancy"]),
                 tuple(self.network.thresholds), self.budget.price if self.budget else None,
                 float(self.schedule.get_last_lr()[0]), time.monotonic() - started))
-            self._checkpoint()
             write_log(log_path(self.out), self.log)
+            self._checkpoint()
             yield self.log[-1]
 
     def _score(self, accuracy: float, words: float) -> float:
@@ -168,10 +166,10 @@ class Trainer:
 
     def _train_epoch(self, share: float) -> float:
         rng = torch.Generator().manual_seed(self.recipe.seed * 100_003 + self.epoch)
-        torch.manual_seed(self.recipe.seed * 100_003 + self.epoch)      # for noise on h
+        noise = torch.Generator().manual_seed(self.recipe.seed * 100_003 + self.epoch + 50_000_017)
         total = 0.0
         for clips in track(self._shuffled(rng), f"epoch {self.epoch + 1}", transient=True, disable=not self.progress):
-            loss = self._loss(self.augmenter(clips, rng).to(self.device), share, self._factor(rng))
+            loss = self._loss(self.augmenter(clips, rng).to(self.device), share, self._factor(rng), noise)
             self.optimiser.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
@@ -188,8 +186,9 @@ class Trainer:
         low, high = map(math.log, self.recipe.agility)
         return math.exp(low + (high - low) * torch.rand((), generator=rng).item())
 
-    def _loss(self, batch: Batch, share: float, factor: float) -> Tensor:
-        output = self.network(batch.frames, thresholds=self._thresholds(share, factor), noise=self.recipe.hidden_noise)
+    def _loss(self, batch: Batch, share: float, factor: float, noise: torch.Generator) -> Tensor:
+        output = self.network(batch.frames, thresholds=self._thresholds(share, factor),
+                              noise=self.recipe.hidden_noise, generator=noise)
         loss = self._cross_entropy(output.logits, batch)
         if share and self.recipe.sparsity_cost:
             loss = loss + share * self.recipe.sparsity_cost * sum(movement(a) for a in output.anchors[1:])
@@ -289,6 +288,14 @@ def class_weights(targets: np.ndarray, classes: int, balance: float) -> Tensor:
 def columns(network: Network, lanes: int) -> list[int]:
     """Weight words of a column of each signal on a board of so many lanes."""
     return [c.length for c in Layout(network, Design(lanes, cell_rate=1), check=False).columns]
+
+
+def _digest(recipe: Recipe, features: Features) -> str:
+    """What a checkpoint belongs to."""
+    digest = sha256(json.dumps([recipe.to_dict(), features.labels]).encode())
+    for array in (features.targets, features.parts, features.offsets, features.energies):
+        digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def _network(recipe: Recipe, classes: int) -> DeltaNetwork | FloatNetwork:

@@ -21,7 +21,7 @@ class Augmentation:
     ``stretch``: ± share of speed.
     ``warp``: ± bands by which the spectrum moves.  ``mask_bands``, ``mask_frames``: up to so many bands or frames
     silenced (SpecAugment, Park et al. 2019).  ``jitter``: standard deviation of Gaussian noise on the features.
-    ``context``: share of batches in which another word precedes, as in a stream.  ``backwards``: share of the keywords'
+    ``context``: share of batches in which another word precedes, as in a stream.  ``backwards``: share of the spoken
     clips that are played backwards and are then ``unknown``: words that sound like speech but never occur.
     ``splice``: share of clips that become the beginning of one word and the end of another, ``unknown`` as well.
     ``silence_repeats``: how often each cut of silence comes in an epoch.
@@ -57,13 +57,13 @@ class Recipe:
     Sparsity.  ``thresholds``: Θ per signal in LSBs of 1/256; they grow linearly from 0 over the first ``anneal`` share
     of the epochs.  ``delta``: whether training itself runs as a delta network; if not, it is dense and Θ is applied to
     what comes out (post hoc).  ``learn_thresholds``: Θ is trained, log Θ at ``threshold_rate`` times the learning rate.
-     ``sparsity_cost``: weight of mean |Δĥ| (over batch, frames and units; h in ±1), annealed likewise.
+    ``sparsity_cost``: weight of mean |Δĥ| (over batch, frames and units; h in ±1), annealed likewise.
     ``budget``: train to so many weight words a frame, counted on a board of ``budget_lanes`` lanes (1: weights).
     ``agility``: (lowest, highest) factor on all Θ, drawn anew for every batch, so that Θ may be turned at run time.
 
     Numbers.  ``rounding``: straight-through rounding of weights and signals, so that the trained network is the golden
     model; without it a float ``torch.nn.GRU`` is trained and rounded in the end (only with ``delta`` off).
-    ``weight_fracs``, ``weight_bits``: scale and width per layer, classifier last; narrow ones are in force when the
+    ``weight_fracs``, ``weight_bits``: scale and width per layer, classifier last; the width is 8 bits until the
     annealing is over.  ``hidden_noise``: standard deviation of Gaussian noise on h (for features: ``jitter``).
 
     Learning.  ``decision_frames``: the cross-entropy is the mean over so many last frames of a clip; the decision
@@ -122,6 +122,11 @@ class Recipe:
         if not self.rounding and (self.delta or self.weight_fracs or self.weight_bits or self.hidden_noise):
             raise DataError(f"recipe '{self.name}': without rounding a float GRU is trained; set delta to false and "
                             "leave weight_fracs, weight_bits and hidden_noise out")
+        if not self.rounding and ((self.sparsity_cost and len(self.gru) > 1) or len(set(self.gru)) > 1):
+            raise DataError(f"recipe '{self.name}': without rounding all layers are of one size, and a sparsity_cost "
+                            "is for one layer")
+        if self.weight_bits is not None and self.weight_fracs is None:
+            raise DataError(f"recipe '{self.name}': weight_bits need weight_fracs; 4 for int4 weights up to ±0.44")
         if not self.delta and (self.learn_thresholds or self.budget or self.agility):
             raise DataError(f"recipe '{self.name}': learned thresholds, a budget and agility need delta")
         if self.agility and (self.budget or not 0 < self.agility[0] <= self.agility[1]):

@@ -7,8 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from tidegate.golden import Golden
-from tidegate.spec.formats import BIAS_MAX
+from tidegate.spec.formats import BIAS_MAX, acc_frac
 from tidegate.spec.model import Model
 
 from .data import SILENCE, UNKNOWN
@@ -30,7 +29,7 @@ def with_rejection(model: Model, features: Features, loss: float) -> tuple[Model
     if unknown < 0 or not len(clips):
         return model, {"bias": 0.0, "recall": None, "recall_before": None}
     logits, targets = last_logits(model, features, clips), features.targets[clips]
-    one = 1 << Golden(model).logit_frac
+    one = 1 << acc_frac(model.network.classifier.weight_frac)
     others = np.delete(logits, unknown, 1)
     right = logits.argmax(1) == targets
     margins = (others.max(1) - logits[:, unknown])[right]        # a bias above it turns a right answer into unknown

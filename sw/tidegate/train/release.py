@@ -10,7 +10,6 @@
 
 import argparse
 import json
-import platform
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -33,16 +32,27 @@ def best(rows: list[dict], label: str) -> dict:
     if not own:
         labels = ", ".join(sorted({f"'{row['label']}'" for row in rows}))
         raise TidegateError(f"the sweep has no run '{label}' at factor 1; its labels are {labels}")
-    return max(own, key=lambda row: row["validation_accuracy"])
+    return max(own, key=score)
+
+
+def score(row: dict) -> float:
+    """What makes a run the best, as an epoch (``loop.Trainer``): accuracy, less a point a percent above the budget."""
+    budget = row.get("budget")
+    over = row["validation_weights_per_frame"] / budget - 1 if budget else 0.0
+    return row["validation_accuracy"] - max(0.0, over)
 
 
 def compose(folder: Path, label: str) -> Model:
     """The best model of a variant, with the sweep's findings in its card."""
     rows = read_results(folder)
     plan = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
+    recipes = {variant["label"]: plan["recipe"] | variant["set"] for variant in plan.get("variants") or ()}
+    recipe = recipes.get(label, plan["recipe"])
+    if recipe["budget_lanes"] == 1:
+        rows = [{"budget": recipe["budget"]} | row for row in rows]
     row = best(rows, label)
     model = read_model(folder / "models" / f"{row['key']}.tidegate")
-    found = {"sweep": plan["name"], "seconds": row["seconds"], "machine": f"one core, {platform.machine()}",
+    found = {"sweep": plan["name"], "seconds": row["seconds"],
              "runs": [_run(group) for group in summary(rows)]}
     turned = [r for r in rows if r["key"] == row["key"] and r["factor"] is not None]
     if len(turned) > 1:
@@ -76,10 +86,12 @@ def write(model: Model, name: str, folder: Path) -> None:
     """NAME.tidegate, NAME.json and NAME.md."""
     recipe = replace(Recipe.from_dict(model.card["recipe"]), name=name)
     model = replace(model, card=model.card | {"recipe": recipe.to_dict()})
-    path = folder / f"{name}.tidegate"
-    save_model(model, path)
+    path, part = folder / f"{name}.tidegate", folder / f"{name}.tidegate.part"
+    save_model(model, part)
+    text = card(read_model(part), name, part.stat().st_size)
+    part.replace(path)
     recipe.write(path.with_suffix(".json"))
-    path.with_suffix(".md").write_text(card(read_model(path), name, path.stat().st_size), encoding="utf-8")
+    path.with_suffix(".md").write_text(text, encoding="utf-8")
 
 
 def main() -> int:

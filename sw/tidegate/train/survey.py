@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from .data import PARTS, SILENCE, UNKNOWN, scan
+from .data import PARTS, SILENCE, UNKNOWN, scan_for
 from .features import Features, load_features
 from .recipe import Recipe
 
@@ -19,8 +19,7 @@ def survey(features: Features) -> dict:
 
 def survey_of(directory: str | Path, recipe: Recipe, cache: str | Path | None = None) -> dict:
     """The survey of a folder of words, as a recipe takes it; the clips come from the cache where they were decoded."""
-    data = scan(directory, recipe.keywords, unknown=recipe.unknown, silence=recipe.silence)
-    return survey(load_features(data, recipe.frontend, cache))
+    return survey(load_features(scan_for(recipe, directory), recipe.frontend, cache))
 
 
 def survey_lines(features: Features) -> list[str]:

@@ -35,6 +35,7 @@ from .data import DataError, DataSet, scan, scan_for
 from .evaluate import evaluate
 from .features import Features, load_features
 from .loop import Trainer
+from .memory import keep_freed_memory
 from .plan import EACH, Plan, Point, Setting, read_plan, thresholds_at
 from .recipe import Recipe
 from .results import JUDGED, Results, read_results, summary
@@ -144,6 +145,7 @@ def train_point(recipe: dict, theta: Iterable[Setting], features: str) -> dict[s
     setting.  Or ``error``, in one line, with ``trace`` if it was none of a user's making.
     """
     torch.set_num_threads(1)
+    keep_freed_memory()
     try:
         with tempfile.TemporaryDirectory() as folder:
             return _trained(Recipe.from_dict(recipe), theta, _FEATURES[features], Path(folder) / "model.tidegate")
@@ -273,6 +275,9 @@ def _check_versions(client: Client, address: str) -> None:
         except PackageNotFoundError:
             return "none"
 
+    threads: Any = client.nthreads()
+    if max(threads.values()) > 1:           # two trainings in a process would share its random numbers
+        raise TidegateError(f"the cluster at '{address}' has workers of several threads; start them with --nthreads 1")
     found: Any = client.run(installed)
     for worker, version in found.items():
         if version != installed():
