@@ -194,3 +194,8 @@ def test_an_interrupted_run_says_how_to_go_on_and_does(write_words, recipe, tmp_
     run(root, recipe, tmp_path / "b.tidegate", cache=tmp_path, progress=False)
     assert out.read_bytes() == (tmp_path / "b.tidegate").read_bytes()
     assert not checkpoint_path(out).exists()
+
+
+def test_a_folder_is_no_place_for_a_model(write_words, recipe, tmp_path):
+    with pytest.raises(DataError, match="is a folder"):
+        run(write_words(clips=20), recipe, tmp_path, cache=tmp_path / "cache", progress=False)

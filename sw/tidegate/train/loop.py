@@ -51,6 +51,8 @@ def run(directory: str | Path, recipe: Recipe, out: str | Path, *, cache: str | 
     out = Path(out)
     if not out.parent.is_dir():
         raise DataError(f"'{out}' cannot be written (no folder '{out.parent}'); choose another place")
+    if out.is_dir():
+        raise DataError(f"'{out}' is a folder; give the name of a model file to write")
     console = Console(stderr=True, quiet=not progress)
     keep_freed_memory()
     data = scan_for(recipe, directory, speaker)
