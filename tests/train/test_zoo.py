@@ -11,7 +11,7 @@ from tidegate.train.card import card
 from tidegate.train.evaluate import evaluate_directory
 from tidegate.train.recipe import Recipe
 
-AGILE = (1.0, 3.0)        # factors on Θ between which the agile model is compared
+AGILE = (0.5, 2.0)        # factors on Θ between which the agile model is compared
 DATA = Path(__file__).parents[2] / "../shared/data"
 needs = {name: pytest.mark.skipif(not (DATA / name).is_dir(), reason=f"needs the data set ../shared/data/{name}")
          for name in ("fsdd", "speech_commands")}
