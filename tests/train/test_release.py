@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tidegate.spec.model import read_model
-from tidegate.train import release, sweep
+from tidegate.train import cluster, release, sweep
 from tidegate.train.data import scan, scan_for
 from tidegate.train.features import load_features
 from tidegate.train.plan import make_plan
@@ -27,7 +27,7 @@ def sweep_folder(write_words, recipe, tmp_path_factory):
         with Results(folder, plan, {"digest": name}) as results:
             for point in plan.points(plan.speakers or ("",)):
                 data = scan_for(point.recipe, root, point.speaker)
-                sweep._FEATURES[name] = load_features(data, point.recipe.frontend, cache)
+                cluster.BROUGHT[name] = load_features(data, point.recipe.frontend, cache)
                 answer = sweep.train_point(point.recipe.to_dict(), plan.theta, name)
                 same = {"key": point.key, "label": point.label, "speaker": point.speaker, "seed": point.recipe.seed,
                         "epochs": point.recipe.epochs} | answer["same"]

@@ -11,13 +11,14 @@ import pytest
 
 from tidegate.spec.errors import TidegateError
 from tidegate.spec.model import read_model
+from tidegate.train.cluster import local_cluster
 from tidegate.train.data import DataError, scan
 from tidegate.train.evaluate import evaluate
 from tidegate.train.features import load_features
 from tidegate.train.loop import Trainer
 from tidegate.train.plan import make_plan
 from tidegate.train.results import columns
-from tidegate.train.sweep import Sweep, local_cluster, read_results
+from tidegate.train.sweep import Sweep, read_results
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +179,7 @@ def test_a_point_whose_workers_always_die_is_given_up(make, cluster, words, cach
 
 
 def test_no_cluster_and_no_data_are_one_line(make, words, cache, tmp_path, monkeypatch):
-    monkeypatch.setattr("tidegate.train.sweep._CONNECT", 0.3)
+    monkeypatch.setattr("tidegate.train.cluster._CONNECT", 0.3)
     for address in ("tcp://127.0.0.1:1", "nonsense", "no://where:1"):
         with Sweep(make(), words, tmp_path / "out", cache) as sweep, \
                 pytest.raises(TidegateError, match=f"no cluster answers at '{address}'"):

@@ -1,36 +1,30 @@
 """A sweep: many trainings on all cores of this machine or on a Dask cluster; each is kept as soon as it is finished.
 
-Recipes travel to the workers as tasks.  Features are loaded once here and sent to every worker as a plug-in, so that a
-worker needs no data set, and one that replaces a dead worker gets them too.  No more tasks are handed out than there
-are threads: a task that only waited beside one that kills its worker is not blamed for that.
+Recipes travel to the workers as tasks.  Features are loaded once here and sent to every worker, so that a worker needs
+no data set, and one that replaces a dead worker gets them too.  No more tasks are handed out than there are threads: a
+task that only waited beside one that kills its worker is not blamed for that.
 """
 
 import json
-import logging
-import os
-import signal
 import tempfile
 import traceback
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from hashlib import sha256
-from multiprocessing import resource_tracker
 from pathlib import Path
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from time import monotonic, perf_counter
 from typing import Any
-from uuid import uuid4
 
-import dask.config
 import torch
 from dask.system import CPU_COUNT
-from distributed import CancelledError, Client, Future, KilledWorker, LocalCluster, WorkerPlugin
+from distributed import Client, Future, KilledWorker
 
 from tidegate.spec.errors import TidegateError
 from tidegate.spec.model import read_model
 
+from .cluster import BROUGHT, KEPT, PATIENCE, connect, line_of, local, next_of, not_lost, sent
 from .data import DataError, DataSet, scan, scan_for
 from .evaluate import evaluate
 from .features import Features, load_features
@@ -42,10 +36,6 @@ from .results import JUDGED, Results, read_results, summary
 
 __all__ = ["Outcome", "Sweep", "read_plan", "read_results", "summary"]
 
-_CONNECT = 10           # seconds in which a scheduler must answer
-_TICK = 1               # seconds after which the number of workers is looked at again
-_PATIENCE = 300         # seconds that a cluster may be without workers
-_KEPT = "finished points are kept, and the same command goes on"
 _MOST_SPEAKERS = 50     # features of each travel to every worker
 
 
@@ -101,15 +91,15 @@ class Sweep:
         """Train what is left, on ``workers`` processes (default: one a core) or on the cluster at an address."""
         if not self.left:
             return
-        there = _connect(cluster) if cluster else _local(min(workers or CPU_COUNT, len(self.left)))
-        with there as client, _sent(client, self.features) as names:
+        there = connect(cluster) if cluster else local(min(workers or CPU_COUNT, len(self.left)))
+        with there as client, sent(client, self.features) as names:
             yield from self._train(client, names, f"the cluster at '{cluster}'" if cluster else "the worker processes")
 
     def _train(self, client: Client, names: dict[str, str], where: str) -> Iterator[Outcome]:
         waiting, running, finished = deque(self.left), {}, SimpleQueue()
         number, alive = len(self.points) - len(self.left), monotonic()
         while waiting or running:
-            with _not_lost(client, where):
+            with not_lost(client, where):
                 counts: Any = client.nthreads()
                 threads = sum(counts.values())
                 while waiting and len(running) < threads:
@@ -118,10 +108,10 @@ class Sweep:
                     task = client.submit(train_point, *arguments, pure=False)
                     running[task] = p
                     task.add_done_callback(finished.put)
-                answers = [(running.pop(task), _answer(task)) for task in _next(finished)]
+                answers = [(running.pop(task), _answer(task)) for task in next_of(finished)]
             alive = monotonic() if threads else alive
-            if monotonic() - alive > _PATIENCE:
-                raise TidegateError(f"{where} had no worker for {_PATIENCE} s; {_KEPT}")
+            if monotonic() - alive > PATIENCE:
+                raise TidegateError(f"{where} had no worker for {PATIENCE} s; {KEPT}")
             for point, answer in answers:
                 number += 1
                 yield self._keep(point, answer, number)
@@ -148,11 +138,11 @@ def train_point(recipe: dict, theta: Iterable[Setting], features: str) -> dict[s
     keep_freed_memory()
     try:
         with tempfile.TemporaryDirectory() as folder:
-            return _trained(Recipe.from_dict(recipe), theta, _FEATURES[features], Path(folder) / "model.tidegate")
+            return _trained(Recipe.from_dict(recipe), theta, BROUGHT[features], Path(folder) / "model.tidegate")
     except TidegateError as error:
-        return {"error": _line(error)}
+        return {"error": line_of(error)}
     except Exception as error:
-        return {"error": f"{type(error).__name__}: {_line(error)}", "trace": traceback.format_exc()}
+        return {"error": f"{type(error).__name__}: {line_of(error)}", "trace": traceback.format_exc()}
 
 
 def _trained(recipe: Recipe, theta: Iterable[Setting], features: Features, path: Path) -> dict[str, Any]:
@@ -176,149 +166,12 @@ def _trained(recipe: Recipe, theta: Iterable[Setting], features: Features, path:
     return {"model": path.read_bytes(), "log": log, "same": same, "rows": rows}
 
 
-_FEATURES: dict[str, Features] = {}
-
-
-class _Bring(WorkerPlugin):
-    """Features under a name, on every worker that is there or comes."""
-
-    def __init__(self, name: str, features: Features):
-        self.name, self.features = name, features
-
-    def setup(self, worker) -> None:
-        _FEATURES[self.name] = self.features
-
-    def teardown(self, worker) -> None:
-        _FEATURES.pop(self.name, None)
-
-
-@contextmanager
-def _sent(client: Client, features: dict[str, Features]) -> Iterator[dict[str, str]]:
-    """Names that the workers know the features by; they forget them in the end."""
-    names = {k: f"tidegate-{uuid4().hex}" for k in features}
-    try:
-        for k, name in names.items():
-            client.register_plugin(_Bring(name, features[k]), name)
-        yield names
-    finally:
-        with suppress(Exception):           # a cluster that is lost has nothing to forget
-            for name in names.values():
-                client.unregister_worker_plugin(name)
-
-
-@contextmanager
-def local_cluster(workers: int) -> Iterator[LocalCluster]:
-    """Single-threaded processes on this machine; one that dies is started again."""
-    options: dict[str, Any] = {
-        "n_workers": workers, "threads_per_worker": 1, "processes": True, "memory_limit": 0,
-        "dashboard_address": "127.0.0.1:0", "silence_logs": logging.CRITICAL,
-        "preload": [__name__]}              # a worker is there once it has imported torch
-    _quiet()
-    # by default a new process that a busy machine does not bring up in 15 s is given up for ever
-    with dask.config.set({"distributed.deploy.lost-worker-timeout": f"{_PATIENCE} s"}):
-        with _deaf_to_interrupts():
-            cluster = LocalCluster(**options)
-        with cluster:
-            try:
-                yield cluster
-            except BaseException:
-                for nanny in cluster.workers.values():      # nobody waits for what they are training
-                    nanny.auto_restart = False
-                    with suppress(ProcessLookupError, TypeError):       # it has none while it is restarted
-                        os.kill(nanny.pid, signal.SIGKILL)
-                raise
-
-
-@contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    """Threads and processes started here, and theirs, never see Ctrl-C: it is for the main thread, which ends them."""
-    resource_tracker.ensure_running()       # it would unblock the signal again when it is started
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextmanager
-def _local(workers: int) -> Iterator[Client]:
-    with local_cluster(workers) as cluster, Client(cluster, set_as_default=False) as client:
-        yield client
-
-
-@contextmanager
-def _connect(address: str) -> Iterator[Client]:
-    """A cluster that is there; TidegateError if none answers, or if its workers cannot train."""
-    _quiet()
-    try:
-        client = Client(address, timeout=_CONNECT, set_as_default=False)
-    except (OSError, ValueError, TimeoutError):
-        raise TidegateError(f"no cluster answers at '{address}'; start one with `dask scheduler` and `dask worker`, "
-                            "or leave --cluster out to use this machine") from None
-    with client:
-        try:
-            client.wait_for_workers(1, timeout=_CONNECT)
-        except TimeoutError:
-            raise TidegateError(f"the cluster at '{address}' has no workers; start some: `dask worker {address} "
-                                "--nthreads 1`") from None
-        _check_versions(client, address)
-        yield client
-
-
-def _check_versions(client: Client, address: str) -> None:
-    def installed():        # travels by value: it must run where tidegate is not installed
-        from importlib.metadata import PackageNotFoundError, version
-        from importlib.util import find_spec
-
-        try:
-            return f"{version('tidegate')}{'' if find_spec('torch') else ' without torch'}"
-        except PackageNotFoundError:
-            return "none"
-
-    threads: Any = client.nthreads()
-    if max(threads.values()) > 1:           # two trainings in a process would share its random numbers
-        raise TidegateError(f"the cluster at '{address}' has workers of several threads; start them with --nthreads 1")
-    found: Any = client.run(installed)
-    for worker, version in found.items():
-        if version != installed():
-            raise TidegateError(f"the worker {worker} of the cluster at '{address}' has tidegate {version}, here it is "
-                                f"{installed()}; install the same there: pip install 'tidegate[train]'")
-
-
-def _next(tasks: SimpleQueue[Future]) -> list[Future]:
-    """A finished task, or none within a tick."""
-    try:
-        return [tasks.get(timeout=_TICK)]
-    except Empty:
-        return []
-
-
 def _answer(task: Future) -> dict[str, Any]:
     """What ``train_point`` returned, or an ``error`` if it never could."""
     try:
         return task.result()
     except KilledWorker as error:
         return {"error": f"its worker died, {error.allowed_failures + 1} times in all; is there enough memory?"}
-
-
-@contextmanager
-def _not_lost(client: Client, where: str) -> Iterator[None]:
-    """What distributed raises when the scheduler went away, in one line."""
-    try:
-        yield
-    except (OSError, TimeoutError, RuntimeError, CancelledError) as error:
-        why = "its scheduler is gone" if isinstance(error, CancelledError) else _line(error)
-        raise TidegateError(f"lost {where} ({why}); {_KEPT}") from None
-
-
-def _quiet() -> None:
-    """What distributed would log is told in one line here."""
-    for name in ("distributed", "distributed.client"):      # the second has a level of its own
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _features_name(point: Point) -> str:
