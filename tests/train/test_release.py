@@ -24,8 +24,9 @@ def sweep_folder(write_words, recipe, tmp_path_factory):
         folder = tmp_path_factory.mktemp(name)
         base = replace(recipe, epochs=2, keywords=("low", "rise"), limits=("Anything.",), attribution="tones")
         plan = make_plan({"name": name, "recipe": base.to_dict(), **description})
-        with Results(folder, plan, {"digest": name}) as results:
-            for point in plan.points(plan.speakers or ("",)):
+        points = plan.points(plan.speakers or ("",))
+        with Results(folder, plan, [p.key for p in points], {"digest": name}) as results:
+            for point in points:
                 data = scan_for(point.recipe, root, point.speaker)
                 cluster.BROUGHT[name] = load_features(data, point.recipe.frontend, cache)
                 answer = sweep.train_point(point.recipe.to_dict(), plan.theta, name)

@@ -18,6 +18,10 @@ def plan():
                       "variants": [{"label": "z", "set": {}}, {"label": "a, b", "set": {"sparsity_cost": 0.5}}]})
 
 
+def opened(folder, plan, data=DATA):
+    return Results(folder, plan, [p.key for p in plan.points()], data)
+
+
 def rows_of(point, accuracy=0.5):
     same = {"key": point.key, "label": point.label, "speaker": point.speaker, **point.varied, "seed": point.recipe.seed,
             "epochs": 40, "epoch": 7, "seconds": 1.5, "dense_weights": 1000, "weight_bytes": 1000, "file_bytes": 4000}
@@ -28,7 +32,7 @@ def rows_of(point, accuracy=0.5):
 
 
 def fill(folder, plan, accuracy=lambda point: 0.5):
-    with Results(folder, plan, DATA) as results:
+    with opened(folder, plan) as results:
         for point in reversed(plan.points()):
             log = [{"number": 1, "thresholds": (1, 2), "loss": 0.5}, {"number": 2, "thresholds": (3, 4), "loss": None}]
             results.add(point.key, b"model", log, rows_of(point, accuracy(point)))
@@ -64,7 +68,7 @@ def test_a_truncated_table_is_repaired(plan, tmp_path, lines, cut):
     path.write_bytes(kept[: -cut or None])
     last = plan.points()[0].key
     assert last not in {row["key"] for row in read_results(folder)} and len(read_results(folder)) == 14
-    with Results(folder, plan, DATA) as results:
+    with opened(folder, plan) as results:
         assert len(results.done) == 7 and last not in results.done
         results.add(last, b"model", [{"number": 1}], rows_of(plan.points()[0]))
     assert path.read_bytes() == whole
@@ -73,7 +77,7 @@ def test_a_truncated_table_is_repaired(plan, tmp_path, lines, cut):
 def test_a_cut_header_is_an_empty_table(plan, tmp_path):
     folder = fill(tmp_path / "s", plan)
     (folder / "results.csv").write_text("key,lab")
-    with Results(folder, plan, DATA) as results:
+    with opened(folder, plan) as results:
         assert not results.done
     assert read_results(folder) == []
 
@@ -81,22 +85,79 @@ def test_a_cut_header_is_an_empty_table(plan, tmp_path):
 def test_a_folder_belongs_to_one_sweep_one_data_set_and_one_writer(plan, tmp_path):
     folder = fill(tmp_path / "s", plan)
     other = make_plan(plan.to_dict() | {"theta": [2]})
-    with pytest.raises(DataError, match="results of another sweep"), Results(folder, other, DATA):
+    with pytest.raises(DataError, match="results of another sweep"), opened(folder, other):
         pass
-    with pytest.raises(DataError, match="another data set"), Results(folder, plan, DATA | {"digest": "e"}):
+    with pytest.raises(DataError, match="another data set"), opened(folder, plan, DATA | {"digest": "e"}):
         pass
-    with Results(folder, plan, DATA | {"folder": "moved"}) as results:
+    with opened(folder, plan, DATA | {"folder": "moved"}) as results:
         assert len(results.done) == 8
-        with pytest.raises(DataError, match="another sweep is writing"), Results(folder, plan, DATA):
+        with pytest.raises(DataError, match="another sweep is writing"), opened(folder, plan):
             pass
     (folder / "results.csv").write_text("key,other\n")
-    with pytest.raises(DataError, match="other columns"), Results(folder, plan, DATA):
+    with pytest.raises(DataError, match="other columns"), opened(folder, plan):
         pass
+
+
+def files(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_sweep_may_grow(plan, tmp_path):
+    """One more seed, value and variant: what is finished is kept, and the order is that of the new description."""
+    folder, d = fill(tmp_path / "s", plan), plan.to_dict()
+    finished = {row["key"]: row for row in read_results(folder)}
+    grown = make_plan(d | {"about": "more", "vary": {"gru": [[16], [32], [64]], "seed": [1, 2, 3]},
+                           "variants": [{"label": "first", "set": {"epochs": 9}}, *d["variants"]]})
+    added = grown.points()[0]
+    with opened(folder, grown) as results:
+        assert results.done == set(finished)
+        results.add(added.key, b"model", [{"number": 1}], rows_of(added))
+    rows = read_results(folder)
+    assert json.loads((folder / "sweep.json").read_text()) == grown.to_dict()
+    assert [row["key"] for row in rows[::2]] == [p.key for p in grown.points() if p.key in {added.key, *finished}]
+    assert {row["key"]: row for row in rows} == finished | {added.key: rows[1]}
+
+
+@pytest.mark.parametrize("change", [
+    {"vary": {"gru": [[32], [64]], "seed": [1]}},               # fewer than are finished
+    {"vary": {"gru": [[32], [64]], "seed": [1, 3]}},
+    {"variants": [{"label": "z", "set": {}}]},
+    {"theta": [1, [9, 9]]},
+    {"theta": [1]},
+    {"vary": {"gru": [[32], [64]], "seed": [1, 2], "batch": [64]}},     # one column more
+    {"recipe": {"epochs": 9}},
+])
+def test_what_would_lose_points_is_refused_and_changes_nothing(plan, tmp_path, change):
+    folder = fill(tmp_path / "s", plan)
+    before = files(folder)
+    with pytest.raises(DataError, match="results of another sweep"), opened(folder, make_plan(plan.to_dict() | change)):
+        pass
+    grown = make_plan(plan.to_dict() | {"vary": {"gru": [[32], [64]], "seed": [1, 2, 3]}})
+    with pytest.raises(DataError, match="another data set"), opened(folder, grown, DATA | {"digest": "e"}):
+        pass
+    assert files(folder) == before
+
+
+def test_a_sweep_may_shrink_by_what_is_not_finished(plan, tmp_path):
+    folder, fewer = tmp_path / "s", make_plan(plan.to_dict() | {"vary": {"gru": [[32], [64]], "seed": [1]}})
+    fill(folder, fewer)
+    for wanted in (plan, fewer):
+        with opened(folder, wanted) as results:
+            assert results.done == {p.key for p in fewer.points()}
+
+
+@pytest.mark.parametrize("file", ["sweep.json", "data.json"])
+def test_a_damaged_description_is_another_one(plan, tmp_path, file):
+    folder = fill(tmp_path / "s", plan)
+    for damage in ("{", "[]", "{}"):
+        (folder / file).write_text(damage)
+        with pytest.raises(DataError, match="another"), opened(folder, plan):
+            pass
 
 
 def test_a_place_that_cannot_be_written_is_one_line(plan, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="cannot be written"), Results(tmp_path / "file", plan, DATA):
+    with pytest.raises(DataError, match="cannot be written"), opened(tmp_path / "file", plan):
         pass
 
 

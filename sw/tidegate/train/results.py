@@ -43,12 +43,15 @@ def columns(plan: Plan) -> tuple[str, ...]:
 class Results:
     """A sweep's folder, opened to write; used with ``with``, as only one sweep at a time may write to it.
 
-    ``done``: keys of the points that are there.  DataError if the folder holds another sweep, was made from another
-    data set, is being written to, or cannot be written.
+    ``keys``: of all points of the plan; ``done``: of those that are there.  A sweep may have grown since: its folder is
+    taken over if the columns and the settings of Θ are the same and every finished point is one of the plan's.
+    DataError if the folder holds another sweep, was made from another data set, is being written to, or cannot be
+    written.
     """
 
-    def __init__(self, folder: str | Path, plan: Plan, data: dict):
-        self.folder, self.plan, self.data, self.columns = Path(folder), plan, data, columns(plan)
+    def __init__(self, folder: str | Path, plan: Plan, keys: Iterable[str], data: dict):
+        self.folder, self.plan, self.keys, self.data = Path(folder), plan, set(keys), data
+        self.columns = columns(plan)
         self.done: set[str] = set()
         self._lock = -1
 
@@ -58,9 +61,7 @@ class Results:
                 (self.folder / sub).mkdir(parents=True, exist_ok=True)
             self._lock = os.open(self.folder, os.O_RDONLY)
             self._claim()
-            self._belongs(PLAN, self.plan.to_dict(), "holds the results of another sweep")
-            self._belongs(DATA, self.data, "holds results on another data set")
-            self._repair()
+            self._open()
         except OSError as error:
             self.__exit__()
             raise self._unwritable(error) from None
@@ -102,32 +103,44 @@ class Results:
             raise DataError(f"another sweep is writing to '{self.folder}'; wait for it or choose another "
                             "--out") from None
 
-    def _belongs(self, name: str, content: dict, otherwise: str) -> None:
-        path = self.folder / name
-        if not path.is_file():
-            return _replace(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
-            found = None
-        if name == DATA and isinstance(found, dict):        # the same clips may lie in another place
-            found, content = found.get("digest"), content["digest"]
-        if found != content:
-            raise DataError(f"'{self.folder}' {otherwise}; choose another --out, or delete the folder")
-
-    def _repair(self) -> None:
-        path = self.folder / RESULTS
-        before = path.read_bytes() if path.is_file() else b""
-        rows = [list(self.columns)]
-        if before:
-            header, found = _read(before, len(self.plan.theta))
-            if header and tuple(header) != self.columns:
-                raise DataError(f"'{path}' has other columns than this sweep; choose another --out")
-            self.done = {row[0] for row in found}
-            rows += found
-        after = _csv(rows)
+    def _open(self) -> None:
+        """Complain if the folder is not this sweep's; only then write anything."""
+        table, description = self.folder / RESULTS, self.plan.to_dict()
+        before = table.read_bytes() if table.is_file() else b""
+        header, rows = _read(before, len(self.plan.theta))
+        self.done = {row[0] for row in rows}
+        data, plan = self._found(DATA), self._found(PLAN)
+        otherwise = "choose another --out, or delete the folder"
+        if plan is not None and plan != description and not self._extends(plan):
+            raise DataError(f"'{self.folder}' holds the results of another sweep; {otherwise}")
+        if data is not None and data.get("digest") != self.data["digest"]:      # the same clips may have moved
+            raise DataError(f"'{self.folder}' holds results on another data set; {otherwise}")
+        if header and tuple(header) != self.columns:
+            raise DataError(f"'{table}' has other columns than this sweep; choose another --out")
+        if data is None:
+            _replace(self.folder / DATA, _json(self.data))
+        if plan != description:
+            _replace(self.folder / PLAN, _json(description))
+        after = _csv([self.columns, *rows])
         if after != before:
-            _replace(path, after)
+            _replace(table, after)
+
+    def _found(self, name: str) -> dict | None:
+        """A description that is there already; empty if it is damaged."""
+        path = self.folder / name
+        try:
+            found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        except ValueError:
+            return {}
+        return found if isinstance(found, dict | None) else {}
+
+    def _extends(self, description: dict) -> bool:
+        """Whether what is finished of another sweep is a part of this one."""
+        try:
+            plan = make_plan(description)
+        except DataError:
+            return False
+        return columns(plan) == self.columns and plan.theta == self.plan.theta and self.done <= self.keys
 
     def _unwritable(self, error: OSError) -> DataError:
         return DataError(f"'{self.folder}' cannot be written ({error.strerror}); choose another --out")
@@ -149,7 +162,8 @@ def read_results(folder: str | Path) -> list[dict[str, Any]]:
     order |= {field: [compact(value) for value in values] for field, values in plan.vary.items()}
 
     def rank(row: dict) -> list:
-        return [*(texts.index(row[field]) for field, texts in order.items() if row[field] in texts), row["speaker"]]
+        return [*(texts.index(row[field]) if row[field] in texts else len(texts) for field, texts in order.items()),
+                row["speaker"]]
 
     found = sorted((dict(zip(header, row, strict=True)) for row in rows), key=rank)
     return [{column: _parsed(column, text) for column, text in row.items()} for row in found]
@@ -194,6 +208,10 @@ def _read(data: bytes, settings: int) -> tuple[list[str], list[list[str]]]:
     for row in rows:
         counts[row[0]] = counts.get(row[0], 0) + 1
     return header, [row for row in rows if counts[row[0]] == settings]
+
+
+def _json(content: dict) -> bytes:
+    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def _csv(rows: Iterable[Iterable[Any]]) -> bytes:

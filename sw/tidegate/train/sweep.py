@@ -66,7 +66,7 @@ class Sweep:
         self.points = plan.points(_speakers(plan, data))
         for recipe, speaker in {(_features_name(p)): (p.recipe, p.speaker) for p in self.points}.values():
             scan_for(recipe, directory, speaker)                # complain before hours are spent
-        self.results = Results(out, plan, _identity(data))
+        self.results = Results(out, plan, (p.key for p in self.points), _identity(data))
         self.left: list[Point] = []
         self.features: dict[str, Features] = {}
 
