@@ -21,7 +21,7 @@ from tidegate.spec.model import Model, save_model
 from tidegate.train.data import DataError
 from tidegate.train.report import write_model_report, write_report
 from tidegate.train.report.raster import clip_events, example, raster
-from tidegate.train.report.results import Stat, pareto_front, read_log, read_sweep
+from tidegate.train.report.results import pareto_front, read_log, read_sweep
 from tidegate_sim.verify import random_model
 
 NASTY = '_<script>alert("1 & $x$")</script>'
@@ -58,13 +58,15 @@ def write_log(path, epochs=3):
             log.writerow([e, 1 / e, 1 - 0.5 / e, "" if e == 1 else e, f"{20 * e} {10.5 * e} 8", "a word"])
 
 
-def write_sweep(folder, rows, model=None, **description):
+def write_sweep(folder, rows, model=None, theta=(1, 2)):
     """A sweep's folder; rows: (label, size, seed, theta, factor, {part: (accuracy, fetch reduction)})."""
     model = model or small_model()
+    variants = [{"label": label, "set": {}} for label in dict.fromkeys(row[0] for row in rows)]
     for name in ("models", "logs"):
         (folder / name).mkdir(parents=True)
-    (folder / "sweep.json").write_text(json.dumps({"name": "mine", "about": NASTY, "vary": {"gru": [[4], [8]]},
-                                                   "theta": [1, 2]} | description))
+    (folder / "sweep.json").write_text(json.dumps({
+        "name": "mine", "about": NASTY, "recipe": {}, "vary": {"gru": [[4], [8]]}, "variants": variants,
+        "theta": theta}))
     with (folder / "results.csv").open("w", newline="") as f:
         table = csv.writer(f)
         parts = [f"{part}_{figure}" for part in ("validation", "test") for figure in FIGURES]
@@ -147,12 +149,6 @@ def test_pareto_front_is_what_nothing_beats():
     assert set(pareto_front(points)) == set(range(80)) - beaten
 
 
-def test_stat():
-    assert Stat.of([None, None]) is None
-    assert Stat.of([3.0, None]) == Stat(1, 3.0, None)
-    assert Stat.of([1.0, 2.0, 6.0]) == Stat(3, 3.0, stdev([1, 2, 6]))
-
-
 def test_numbers_on_the_page_are_those_by_hand(swept):
     _, page = swept
     found = 0
@@ -215,8 +211,8 @@ def test_same_files_same_report(swept, tmp_path):
 
 def test_model_is_chosen_by_validation_at_its_own_theta(swept, tmp_path):
     row = read_sweep(swept[0]).chosen()
-    assert (row.label, row.seed, row.factor) == (NASTY, "3", 1)        # by test it would be seed 1
-    dense = [("dense", "4", seed, "0 0 0", 1, {"validation": (0.99, 1.1)}) for seed in (1, 2)]
+    assert (row.label, row.seed, row.factor) == (NASTY, 3, 1)        # by test it would be seed 1
+    dense = [("dense", "4", seed, "0 0 0", factor, {"validation": (0.99, 1.1)}) for seed in (1, 2) for factor in (1, 2)]
     row = read_sweep(write_sweep(tmp_path / "a", [*dense, *small_rows()])).chosen()
     assert row.label == NASTY                                       # a model without thresholds shows no events
     assert read_sweep(write_sweep(tmp_path / "b", dense)).chosen().label == "dense"
@@ -224,20 +220,27 @@ def test_model_is_chosen_by_validation_at_its_own_theta(swept, tmp_path):
 
 def test_thresholds_after_training_are_groups_of_their_own(tmp_path):
     """The same models at several absolute Θ; at a factor, learned Θ differ within a group."""
-    rows = [("dense", "4", seed, theta, "", {"validation": (0.9, 2.0)})
-            for seed in (1, 2) for theta in ("32 16 16", "64 32 32")]
-    rows += [("learned", "4", seed, f"{60 + seed} 20 20", 1, {"validation": (0.9, 2.0)}) for seed in (1, 2)]
-    sweep = read_sweep(write_sweep(tmp_path / "s", rows, DEAF))
-    assert [(g.first.label, len(g.rows), {r.theta for r in g.rows}) for g in sweep.groups] == [
-        ("dense", 2, {(32, 16, 16)}), ("dense", 2, {(64, 32, 32)}), ("learned", 2, {(61, 20, 20), (62, 20, 20)})]
+    rows = [("learned", "4", seed, theta, factor, {"validation": (0.9, 2.0)}) for seed in (1, 2) for theta, factor in (
+        (f"{60 + seed} 20 20", 1), ("32 16 16", ""), ("64 32 32", ""))]
+    sweep = read_sweep(write_sweep(tmp_path / "s", rows, DEAF, theta=(1, (32, 16, 16), (64, 32, 32))))
+    assert [(len(g.rows), {r.theta for r in g.rows}) for g in sweep.groups] == [
+        (2, {(32, 16, 16)}), (2, {(64, 32, 32)}), (2, {(61, 20, 20), (62, 20, 20)})]
     page = write_report(tmp_path / "s").read_text(encoding="utf-8")
     assert any("61.5, 20, 20" in row for row in Text(page).rows) and "accuracy, validation part" in page
+
+
+def test_rows_are_in_the_order_of_the_description_without_what_was_cut(tmp_path):
+    folder = write_sweep(tmp_path / "s", small_rows(), DEAF)
+    path = folder / "results.csv"
+    header, *lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([header, *lines[6:], *lines[:6]])[:-9])
+    assert [row.label for row in read_sweep(folder).rows] == [NASTY] * 4 + ["delta"] * 6
 
 
 def test_median_run():
     from tidegate.train.report.results import Group, PartFigures, Row
 
-    rows = tuple(Row(str(k), "", "", (), str(k), (), 1.0, {"validation": PartFigures(9, accuracy, 1.0, 0.0)})
+    rows = tuple(Row(str(k), "", "", (), k, (), 1.0, {"validation": PartFigures(9, accuracy, 1.0, 0.0)})
                  for k, accuracy in enumerate((0.5, 0.9, 0.7, 0.8)))
     assert Group(rows).median().key == "2" and Group(rows[:3]).median().key == "2"
 
@@ -312,16 +315,19 @@ def test_log(tmp_path):
 
 
 @pytest.mark.parametrize("file, content, message", [
-    ("sweep.json", None, "not the folder of a sweep"),
-    ("sweep.json", "{", "cannot be read"),
-    ("sweep.json", "[]", "is not the description"),
-    ("results.csv", None, "no file"),
-    ("results.csv", "", "is damaged"),
-    ("results.csv", "key,label,speaker,seed,theta\n", "lacks the column factor"),
-    ("results.csv", "key,label,speaker,seed,theta,factor\n", "no finished point yet"),
-    ("results.csv", "key,label,speaker,seed,theta,factor\na,b\n", "is damaged"),
-    ("results.csv", "key,label,speaker,seed,theta,factor\na,b,,1,many,1\n", "damaged in line 2"),
-    ("results.csv", "key,label,speaker,seed,theta,factor,test_accuracy\na,b,,1,64,1,nan\n", "damaged in line 2"),
+    ("sweep.json", None, "holds no results of a sweep"),
+    ("sweep.json", "{", "is no description of a sweep"),
+    ("sweep.json", "[]", "is no description of a sweep"),
+    ("sweep.json", '{"name": "mine"}', "'recipe' is missing"),
+    ("results.csv", None, "holds no results of a sweep"),
+    ("results.csv", "", "no finished point yet"),
+    ("results.csv", "key,label,speaker,gru,seed,theta\n", "lacks the column factor"),
+    ("results.csv", "key,label,speaker,seed,theta,factor\n", "lacks the column gru"),
+    ("results.csv", "key,label,speaker,gru,seed,theta,factor\n", "no finished point yet"),
+    ("results.csv", "key,label,speaker,gru,seed,theta,factor\n" + 2 * "a,b\n", "no finished point yet"),
+    ("results.csv", "key,label,speaker,gru,seed,theta,factor\n" + 2 * "a,b,,4,1,many,1\n", "theta is 'many'"),
+    ("results.csv", "key,label,speaker,gru,seed,theta,factor,test_accuracy\n" + 2 * "a,b,,4,1,64,1,nan\n",
+     "test_accuracy is 'nan'"),
     ("logs/1-4-2.csv", None, "no file"),
     ("logs/1-4-2.csv", "number,loss\n", "is no training log"),
     ("logs/1-4-2.csv", "loss\n1.0\n", "is no training log"),
@@ -359,7 +365,7 @@ def test_verb(tmp_path, capsys):
     folder = write_sweep(tmp_path / "s", small_rows(), DEAF)
     report(str(folder), out_file=tmp_path / "s.html")
     assert capsys.readouterr().out == f"wrote {tmp_path / 's.html'}\n"
-    with pytest.raises(DataError, match="not the folder of a sweep"):
+    with pytest.raises(DataError, match="holds no results of a sweep"):
         report(str(tmp_path))
     with pytest.raises(TidegateError, match="no such folder"):
         report(str(folder), out_file=tmp_path / "nowhere" / "s.html")

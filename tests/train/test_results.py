@@ -1,5 +1,6 @@
 """A sweep's folder: nothing that was finished is lost, whatever stops the writing, and rows are read as they were."""
 
+import csv
 import json
 from statistics import mean, stdev
 
@@ -7,7 +8,7 @@ import pytest
 
 from tidegate.train.data import DataError
 from tidegate.train.plan import make_plan
-from tidegate.train.results import Results, columns, read_results, summary
+from tidegate.train.results import Results, Stat, columns, read_results, summary
 
 DATA = {"folder": "words", "clips": 3, "digest": "d"}
 
@@ -164,6 +165,25 @@ def test_a_place_that_cannot_be_written_is_one_line(plan, tmp_path):
 def test_no_results_is_one_line(tmp_path):
     with pytest.raises(DataError, match="no results"):
         read_results(tmp_path)
+
+
+@pytest.mark.parametrize("column, text", [
+    ("theta", "4 many"), ("validation_accuracy", "nan"), ("validation_occupancy", "0.1 x"), ("seed", "1 2")])
+def test_a_figure_that_is_no_number_is_one_line(plan, tmp_path, column, text):
+    path = fill(tmp_path / "s", plan) / "results.csv"
+    with path.open(newline="") as f:
+        lines = list(csv.reader(f))
+    lines[3][lines[0].index(column)] = text
+    with path.open("w", newline="") as f:
+        csv.writer(f).writerows(lines)
+    with pytest.raises(DataError, match=f"{column} is '{text}'"):
+        read_results(tmp_path / "s")
+
+
+def test_stat():
+    assert Stat.of([None, None]) is None
+    assert Stat.of([3.0, None]) == Stat(1, 3.0, None)
+    assert Stat.of([1.0, 2.0, 6.0]) == Stat(3, 3.0, stdev([1, 2, 6]))
 
 
 def test_a_summary_takes_seeds_and_speakers_together(plan, tmp_path):

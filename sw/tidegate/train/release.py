@@ -21,7 +21,7 @@ from tidegate.spec.model import Model, read_model, save_model
 from .card import card
 from .data import UNSEEN
 from .recipe import Recipe
-from .results import read_results, summary
+from .results import read_description, read_results, summary
 
 _FIGURES = ("accuracy", "accuracy_std", "fetch_reduction")
 
@@ -45,14 +45,13 @@ def score(row: dict) -> float:
 def compose(folder: Path, label: str) -> Model:
     """The best model of a variant, with the sweep's findings in its card."""
     rows = read_results(folder)
-    plan = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
-    recipes = {variant["label"]: plan["recipe"] | variant["set"] for variant in plan.get("variants") or ()}
-    recipe = recipes.get(label, plan["recipe"])
+    plan = read_description(folder)
+    recipe = plan.recipe | dict(plan.variants).get(label, {})
     if recipe["budget_lanes"] == 1:
         rows = [{"budget": recipe["budget"]} | row for row in rows]
     row = best(rows, label)
     model = read_model(folder / "models" / f"{row['key']}.tidegate")
-    found = {"sweep": plan["name"], "seconds": row["seconds"],
+    found = {"sweep": plan.name, "seconds": row["seconds"],
              "runs": [_run(group) for group in summary(rows)]}
     turned = [r for r in rows if r["key"] == row["key"] and r["factor"] is not None]
     if len(turned) > 1:

@@ -16,6 +16,7 @@ import json
 import os
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -146,18 +147,32 @@ class Results:
         return DataError(f"'{self.folder}' cannot be written ({error.strerror}); choose another --out")
 
 
+def read_description(folder: str | Path) -> Plan:
+    """What a sweep's folder says was run; DataError if it is not there or damaged."""
+    path = Path(folder) / PLAN
+    try:
+        return make_plan(json.loads(path.read_text(encoding="utf-8")))
+    except (FileNotFoundError, NotADirectoryError):
+        raise DataError(f"'{folder}' holds no results of a sweep (no {PLAN}); run `tidegate sweep` first") from None
+    except (OSError, ValueError, DataError) as error:
+        raise DataError(f"'{path}' is no description of a sweep ({error}); run the sweep in a new folder") from None
+
+
 def read_results(folder: str | Path) -> list[dict[str, Any]]:
-    """The rows of a sweep's folder, in the order of its description.
+    """The rows of a sweep's folder, in the order of its description; of finished points only.
 
     Numbers are parsed, ``theta`` and ``*_occupancy`` are tuples, what is empty is None (but for label and speaker, ""),
-    and the varied fields are numbers where they look like one.  DataError if there are no results.
+    and the varied fields are numbers where they look like one.  DataError if there is no table, or it is damaged in
+    more than its last line.
     """
-    folder = Path(folder)
+    plan, path = read_description(folder), Path(folder) / RESULTS
     try:
-        plan = make_plan(json.loads((folder / PLAN).read_text(encoding="utf-8")))
-        header, rows = _read((folder / RESULTS).read_bytes(), len(plan.theta))
-    except (OSError, ValueError):
-        raise DataError(f"'{folder}' holds no results of a sweep; run `tidegate sweep` first") from None
+        header, rows = _read(path.read_bytes(), len(plan.theta))
+    except OSError as error:
+        raise DataError(f"'{folder}' holds no results of a sweep ({RESULTS}: {error.strerror}); run `tidegate sweep` "
+                        "first") from None
+    if lacking := [column for column in (*_FIRST, *plan.vary, *_SETTING) if header and column not in header]:
+        raise DataError(f"'{path}' lacks the column {lacking[0]}; run the sweep in a new folder")
     order = {"label": [label for label, _ in plan.variants]}
     order |= {field: [compact(value) for value in values] for field, values in plan.vary.items()}
 
@@ -166,7 +181,25 @@ def read_results(folder: str | Path) -> list[dict[str, Any]]:
                 row["speaker"]]
 
     found = sorted((dict(zip(header, row, strict=True)) for row in rows), key=rank)
-    return [{column: _parsed(column, text) for column, text in row.items()} for row in found]
+    try:
+        return [{column: _parsed(column, text) for column, text in row.items()} for row in found]
+    except ValueError as error:
+        raise DataError(f"'{path}' is damaged ({error}); delete that line, and run the sweep again") from None
+
+
+@dataclass(frozen=True)
+class Stat:
+    """Mean and sample standard deviation (n - 1) of ``n`` values; ``sd`` is None for one value."""
+
+    n: int
+    mean: float
+    sd: float | None
+
+    @staticmethod
+    def of(values: Iterable[float | None]) -> "Stat | None":
+        """None stands for no value and is left out; None if there are no others."""
+        known = [v for v in values if v is not None]
+        return Stat(len(known), mean(known), stdev(known) if len(known) > 1 else None) if known else None
 
 
 def summary(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -190,10 +223,9 @@ def _summed(same: dict[str, Any], rows: list[dict]) -> dict[str, Any]:
     d = same | {"theta": thetas.pop() if len(thetas) == 1 else None, "n": len(rows)}
     for part in JUDGED:
         for figure in FIGURES[1:-1]:
-            values = [value for row in rows if (value := row.get(f"{part}_{figure}")) is not None]
-            whole = len(values) == len(rows)
-            d[f"{part}_{figure}"] = mean(values) if whole else None
-            d[f"{part}_{figure}_std"] = stdev(values) if whole and len(values) > 1 else None
+            stat = Stat.of(row.get(f"{part}_{figure}") for row in rows)
+            stat = stat if stat and stat.n == len(rows) else None
+            d[f"{part}_{figure}"], d[f"{part}_{figure}_std"] = (stat.mean, stat.sd) if stat else (None, None)
     for size in ("dense_weights", "weight_bytes"):
         d[size] = rows[0][size] if len({row[size] for row in rows}) == 1 else None
     return d
@@ -222,15 +254,21 @@ def _csv(rows: Iterable[Iterable[Any]]) -> bytes:
 
 
 def _parsed(column: str, text: str) -> Any:
+    """A cell; ValueError if a figure is no number."""
     if column in _FIRST:
         return text
-    if column == "theta":
-        return tuple(map(int, text.split()))
-    if column.endswith("_occupancy"):
-        return tuple(map(float, text.split())) if text else None
-    if not _NUMBER.fullmatch(text):
-        return text or None
-    return float(text) if set(text) & set(".eE") else int(text)
+    if _NUMBER.fullmatch(text) and column != "theta" and not column.endswith("_occupancy"):
+        return float(text) if set(text) & set(".eE") else int(text)
+    try:
+        if column == "theta":
+            return tuple(map(int, text.split()))
+        if column.endswith("_occupancy"):
+            return tuple(map(float, text.split())) or None
+        if text and column in _FIXED:
+            raise ValueError
+    except ValueError:
+        raise ValueError(f"{column} is '{text}'") from None
+    return text or None
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -1,20 +1,20 @@
 """What a sweep left in its folder, and training logs: read, grouped over seeds, and the Pareto front."""
 
 import csv
-import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from statistics import fmean, stdev
+from typing import Any
 
 import numpy as np
 
 from ..data import DataError
+from ..plan import Plan
+from ..results import Stat, read_description, read_results
 
 PARTS = ("validation", "test")          # the order of all tables
-_COLUMNS = ("key", "label", "speaker", "seed", "theta", "factor")
 
 
 @dataclass(frozen=True)
@@ -36,26 +36,11 @@ class Row:
     label: str
     speaker: str
     varied: tuple[str, ...]
-    seed: str
+    seed: int
     theta: tuple[int, ...]
     factor: float | None
     parts: dict[str, PartFigures]
     file_bytes: int | None = None
-
-
-@dataclass(frozen=True)
-class Stat:
-    """Mean and sample standard deviation (n - 1) of ``n`` values; ``sd`` is None for one value."""
-
-    n: int
-    mean: float
-    sd: float | None
-
-    @staticmethod
-    def of(values: Iterable[float | None]) -> "Stat | None":
-        """None stands for no value and is left out; None if there are no others."""
-        known = [v for v in values if v is not None]
-        return Stat(len(known), fmean(known), stdev(known) if len(known) > 1 else None) if known else None
 
 
 @dataclass(frozen=True)
@@ -91,10 +76,10 @@ class Group:
 
 @dataclass(frozen=True)
 class Sweep:
-    """``description``: sweep.json.  ``fields``: names of the varied fields."""
+    """``fields``: names of the varied fields, but for the seed.  ``rows``: in the order of the plan."""
 
     folder: Path
-    description: dict
+    plan: Plan
     fields: tuple[str, ...]
     rows: tuple[Row, ...]
 
@@ -165,24 +150,11 @@ def pareto_front(points: Sequence[tuple[float | None, float | None]]) -> list[in
 def read_sweep(folder: str | Path) -> Sweep:
     """DataError if sweep.json or results.csv is missing or damaged, or there is no finished point."""
     folder = Path(folder)
-    description = _read_json(folder / "sweep.json")
-    header, lines = _read_csv(folder / "results.csv")
-    missing = [name for name in _COLUMNS if name not in header]
-    if missing:
-        raise DataError(f"'{folder / 'results.csv'}' lacks the column {missing[0]}; run the sweep again")
-    if not lines:
+    plan, rows = read_description(folder), read_results(folder)
+    if not rows:
         raise DataError(f"'{folder}' has no finished point yet; let the sweep run first")
-    varied = list(range(header.index("speaker") + 1, header.index("seed")))
-    fixed = [field for field in description.get("vary") or () if field != "seed" and field in header]
-    varied += [k for k in map(header.index, fixed) if k not in varied]      # "epochs" has a column anyway
-    rows = []
-    for number, line in enumerate(lines, 2):
-        try:
-            rows.append(_row(dict(zip(header, line, strict=True)), tuple(line[k] for k in varied)))
-        except ValueError as error:
-            raise DataError(f"'{folder / 'results.csv'}' is damaged in line {number} ({error}); "
-                            "run the sweep again") from None
-    return Sweep(folder, description, tuple(header[k] for k in varied), tuple(rows))
+    fields = tuple(field for field in plan.vary if field != "seed")
+    return Sweep(folder, plan, fields, tuple(_row(row, fields) for row in rows))
 
 
 def read_log(path: str | Path) -> dict[str, np.ndarray]:
@@ -210,38 +182,13 @@ def _settings(row: Row) -> tuple:
     return row.label, bool(row.speaker), row.varied
 
 
-def _row(cells: dict[str, str], varied: tuple[str, ...]) -> Row:
-    parts = {}
-    for part in PARTS:
-        if (accuracy := _number(cells, f"{part}_accuracy")) is not None:
-            parts[part] = PartFigures(int(_number(cells, f"{part}_clips") or 0), accuracy,
-                                      _number(cells, f"{part}_fetch_reduction"),
-                                      _number(cells, f"{part}_temporal_sparsity"))
-    size = _number(cells, "file_bytes")
-    return Row(cells["key"], cells["label"], cells["speaker"], varied, cells["seed"],
-               tuple(round(float(x)) for x in cells["theta"].split()), _number(cells, "factor"), parts,
-               None if size is None else int(size))
-
-
-def _number(cells: dict[str, str], name: str) -> float | None:
-    text = cells.get(name, "")
-    if not text:
-        return None
-    if not math.isfinite(value := float(text)):
-        raise ValueError(f"{name} is {text}")
-    return value
-
-
-def _read_json(path: Path) -> dict:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"no '{path}': not the folder of a sweep; make one with `tidegate sweep`") from None
-    except (OSError, ValueError) as error:
-        raise DataError(f"'{path}' cannot be read ({error}); run the sweep again") from None
-    if not isinstance(value, dict):
-        raise DataError(f"'{path}' is not the description of a sweep; run the sweep again")
-    return value
+def _row(row: dict[str, Any], fields: Sequence[str]) -> Row:
+    parts = {part: PartFigures(row.get(f"{part}_clips") or 0, row[f"{part}_accuracy"],
+                               row.get(f"{part}_fetch_reduction"), row.get(f"{part}_temporal_sparsity"))
+             for part in PARTS if row.get(f"{part}_accuracy") is not None}
+    varied = tuple("" if row[field] is None else str(row[field]) for field in fields)
+    return Row(row["key"], row["label"], row["speaker"], varied, row["seed"], row["theta"], row["factor"], parts,
+               row.get("file_bytes"))
 
 
 def _read_csv(path: Path) -> tuple[list[str], list[list[str]]]:

@@ -10,10 +10,11 @@ import numpy as np
 from tidegate.host.figures import ratio_text
 from tidegate.spec.model import SUFFIX, Model, read_model
 
+from ..results import Stat
 from . import charts, page
 from .model import closer_look, part_figures, theta_text
 from .raster import Example
-from .results import PARTS, Group, Row, Stat, Sweep, read_log, read_sweep
+from .results import PARTS, Group, Row, Sweep, read_log, read_sweep
 
 
 def write_report(folder: str | Path, data_dir: str | Path | None = None, clip: str | Path | None = None,
@@ -28,38 +29,33 @@ def write_report(folder: str | Path, data_dir: str | Path | None = None, clip: s
     logs, row = _median_logs(sweep), sweep.chosen()        # all files are read before anything is drawn
     model = row and _at(row, read_model(folder / "models" / f"{row.key}{SUFFIX}"))
     drawing = charts.pareto(sweep, sweep.part)
-    title = str(sweep.description.get("name") or folder.name)
     example = None if clip is None else Example(Path(clip), f"the recording {clip}")
     body = [*_head(sweep), *_summary(sweep), *_pareto(sweep, drawing), *_curves(logs),
             *_chosen(sweep, row, model, example, data_dir)]
     for suffix in (".svg", ".png"):
         page.save(drawing, folder / f"pareto{suffix}")
     out = folder / "report.html" if out_html is None else Path(out_html)
-    page.write(page.document(f"Sweep {title}", body), out)
+    page.write(page.document(f"Sweep {sweep.plan.name}", body), out)
     return out
 
 
 def _head(sweep: Sweep) -> list[str]:
-    d = sweep.description
-    recipe = d.get("recipe")
-    name = recipe.get("name", "") if isinstance(recipe, dict) else recipe
+    d = sweep.plan.to_dict()
     seeds, speakers = (list(dict.fromkeys(getattr(row, x) for row in sweep.rows)) for x in ("seed", "speaker"))
     left_out = [s for s in speakers if s]
-    rows = [("recipe", str(name or "")), ("data", str(d.get("data") or "")), *_items("varied", d.get("vary")),
-            *_items("variants", d.get("variants")), *_items("Θ settings", d.get("theta")),
-            ("trained", f"{len({row.key for row in sweep.rows})} models, {len(seeds)} seeds ({', '.join(seeds)})"),
+    models, numbers = len({row.key for row in sweep.rows}), ", ".join(map(str, sorted(seeds)))
+    rows = [("recipe", d["recipe"]["name"]), ("data", d["data"]), *_items("varied", d["vary"]),
+            *_items("variants", d.get("variants", [])), *_items("Θ settings", d["theta"]),
+            ("trained", f"{models} models, {len(seeds)} seeds ({numbers})"),
             ("speakers left out", ", ".join(left_out)),
             ("points", f"{len(sweep.rows)} (model and Θ) in {len(sweep.groups)} groups")]
-    return [page.paragraph(str(d.get("about", ""))), page.facts(rows)]
+    return [page.paragraph(d["about"]), page.facts(rows)]
 
 
-def _items(name: str, value) -> list[tuple[str, str]]:
+def _items(name: str, value: dict | list) -> list[tuple[str, str]]:
     """A piece of a sweep's description as rows."""
-    if isinstance(value, dict):
-        value = [f"{key}: {_compact(v)}" for key, v in value.items()]
-    elif isinstance(value, list):
-        value = [_compact(v) for v in value]
-    return [(name, "; ".join(value) if isinstance(value, list) else str(value))] if value else []
+    texts = [f"{k}: {_compact(v)}" for k, v in value.items()] if isinstance(value, dict) else map(_compact, value)
+    return [(name, "; ".join(texts))] if value else []
 
 
 def _compact(value) -> str:
