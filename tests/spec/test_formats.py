@@ -1,9 +1,11 @@
 """Bias digits, and the claims about widths that ``formats`` makes."""
 
+import math
+
 import numpy as np
 
 from tidegate.spec import formats as f
-from tidegate.spec.formats import BIAS_DELTAS, BIAS_MAX, bias_digits
+from tidegate.spec.formats import BIAS_DELTAS, BIAS_MAX, THETA_MAX, bias_digits, whole_theta
 
 
 def test_bias_digits_rebuild_every_bias_from_int8():
@@ -29,3 +31,8 @@ def test_every_product_of_the_cell_is_exact_in_float32():
 def test_deltas_and_biases_fit_the_multiplier():
     assert 2 ** (f.DELTA_BITS - 1) - 1 == f.SIGNAL.max
     assert max(BIAS_DELTAS) <= f.SIGNAL.max and BIAS_MAX < 2 ** (f.ACC_BITS - 1)
+
+
+def test_a_threshold_is_rounded_half_up_and_saturates():
+    assert [whole_theta(x) for x in (0, 0.49, 0.5, 1.5, 2.5, 64, -3.0)] == [0, 0, 1, 2, 3, 64, 0]
+    assert [whole_theta(x) for x in (THETA_MAX - 0.5, THETA_MAX + 1, 1e300, math.inf)] == [THETA_MAX] * 4

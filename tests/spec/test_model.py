@@ -9,6 +9,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from tidegate.spec.errors import ModelError
+from tidegate.spec.formats import THETA_MAX
 from tidegate.spec.model import Model, accumulator_bounds, read_model, save_model
 
 
@@ -182,8 +183,7 @@ def test_files_without_narrow_weights_are_read_by_older_versions(model_factory, 
             assert json.loads(file.metadata()["tidegate"])["version"] == version
 
 
-def test_turned_rounds_half_up(model_factory):
+def test_turned_rounds_half_up_and_saturates(model_factory):
     model = model_factory(1, 5, [7, 3], 4).with_thresholds(5, 3, 0)
     assert model.turned(0.5).network.thresholds == (3, 2, 0) and model.turned(0).network.thresholds == (0, 0, 0)
-    with pytest.raises(ModelError, match="thresholds must be in"):
-        model.turned(1000)
+    assert model.turned(1000).network.thresholds == (THETA_MAX, 3000, 0)

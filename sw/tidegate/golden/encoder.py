@@ -6,14 +6,13 @@ On integers the condition is |v − v̂| ≥ max(Θ, 1).  The anchor moves by wh
 (delta networks: Neil et al. 2017, arXiv:1612.05571).
 """
 
-import math
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..spec.fixed import saturate
-from ..spec.formats import DELTA_BITS
+from ..spec.formats import DELTA_BITS, whole_theta
 
 DELTA_MAX = (1 << (DELTA_BITS - 1)) - 1
 
@@ -24,8 +23,8 @@ def shrink(threshold: int) -> float:
 
 
 def whole(threshold: Tensor | int) -> int:
-    """The Θ that the hardware gets: a learned one rounded half up."""
-    return threshold if isinstance(threshold, int) else max(0, math.floor(threshold.item() + 0.5))
+    """The Θ that the hardware gets, of a learned one too."""
+    return threshold if isinstance(threshold, int) else whole_theta(threshold.item())
 
 
 def near(change: Tensor, threshold: int) -> Tensor:

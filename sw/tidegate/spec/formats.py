@@ -8,9 +8,12 @@ float32 as well as in integers (see ``golden/fixed.py``):
     nx·2**8 + r·nh:     32767·2**8 + 255·32767           < 2**24
 """
 
+import math
+
 from .fixed import Q
 
 SIGNAL = Q(3, 8)        # what an encoder sees, its anchor and (clipped) its Δ; h uses only ±255 of it
+THETA_MAX = 2 * SIGNAL.max              # no signal changes by more
 DELTA_BITS = 12         # Δ saturates to ±2047
 STATE = Q(0, 15)        # h
 WEIGHT_BITS = 8         # of the memory of a board; w / 2**weight_frac, per layer
@@ -27,6 +30,11 @@ CANDIDATE = Q(0, 8)     # n
 # b = d0·1 + d1·32 + d2·1024 with int8 digits d (weight memory holds them like any column).
 BIAS_DELTAS = (1, 32, 1024)
 BIAS_MAX = 127 * 1024   # in accumulator LSBs: ±3.97 at weight_frac 7
+
+
+def whole_theta(theta: float) -> int:
+    """The Θ that the hardware gets: a real number of LSBs rounded half up, saturating at 0 and ``THETA_MAX``."""
+    return math.floor(max(0, min(theta, THETA_MAX)) + 0.5)
 
 
 def acc_frac(weight_frac: int) -> int:

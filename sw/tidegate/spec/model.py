@@ -14,7 +14,6 @@ metadata entry ``tidegate``: format version, network, labels, front-end settings
 """
 
 import json
-import math
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -24,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from .errors import ModelError
-from .formats import ACC_BITS, BIAS_MAX, SIGNAL, WEIGHT_BITS, weight_max
+from .formats import ACC_BITS, BIAS_MAX, SIGNAL, WEIGHT_BITS, weight_max, whole_theta
 from .network import Layer, Network
 
 _PLAIN, _NARROW = 1, 2      # format versions; the second only for files with weights of less than 8 bits
@@ -66,8 +65,8 @@ class Model:
         return replace(self, network=replace(self.network, thresholds=tuple(thresholds)))
 
     def turned(self, factor: float) -> "Model":
-        """The same weights with all Θ multiplied and rounded half up; ModelError if that is no Θ."""
-        return self.with_thresholds(*(math.floor(t * factor + 0.5) for t in self.network.thresholds))
+        """The same weights with all Θ multiplied, rounded and saturated (``whole_theta``)."""
+        return self.with_thresholds(*(whole_theta(factor * t) for t in self.network.thresholds))
 
     @property
     def digest(self) -> str:

@@ -7,7 +7,7 @@ classifier (cell "none") consumes the last signal; its accumulators are the logi
 from dataclasses import dataclass
 
 from .errors import ModelError
-from .formats import SIGNAL, STATE, WEIGHT_BITS, WEIGHT_FRACS, WEIGHT_WIDTHS
+from .formats import SIGNAL, STATE, THETA_MAX, WEIGHT_BITS, WEIGHT_FRACS, WEIGHT_WIDTHS
 
 MAX_LAYERS = 4
 MAX_SIGNALS = MAX_LAYERS + 1
@@ -61,8 +61,8 @@ class Network:
             raise ModelError("a GRU layer needs at least one neuron")
         if len(self.thresholds) != self.signals:
             raise ModelError(f"{self.signals} signals need {self.signals} thresholds, not {len(self.thresholds)}")
-        if any(not 0 <= t <= 2 * SIGNAL.max for t in self.thresholds):
-            raise ModelError(f"thresholds must be in 0..{2 * SIGNAL.max} LSBs of 1/256, not {self.thresholds}")
+        if any(not 0 <= t <= THETA_MAX for t in self.thresholds):
+            raise ModelError(f"thresholds must be in 0..{THETA_MAX} LSBs of 1/256, not {self.thresholds}")
 
     @property
     def signals(self) -> int:

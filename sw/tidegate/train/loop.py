@@ -22,6 +22,7 @@ from tidegate.golden.encoder import whole
 from tidegate.host.figures import ratio_text
 from tidegate.host.frontend import log_energies
 from tidegate.spec.design import Design
+from tidegate.spec.formats import whole_theta
 from tidegate.spec.layout import Layout
 from tidegate.spec.model import Model, save_model
 from tidegate.spec.network import Network
@@ -163,7 +164,7 @@ class Trainer:
         if not self.recipe.delta:
             return [0] * len(self.recipe.thresholds)
         if self.log_thresholds is None or share < 1:
-            return [round(share * factor * t) for t in self.recipe.thresholds]
+            return [whole_theta(share * factor * t) for t in self.recipe.thresholds]
         return list((self.log_thresholds.exp() * (share * factor)).unbind())
 
     def _train_epoch(self, share: float) -> float:

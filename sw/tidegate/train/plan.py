@@ -26,13 +26,12 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from tidegate import zoo
 from tidegate.spec.errors import TidegateError
-from tidegate.spec.formats import SIGNAL
+from tidegate.spec.formats import THETA_MAX, whole_theta
 
 from .data import DataError
 from .recipe import Recipe
 
 EACH = "each"
-THETA_MAX = 2 * SIGNAL.max
 _SHIPPED = Path(__file__).parents[1] / "sweeps"
 _FIELDS = ("name", "about", "data", "recipe", "vary", "variants", "theta", "speakers")
 Setting = float | tuple[int, ...]
@@ -164,10 +163,8 @@ def make_plan(d: Any, name: str = "", folder: str | Path = ".") -> Plan:
 
 
 def thresholds_at(setting: Setting, own: Iterable[int]) -> tuple[int, ...]:
-    """Θ per signal (LSBs) at a setting of ``theta``; ``own``: the model's.  A factor rounds half up and saturates."""
-    if isinstance(setting, tuple):
-        return setting
-    return tuple(min(THETA_MAX, math.floor(setting * t + 0.5)) for t in own)
+    """Θ per signal (LSBs) at a setting of ``theta``; ``own``: the model's, for a factor to turn (``whole_theta``)."""
+    return setting if isinstance(setting, tuple) else tuple(whole_theta(setting * t) for t in own)
 
 
 def compact(value: Any) -> str:
