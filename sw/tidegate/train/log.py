@@ -7,6 +7,7 @@ from pathlib import Path
 from tidegate.spec.model import SUFFIX
 
 from .data import DataError
+from .files import replacing
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def write_log(path: Path, epochs: list[Epoch]) -> None:
     """CSV with a row an epoch; DataError if the place cannot be written."""
     rows = [{k: " ".join(map(str, v)) if isinstance(v, tuple) else v for k, v in asdict(e).items()} for e in epochs]
     try:
-        with open(path, "w", newline="", encoding="utf-8") as file:
+        with replacing(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, rows[0], lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)

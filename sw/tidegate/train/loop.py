@@ -31,6 +31,7 @@ from .augment import Augmenter, Batch
 from .data import SILENCE, DataError, scan_for
 from .evaluate import evaluate
 from .features import Features, load_features
+from .files import replacing
 from .log import Epoch, log_path, write_log
 from .memory import keep_freed_memory
 from .objective import Budget, movement, until
@@ -229,23 +230,21 @@ class Trainer:
         for part in ALL_PARTS[1:]:
             if card["clips"][part]:
                 card[part] = evaluate(model, f, part)
-        part = self.out.with_name(self.out.name + ".part")
         try:
-            save_model(replace(model, card=card), part)
-            part.replace(self.out)
+            with replacing(self.out) as part:
+                save_model(replace(model, card=card), part)
         except OSError as error:
             raise DataError(f"'{self.out}' cannot be written ({error.strerror}); choose another place") from None
 
     def _checkpoint(self) -> None:
         path = checkpoint_path(self.out)
-        part = path.with_name(path.name + ".part")
         state = {"digest": self.digest, "epoch": self.epoch, "best": self.best, "best_epoch": self.best_epoch,
                  "log": [asdict(epoch) for epoch in self.log], "network": self.network.state_dict(),
                  "log_thresholds": self.log_thresholds, "budget": self.budget and self.budget.state(),
                  "optimiser": self.optimiser.state_dict(), "schedule": self.schedule.state_dict()}
         try:
-            torch.save(state, part)
-            part.replace(path)
+            with replacing(path) as part:
+                torch.save(state, part)
         except (OSError, RuntimeError) as error:        # torch's own writer raises the second, as on a full disk
             reason = str(error).partition("\n")[0]
             raise DataError(f"'{path}' cannot be written ({reason}); make room or choose another place") from None

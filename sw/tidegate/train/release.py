@@ -20,6 +20,7 @@ from tidegate.spec.model import Model, read_model, save_model
 
 from .card import card
 from .data import UNSEEN
+from .files import replacing
 from .recipe import Recipe
 from .results import read_description, read_results, summary
 
@@ -85,10 +86,10 @@ def write(model: Model, name: str, folder: Path) -> None:
     """NAME.tidegate, NAME.json and NAME.md."""
     recipe = replace(Recipe.from_dict(model.card["recipe"]), name=name)
     model = replace(model, card=model.card | {"recipe": recipe.to_dict()})
-    path, part = folder / f"{name}.tidegate", folder / f"{name}.tidegate.part"
-    save_model(model, part)
-    text = card(read_model(part), name, part.stat().st_size)
-    part.replace(path)
+    path = folder / f"{name}.tidegate"
+    with replacing(path) as part:
+        save_model(model, part)
+        text = card(read_model(part), name, part.stat().st_size)
     recipe.write(path.with_suffix(".json"))
     path.with_suffix(".md").write_text(text, encoding="utf-8")
 

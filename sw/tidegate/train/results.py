@@ -22,6 +22,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from .data import DataError
+from .files import replacing
 from .plan import Plan, compact, make_plan
 from .split import UNSEEN
 
@@ -272,10 +273,5 @@ def _parsed(column: str, text: str) -> Any:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    """Write a file beside its name, then give it the name: a kill leaves the old one or the new one."""
-    part = path.with_name(path.name + ".part")
-    with open(part, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    with replacing(path) as part:
+        part.write_bytes(data)

@@ -14,6 +14,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from ..data import DataError
+from ..files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.typing import RcKeyType
@@ -117,10 +118,9 @@ def save(drawing: Figure, path: Path) -> None:
 
 def write(text: str, path: Path) -> None:
     """All of it or nothing; DataError if it cannot be written."""
-    part = path.with_name(path.name + ".part")
     try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
+        with replacing(path) as part:
+            part.write_text(text, encoding="utf-8")
     except OSError as error:
         raise DataError(f"'{path}' cannot be written ({error.strerror}); choose another place") from None
 
