@@ -164,7 +164,10 @@ def test_few_clips_and_strays_are_warned_about(tmp_path):
 @pytest.mark.parametrize("files, where, message", [
     (["yes/1.wav"], "yes", "recordings directly inside; give the folder above it"),
     ([f"mine/{w}/{k}.wav" for w in ("yes", "no") for k in range(9)], "", r"only the folder 'mine'.*give '.*mine'"),
-    (["a/b/yes/ann/1.wav"], "", "lie too deep, as 'a/b/yes/ann/1.wav'"),
+    (["a/b/yes/ann/1.wav"], "", "lie too deep, as 'a/b/yes/ann/1.wav'; give the folder that has one folder per word$"),
+    (["a/b/yes/ann/1.wav", "a/b/no/ann/1.wav"], "", "one folder per word, as '.*a/b'$"),
+    ([f"{w}/{k}.wav" for w in ("sc/on", "sc/off", "sc/_background_noise_", "more/up") for k in range(9)], "",
+     "is no folder of words, but '.*/sc' inside it is"),
     (["yes/1.m4a", "no/2.mp3"], "", "no WAV, FLAC or Ogg file, but 2 as"),
     ([*(f"{w}/{k}.wav" for w in ("yes", "no") for k in range(9)), "left/a.txt", "up/1.m4a"], "",
      r"folders without recordings: left, up \(1 .m4a\)"),
@@ -177,6 +180,13 @@ def test_a_folder_that_will_not_do(tmp_path, files, where, message):
     with pytest.raises(DataError, match=message) as error:
         scan(tmp_path / where, unknown="auto", silence="auto")
     assert "\n" not in str(error.value)
+
+
+def test_the_folder_above_is_named(tmp_path, monkeypatch):
+    touch(tmp_path, "yes/1.wav")
+    monkeypatch.chdir(tmp_path / "yes")
+    with pytest.raises(DataError, match=f"give the folder above it, '{tmp_path}'"):
+        scan(".")
 
 
 def test_a_wake_word_and_other_words_are_enough(tmp_path):

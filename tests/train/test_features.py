@@ -86,6 +86,27 @@ def test_a_class_without_usable_clips_is_an_error(write_words, recipe, tmp_path)
         load_features(scan(root), recipe.frontend, tmp_path / "cache")
 
 
+def test_a_part_whose_clips_are_all_unreadable_is_named(write_words, recipe, tmp_path):
+    """Three speakers, so each is a part; the silence cut from noise does not stand for the speech that is missing."""
+    source, root = write_words(clips=24, noise=True), tmp_path / "words"
+    for k, path in enumerate(sorted(source.glob("*/*_nohash_*"))):
+        place = root / path.parent.name / ("ann", "bob", "eve")[k % 3]
+        place.mkdir(parents=True, exist_ok=True)
+        path.rename(place / path.name)
+    (source / "_background_noise_").rename(root / "_background_noise_")
+    who = {clip.part: clip.speaker for clip in scan(root).clips}
+    for path in root.glob(f"*/{who['test']}/*"):
+        path.write_text(f"no sound {path}")     # unlike the others: copies are left out
+    features = load_features(scan(root), recipe.frontend, tmp_path / "cache")
+    warning, = (w for w in features.warnings if "test part" in w)
+    assert f"32 were put there (all by {who['test']}), and none can be used, as 'fall/{who['test']}/" in warning
+    for path in root.glob(f"*/{who['validation']}/*"):
+        path.write_text(f"no sound {path}")     # unlike the others: copies are left out
+    with pytest.raises(DataError, match=rf"validation part: 32 .*all by {who['validation']}.*cannot be read") as error:
+        load_features(scan(root), recipe.frontend, tmp_path / "cache")
+    assert "\n" not in str(error.value)
+
+
 def test_an_interrupt_does_not_wait_for_the_rest(write_words, recipe, tmp_path, monkeypatch):
     calls = []
 

@@ -91,6 +91,9 @@ def test_resume_refuses_what_does_not_belong(features, recipe, tmp_path):
     out = tmp_path / "a.tidegate"
     with pytest.raises(DataError, match="nothing to resume"):
         Trainer(recipe, features, out, resume=True)
+    out.touch()
+    with pytest.raises(DataError, match="its run has finished; train without resuming"):
+        Trainer(recipe, features, out, resume=True)
     next(Trainer(recipe, features, out).epochs())
     with pytest.raises(DataError, match="another recipe"):
         Trainer(replace(recipe, seed=99), features, out, resume=True)

@@ -295,6 +295,20 @@ def test_clip_comes_from_the_data_or_is_left_out(tmp_path, write_words):
     assert "Left out: the model has no feature front end" in page and "no figures of accuracy" in page
 
 
+def test_a_bad_folder_of_words_is_told_even_where_it_is_not_needed(tmp_path):
+    save_model(small_model(), tmp_path / "m.tidegate")
+    save_model(DEAF, tmp_path / "deaf.tidegate")
+    soundfile.write(tmp_path / "x.wav", np.zeros(8000), 16000)
+    out = tmp_path / "m.html"
+    for model, clip, folder, message in (
+        ("m", None, "none", "no folder"), ("m", tmp_path / "x.wav", "none", "no folder"),
+        ("deaf", None, "none", "no folder"), ("m", None, "", "has recordings directly inside"),
+    ):
+        with pytest.raises(DataError, match=message):
+            write_model_report(tmp_path / f"{model}.tidegate", None, out, clip, tmp_path / folder)
+    assert not out.exists()
+
+
 def test_report_of_a_model(tmp_path):
     save_model(small_model(accuracy=0.123), tmp_path / "m.tidegate")
     write_log(tmp_path / "log.csv")

@@ -239,6 +239,9 @@ def _speaker(path: Path, folder: Path) -> str:
 
 
 def _check_folders(root: Path, folders: list[Path], clips: list[Clip], empty: list[str]) -> None:
+    for folder in folders:
+        if any((folder / name).exists() for name in (*_LISTS.values(), NOISE_FOLDER, _UNKNOWN_FOLDER)):
+            raise DataError(f"'{root}' is no folder of words, but '{folder}' inside it is; give that one")
     if empty:
         raise DataError(f"'{root}' has folders without recordings: {', '.join(empty)}; put WAV, FLAC or Ogg files into "
                         "them, or remove them")
@@ -266,13 +269,16 @@ def _without_copies(root: Path, clips: list[Clip]) -> tuple[list[Clip], list[tup
 
 def _why_nothing(root: Path) -> str:
     if _sounds(root):
-        return (f"'{root}' has recordings directly inside; give the folder above it, or sort them into one folder "
-                "per word")
+        return (f"'{root}' has recordings directly inside; give the folder above it, '{root.resolve().parent}', "
+                "or sort them into one folder per word")
     deep = next((p for depth in ("*/*/*/*", "*/*/*/*/*") for p in root.glob(depth) if p.suffix.lower() in SUFFIXES),
                 None)
     if deep:
+        below = root
+        while len(inside := _folders(below)) == 1:
+            below = inside[0]
         return (f"the recordings in '{root}' lie too deep, as '{deep.relative_to(root)}'; give the folder that has one "
-                "folder per word")
+                "folder per word" + (f", as '{below}'" if inside and below != root else ""))
     foreign = [p for depth in ("*", "*/*", "*/*/*") for p in root.glob(depth) if p.suffix.lower() in _FOREIGN]
     if foreign:
         return f"'{root}' has no WAV, FLAC or Ogg file, but {len(foreign)} as {foreign[0].name}; convert them"

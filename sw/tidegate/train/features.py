@@ -27,6 +27,7 @@ MAX_SECONDS = 10.0                  # a longer clip is no word
 SILENCE_SECONDS = 1.0
 MADE_UNKNOWN = 2                    # times the clips of a word: there is more of what is no word
 UNEVEN = 3.0                        # a class so many times another is warned about
+_NAMED = 3                          # speakers in a message
 _VERSION = 1
 
 
@@ -105,7 +106,8 @@ def load_features(data: DataSet, settings: FrontEndSettings, cache: str | Path |
         np.array(targets, np.int64), np.array(parts, np.int64),
         np.concatenate(noise) if noise else energies[:0], skipped, made, int(bundled.sum()))
     _check_classes(features, data)
-    return replace(features, warnings=(*data.warnings, *_uneven(features)))
+    no_test = [_empty("test", data, dict(skipped))] if any(clip.part == "test" for clip in data.clips) else []
+    return replace(features, warnings=(*data.warnings, *filter(None, no_test), *_uneven(features)))
 
 
 def _too_quiet(energies: np.ndarray, data: DataSet, settings: FrontEndSettings) -> str:
@@ -153,9 +155,22 @@ def _check_classes(features: Features, data: DataSet) -> None:
             why = next((reasons[c.path] for c in data.clips if c.label == label and c.path in reasons), "")
             raise DataError(f"'{data.root}' has no usable clip of '{label}' to train with ({len(reasons)} clips were "
                             f"unreadable{', as: ' + why if why else ''}); add clips or drop the word")
-    if not len(features.of("validation")):
-        raise DataError(f"'{data.root}' has no usable clip in its validation part ({len(reasons)} clips were "
-                        "unreadable); add clips")
+    if why := _empty("validation", data, reasons):
+        raise DataError(why)
+
+
+def _empty(part: str, data: DataSet, reasons: dict[str, str]) -> str:
+    """Why no recording of a part can be used (they are split before they are read), or "": some can."""
+    lost = [clip for clip in data.clips if clip.part == part]
+    if any(clip.path not in reasons for clip in lost):
+        return ""
+    start = f"'{data.root}' has no usable clip in its {part} part"
+    if not lost:
+        return f"{start}; add clips"
+    who = sorted({clip.speaker for clip in lost if clip.speaker})
+    said = f" (all by {', '.join(who[:_NAMED])}{' and others' * (len(who) > _NAMED)})" if who else ""
+    return (f"{start}: {len(lost)} were put there{said}, and none can be used, as '{lost[0].path}': "
+            f"{reasons[lost[0].path]}; repair or remove them")
 
 
 def _uneven(features: Features) -> list[str]:

@@ -252,7 +252,8 @@ class Trainer:
     def _resume(self) -> None:
         path = checkpoint_path(self.out)
         if not path.is_file():
-            raise DataError(f"nothing to resume: there is no '{path}'; train without resuming")
+            finished = f", and '{self.out}' is there: its run has finished" if self.out.is_file() else ""
+            raise DataError(f"nothing to resume: there is no '{path}'{finished}; train without resuming")
         try:
             state = torch.load(path, weights_only=True, map_location=self.device)
             digest = state["digest"]

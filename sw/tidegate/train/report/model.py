@@ -93,7 +93,8 @@ def _occupancy(model: Model) -> list[str]:
 
 def _events(model: Model, clip: Example | None, data_dir: str | Path | None) -> list[str]:
     body = [page.heading("Events of one clip")]
-    clip = clip or example(model, data_dir)
+    found = example(model, data_dir)        # it complains of a bad folder
+    clip = clip or found
     if clip is None:
         why = "the model has no feature front end" if not model.frontend else (
             "the model knows none of the words that are bundled; give a folder of words or a recording")

@@ -17,7 +17,7 @@ from tidegate.golden.figures import Figures, figures
 from tidegate.host.features import features_of, settings_of
 from tidegate.spec.model import Model
 
-from ..data import SILENCE, UNKNOWN, scan
+from ..data import SILENCE, UNKNOWN, DataError, scan
 from .charts import COLOURS, signal_names
 from .page import INK, LINE, STYLE, short
 
@@ -47,18 +47,23 @@ class ClipEvents:
 
 
 def example(model: Model, data_dir: str | Path | None) -> Example | None:
-    """A bundled clip of a word that the model knows, else a validation clip of the folder of words, else None."""
+    """A bundled clip of a word that the model knows, else a validation clip of the folder of words, else None.
+
+    DataError if the folder will not do, even where a bundled clip is shown.
+    """
+    if data_dir is not None and not Path(data_dir).is_dir():
+        raise DataError(f"no folder '{data_dir}'; give a folder of words, or leave --data out")
     if not model.frontend:
         return None
     known = [label for label in model.labels if label not in (UNKNOWN, SILENCE)]
+    data = scan(data_dir, tuple(known) if UNKNOWN in model.labels else ()) if data_dir is not None else None
     if settings_of(model).sample_rate <= _BUNDLED_RATE:
         for clip in clips():
             if expected_label(clip.word, model.labels) in known:
                 return Example(clip.path, f"the bundled clip {clip.path.name}, a synthetic voice that says "
                                           f"“{clip.word}”")
-    if data_dir is None:
+    if data is None:
         return None
-    data = scan(data_dir, tuple(known) if UNKNOWN in model.labels else ())
     for clip in data.clips:
         if clip.part == "validation" and clip.label in known:
             return Example(data.root / clip.path, f"the validation clip {clip.path}, “{clip.label}”")
