@@ -185,6 +185,8 @@ def test_rejection_gives_up_no_more_keywords_than_allowed(open_set, recipe, tmp_
     ({"agility": (0.0, 2.0)}, "above 0"),
     ({"budget": 0.0}, "more than 0"),
     ({"learn_thresholds": True, "thresholds": (0, 4)}, "start at 1"),
+    ({"thresholds": (64, 5000)}, r"thresholds must be in 0\.\.4094"),
+    ({"thresholds": (-1, 0)}, "thresholds must be in 0"),
     ({"weight_bits": (4,)}, "need 2 weight_bits"),
     ({"weight_bits": (4, 8)}, "weight_bits need weight_fracs"),
 ])

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from tidegate.host.frontend import FrontEndSettings
+from tidegate.spec.formats import THETA_MAX
 
 from .data import DataError
 
@@ -112,6 +113,8 @@ class Recipe:
     def __post_init__(self):
         if len(self.thresholds) != len(self.gru) + 1:
             raise DataError(f"recipe '{self.name}': {len(self.gru)} GRU layers need {len(self.gru) + 1} thresholds")
+        if any(not 0 <= theta <= THETA_MAX for theta in self.thresholds):
+            raise DataError(f"recipe '{self.name}': thresholds must be in 0..{THETA_MAX} LSBs of 1/256")
         if min(self.epochs, self.batch, self.decision_frames, *self.gru) < 1:
             raise DataError(f"recipe '{self.name}': epochs, batch, decision_frames and sizes must be at least 1")
         for name in ("weight_fracs", "weight_bits"):
