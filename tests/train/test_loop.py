@@ -69,6 +69,21 @@ def test_figures_are_counted_as_defined(trained, recipe):
     assert np.trace(figures["confusion"]) == right and np.sum(figures["confusion"]) == figures["utterances"]
 
 
+def test_the_test_part_is_judged_once_in_the_end(features, recipe, tmp_path, monkeypatch):
+    judged = []
+
+    def spy(model, features, part):
+        judged.append(part)
+        return evaluate(model, features, part)
+
+    monkeypatch.setattr("tidegate.train.loop.evaluate", spy)
+    out = tmp_path / "m.tidegate"
+    for epoch in Trainer(replace(recipe, epochs=3, anneal=0.0), features, out).epochs():
+        if epoch.number < 3:
+            assert "test" not in read_model(out).card and "validation" in read_model(out).card
+    assert judged.count("test") == 1 and judged[-1] == "test" and read_model(out).card["test"]["part"] == "test"
+
+
 def test_resumed_equals_uninterrupted(features, recipe, tmp_path):
     recipe = replace(recipe, epochs=4)
     whole = list(Trainer(recipe, features, tmp_path / "a.tidegate").epochs())

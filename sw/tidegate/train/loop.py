@@ -24,7 +24,7 @@ from tidegate.host.frontend import log_energies
 from tidegate.spec.design import Design
 from tidegate.spec.formats import whole_theta
 from tidegate.spec.layout import Layout
-from tidegate.spec.model import Model, save_model
+from tidegate.spec.model import Model, read_model, save_model
 from tidegate.spec.network import Network
 
 from .augment import Augmenter, Batch
@@ -47,7 +47,7 @@ def run(directory: str | Path, recipe: Recipe, out: str | Path, *, cache: str | 
 
     The file is written whenever an epoch is no worse than those before, once the thresholds are fully there; a
     checkpoint ``out.checkpoint`` after each epoch lets ``resume=True`` go on.  The card holds recipe, split sizes
-    and the figures on the validation part and, where there is one, the test part.  ``speaker``: keep all clips of
+    and the figures on the validation part and, once the run is complete, on the others.  ``speaker``: keep all clips of
     this speaker for the test part.
     """
     out = Path(out)
@@ -144,6 +144,7 @@ class Trainer:
             write_log(log_path(self.out), self.log)
             self._checkpoint()
             yield self.log[-1]
+        self._judge()
 
     def _score(self, accuracy: float, words: float) -> float:
         """What makes an epoch the best: accuracy, less a point for every percent above the budget."""
@@ -227,12 +228,19 @@ class Trainer:
                       "skipped": len(f.skipped), "epoch": self.epoch}
         if self.recipe.reject:
             model, card["rejection"] = with_rejection(model, f, self.recipe.reject)
-        for part in ALL_PARTS[1:]:
-            if card["clips"][part]:
-                card[part] = evaluate(model, f, part)
+        card["validation"] = evaluate(model, f, "validation")
+        self._save(replace(model, card=card))
+
+    def _judge(self) -> None:
+        """Figures on the other parts: once, for the model that was kept, when nothing is left to be chosen."""
+        model = read_model(self.out)
+        parts = [part for part in ALL_PARTS[2:] if model.card["clips"][part]]
+        self._save(replace(model, card=model.card | {part: evaluate(model, self.features, part) for part in parts}))
+
+    def _save(self, model: Model) -> None:
         try:
             with replacing(self.out) as part:
-                save_model(replace(model, card=card), part)
+                save_model(model, part)
         except OSError as error:
             raise DataError(f"'{self.out}' cannot be written ({error.strerror}); choose another place") from None
 
