@@ -13,7 +13,7 @@ from tidegate.spec.formats import SIGNAL
 
 _START, _LIMITS = 0.05, (1e-4, 3.0)                     # price in units of loss
 _REACH = 20.0                                           # powers of e by which a run may change it, at most 0.05 a batch
-_GAIN = 6.0                                             # full speed from a sixth above or below the budget on
+_GAIN = 1.5                                             # full speed from 1.5 times the budget on
 _MEMORY = 0.95                                          # of the mean over batches
 
 
