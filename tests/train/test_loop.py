@@ -7,10 +7,11 @@ from tidegate.golden import Golden
 from tidegate.spec.model import read_model
 from tidegate.train import run
 from tidegate.train.card import card
+from tidegate.train.checkpoint import checkpoint_path
 from tidegate.train.data import DataError, scan
 from tidegate.train.evaluate import evaluate, evaluate_directory, padded
 from tidegate.train.features import load_features
-from tidegate.train.loop import Trainer, checkpoint_path
+from tidegate.train.loop import Trainer
 from tidegate.train.recipe import Recipe
 
 

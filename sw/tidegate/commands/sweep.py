@@ -59,7 +59,11 @@ def sweep(
 
 def _train(task: "Sweep", workers: int | None, cluster: str | None) -> list[str]:
     """Train what is left, with a line a point; returns what failed."""
+    from tidegate.train.survey import survey_lines
+
     points, failed = len(task.points), []
+    for line in dict.fromkeys(line for features in task.features.values() for line in survey_lines(features)):
+        err.print(line, soft_wrap=True, markup=False)       # once, if several front ends or speakers say the same
     there = points - len(task.left)
     err.print(f"{points} points, {there} of them are there; Ctrl-C keeps what is finished, the same command goes on",
               soft_wrap=True)

@@ -9,7 +9,6 @@ import time
 from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
-from pickle import UnpicklingError
 
 import numpy as np
 import torch
@@ -28,6 +27,7 @@ from tidegate.spec.model import Model, read_model, save_model
 from tidegate.spec.network import Network
 
 from .augment import Augmenter, Batch
+from .checkpoint import checkpoint_path, read_checkpoint, write_checkpoint
 from .data import SILENCE, DataError, scan_for
 from .evaluate import evaluate
 from .features import Features, load_features
@@ -59,6 +59,8 @@ def run(directory: str | Path, recipe: Recipe, out: str | Path, *, cache: str | 
     keep_freed_memory()
     data = scan_for(recipe, directory, speaker)
     features = load_features(data, recipe.frontend, cache, progress)
+    layers = " + ".join(map(str, recipe.gru))
+    console.print(f"recipe {recipe.name}: GRU {layers}, {recipe.epochs} epochs, seed {recipe.seed}", markup=False)
     for line in survey_lines(features):
         console.print(line, soft_wrap=True, markup=False)
     trainer = Trainer(recipe, features, out, resume, progress)
@@ -73,11 +75,6 @@ def run(directory: str | Path, recipe: Recipe, out: str | Path, *, cache: str | 
         raise
     checkpoint_path(out).unlink(missing_ok=True)
     return out
-
-
-def checkpoint_path(out: Path) -> Path:
-    """Where the state of an unfinished run for ``out`` is kept."""
-    return out.with_name(out.name + ".checkpoint")
 
 
 def normalisation(features: Features) -> tuple[np.ndarray, np.ndarray]:
@@ -245,30 +242,14 @@ class Trainer:
             raise DataError(f"'{self.out}' cannot be written ({error.strerror}); choose another place") from None
 
     def _checkpoint(self) -> None:
-        path = checkpoint_path(self.out)
         state = {"digest": self.digest, "epoch": self.epoch, "best": self.best, "best_epoch": self.best_epoch,
                  "log": [asdict(epoch) for epoch in self.log], "network": self.network.state_dict(),
                  "log_thresholds": self.log_thresholds, "budget": self.budget and self.budget.state(),
                  "optimiser": self.optimiser.state_dict(), "schedule": self.schedule.state_dict()}
-        try:
-            with replacing(path) as part:
-                torch.save(state, part)
-        except (OSError, RuntimeError) as error:        # torch's own writer raises the second, as on a full disk
-            reason = str(error).partition("\n")[0]
-            raise DataError(f"'{path}' cannot be written ({reason}); make room or choose another place") from None
+        write_checkpoint(self.out, state)
 
     def _resume(self) -> None:
-        path = checkpoint_path(self.out)
-        if not path.is_file():
-            finished = f", and '{self.out}' is there: its run has finished" if self.out.is_file() else ""
-            raise DataError(f"nothing to resume: there is no '{path}'{finished}; train without resuming")
-        try:
-            state = torch.load(path, weights_only=True, map_location=self.device)
-            digest = state["digest"]
-        except (OSError, RuntimeError, EOFError, UnpicklingError, KeyError, TypeError):
-            raise DataError(f"'{path}' is no readable checkpoint; delete it and train without resuming") from None
-        if digest != self.digest:
-            raise DataError(f"'{path}' belongs to another recipe or data set; delete it or train without resuming")
+        state = read_checkpoint(self.out, self.digest, self.device)
         self.epoch, self.best, self.best_epoch = state["epoch"], state["best"], state["best_epoch"]
         self.log = [Epoch(**epoch) for epoch in state["log"]]
         if self.log_thresholds is not None:

@@ -21,6 +21,7 @@ ALL_PARTS = (*PARTS, UNSEEN)
 UNKNOWN = "unknown"     # the class of other words: who says them does not decide how speakers are split
 MANY_SPEAKERS, MANY_CLIPS = 10, 100
 _SHARE = 0.15           # of a small set, for validation and for test
+_LITTLE = 0.05          # of a set: less is too little to choose by
 
 
 def by_lists(clips: "list[Clip]", listed: dict[str, str], speaker: str = "") -> "list[Clip]":
@@ -108,6 +109,9 @@ def _warnings(clips: "list[Clip]", counts: Counter, by_speaker: bool) -> list[st
                 f"two speakers only, both in all parts: {nothing}; with a third the split is by speaker"]
     lines = []
     for part in PARTS[1:]:
+        size = sum(c.part == part for c in clips)
+        if by_speaker and size < _LITTLE * len(clips):
+            lines.append(f"the {part} part has {size} of {len(clips)} clips: its figures are rough; more speakers help")
         lacking = sorted({c.label for c in clips} - {c.label for c in clips if c.part == part} - {UNKNOWN})
         if by_speaker and lacking:
             lines.append(f"no clips of {', '.join(lacking)} in the {part} part: its speakers did not say them")
