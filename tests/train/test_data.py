@@ -119,6 +119,14 @@ def test_who_said_most_trains(tmp_path):
     assert found["me"] == {"train"} and found["ann"] | found["bob"] == {"validation", "test"}
 
 
+def test_a_tiny_part_is_warned_about(tmp_path):
+    touch(tmp_path, *(f"{w}/me/{k}.wav" for w in ("on", "off") for k in range(300)),
+          *(f"{w}/{s}/{k}.wav" for w in ("on", "off") for s in ("ann", "bob") for k in range(10)))
+    assert [w for w in scan(tmp_path).warnings if "rough" in w] == [
+        f"the {part} part has 20 of 640 clips: its figures are rough; more speakers help"
+        for part in ("validation", "test")]
+
+
 def test_a_clip_of_nobody_trains_where_speakers_are_few(tmp_path):
     touch(tmp_path, *(f"{w}/{s}/{k}.wav" for w in ("on", "off") for s in ("ann", "bob", "eve") for k in range(10)),
           *(f"on/{k}.wav" for k in range(30)), *(f"unknown/{k}.wav" for k in range(30)))

@@ -8,10 +8,11 @@ from tidegate.train.files import replacing
 def test_the_new_file_comes_whole_or_not_at_all(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("old")
-    with replacing(path) as part:
-        part.write_text("new")
-        assert path.read_text() == "old"
-    assert path.read_text() == "new"
+    with open(path) as reader:
+        with replacing(path) as part:
+            part.write_text("new")
+            assert path.read_text() == "old"
+        assert path.read_text() == "new" and reader.read() == "old"     # renamed, not written over
     with pytest.raises(KeyboardInterrupt), replacing(path) as part:
         part.write_text("ne")
         raise KeyboardInterrupt
