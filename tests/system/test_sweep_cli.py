@@ -43,6 +43,7 @@ def test_sweep_and_go_on(folder, monkeypatch):
     assert [(g["gru"], g["factor"], g["n"]) for g in report["summary"]] == [(4, 1, 2), (4, 2, 2), (6, 1, 2), (6, 2, 2)]
     first = [row["validation_accuracy"] for row in rows if row["gru"] == 4 and row["factor"] == 1]
     assert report["summary"][0]["validation_accuracy"] == sum(first) / 2
+    assert done.stderr.count("clips to train/validate/test: ") == 1
     lines = [line for line in done.stderr.splitlines() if "/4 " in line]
     assert len(lines) == 4 and all("validation" in line and "gru=" in line for line in lines)
     again = tidegate("sweep", *arguments, cwd=folder)

@@ -26,7 +26,7 @@ def test_four_commands(compiled, tmp_path):
     write_words(words)
     done = tidegate("train", words, "--recipe", "words", "--out", model, "--epochs", 2, "--json")
     assert done.returncode == 0, done.stderr
-    assert "made: unknown" in done.stderr and "1 clips skipped:" in done.stderr
+    assert "recipe words: GRU " in done.stderr and "made: unknown" in done.stderr and "1 clips skipped:" in done.stderr
     report = json.loads(done.stdout)
     found = report["data"]
     assert list(found["clips"]) == ["one", "zero", "unknown", "silence"]

@@ -6,7 +6,6 @@ On integers the condition is |v − v̂| ≥ max(Θ, 1).  The anchor moves by wh
 (delta networks: Neil et al. 2017, arXiv:1612.05571).
 """
 
-
 import numpy as np
 import torch
 from torch import Tensor
