@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from tidegate.spec import activation
 from tidegate.spec.design import Design
+from tidegate.spec.fixed import Q
 from tidegate.spec.formats import (
     CANDIDATE,
     CANDIDATE_ARG,
@@ -18,11 +19,11 @@ from tidegate.spec.formats import (
     WEIGHT_FRACS,
     acc_frac,
 )
-from tidegate.spec.network import MAX_LAYERS
 
 from .encoder import group_layout
+from .fanout import leaf
 from .fixed import requantise, round_shift
-from .snapshot import accumulators_layout, gate_layout, taken_signature
+from .gates import NH, NX, SKEW, R, Z, gates_layout, neurons_layout, taken_signature
 
 TRACE_BITS = 16
 
@@ -36,13 +37,29 @@ def trace_signature(design: Design) -> wiring.Signature:
     })
 
 
+def align(m: Module, acc, weight_frac):
+    """``acc`` shifted to the largest ``weight_frac``, which loses nothing, and its fraction bits then."""
+    shift = leaf(Signal(3), "shift")
+    m.d.sync += shift.eq(WEIGHT_FRACS.stop - 1 - weight_frac)
+    return acc << shift, acc_frac(WEIGHT_FRACS.stop - 1)
+
+
+def look_up(m: Module, name: str, table: list[int], arg):
+    """``table[|arg|]``, one stage later."""
+    m.submodules[name] = memory = Memory(shape=max(table).bit_length(), depth=len(table), init=table)
+    port = memory.read_port()
+    m.d.comb += port.addr.eq(Mux(arg < 0, -arg, arg))
+    return port.data
+
+
 class Cell(wiring.Component):
     """The GRU in PyTorch's form (reset after the matmul).
 
         r = σ(M_r)   z = σ(M_z)   n = tanh(M_nx + r·M_nh)   h ← n + z·(h − n)   v = round(h)
 
-        acc ─► round ─► σ table ─► r·nh ─► round ─► tanh table ─► h − n ─► z·(h − n) ─► round ─► v
-                                            2 multipliers a neuron
+        acc ─► shift ─► round ─► σ table ─► r·nh ─► + nx ─► round ─► tanh table ─► h − n ─► z·(h − n) ─► + n ─► v
+
+    2 multipliers a neuron; each ─► but the last has a register.
 
     Parameters
     ----------
@@ -50,10 +67,10 @@ class Cell(wiring.Component):
 
     Members
     -------
-    i : ``taken_signature`` of ``accumulators_layout(design)``.
-    nh : ``gate_layout(design)``: the group's nh, in the next cycle.
+    i : ``taken_signature`` of ``neurons_layout(design)``.
+    acc : ``gates_layout(design)``; gate k of a group ``SKEW[k]`` cycles after it.
     layer : number of the layer; with ``state_base`` (first group of the layer in the state memory) and
-        ``weight_frac`` stable while busy.
+        ``weight_frac`` stable while busy, and the last in the cycle before, too.
     o : ``taken_signature`` of ``group_layout(cell_rate, groups)``, for the layer's encoder.
     values : v of the group, in the next cycle.
     trace : ``trace_signature(design)``, in the cycle in which a group leaves.
@@ -64,14 +81,14 @@ class Cell(wiring.Component):
     Formats: see ``tidegate.spec.formats``; all roundings half up, h cannot overflow (a convex combination).
     """
 
-    delay = 11
+    delay = 12
 
     def __init__(self, design: Design):
         self.design = design
         self.groups = design.neurons // design.cell_rate
         super().__init__({
-            "i": In(taken_signature(accumulators_layout(design))), "nh": In(gate_layout(design)),
-            "layer": In(range(MAX_LAYERS)), "state_base": In(16), "weight_frac": In(4),
+            "i": In(taken_signature(neurons_layout(design))), "acc": In(gates_layout(design)),
+            "layer": In(range(design.layers)), "state_base": In(16), "weight_frac": In(4),
             "o": Out(taken_signature(group_layout(design.cell_rate, self.groups))),
             "values": Out(data.ArrayLayout(signed(SIGNAL.bits), design.cell_rate)),
             "trace": Out(trace_signature(design)),
@@ -96,56 +113,56 @@ class Cell(wiring.Component):
                 source = stage
             return source
 
-        # stage 1: accumulators registered, h at the memory's output; nh follows in stage 2
-        address = self.state_base + self.i.payload.index // g
-        m.d.comb += state_r.addr.eq(address)
-        group, nh_group = delayed(self.i.payload, 1), delayed(self.nh, 1)
-        where = delayed(address[:len(state_w.addr)], 1)
+        # groups come in order, so their place is counted: where h is read (when n is there, at stage 9), and at the end
+        def place(stage: int):
+            """The number of the group at a stage."""
+            number, last = Signal(range(self.groups)), delayed(self.i.payload.last, stage)
+            with m.If(valid[stage - 1]):
+                m.d.sync += number.eq(Mux(last, 0, number + 1))
+            return number
+
+        m.d.comb += state_r.addr.eq(self.state_base + place(8))
+
+        # gate k's accumulators are shifted at stage 1 + SKEW[k], and then rounded
+        def argument(gate: int, k: int, to: Q):
+            wide, frac = align(m, self.acc[gate][k], self.weight_frac)
+            return delayed(requantise(delayed(wide, 1), frac, to), 1)
 
         h_next, values, args = [], [], {name: [] for name in ("r_arg", "z_arg", "nx", "nh")}
         for k in range(g):
-            # every weight_frac is brought to the largest first: shifting left loses nothing
-            frac = acc_frac(WEIGHT_FRACS.stop - 1)
-            nx_acc, r_acc, z_acc, nh_acc = (
-                gate[k] << (WEIGHT_FRACS.stop - 1 - self.weight_frac)[:3] for gate in (*group.acc, nh_group)
-            )
-            # stages 2-4: arguments, tables, sign
-            r_arg = delayed(requantise(r_acc, frac, GATE_ARG), 1)
-            z_arg = delayed(requantise(z_acc, frac, GATE_ARG), 1)
-            nx, nh = (delayed(requantise(acc, frac, PRE), 1) for acc in (nx_acc, nh_acc))
+            r_arg, z_arg = argument(R, k, GATE_ARG), argument(Z, k, GATE_ARG)
+            nx, nh = argument(NX, k, PRE), argument(NH, k, PRE)
+            # r at stage 4, with nh; z at 5
             gates = []
             for name, arg in (("r", r_arg), ("z", z_arg)):
-                magnitude = self._look_up(m, f"sigmoid_{name}{k}", activation.sigmoid_table(), arg)
+                magnitude = look_up(m, f"sigmoid_{name}{k}", activation.sigmoid_table(), arg)
                 one = 1 << GATE_FRAC
                 gates.append(delayed(Mux(delayed(arg, 1) < 0, one - magnitude, magnitude)[:GATE_FRAC], 1))
             r, z = gates
-            # stages 5-6: candidate's argument; nh has waited for r's table, nx for the product, too
-            product = delayed(r * delayed(nh, 1), 1)
-            total = (delayed(nx, 3) << GATE_FRAC) + product
+            # stage 5, with nx; then the candidate's argument, and at 9 n
+            product = delayed(r * nh, 1)
+            total = delayed((nx << GATE_FRAC) + product, 1)
             n_arg = delayed(requantise(total, PRE.frac + GATE_FRAC, CANDIDATE_ARG), 1)
-            # stages 7-8: tanh
-            magnitude = self._look_up(m, f"tanh_{k}", activation.tanh_table(), n_arg)
+            magnitude = look_up(m, f"tanh_{k}", activation.tanh_table(), n_arg)
             n = delayed(Mux(delayed(n_arg, 1) < 0, -magnitude, magnitude)[:CANDIDATE.bits].as_signed(), 1)
-            # stages 9-11: h ← n + z·(h − n)
+            # stages 10-12: h ← n + z·(h − n)
             n15 = n << (STATE.frac - CANDIDATE.frac)
-            difference = delayed(delayed(state_r.data[k], 7) - n15, 1)
+            difference = delayed(state_r.data[k] - n15, 1)
             scaled = delayed(difference * delayed(z, 5), 1)
             h = delayed((delayed(n15, 2) + round_shift(scaled, GATE_FRAC))[:STATE.bits].as_signed(), 1)
             h_next.append(h)
             values.append(round_shift(h, STATE.frac - SIGNAL.frac)[:SIGNAL.bits].as_signed())
-            for name, arg, stage in (("r_arg", r_arg, 2), ("z_arg", z_arg, 2), ("nx", nx, 2), ("nh", nh, 3)):
-                args[name].append(delayed(arg, self.delay - stage))
+            for name, arg, gate in (("r_arg", r_arg, R), ("z_arg", z_arg, Z), ("nx", nx, NX), ("nh", nh, NH)):
+                args[name].append(delayed(arg, self.delay - 2 - SKEW[gate]))
 
         # the group leaves one stage before its values
-        group_out, leaving = self.o.payload, Signal()
-        index, mask, last, where = (delayed(x, self.delay - 2) for x in (group.index, group.mask, group.last, where))
+        group_out, leaving, number = self.o.payload, Signal(), place(self.delay - 1)
+        where = delayed((self.state_base + number)[: len(state_w.addr)], 1)
         m.d.comb += [
-            self.o.valid.eq(valid[-2]), group_out.index.eq(index), group_out.address.eq(where),
-            group_out.mask.eq(mask), group_out.last.eq(last),
+            self.o.valid.eq(valid[-2]), group_out.index.eq(number * g), group_out.address.eq(self.state_base + number),
+            group_out.mask.eq(delayed(self.i.payload.mask, self.delay - 1)),
+            group_out.last.eq(delayed(self.i.payload.last, self.delay - 1)),
             *(self.values[k].eq(values[k]) for k in range(g)),
-        ]
-        where = delayed(where, 1)
-        m.d.comb += [
             leaving.eq(valid[-1]), state_w.addr.eq(where), state_w.en.eq(leaving),
             *(state_w.data[k].eq(h_next[k]) for k in range(g)),
         ]
@@ -165,11 +182,3 @@ class Cell(wiring.Component):
             m.d.comb += [state_w.addr.eq(sweep), state_w.en.eq(1), state_w.data.as_value().eq(0)]
             m.d.sync += [sweep.eq(sweep + 1), sweeping.eq(sweep != self.groups - 1)]
         return m
-
-    @staticmethod
-    def _look_up(m: Module, name: str, table: list[int], arg):
-        """``table[|arg|]``, one stage later."""
-        m.submodules[name] = memory = Memory(shape=max(table).bit_length(), depth=len(table), init=table)
-        port = memory.read_port()
-        m.d.comb += port.addr.eq(Mux(arg < 0, -arg, arg))
-        return port.data

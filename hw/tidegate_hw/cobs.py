@@ -107,9 +107,10 @@ class Encoder(wiring.Component):
         code = Signal.like(tail)        # place of the open block's code, before the bytes that have come
         length = Signal(8)              # of them
         last = Signal()                 # the body ends with the block
-        room, end = Signal(), Signal()
+        room, end = Signal(init=1), Signal()
 
-        m.d.comb += room.eq((head + 1)[: len(head)] != tail)
+        # as of the cycle before, in which one more byte may have come
+        m.d.sync += room.eq(((head + 1)[: len(head)] != tail) & ((head + 2)[: len(head)] != tail))
         with m.If(ring_w.en):
             m.d.sync += head.eq(head + 1)
         with m.If(end):                 # the next block's code takes the place at the head

@@ -7,7 +7,8 @@ from amaranth.lib.wiring import In, Out
 from tidegate.spec.design import Design
 from tidegate.spec.formats import DELTA_BITS
 
-from .job import ADDRESS_BITS, TAGS, job_layout
+from .gates import GATES
+from .job import TAGS, job_layout
 
 
 def fetch_signature(design: Design) -> wiring.Signature:
@@ -25,7 +26,7 @@ class Column(wiring.Component):
     """Walks through the column of each job.
 
         word   = base + index · length + k,   k = 0 .. length − 1
-        target = target + k
+        target = target + k                   (for a job with a turn see ``job_layout``)
 
     Parameters
     ----------
@@ -42,7 +43,7 @@ class Column(wiring.Component):
     A length of 0 counts as 1.
     """
 
-    delay = 3
+    delay = 4
 
     def __init__(self, design: Design):
         self.design = design
@@ -55,27 +56,52 @@ class Column(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         o = self.o
+        # three jobs wait: as it came, with its place among the columns, and with its first word
         job_a, valid_a = Signal(job_layout(self.design)), Signal()
-        job_b, word_b, valid_b = Signal.like(job_a), Signal.like(o.word), Signal()
-        left = Signal(ADDRESS_BITS)                 # words of the running column after this one
+        job_b, place_b, valid_b = Signal.like(job_a), Signal.like(o.word), Signal()
+        job_c, word_c, valid_c = Signal.like(job_a), Signal.like(o.word), Signal()
+        left = Signal.like(job_a.length)            # words of the running column after this one
 
-        over, free_b = Signal(), Signal()
+        over, free_b, free_c = Signal(), Signal(), Signal()
+        step = self._step(m, job_c, over)
         m.d.comb += [
-            over.eq(~o.valid | (left == 0)), free_b.eq(~valid_b | (over & ~job_b.gap)),
-            self.i.ready.eq(~valid_a | free_b), self.busy.eq(valid_a | valid_b | o.valid),
+            over.eq(~o.valid | (left == 0)), free_c.eq(~valid_c | (over & ~job_c.gap)), free_b.eq(~valid_b | free_c),
+            self.i.ready.eq(~valid_a | free_b), self.busy.eq(valid_a | valid_b | valid_c | o.valid),
         ]
         with m.If(self.i.ready):
             m.d.sync += [valid_a.eq(self.i.valid), job_a.eq(self.i.p)]
         with m.If(free_b):
-            m.d.sync += [valid_b.eq(valid_a), job_b.eq(job_a), word_b.eq(job_a.base + job_a.index * job_a.length)]
+            m.d.sync += [valid_b.eq(valid_a), job_b.eq(job_a), place_b.eq(job_a.index * job_a.length)]
+        with m.If(free_c):
+            m.d.sync += [valid_c.eq(valid_b), job_c.eq(job_b), word_c.eq(job_b.base + place_b)]
         with m.If(over):
             m.d.sync += [
-                o.valid.eq(valid_b & ~job_b.gap), o.word.eq(word_b), o.target.eq(job_b.target),
-                o.delta.eq(job_b.delta), o.tags.eq(job_b.tags), o.first.eq(1),
-                left.eq(job_b.length - (job_b.length != 0)),
+                o.valid.eq(valid_c & ~job_c.gap), o.word.eq(word_c), o.target.eq(job_c.target),
+                o.delta.eq(job_c.delta), o.tags.eq(job_c.tags), o.first.eq(1),
+                left.eq(job_c.length - (job_c.length != 0)),
             ]
-            with m.If(valid_b & job_b.gap):
-                m.d.sync += job_b.gap.eq(0)
+            with m.If(valid_c & job_c.gap):
+                m.d.sync += job_c.gap.eq(0)
         with m.Else():
-            m.d.sync += [o.word.eq(o.word + 1), o.target.eq(o.target + 1), o.first.eq(0), left.eq(left - 1)]
+            m.d.sync += [o.word.eq(o.word + 1), o.target.eq(o.target + step), o.first.eq(0), left.eq(left - 1)]
         return m
+
+    def _step(self, m: Module, job, over):
+        """From one target of the running job to the next."""
+        if self.design.snapshot:
+            return 1
+        gates, neurons = len(GATES), self.design.lanes
+        turn, thrice, step = Signal.like(job.turn), Signal(len(job.turn) + 2), Signal(signed(len(job.turn) + 3))
+        done = Signal(range(gates * neurons))         # steps since the word's first
+        with m.If(over):
+            m.d.sync += [turn.eq(job.turn), thrice.eq((job.turn << 1) + job.turn), done.eq(0)]
+        with m.Else():
+            m.d.sync += done.eq(done + 1)
+        m.d.comb += step.eq(turn)
+        with m.If(turn == 0):
+            m.d.comb += step.eq(1)
+        with m.Elif(done % gates == gates - 2):
+            m.d.comb += step.eq(-thrice)
+        with m.Elif(done == gates * neurons - 1):
+            m.d.comb += step.eq(turn + 1)
+        return step

@@ -6,17 +6,17 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from tidegate.spec.design import Design
 from tidegate.spec.formats import ACC_BITS, SIGNAL
-from tidegate.spec.network import MAX_LAYERS, MAX_SIGNALS
 
 from .cell import Cell, trace_signature
 from .column import Column
 from .counters import COUNTERS_LAYOUT, Counters
-from .encoder import MARGIN, Encoder
+from .encoder import LAG, MARGIN, QUEUE_DEPTH, Encoder
 from .job import Copy
 from .lanes import Lanes, weight_w_signature
-from .logits import Logits
-from .registers import REGISTERS_LAYOUT
+from .logits import Logits, WordLogits
+from .registers import registers_layout
 from .scheduler import Scheduler
+from .serial_cell import SerialCell
 from .snapshot import Snapshot
 
 
@@ -39,7 +39,7 @@ class Core(wiring.Component):
 
     Members
     -------
-    registers : ``REGISTERS_LAYOUT``, stable while not ready.
+    registers : ``registers_layout(design)``, stable while not ready.
     weight_w : ``weight_w_signature(design)``, while ready.
     frame : stream of ``encoder_rate`` features (SIGNAL); ceil(FEATURES / encoder_rate) groups make a frame.
     logit : stream of CLASSES accumulators per frame, in order.
@@ -59,7 +59,7 @@ class Core(wiring.Component):
     def __init__(self, design: Design, cell_domain: str = "sync"):
         self.design, self.cell_domain = design, cell_domain
         super().__init__({
-            "registers": In(REGISTERS_LAYOUT),
+            "registers": In(registers_layout(design)),
             "weight_w": In(weight_w_signature(design)),
             "frame": In(stream.Signature(data.ArrayLayout(signed(SIGNAL.bits), design.encoder_rate))),
             "logit": Out(stream.Signature(signed(ACC_BITS))),
@@ -73,14 +73,15 @@ class Core(wiring.Component):
         d, regs = self.design, self.registers
         e = d.encoder_rate
         m.submodules.x_encoder = x_encoder = Encoder(e, -(-d.features // e))
-        m.submodules.h_encoder = h_encoder = Encoder(d.cell_rate, d.neurons // d.cell_rate)
+        groups = d.neurons // d.cell_rate
+        # without a snapshot all groups of a layer come before the lanes take an event of theirs
+        queue_depth = QUEUE_DEPTH if d.snapshot else max(QUEUE_DEPTH, groups + LAG)
+        m.submodules.h_encoder = h_encoder = Encoder(d.cell_rate, groups, queue_depth)
         m.submodules.scheduler = scheduler = Scheduler(d)
-        assert Cell.delay <= MARGIN     # groups in snapshot and cell when the h encoder's room falls
         m.submodules.column = column = Column(d)
         m.submodules.lanes = lanes = Lanes(d)
-        snapshot, cell = Snapshot(d), Cell(d)
-        m.submodules.snapshot, m.submodules.cell = map(DomainRenamer(self.cell_domain), (snapshot, cell))
-        m.submodules.logits = logits = Logits(d)
+        cell, cell_busy = self._cell(m, lanes, h_encoder, scheduler.layer)
+        m.submodules.logits = logits = Logits(d) if d.snapshot else WordLogits(d)
         m.submodules.counters = counters = Counters(d)
 
         connect(m, flipped(self.weight_w), lanes.weight_w)
@@ -92,22 +93,14 @@ class Core(wiring.Component):
         connect(m, scheduler.o, column.i)
         connect(m, column.o, lanes.fetch)
         connect(m, column.o, counters.fetch)
-        connect(m, lanes.copies, snapshot.copies)
         connect(m, lanes.copies, logits.copies)
-        connect(m, snapshot.o, cell.i)
-
-        def of_layer(name: str):
-            return Array(regs[f"{name}{l}"] for l in range(MAX_LAYERS))[scheduler.layer]
 
         m.d.comb += [
-            scheduler.registers.eq(regs), snapshot.words.eq(of_layer("LAYER_WORDS")),
-            snapshot.size.eq(of_layer("LAYER_SIZE")), cell.layer.eq(scheduler.layer),
-            cell.nh.eq(snapshot.nh), cell.state_base.eq(of_layer("LAYER_STATE")),
-            cell.weight_frac.eq(of_layer("LAYER_FRAC")),
+            scheduler.registers.eq(regs),
             x_encoder.theta.eq(regs.THETA0), x_encoder.dense.eq(regs.MODE),
-            h_encoder.theta.eq(Array(regs[f"THETA{s}"] for s in range(1, MAX_SIGNALS))[scheduler.layer]),
+            h_encoder.theta.eq(Array(regs[f"THETA{s}"] for s in range(1, d.layers + 1))[scheduler.layer]),
             h_encoder.dense.eq(regs.MODE), h_encoder.values.eq(cell.values), h_encoder.i.p.eq(cell.o.payload),
-            h_encoder.i.valid.eq(cell.o.valid), snapshot.room.eq(h_encoder.room),
+            h_encoder.i.valid.eq(cell.o.valid),
             logits.classes.eq(regs.CLASSES), counters.done.eq(logits.done),
             self.frames.eq(counters.frames),
         ]
@@ -127,17 +120,21 @@ class Core(wiring.Component):
             with m.If(group_in.last):
                 m.d.sync += group.eq(0)
 
-        # the logits of a frame are copied when those of the one before, and its result, are taken
+        # the logits of a frame are copied when those of the one before, and its result, are taken; without a snapshot
+        # each word of them when the one before is sent
         waiting = Signal()
         m.d.comb += scheduler.blocked.eq(waiting)
         with m.If(self.result.valid & self.result.ready):
             m.d.sync += waiting.eq(0)
         with m.Elif(scheduler.o.valid & scheduler.o.ready & (scheduler.o.p.tags.copy == Copy.LOGITS)):
             m.d.sync += waiting.eq(1)
+        if not d.snapshot:
+            with m.Elif(logits.sent & ~logits.done):
+                m.d.sync += waiting.eq(0)
 
         start_clear = Signal()
         m.d.comb += [part.clear.eq(start_clear) for part in (x_encoder, h_encoder, lanes, cell, counters)]
-        m.d.comb += self.cell_active.eq(snapshot.busy | cell.busy | start_clear)
+        m.d.comb += self.cell_active.eq(cell_busy | start_clear)
         with m.FSM():
             with m.State("RUN"):
                 m.d.comb += [self.ready.eq(~counters.busy), running.eq((regs.LAYERS != 0) & ~self.clear)]
@@ -152,3 +149,33 @@ class Core(wiring.Component):
                 with m.If(scheduler.idle & ~(column.busy | lanes.busy)):
                     m.next = "RUN"
         return m
+
+    def _cell(self, m: Module, lanes: Lanes, h_encoder: Encoder, layer):
+        """The cell, fed from a snapshot or straight from the lanes, at work on ``layer``; and whether it is busy."""
+        d = self.design
+
+        def of_layer(name: str):
+            return Array(self.registers[f"{name}{l}"] for l in range(d.layers))[layer]
+
+        if d.snapshot:
+            snapshot, cell = Snapshot(d), Cell(d)
+            assert Cell.delay + 3 <= MARGIN     # groups in cell and snapshot when the h encoder's room falls
+            m.submodules.snapshot = DomainRenamer(self.cell_domain)(snapshot)
+            connect(m, lanes.copies, snapshot.copies)
+            connect(m, snapshot.o, cell.i)
+            m.d.comb += [
+                snapshot.words.eq(of_layer("LAYER_WORDS")), snapshot.size.eq(of_layer("LAYER_SIZE")),
+                snapshot.room.eq(h_encoder.room), cell.acc.eq(snapshot.acc),
+            ]
+            busy = snapshot.busy | cell.busy
+        else:
+            cell = SerialCell(d)
+            connect(m, lanes.copies, cell.copies)
+            m.d.comb += cell.size.eq(of_layer("LAYER_SIZE"))
+            busy = cell.busy
+        m.submodules.cell = DomainRenamer(self.cell_domain)(cell)
+        m.d.comb += [
+            cell.layer.eq(layer), cell.state_base.eq(of_layer("LAYER_STATE")),
+            cell.weight_frac.eq(of_layer("LAYER_FRAC")),
+        ]
+        return cell, busy

@@ -13,6 +13,7 @@ from .job import Copy
 COUNTERS_LAYOUT = data.StructLayout({
     "frames": 32, "cycles": 32, "weight_words": 32, "events": data.ArrayLayout(16, MAX_SIGNALS),
 })
+CYCLE_BITS = 24         # of a frame's count: more than a watchdog waits for
 
 
 class Counters(wiring.Component):
@@ -39,6 +40,7 @@ class Counters(wiring.Component):
     """
 
     def __init__(self, design: Design):
+        self.design = design
         super().__init__({
             "fetch": In(fetch_signature(design)), "begin": In(1), "done": In(1),
             "o": Out(stream.Signature(COUNTERS_LAYOUT)), "frames": Out(32), "busy": Out(1), "clear": In(1),
@@ -46,37 +48,39 @@ class Counters(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        o, fetch, signal = self.o, self.fetch, self.fetch.tags.signal
-        # of the features that are not closed yet, and of the frame at work
-        words_x, events_x = Signal(32), Signal(16)
-        words, events = Signal(32), Signal(data.ArrayLayout(16, MAX_SIGNALS))
+        d, o, fetch, signal = self.design, self.o, self.fetch, self.fetch.tags.signal
+        closing = Copy.NH if d.snapshot else Copy.GATES
+        # no column is read twice in a frame; of the features that are not closed yet, and of the frame at work
+        words_x, events_x = Signal(range(d.weight_words + 1)), Signal(range(d.features + 1))
+        words = Signal.like(words_x)
+        events = [Signal(range(max(d.features, d.neurons) + 1), name=f"events{s}") for s in range(d.layers + 1)]
         first = Signal()
         m.d.comb += first.eq(fetch.valid & fetch.first)
         with m.If(fetch.valid & fetch.tags.weights):
             with m.If(signal == 0):
                 m.d.sync += [words_x.eq(words_x + 1), events_x.eq(events_x + fetch.first)]
             with m.Else():
-                m.d.sync += [words.eq(words + 1), events[signal].eq(events[signal] + fetch.first)]
-        with m.If(first & (fetch.tags.copy == Copy.NH) & (signal == 0)):
-            m.d.sync += [words.eq(words_x), words_x.eq(0), events.eq(0), events[0].eq(events_x), events_x.eq(0)]
+                m.d.sync += words.eq(words + 1)
+            for s, count in enumerate(events[1:], 1):
+                with m.If(signal == s):
+                    m.d.sync += count.eq(count + fetch.first)
+        with m.If(first & (fetch.tags.copy == closing) & (signal == 0)):
+            m.d.sync += [words.eq(words_x), words_x.eq(0), events_x.eq(0), events[0].eq(events_x)]
+            m.d.sync += [count.eq(0) for count in events[1:]]
         with m.If(first & (fetch.tags.copy == Copy.LOGITS)):
-            m.d.sync += [o.p.weight_words.eq(words), o.p.events.eq(events)]
+            m.d.sync += [o.p.weight_words.eq(words), *(o.p.events[s].eq(count) for s, count in enumerate(events))]
 
-        begun, age = Signal(32), Signal(32)
-        m.d.comb += self.busy.eq((begun != self.frames) | o.valid)
+        under_way, age = Signal(8), Signal(CYCLE_BITS)
+        m.d.comb += [self.busy.eq((under_way != 0) | o.valid), o.p.frames.eq(self.frames)]
+        m.d.sync += under_way.eq(under_way + self.begin - self.done)
         with m.If(o.ready):
             m.d.sync += o.valid.eq(0)
-        with m.If(self.begin):
-            m.d.sync += begun.eq(begun + 1)
         with m.If(self.done):
-            m.d.sync += [
-                self.frames.eq(self.frames + 1), o.valid.eq(1), o.p.frames.eq(self.frames + 1), o.p.cycles.eq(age + 1),
-                age.eq(0),
-            ]
-        with m.Elif(begun != self.frames):
+            m.d.sync += [self.frames.eq(self.frames + 1), o.valid.eq(1), o.p.cycles.eq(age + 1), age.eq(0)]
+        with m.Elif(under_way != 0):
             m.d.sync += age.eq(age + 1)
         with m.Else():
             m.d.sync += age.eq(self.begin)
         with m.If(self.clear):
-            m.d.sync += [self.frames.eq(0), begun.eq(0)]
+            m.d.sync += self.frames.eq(0)
         return m

@@ -1,6 +1,6 @@
 """Delta encoder: compares N values a cycle with what was last sent, and sends only what moved."""
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.memory import Memory
@@ -8,17 +8,17 @@ from amaranth.lib.wiring import In, Out
 
 from tidegate.spec.formats import DELTA_BITS, SIGNAL
 
-from .event import EVENT, INDEX_BITS
+from .event import event_layout
 from .fixed import saturate
 
-QUEUE_DEPTH = 32        # groups with events
-MARGIN = 14             # groups that may still come when ``room`` falls: those in snapshot and cell
-LAG = 4                 # ... and those that came before the queue's level shows it
+QUEUE_DEPTH = 32        # groups with events that wait
+MARGIN = 16             # groups that may still come when ``room`` falls: those in snapshot and cell
+LAG = 7                 # ... and those that came before the queue's level shows it
 
 
 def group_layout(rate: int, depth: int) -> data.StructLayout:
     """``rate`` neighbouring elements of a signal, from ``index`` on; ``mask``: which exist; ``last`` of the frame."""
-    return data.StructLayout({"index": INDEX_BITS, "address": range(depth), "mask": rate, "last": 1})
+    return data.StructLayout({"index": range(rate * depth), "address": range(depth), "mask": rate, "last": 1})
 
 
 class Encoder(wiring.Component):
@@ -27,8 +27,8 @@ class Encoder(wiring.Component):
         fire  ⇔  |v − v̂| ≥ Θ  and  v ≠ v̂        (dense: always)
         Δ = clip(v − v̂, DELTA_BITS);  v̂ ← v̂ + Δ     where fired
 
-        group ─► anchors ─► compare ─┬──► queue ──┬─► one by one
-                                     └────────────┘
+        group ─► anchors ─► subtract ─► compare ─┬──► queue ──┬─► one by one
+                                                 └────────────┘
 
     Parameters
     ----------
@@ -36,36 +36,38 @@ class Encoder(wiring.Component):
         Elements examined per cycle.
     depth : int
         Groups in the anchor memory.
+    queue_depth : int
+        Groups with events that wait; at least 2 MARGIN if ``room`` is of interest.
 
     Members
     -------
     i : stream of ``group_layout(rate, depth)``
-        ``address`` selects the anchors; the same one must not come twice running, unless the first is ``last``.
+        ``address`` selects the anchors; the same one must not come twice in three cycles, unless the first is ``last``.
     values : the group's elements (SIGNAL), in the cycle after it was taken.
     room : ``MARGIN`` groups may still come, ready or not, whatever happens to the events.
     theta : Θ in LSBs, stable while busy.
     dense : every element is sent.
-    o : stream of ``EVENT``
+    o : stream of ``event_layout(rate * depth)``
         The events of a group in ascending index order; after those of the last group an ``end``.
     clear : strobe, while not busy: all anchors become 0 (takes ``depth`` cycles).
     busy : a group, an event or a clear is under way.
 
     Latency: ``delay`` cycles from group to first event if nothing waits before it, else 2 more.
-    Throughput: one group per cycle, but for one cycle after the last; one event per cycle.
+    Throughput: one group per cycle, but for two cycles after the last; one event per cycle.
     Formats: values and anchors SIGNAL, Δ saturates symmetrically to DELTA_BITS.
     """
 
-    delay = 2
+    delay = 3
 
-    def __init__(self, rate: int, depth: int):
-        self.rate, self.depth = rate, depth
+    def __init__(self, rate: int, depth: int, queue_depth: int = QUEUE_DEPTH):
+        self.rate, self.depth, self.queue_depth = rate, depth, queue_depth
         super().__init__({
             "i": In(stream.Signature(group_layout(rate, depth))),
             "values": In(data.ArrayLayout(signed(SIGNAL.bits), rate)),
             "room": Out(1),
             "theta": In(SIGNAL.bits + 1),
             "dense": In(1),
-            "o": Out(stream.Signature(EVENT)),
+            "o": Out(stream.Signature(event_layout(rate * depth))),
             "clear": In(1),
             "busy": Out(1),
         })
@@ -74,43 +76,48 @@ class Encoder(wiring.Component):
         m = Module()
         n = self.rate
         found_layout = data.StructLayout({
-            "fired": n, "end": 1, "index": INDEX_BITS, "deltas": data.ArrayLayout(signed(DELTA_BITS), n),
+            "fired": n, "end": 1, "index": range(n * self.depth), "deltas": data.ArrayLayout(signed(DELTA_BITS), n),
         })
         m.submodules.anchors = anchors = Memory(
             shape=data.ArrayLayout(signed(SIGNAL.bits), n), depth=self.depth, init=[])
         anchor_r, anchor_w = anchors.read_port(), anchors.write_port()
-        m.submodules.queue = queue = SyncFIFOBuffered(width=found_layout.size, depth=QUEUE_DEPTH)
+        m.submodules.queue = queue = SyncFIFOBuffered(width=found_layout.size, depth=self.queue_depth)
 
         # stage 1: the group's anchors are at the memory's output
-        group, group_valid = Signal(self.i.p.shape()), Signal()
-        # a group after the last may have its address again
+        group, group_valid = Signal(self.i.p.shape()), Signal(2)
+        # stage 2: what changed by how much; a group after the last may have its address again
+        moved = Signal(self.i.p.shape())
         m.d.comb += [
-            self.i.ready.eq((queue.level <= QUEUE_DEPTH - 2) & ~(group_valid & group.last)),
-            self.room.eq(queue.level <= QUEUE_DEPTH - MARGIN - LAG), anchor_r.addr.eq(self.i.p.address),
+            self.i.ready.eq((queue.level <= self.queue_depth - 3) & ~(group_valid[0] & group.last)
+                            & ~(group_valid[1] & moved.last)),
+            self.room.eq(queue.level <= max(0, self.queue_depth - MARGIN - LAG)), anchor_r.addr.eq(self.i.p.address),
         ]
-        m.d.sync += [group.eq(self.i.p), group_valid.eq(self.i.valid & self.i.ready)]
+        m.d.sync += [group.eq(self.i.p), group_valid.eq(Cat(self.i.valid & self.i.ready, group_valid)), moved.eq(group)]
+        theta, minus_theta = Signal.like(self.theta), Signal(signed(len(self.theta) + 1))
+        m.d.sync += [theta.eq(self.theta), minus_theta.eq(-self.theta)]
         found = Signal(found_layout)
-        m.d.comb += [found.end.eq(group.last), found.index.eq(group.index)]
+        m.d.comb += [found.end.eq(moved.last), found.index.eq(moved.index)]
         for k in range(n):
-            anchor = anchor_r.data[k]
-            difference = Signal(signed(SIGNAL.bits + 1), name=f"difference{k}")
-            magnitude = Signal(SIGNAL.bits + 1, name=f"magnitude{k}")
+            anchor, value = anchor_r.data[k], self.values[k]
+            difference = Signal(signed(SIGNAL.bits + 1), name=f"difference{k}", reset_less=True)
+            anchor_q2 = Signal(signed(SIGNAL.bits), name=f"anchor{k}_q2", reset_less=True)
+            delta, fired = found.deltas[k], found.fired[k]
+            m.d.sync += [difference.eq(value - anchor), anchor_q2.eq(anchor)]
             m.d.comb += [
-                difference.eq(self.values[k] - anchor),
-                magnitude.eq(Mux(difference < 0, -difference, difference)),
-                found.fired[k].eq(group.mask[k] & (self.dense | ((magnitude >= self.theta) & (difference != 0)))),
-                found.deltas[k].eq(saturate(difference, DELTA_BITS)),
-                anchor_w.data[k].eq(Mux(found.fired[k], anchor + found.deltas[k], anchor)),
+                fired.eq(moved.mask[k] & (self.dense | (
+                    ((difference >= theta) | (difference <= minus_theta)) & (difference != 0)))),
+                delta.eq(saturate(difference, DELTA_BITS)),
+                anchor_w.data[k].eq(Mux(fired, anchor_q2 + delta, anchor_q2)),
             ]
 
-        # stage 2: the events that are still to be sent, from the queue or past it
+        # stage 3: the events that are still to be sent, from the queue or past it
         sending = Signal(found_layout)
         first = sending.fired & (-sending.fired)[:n]            # lowest set bit
         load, something = Signal(), Signal()
         m.d.comb += [
             self.o.valid.eq((sending.fired != 0) | sending.end), self.o.p.end.eq(sending.fired == 0),
             load.eq((~self.o.valid | self.o.ready) & (Mux(sending.end, sending.fired, sending.fired ^ first) == 0)),
-            something.eq(group_valid & ((found.fired != 0) | found.end)),
+            something.eq(group_valid[1] & ((found.fired != 0) | found.end)),
             queue.w_data.eq(found), queue.w_en.eq(something & ~(load & (queue.level == 0))), queue.r_en.eq(load),
         ]
         with m.If(load):
@@ -129,8 +136,8 @@ class Encoder(wiring.Component):
 
         sweep, sweeping = Signal(range(self.depth)), Signal()
         m.d.comb += [
-            anchor_w.addr.eq(group.address), anchor_w.en.eq(group_valid & ~sweeping),
-            self.busy.eq(group_valid | (queue.level != 0) | self.o.valid | sweeping),
+            anchor_w.addr.eq(moved.address), anchor_w.en.eq(group_valid[1] & ~sweeping),
+            self.busy.eq((group_valid != 0) | (queue.level != 0) | self.o.valid | sweeping),
         ]
         with m.If(self.clear):
             m.d.sync += [sweeping.eq(1), sweep.eq(0)]

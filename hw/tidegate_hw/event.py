@@ -5,7 +5,7 @@ from amaranth.lib import data
 
 from tidegate.spec.formats import DELTA_BITS
 
-INDEX_BITS = 12
 
-# element ``index`` of a signal has changed by ``delta``; or, with ``end``, the signal's frame is over
-EVENT = data.StructLayout({"index": INDEX_BITS, "delta": signed(DELTA_BITS), "end": 1})
+def event_layout(elements: int) -> data.StructLayout:
+    """Element ``index`` of a signal has changed by ``delta``; or, with ``end``, the signal's frame is over."""
+    return data.StructLayout({"index": range(elements), "delta": signed(DELTA_BITS), "end": 1})

@@ -11,9 +11,11 @@ def round_shift(value, shift: int):
 
 
 def saturate(value, bits: int):
-    """``value`` (signed) clipped to ±(2**(bits-1) - 1), as a signed value of ``bits`` bits."""
+    """``value`` (signed) clipped to ±(2**(bits-1) - 1), as a signed value of ``bits`` bits; combinational, no adder."""
     limit = (1 << (bits - 1)) - 1
-    return Mux(value > limit, limit, Mux(value < -limit, -limit, value))[:bits].as_signed()
+    low, high, negative = value[: bits - 1], value[bits - 1 :], value[-1]
+    beyond = Mux(negative, ~high.all() | (low == 0), high.any())
+    return Mux(beyond, Mux(negative, -limit, limit), value[:bits])[:bits].as_signed()
 
 
 def requantise(value, frac: int, to: Q):

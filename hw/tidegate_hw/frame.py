@@ -65,7 +65,7 @@ class FrameBuffer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         rate = self.design.encoder_rate
-        depth = MAX_PAYLOAD // 2 // rate + MOST_FRAMES      # a frame's last group may be a part of one
+        depth = MAX_PAYLOAD // 2 // rate + (MOST_FRAMES if rate > 1 else 0)     # a frame's last group may be partial
         m.submodules.ram = ram = Memory(shape=self.group_layout, depth=depth, init=[])
         ram_w, ram_r = ram.write_port(granularity=1), ram.read_port()
 

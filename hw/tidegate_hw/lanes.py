@@ -1,14 +1,15 @@
 """P lanes: multiply one weight word by Δ and add it to one word of persistent accumulators."""
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from tidegate.spec.design import Design
 from tidegate.spec.formats import ACC_BITS, DELTA_BITS, WEIGHT_BITS
 
+from .bank import Bank
 from .column import fetch_signature
+from .fanout import SPAN
 from .job import Copy
 
 
@@ -21,8 +22,10 @@ def weight_w_signature(design: Design) -> wiring.Signature:
 
 
 def copies_signature(design: Design) -> wiring.Signature:
-    """One word of accumulators, for whom ``copy`` says."""
-    return wiring.Signature({"copy": Out(Copy), "data": Out(data.ArrayLayout(signed(ACC_BITS), design.lanes))})
+    """One word of accumulators, for whom ``copy`` says; ``coming``: ``copy`` of the next cycle."""
+    return wiring.Signature({
+        "copy": Out(Copy), "coming": Out(Copy), "data": Out(data.ArrayLayout(signed(ACC_BITS), design.lanes)),
+    })
 
 
 class Lanes(wiring.Component):
@@ -30,8 +33,7 @@ class Lanes(wiring.Component):
 
         acc[target][p] ← acc[target][p] + weight[word][p] · Δ      (wraps at ACC_BITS; spec proves it never does)
 
-        word ─► weight RAM ─► register ─► × Δ ─► register ─┬► + ─┬► write
-        target ─────────────────────────► accumulator RAM ─┘     └► copies
+    Made of banks of at most SPAN lanes; here is what they share.
 
     Parameters
     ----------
@@ -44,18 +46,17 @@ class Lanes(wiring.Component):
     copies : ``copies_signature(design)``
         The new value of each accumulator word whose fetch asks for a copy.
     weight_w : ``weight_w_signature(design)``, while not busy.
-    clear : strobe, while not busy: all accumulators become 0 (takes ``acc_words`` cycles).
+    clear : strobe, while not busy: all accumulators become 0 (takes ``acc_words + 1`` cycles).
     busy : a word or a clear is under way.
 
     Latency: ``delay`` cycles from fetch to copy; the accumulator is up to date in the next.
     Throughput: one word per cycle.
     """
 
-    delay = 3
+    delay = Bank.delay
 
     def __init__(self, design: Design):
         self.design = design
-        self.acc_layout = data.ArrayLayout(signed(ACC_BITS), design.lanes)
         super().__init__({
             "fetch": In(fetch_signature(design)),
             "copies": Out(copies_signature(design)),
@@ -66,50 +67,40 @@ class Lanes(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        d, lanes = self.design, range(self.design.lanes)
-        m.submodules.weights = weights = Memory(shape=WEIGHT_BITS * d.lanes, depth=d.weight_words, init=[])
-        weight_r, weight_w = weights.read_port(), weights.write_port(granularity=WEIGHT_BITS)
-        m.submodules.accumulators = accumulators = Memory(shape=self.acc_layout, depth=d.acc_words, init=[])
-        acc_r, acc_w = accumulators.read_port(), accumulators.write_port()
+        d, fetch, weight_w = self.design, self.fetch, self.weight_w
 
-        m.d.comb += [
-            weight_w.addr.eq(self.weight_w.word),
-            weight_w.data.eq(self.weight_w.data.replicate(d.lanes)),
-            weight_w.en.eq(self.weight_w.en << self.weight_w.lane),
-            weight_r.addr.eq(self.fetch.word),
-        ]
-
-        # q1: word at the RAM's output; q2: registered; q3: product and accumulator
-        valid = Signal(3)
-        targets = [Signal.like(self.fetch.target, name=f"target_q{k}", reset_less=True) for k in range(1, 4)]
+        # stages 1 to 3 of what the banks register once more, to 4 of the copies
+        valid = Signal(self.delay)
+        copy = [Signal(Copy, name=f"copy_q{k}") for k in range(1, self.delay + 1)]
+        targets = [Signal.like(fetch.target, name=f"target_q{k}", reset_less=True) for k in range(1, self.delay)]
         deltas = [Signal(signed(DELTA_BITS), name=f"delta_q{k}", reset_less=True) for k in range(1, 3)]
-        copy = [Signal(Copy, name=f"copy_q{k}") for k in range(1, 4)]
-        weight_q2 = Signal(data.ArrayLayout(signed(WEIGHT_BITS), d.lanes), reset_less=True)
-        product_q3 = Signal(data.ArrayLayout(signed(WEIGHT_BITS + DELTA_BITS), d.lanes), reset_less=True)
-        total = Signal(self.acc_layout)
         m.d.sync += [
-            valid.eq(valid << 1 | self.fetch.valid),
-            *(q.eq(before) for q, before in zip(targets, [self.fetch.target, *targets[:2]], strict=True)),
-            *(q.eq(before) for q, before in zip(deltas, [self.fetch.delta, deltas[0]], strict=True)),
-            copy[0].eq(Mux(self.fetch.valid, self.fetch.tags.copy, Copy.NONE)),
-            copy[1].eq(copy[0]), copy[2].eq(copy[1]),
-            weight_q2.eq(weight_r.data),
-            *(product_q3[p].eq(weight_q2[p] * deltas[1]) for p in lanes),
+            valid.eq(Cat(fetch.valid, valid)), copy[0].eq(Mux(fetch.valid, fetch.tags.copy, Copy.NONE)),
+            targets[0].eq(fetch.target), deltas[0].eq(fetch.delta),
+            *(q.eq(before) for signals in (copy, targets, deltas)
+              for q, before in zip(signals[1:], signals, strict=False)),
         ]
+        # a clear stores the word that is always 0, read one stage before, to all others
+        sweep, sweeping, sweeping_q1 = Signal.like(fetch.target), Signal(), Signal()
+        m.d.sync += sweeping_q1.eq(sweeping)
         m.d.comb += [
-            acc_r.addr.eq(targets[1]),
-            *(total[p].eq(acc_r.data[p] + product_q3[p]) for p in lanes),
-            self.copies.copy.eq(copy[2]), self.copies.data.eq(total),
+            self.copies.coming.eq(copy[-2]), self.copies.copy.eq(copy[-1]),
+            self.busy.eq(fetch.valid | (valid != 0) | sweeping | sweeping_q1),
         ]
 
-        sweep, sweeping = Signal.like(acc_w.addr), Signal()
-        m.d.comb += [
-            acc_w.addr.eq(targets[2]), acc_w.data.eq(total), acc_w.en.eq(valid[2]),
-            self.busy.eq(self.fetch.valid | (valid != 0) | sweeping),
-        ]
+        for first in range(0, d.lanes, SPAN):
+            count = min(SPAN, d.lanes - first)
+            m.submodules[f"bank{first // SPAN}"] = part = Bank(d, first, count)
+            m.d.comb += [
+                part.word.eq(Mux(weight_w.en, weight_w.word, fetch.word)),
+                part.write.eq(weight_w.en), part.lane.eq(weight_w.lane), part.weight.eq(weight_w.data),
+                part.delta.eq(Mux(sweeping, 0, deltas[1])), part.target.eq(Mux(sweeping, d.acc_words, targets[1])),
+                part.store.eq(valid[2] | sweeping_q1), part.store_target.eq(Mux(sweeping_q1, sweep, targets[2])),
+                *(self.copies.data[first + p].eq(part.total[p]) for p in range(count)),
+            ]
+
         with m.If(self.clear):
             m.d.sync += [sweeping.eq(1), sweep.eq(0)]
-        with m.If(sweeping):
-            m.d.comb += [acc_w.addr.eq(sweep), acc_w.data.as_value().eq(0), acc_w.en.eq(1)]
-            m.d.sync += [sweep.eq(sweep + 1), sweeping.eq(sweep != d.acc_words - 1)]
+        with m.If(sweeping_q1):
+            m.d.sync += [sweep.eq(sweep + 1), sweeping.eq(sweep < d.acc_words - 2)]
         return m

@@ -7,7 +7,6 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from tidegate.spec.design import Design, Identity
 from tidegate.spec.errors import TidegateError
 from tidegate.spec.formats import ACC_BITS, SIGNAL
-from tidegate.spec.network import MAX_LAYERS
 from tidegate.spec.packets import MAX_PAYLOAD, Request, most_frames
 
 from .answers import MOST_WORDS, RESULT_HEADER_WORDS, Answers, Form
@@ -15,7 +14,7 @@ from .counters import COUNTERS_LAYOUT
 from .frame import FrameBuffer
 from .lanes import weight_w_signature
 from .packets import Packets, Reason
-from .registers import REGISTERS_LAYOUT, Registers
+from .registers import Registers, registers_layout
 
 TIMEOUT = 1 << 22
 
@@ -64,7 +63,7 @@ class Link(wiring.Component):
         super().__init__({
             "rx": In(stream.Signature(8)),
             "tx": Out(stream.Signature(8)),
-            "registers": Out(REGISTERS_LAYOUT),
+            "registers": Out(registers_layout(design)),
             "weight_w": Out(weight_w_signature(design)),
             "frame": Out(stream.Signature(data.ArrayLayout(signed(SIGNAL.bits), design.encoder_rate))),
             "logit": In(stream.Signature(signed(ACC_BITS))),
@@ -78,7 +77,7 @@ class Link(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.packets = packets = Packets()
-        m.submodules.registers = registers = Registers()
+        m.submodules.registers = registers = Registers(self.design)
         m.submodules.answers = answers = Answers(self.design, self.identity)
         m.submodules.frame = frame = ResetInserter(self.core_reset)(FrameBuffer(self.design))
 
@@ -97,7 +96,7 @@ class Link(wiring.Component):
         trusted, runnable = Signal(), Signal()
         regs = registers.values
         m.d.sync += runnable.eq(
-            (regs.LAYERS != 0) & (regs.LAYERS <= MAX_LAYERS) & (regs.FEATURES != 0)
+            (regs.LAYERS != 0) & (regs.LAYERS <= self.design.layers) & (regs.FEATURES != 0)
             & (regs.FEATURES <= self.design.features) & (regs.CLASSES != 0) & (regs.CLASSES <= self.design.classes))
         m.d.comb += [
             self.registers.eq(regs), registers.status.FRAMES.eq(self.frames),

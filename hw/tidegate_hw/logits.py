@@ -1,6 +1,6 @@
 """Logits: copies of the classifier's accumulators, handed out one at a time."""
 
-from amaranth.hdl import Array, Cat, Module, Signal, signed
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from tidegate.spec.design import Design
 from tidegate.spec.formats import ACC_BITS
 
-from .job import ADDRESS_BITS, Copy
+from .job import Copy, acc_range
 from .lanes import copies_signature
 
 
@@ -35,7 +35,7 @@ class Logits(wiring.Component):
     def __init__(self, design: Design):
         self.design = design
         super().__init__({
-            "copies": In(copies_signature(design)), "classes": In(ADDRESS_BITS),
+            "copies": In(copies_signature(design)), "classes": In(range(design.classes + 1)),
             "o": Out(stream.Signature(signed(ACC_BITS))), "done": Out(1),
         })
 
@@ -47,7 +47,7 @@ class Logits(wiring.Component):
         m.submodules.bank = bank = Memory(shape=ACC_BITS * lanes, depth=-(-d.classes // d.lanes), init=[])
         bank_r, bank_w = bank.read_port(), bank.write_port()
 
-        word, taken, first, none = Signal(ADDRESS_BITS), Signal(), Signal(), Signal()
+        word, taken, first, none = Signal(acc_range(d)), Signal(), Signal(), Signal()
         m.d.comb += [
             taken.eq(self.copies.copy == Copy.LOGITS), first.eq(taken & (word == 0)),
             bank_w.addr.eq(word), bank_w.data.eq(self.copies.data.as_value()), bank_w.en.eq(taken),
@@ -59,7 +59,7 @@ class Logits(wiring.Component):
             m.d.sync += word.eq(0)
 
         # address of a group, its word at the bank's output, its members one by one
-        emitting, index = Signal(), Signal(ADDRESS_BITS)
+        emitting, index = Signal(), Signal(range(d.classes + g))
         valid_q1, index_q1 = Signal(), Signal.like(index)
         values, mask = Signal(ACC_BITS * g), Signal(g)
         free, advance = Signal(), Signal()
@@ -83,4 +83,45 @@ class Logits(wiring.Component):
             ]
         with m.Elif(~mask[0] | self.o.ready):
             m.d.sync += [values.eq(values >> ACC_BITS), mask.eq(mask >> 1)]
+        return m
+
+
+class WordLogits(wiring.Component):
+    """Takes one copy of a classifier's word at a time and sends its accumulators, for a core without a snapshot.
+
+    Parameters and members as those of ``Logits``, and
+
+    sent : strobe: the last logit of a word is taken, the next word's copy may come.
+
+    Latency: ``delay`` cycles from copy to logit; without classes ``done`` comes one cycle after the copy.
+    Throughput: one logit per cycle.
+    """
+
+    delay = 1
+
+    def __init__(self, design: Design):
+        self.design = design
+        super().__init__({
+            "copies": In(copies_signature(design)), "classes": In(range(design.classes + 1)),
+            "o": Out(stream.Signature(signed(ACC_BITS))), "sent": Out(1), "done": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        queue = Signal(ACC_BITS * self.design.lanes, reset_less=True)
+        lane, number = Signal(range(max(self.design.lanes, 2))), Signal.like(self.classes)      # of the word, the frame
+        taken, last, none = Signal(), Signal(), Signal()
+        m.d.comb += [
+            taken.eq(self.copies.copy == Copy.LOGITS), last.eq(number + 1 >= self.classes),
+            self.o.p.eq(queue[:ACC_BITS].as_signed()),
+            self.sent.eq(self.o.valid & self.o.ready & (last | (lane == self.design.lanes - 1))),
+            self.done.eq(none | (self.sent & last)),
+        ]
+        m.d.sync += none.eq(taken & (self.classes == 0))
+        with m.If(taken):
+            m.d.sync += [queue.eq(self.copies.data.as_value()), lane.eq(0), self.o.valid.eq(self.classes != 0)]
+        with m.Elif(self.o.valid & self.o.ready):
+            m.d.sync += [queue.eq(queue >> ACC_BITS), lane.eq(lane + 1), number.eq(Mux(last, 0, number + 1))]
+            with m.If(self.sent):
+                m.d.sync += self.o.valid.eq(0)
         return m

@@ -43,8 +43,8 @@ class Packets(wiring.Component):
     begin : 1, out
         Strobe: a packet begins.
     arriving : stream of unsigned(8), always ready, out
-        The payload's bytes as they come, before anything is known of the packet; of one that is too long the first
-        MAX_PAYLOAD.
+        The payload's bytes as they come, a cycle late, before anything is known of the packet; of one that is too long
+        the first MAX_PAYLOAD.
     i : stream of unsigned(8), in
     o : stream of unsigned(8), out
     request : 1, out
@@ -99,10 +99,12 @@ class Packets(wiring.Component):
         latest = Signal(8 * CRC_BYTES)          # bytes that may be the checksum and no payload
         m.d.comb += [
             place.eq(count - OVERHEAD), self.length.eq(place),
-            self.arriving.payload.eq(latest[:8]),
-            ram_w.addr.eq(place), ram_w.data.eq(self.arriving.payload), ram_w.en.eq(self.arriving.valid),
+            ram_w.data.eq(self.arriving.payload), ram_w.en.eq(self.arriving.valid),
             self.payload.payload.eq(ram_r.data),
         ]
+
+        arrives = Signal()                      # the payload leaves through a register
+        m.d.sync += [self.arriving.valid.eq(arrives), self.arriving.payload.eq(latest[:8]), ram_w.addr.eq(place)]
 
         with m.FSM():
             with m.State("RECEIVE"):
@@ -110,7 +112,7 @@ class Packets(wiring.Component):
                     decoder.o.ready.eq(1),
                     crc.data.eq(token.byte), crc.valid.eq(decoder.o.valid & ~token.end), crc.start.eq(count == 0),
                     self.begin.eq(crc.valid & (count == 0)),
-                    self.arriving.valid.eq(crc.valid & (count >= OVERHEAD) & (place < MAX_PAYLOAD)),
+                    arrives.eq(crc.valid & (count >= OVERHEAD) & (place < MAX_PAYLOAD)),
                 ]
                 with m.If(crc.valid):
                     m.d.sync += [count.eq(Mux(count > most, count, count + 1)), latest.eq(Cat(latest[8:], token.byte))]

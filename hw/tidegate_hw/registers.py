@@ -1,19 +1,33 @@
 """The registers that the host writes and the core reads; names, addresses and widths come from the spec."""
 
-from amaranth.hdl import Module, unsigned
+from amaranth.hdl import Module, Mux, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from tidegate.spec.design import Design
 from tidegate.spec.registers import REGISTERS
 
-REGISTERS_LAYOUT = data.StructLayout({r.name: unsigned(r.bits) for r in REGISTERS if r.writable})
 STATUS_LAYOUT = data.StructLayout({r.name: unsigned(r.bits) for r in REGISTERS if not r.writable})
+
+# the writable registers as the host writes them
+REGISTERS_LAYOUT = data.StructLayout({r.name: unsigned(r.bits) for r in REGISTERS if r.writable})
+
+
+def registers_layout(design: Design) -> data.StructLayout:
+    """... and as wide as a design can make use of."""
+    return data.StructLayout({r.name: unsigned(r.width(design)) for r in REGISTERS if r.writable})
+
+
 
 
 class Registers(wiring.Component):
     """All registers of the map, with one port that reads and writes by address.
 
-        values[name] <- data mod 2**bits        on write, if the address names a writable register
+        values[name] <- kept(data)      on write, if the address names a writable register (``spec.registers``)
+
+    Parameters
+    ----------
+    design : Design
 
     Members
     -------
@@ -22,7 +36,7 @@ class Registers(wiring.Component):
     write : 1, in
         Write ``write_data`` to the addressed register; without effect where ``writable`` would be 0.
     write_data : unsigned(32), in
-        Bits above the register's width are dropped.
+        Bits above the register's are dropped; what is too large for the design saturates.
     unload : 1, in
         Set LAYERS to 0: no model.
     read_data : unsigned(32), out
@@ -31,7 +45,7 @@ class Registers(wiring.Component):
         Whether the addressed register exists, and whether the host may write it.
     status : STATUS_LAYOUT, in
         Values of the read-only registers.
-    values : REGISTERS_LAYOUT, out
+    values : ``registers_layout(design)``, out
         Values of the writable ones.
 
     Latency: ``delay`` = 1 cycle from ``address`` (and ``values``) to ``read_data``, ``known``, ``writable``.
@@ -41,7 +55,8 @@ class Registers(wiring.Component):
 
     delay = 1
 
-    def __init__(self):
+    def __init__(self, design: Design):
+        self.design = design
         super().__init__({
             "address": In(16),
             "write": In(1),
@@ -51,7 +66,7 @@ class Registers(wiring.Component):
             "known": Out(1),
             "writable": Out(1),
             "status": In(STATUS_LAYOUT),
-            "values": Out(REGISTERS_LAYOUT),
+            "values": Out(registers_layout(design)),
         })
 
     def elaborate(self, platform):
@@ -64,7 +79,8 @@ class Registers(wiring.Component):
                     m.d.sync += [self.known.eq(1), self.writable.eq(r.writable), self.read_data.eq(value)]
                     if r.writable:
                         with m.If(self.write):
-                            m.d.sync += value.eq(self.write_data)
+                            beyond = self.write_data[len(value) : r.bits] != 0
+                            m.d.sync += value.eq(Mux(beyond, -1, self.write_data))
         with m.If(self.unload):
             m.d.sync += self.values.LAYERS.eq(0)
         return m

@@ -6,11 +6,11 @@ from amaranth.lib.wiring import In, Out
 
 from tidegate.spec.design import Design
 from tidegate.spec.formats import BIAS_DELTAS
-from tidegate.spec.network import MAX_LAYERS, MAX_SIGNALS
 
-from .event import EVENT
-from .job import ADDRESS_BITS, Copy, job_layout
-from .registers import REGISTERS_LAYOUT
+from .event import event_layout
+from .gates import GATES
+from .job import Copy, acc_range, job_layout
+from .registers import registers_layout
 
 
 class Scheduler(wiring.Component):
@@ -23,18 +23,21 @@ class Scheduler(wiring.Component):
     while the cell works, then its hidden events as they come.  The last event of a feature frame is held back: its
     column closes the layer, so that the copy costs only nh's words.
 
+    Without a snapshot a layer is closed by one job that copies its gates in turn (``job_layout``), 4 words for each
+    neuron, and the words of the logits are copied one by one, whenever there is room.
+
     Parameters
     ----------
     design : Design
 
     Members
     -------
-    registers : ``REGISTERS_LAYOUT``, stable while a frame is under way.
-    x : stream of ``EVENT``: features.
-    h : stream of ``EVENT``: the hidden state of ``layer``.
+    registers : ``registers_layout(design)``, stable while a frame is under way.
+    x : stream of ``event_layout(features)``.
+    h : stream of ``event_layout(neurons)``: the hidden state of ``layer``.
     layer : the layer that was closed last, at which cell and h encoder are.
     bias : strobe, while idle: play the bias columns.
-    blocked : the logits of a frame must wait.
+    blocked : the logits of a frame must wait; without a snapshot, each word of them.
     idle : no job is offered, no layer is closed, and no features are there.
     o : stream of ``job_layout(design)``.
 
@@ -44,22 +47,23 @@ class Scheduler(wiring.Component):
     def __init__(self, design: Design):
         self.design = design
         super().__init__({
-            "registers": In(REGISTERS_LAYOUT), "x": In(stream.Signature(EVENT)), "h": In(stream.Signature(EVENT)),
-            "layer": Out(range(MAX_LAYERS)), "bias": In(1), "blocked": In(1), "idle": Out(1),
+            "registers": In(registers_layout(design)), "x": In(stream.Signature(event_layout(design.features))),
+            "h": In(stream.Signature(event_layout(design.neurons))),
+            "layer": Out(range(design.layers)), "bias": In(1), "blocked": In(1), "idle": Out(1),
             "o": Out(stream.Signature(job_layout(design))),
         })
 
     def elaborate(self, platform):
         m = Module()
-        regs, job = self.registers, self.o.p
+        regs, job, snapshot, layers = self.registers, self.o.p, self.design.snapshot, self.design.layers
         layer, last_layer = self.layer, Signal()
-        m.d.comb += last_layer.eq((layer == MAX_LAYERS - 1) | (layer + 1 >= regs.LAYERS))
+        m.d.comb += last_layer.eq((layer == layers - 1) | (layer + 1 >= regs.LAYERS))
 
         def of(name: str, count: int, number):
             return Array(regs[f"{name}{k}"] for k in range(count))[number]
 
         # the next feature event is held until it is known whether it is the frame's last
-        held, held_valid, use_held, use_end = Signal(EVENT), Signal(), Signal(), Signal()
+        held, held_valid, use_held, use_end = Signal(self.x.p.shape()), Signal(), Signal(), Signal()
         more, final, none = Signal(), Signal(), Signal()
         m.d.comb += [
             more.eq(held_valid & ~held.end & self.x.valid & ~self.x.p.end),
@@ -71,24 +75,34 @@ class Scheduler(wiring.Component):
             m.d.sync += [held_valid.eq(self.x.valid & ~use_end), held.eq(self.x.p)]
 
         # what a job is made of; the states choose
-        signal, event = Signal(range(MAX_SIGNALS)), Signal(EVENT)
-        words, target = (of(name, MAX_LAYERS, layer) for name in ("LAYER_WORDS", "LAYER_TARGET"))
-        words3 = Signal(ADDRESS_BITS)
+        signal = Signal(range(layers + 1))
+        words, target = (of(name, layers, layer) for name in ("LAYER_WORDS", "LAYER_TARGET"))
+        words3 = Signal(acc_range(self.design))
         m.d.comb += words3.eq((words << 1) + words)
 
         def column(of_signal, of_event):
             """The column of an event."""
             return [
-                self.o.valid.eq(1), signal.eq(of_signal), event.eq(of_event), job.tags.weights.eq(1),
-                job.base.eq(of("COLUMN_BASE", MAX_SIGNALS, signal)), job.index.eq(event.index),
-                job.length.eq(of("COLUMN_LENGTH", MAX_SIGNALS, signal)),
-                job.target.eq(of("COLUMN_TARGET", MAX_SIGNALS, signal)), job.delta.eq(event.delta),
+                self.o.valid.eq(1), signal.eq(of_signal), job.index.eq(of_event.index), job.delta.eq(of_event.delta),
+                job.base.eq(of("COLUMN_BASE", layers + 1, signal)), job.tags.weights.eq(1),
+                job.length.eq(of("COLUMN_LENGTH", layers + 1, signal)),
+                job.target.eq(of("COLUMN_TARGET", layers + 1, signal)),
             ]
 
         def copy(what: Copy, first_word, length):
             """Nothing is added: Δ = 0, whatever weights are there."""
             return [self.o.valid.eq(1), job.tags.copy.eq(what), job.target.eq(first_word), job.length.eq(length)]
 
+        def close():
+            """Copy what no event's column copied on the way."""
+            if snapshot:
+                return copy(Copy.GATES, target, words3)
+            reads = of("LAYER_SIZE", layers, layer) * len(GATES)
+            return [*copy(Copy.GATES, target + words, reads), job.turn.eq(words)]
+
+        closed = "COPY NH" if snapshot else "ADD HIDDEN"
+        logit_words = (regs.CLASSES + self.design.lanes - 1) // self.design.lanes
+        word = Signal(range(-(-self.design.classes // self.design.lanes) + 1))      # of the logits, copied so far
         m.d.comb += job.tags.signal.eq(signal)
         hidden, offered = Signal(), Signal()        # a hidden event is offered, and was: it stays so until it is taken
         digit = Signal(range(len(BIAS_DELTAS)))
@@ -97,24 +111,27 @@ class Scheduler(wiring.Component):
                 m.d.comb += self.idle.eq(~held_valid & ~self.x.valid)
                 with m.If(more):
                     m.d.comb += [*column(0, held), use_held.eq(self.o.ready)]
-                with m.Elif(final | none):
-                    with m.If(final):
-                        m.d.comb += column(0, held)
-                    with m.Else():
-                        m.d.comb += copy(Copy.GATES, target, words3)
-                    m.d.comb += [job.tags.copy.eq(Copy.GATES), use_held.eq(self.o.ready), use_end.eq(final)]
+                with m.Elif(final):
+                    m.d.comb += [*column(0, held), use_held.eq(self.o.ready), use_end.eq(1)]
+                    if snapshot:
+                        m.d.comb += job.tags.copy.eq(Copy.GATES)
                     with m.If(self.o.ready):
-                        m.next = "COPY NH"
+                        m.next = "COPY NH" if snapshot else "CLOSE LAYER"
+                with m.Elif(none):
+                    m.d.comb += [*close(), use_held.eq(self.o.ready)]
+                    with m.If(self.o.ready):
+                        m.next = closed
                 with m.Elif(self.bias):
                     m.next = "PLAY BIAS"
             with m.State("CLOSE LAYER"):
-                m.d.comb += [signal.eq(layer), *copy(Copy.GATES, target, words3)]
+                m.d.comb += [signal.eq(layer), *close()]
                 with m.If(self.o.ready):
-                    m.next = "COPY NH"
-            with m.State("COPY NH"):
-                m.d.comb += [signal.eq(layer), *copy(Copy.NH, target + words3, words)]
-                with m.If(self.o.ready):
-                    m.next = "ADD HIDDEN"
+                    m.next = closed
+            if snapshot:
+                with m.State("COPY NH"):
+                    m.d.comb += [signal.eq(layer), *copy(Copy.NH, target + words3, words)]
+                    with m.If(self.o.ready):
+                        m.next = "ADD HIDDEN"
             with m.State("ADD HIDDEN"):
                 m.d.sync += offered.eq(hidden & ~self.o.ready)
                 with m.If(more & ~offered):
@@ -130,12 +147,15 @@ class Scheduler(wiring.Component):
             with m.State("COPY LOGITS"):
                 # its words may be those that the last column ends with
                 m.d.comb += [
-                    *copy(Copy.LOGITS, regs.LOGIT_TARGET, (regs.CLASSES + self.design.lanes - 1) // self.design.lanes),
+                    *copy(Copy.LOGITS, regs.LOGIT_TARGET + (0 if snapshot else word), logit_words if snapshot else 1),
                     job.gap.eq(1), self.o.valid.eq(~self.blocked),
                 ]
                 with m.If(self.o.ready & self.o.valid):
-                    m.d.sync += layer.eq(0)
-                    m.next = "ADD FEATURES"
+                    if not snapshot:
+                        m.d.sync += word.eq(word + 1)
+                    with m.If(snapshot | (word + 1 >= logit_words)):
+                        m.d.sync += [layer.eq(0), word.eq(0)]
+                        m.next = "ADD FEATURES"
             with m.State("PLAY BIAS"):
                 m.d.comb += [
                     self.o.valid.eq(1), job.base.eq(regs.BIAS_BASE), job.index.eq(digit),

@@ -1,43 +1,28 @@
 """Snapshot: a layer's accumulators as they were, so that the lanes may go on while the cell works from the copy."""
 
-from amaranth.hdl import Array, Cat, Module, Signal, signed
-from amaranth.lib import data, wiring
+from amaranth.hdl import Array, Cat, Module, Mux, Signal
+from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from tidegate.spec.design import Design
 from tidegate.spec.formats import ACC_BITS
 
-from .event import INDEX_BITS
-from .job import ADDRESS_BITS, Copy
+from .fanout import SPAN, leaf
+from .gates import GATES, NH, SKEW, R, Z, gates_layout, neurons_layout, taken_signature
+from .job import Copy, acc_range
 from .lanes import copies_signature
-
-NX, R, Z, NH = GATES = range(4)     # parts of a GRU layer's accumulators
-
-
-def gate_layout(design: Design) -> data.ArrayLayout:
-    """Accumulators of one gate of ``cell_rate`` neurons."""
-    return data.ArrayLayout(signed(ACC_BITS), design.cell_rate)
-
-
-def accumulators_layout(design: Design) -> data.StructLayout:
-    """``acc[gate][k]`` (nx, r, z) of ``cell_rate`` neurons from ``index`` on; ``mask``: which exist; ``last`` group."""
-    g = design.cell_rate
-    return data.StructLayout({
-        "index": INDEX_BITS, "mask": g, "last": 1,
-        "acc": data.ArrayLayout(gate_layout(design), len(GATES) - 1),
-    })
-
-
-def taken_signature(shape) -> wiring.Signature:
-    """A stream without ready: what is valid is taken."""
-    return wiring.Signature({"payload": Out(shape), "valid": Out(1)})
 
 
 class Snapshot(wiring.Component):
     """Takes the copies of a layer's accumulators, one memory a gate, and hands them out G neurons a cycle.
 
-    Copies come in the order nx, r, z, nh; the first group leaves when z is complete, and nh follows at its heels.
+    Copies come in the order nx, r, z, nh; the first group leaves before z's last word has come, and nh follows at its
+    heels.
+
+        coming ─► count ─► register ─► write ─┐
+                                              memory ─► select ─► acc
+        index ────────────► register ─► read ─┘         each ─► but the first has a register
 
     Parameters
     ----------
@@ -45,16 +30,16 @@ class Snapshot(wiring.Component):
 
     Members
     -------
-    copies : ``copies_signature(design)``; from z's last word on in successive cycles.
+    copies : ``copies_signature(design)``; those of one kind in successive cycles, and nh's at once after z's.
     words : accumulator words of one gate.
     size : neurons of the layer; both stable from the first copy to the last group.
-    room : the groups that leave from the next cycle on can be taken.
-    o : ``taken_signature`` of ``accumulators_layout(design)``: ``ceil(size / G)`` groups in order.
-    nh : ``gate_layout(design)``: the group's nh, in the next cycle.
+    room : groups can be taken, and those that are under way here.
+    o : ``taken_signature`` of ``neurons_layout(design)``: ``ceil(size / G)`` groups in order.
+    acc : ``gates_layout(design)``; gate k of a group comes ``SKEW[k]`` cycles after it.
     busy : a copy comes, or a group is left.
 
-    Latency: ``delay`` cycles from nh's first copy to the first group.  (If z's last word does not come because the
-    registers are nonsense, one more.)
+    Latency: ``delay`` cycles from nh's first copy to the first group.  (If z does not come because the registers are
+    nonsense, two more.)
     Throughput: one group per cycle while there is room.
     """
 
@@ -63,60 +48,78 @@ class Snapshot(wiring.Component):
     def __init__(self, design: Design):
         self.design = design
         super().__init__({
-            "copies": In(copies_signature(design)), "words": In(ADDRESS_BITS), "size": In(ADDRESS_BITS), "room": In(1),
-            "o": Out(taken_signature(accumulators_layout(design))), "nh": Out(gate_layout(design)), "busy": Out(1),
+            "copies": In(copies_signature(design)), "words": In(acc_range(design)),
+            "size": In(range(design.neurons + 1)), "room": In(1),
+            "o": Out(taken_signature(neurons_layout(design))), "acc": Out(gates_layout(design)), "busy": Out(1),
         })
 
     def elaborate(self, platform):
         m = Module()
-        d, g, o = self.design, self.design.cell_rate, self.o
-        slots = d.lanes // g                        # groups in a word
+        d, g, o, coming = self.design, self.design.cell_rate, self.o, self.copies.coming
 
-        banks_r, banks_w = [], []
-        for gate in GATES:
-            bank = Memory(shape=ACC_BITS * d.lanes, depth=-(-d.acc_words // len(GATES)), init=[])
-            m.submodules[f"bank{gate}"] = bank
-            banks_r.append(bank.read_port())
-            banks_w.append(bank.write_port())
-
-        # nh's words are counted apart, so that its first is known whatever came before
-        gate, word, word_nh = Signal(GATES), Signal(ADDRESS_BITS), Signal(ADDRESS_BITS)
-        last_z, begun, start = Signal(), Signal(), Signal()
-        for k, bank_w in enumerate(banks_w):
-            mine = self.copies.copy == Copy.NH if k == NH else (self.copies.copy == Copy.GATES) & (gate == k)
-            m.d.comb += [
-                bank_w.addr.eq(word_nh if k == NH else word), bank_w.data.eq(self.copies.data.as_value()),
-                bank_w.en.eq(mine),
-            ]
-        m.d.comb += start.eq(last_z | ((self.copies.copy == Copy.NH) & (word_nh == 0) & ~begun))
-        with m.If(self.copies.copy == Copy.GATES):
+        # the copy of the next cycle: nh's words are counted apart, so that its first is known whatever came before
+        gate, word, word_nh = Signal(GATES), Signal(acc_range(d)), Signal(acc_range(d))
+        soon, begun, start = Signal(), Signal(), Signal()
+        with m.If(coming == Copy.GATES):
             m.d.sync += [word.eq(word + 1), word_nh.eq(0)]
             with m.If(word + 1 >= self.words):
-                m.d.comb += last_z.eq((gate == Z) & ~begun)
                 m.d.sync += [word.eq(0), gate.eq(gate + 1)]
-        with m.If(self.copies.copy == Copy.NH):
+            # z's last word is the next but one
+            before = Mux(self.words == 1, gate == R, (gate == Z) & (word + 2 == self.words))
+            m.d.comb += soon.eq(before & ~begun)
+        with m.If(coming == Copy.NH):
             m.d.sync += [word_nh.eq(word_nh + 1), word.eq(0), gate.eq(0), begun.eq(0)]
-        with m.If(last_z):
+        with m.If(soon):
             m.d.sync += begun.eq(1)
+        m.d.comb += start.eq(soon | ((coming == Copy.NH) & (word_nh == 0) & ~begun))
 
-        # hand out: address, then the banks' outputs, of which a group is selected
-        emitting, index = Signal(), Signal(ADDRESS_BITS)
-        index_q1, index_q2 = Signal.like(index, reset_less=True), Signal.like(index, reset_less=True)
-        m.d.sync += [o.valid.eq(emitting & self.room), index_q1.eq(index), index_q2.eq(index_q1)]
+        emitting, index = Signal(), Signal(range(d.neurons + g))
+        issued = Signal(3)
+        later = [index]                             # ... 0, 1, 2, ... cycles ago
+        for k in range(max(SKEW) + 1):
+            later.append(Signal.like(index, name=f"index_q{k + 1}", reset_less=True))
+            m.d.sync += later[-1].eq(later[-2])
+        m.d.sync += issued.eq(Cat(emitting & self.room, issued))
         with m.If(emitting & self.room):
             m.d.sync += [index.eq(index + g), emitting.eq(index + g < self.size)]
         with m.If(start):
             m.d.sync += [emitting.eq(1), index.eq(0)]
-
+        left = later[len(issued)]
         m.d.comb += [
-            o.payload.index.eq(index_q1), o.payload.mask.eq(Cat(index_q1 + k < self.size for k in range(g))),
-            o.payload.last.eq(index_q1 + g >= self.size),
-            self.busy.eq((self.copies.copy != Copy.NONE) | emitting | o.valid),
+            o.valid.eq(issued[-1]), o.payload.index.eq(left),
+            o.payload.mask.eq(Cat(left + k < self.size for k in range(g))),
+            o.payload.last.eq(left + g >= self.size),
+            self.busy.eq((self.copies.copy != Copy.NONE) | (coming != Copy.NONE) | emitting | (issued != 0)),
         ]
-        for k, bank_r in enumerate(banks_r):
-            address, selected, acc = (index_q1, index_q2, self.nh) if k == NH else (index, index_q1, o.payload.acc[k])
-            slices = Array(bank_r.data.word_select(s, ACC_BITS * g) for s in range(slots))
-            m.d.comb += [
-                bank_r.addr.eq(address // d.lanes), acc.as_value().eq(slices[(selected // g) % slots]),
-            ]
+
+        for k in GATES:
+            mine = coming == Copy.NH if k == NH else (coming == Copy.GATES) & (gate == k)
+            groups = self._memories(m, k, mine, word_nh if k == NH else word, later[SKEW[k]])
+            for n in range(g):
+                select = leaf(Signal(range(len(groups))), f"select{k}_{n}")
+                acc = Signal(ACC_BITS, name=f"acc{k}_{n}", reset_less=True)
+                m.d.sync += [
+                    select.eq((later[SKEW[k] + 1] // g) % len(groups)),
+                    acc.eq(Array(group.word_select(n, ACC_BITS) for group in groups)[select]),
+                ]
+                m.d.comb += self.acc[k][n].eq(acc)
         return m
+
+    def _memories(self, m: Module, gate: int, write, word, index) -> list:
+        """A gate's memories, one for each bank of lanes; gives the groups of the word that holds ``index``."""
+        d, width = self.design, ACC_BITS * self.design.cell_rate
+        lanes = max(d.cell_rate, min(SPAN, d.lanes))
+        groups = []
+        for b in range(d.lanes // lanes):
+            memory = Memory(shape=ACC_BITS * lanes, depth=-(-d.acc_words // len(GATES)), init=[])
+            m.submodules[f"gate{gate}_bank{b}"] = memory
+            memory_r, memory_w = memory.read_port(), memory.write_port()
+            read, store = leaf(memory_r.addr, f"read{gate}_{b}"), leaf(memory_w.addr, f"store{gate}_{b}")
+            enable = leaf(Signal(), f"enable{gate}_{b}")
+            m.d.sync += [read.eq(index // d.lanes), store.eq(word), enable.eq(write)]
+            m.d.comb += [
+                memory_r.addr.eq(read), memory_w.addr.eq(store), memory_w.en.eq(enable),
+                memory_w.data.eq(self.copies.data.as_value().word_select(b, ACC_BITS * lanes)),
+            ]
+            groups += [memory_r.data.word_select(n, width) for n in range(lanes // d.cell_rate)]
+        return groups

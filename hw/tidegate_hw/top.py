@@ -102,11 +102,13 @@ class UartTop(wiring.Component):
     -------
     rx, tx : 1, in and out
         Idle high; ``rx`` may be asynchronous.
+    active : 1, out
+        The core is at work.
     """
 
     def __init__(self, design: Design, digest: bytes, divisor: int):
         self.design, self.digest, self.divisor = design, digest, divisor
-        super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1)})
+        super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), "active": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
@@ -115,5 +117,5 @@ class UartTop(wiring.Component):
         m.submodules.transmitter = transmitter = UartTransmitter(self.divisor)
         connect(m, receiver.o, top.rx)
         connect(m, top.tx, transmitter.i)
-        m.d.comb += [receiver.rx.eq(self.rx), self.tx.eq(transmitter.tx)]
+        m.d.comb += [receiver.rx.eq(self.rx), self.tx.eq(transmitter.tx), self.active.eq(top.core_active)]
         return m

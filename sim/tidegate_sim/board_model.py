@@ -9,7 +9,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from tidegate.spec.design import Design, Identity
-from tidegate.spec.network import MAX_LAYERS
 from tidegate.spec.packets import (
     ANSWER,
     LOGIT_BYTES,
@@ -126,7 +125,7 @@ class BoardModel(ABC):
         register = BY_ADDRESS.get(address)
         if register is None or not register.writable:
             raise Refused(Reason.ADDRESS)
-        self.registers[register.name] = value % (1 << register.bits)
+        self.registers[register.name] = register.kept(value, self.design)
         return b""
 
     def _write_weights(self, payload: bytes) -> bytes:
@@ -145,7 +144,7 @@ class BoardModel(ABC):
 
     def _frames(self, payload: bytes) -> bytes:
         features, classes = self.registers["FEATURES"], self.registers["CLASSES"]
-        if not (1 <= self.registers["LAYERS"] <= MAX_LAYERS and 1 <= features <= self.design.features
+        if not (1 <= self.registers["LAYERS"] <= self.design.layers and 1 <= features <= self.design.features
                 and 1 <= classes <= self.design.classes):
             raise Refused(Reason.NO_MODEL)
         frames, rest = divmod(len(payload), 2 * features)

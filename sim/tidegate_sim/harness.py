@@ -19,7 +19,7 @@ from tidegate.spec.formats import WEIGHT_BITS
 from tidegate_hw.cell import trace_signature
 from tidegate_hw.core import Core
 from tidegate_hw.counters import COUNTERS_LAYOUT
-from tidegate_hw.registers import REGISTERS_LAYOUT
+from tidegate_hw.registers import REGISTERS_LAYOUT, registers_layout
 from tidegate_hw.top import Top
 from tidegate_hw.verilog import rtl_digest, rtlil_text, verilog
 
@@ -106,7 +106,7 @@ class CoreHarness(wiring.Component):
             register = Signal.like(target)
             m.d.sync += register.eq(source)
             m.d.comb += target.eq(register)
-        registers, valid, group = Signal(REGISTERS_LAYOUT), Signal(), Signal.like(frame.p)
+        registers, valid, group = Signal(registers_layout(self.design)), Signal(), Signal.like(frame.p)
         m.d.comb += [
             ClockSignal().eq(self.clk), ClockSignal("core").eq(self.core_clk), ClockSignal("cell").eq(self.cell_clk),
             self.core_active.eq(1), self.cell_active.eq(core.cell_active),
@@ -118,7 +118,7 @@ class CoreHarness(wiring.Component):
             self.result.eq(result.p), self.ready.eq(core.ready & ~core.clear & ~weight.en & ~valid),
         ]
         with m.If(self.registers_w):
-            m.d.sync += registers.eq(self.registers)
+            m.d.sync += [registers[name].eq(self.registers[name]) for name, _ in REGISTERS_LAYOUT]
         with m.If(self.frame_take):
             m.d.sync += valid.eq(self.frame_valid)
             m.d.sync += [group[k].eq(self.frame[k]) for k in range(self.design.encoder_rate)]

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "Vtop.h"
+#include "fail.h"
 #include "verilated.h"
 #if VM_TRACE
 #include "verilated_vcd_c.h"
@@ -17,11 +18,6 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "ports and records are 
 
 // Verilator writes the second underscore of trace__valid as its hexadecimal code.
 #define TRACE(member) trace___05F##member
-
-[[noreturn]] inline void fail(const char* what) {
-    perror(what);
-    exit(1);
-}
 
 // Names of the files that the command line asks for, or null.
 struct Files {

@@ -10,7 +10,8 @@ from tidegate_hw.column import Column
 from tidegate_hw.core import Core
 from tidegate_hw.encoder import Encoder
 from tidegate_hw.lanes import Lanes
-from tidegate_hw.logits import Logits
+from tidegate_hw.logits import Logits, WordLogits
+from tidegate_hw.serial_cell import SerialCell
 from tidegate_hw.snapshot import Snapshot
 from tidegate_sim.runner import run_bench
 
@@ -19,12 +20,22 @@ SMALL = {"weight_words": 2048, "acc_words": 64, "features": 16, "neurons": 64, "
 
 @pytest.mark.parametrize("rates", [(4, 1, 2), (8, 4, 4)], ids="lanes{0[0]}".format)
 def test_core(rates):
-    design = Design(*rates, **SMALL)
-    run_bench(Core(design), "tidegate_sim.benches.core", f"core_{design.lanes}",
+    run(Design(*rates, **SMALL))
+
+
+@pytest.mark.parametrize("rates", [(4, 1, 1), (8, 1, 2)], ids="lanes{0[0]}".format)
+def test_core_without_snapshot(rates):
+    run(Design(*rates, **SMALL, snapshot=False))
+
+
+def run(design: Design) -> None:
+    run_bench(Core(design), "tidegate_sim.benches.core", f"core_{design.lanes}_{design.snapshot}",
               env={"BENCH": json.dumps(asdict(design))})
 
 
 def test_cycle_model_has_the_stages_latencies():
     assert (cycles.COLUMN, cycles.LANES, cycles.SNAPSHOT, cycles.ENCODER, cycles.LOGITS) == (
         Column.delay, Lanes.delay, Snapshot.delay, Encoder.delay, Logits.delay)
+    assert (cycles.SERIAL_CELL, cycles.INTERVAL, cycles.WORD_LOGITS) == (
+        SerialCell.delay - 1, SerialCell.interval, WordLogits.delay)
     assert cycles.CELL == Cell.delay - 1        # a group leaves one cycle before its values

@@ -14,9 +14,9 @@ from tidegate.spec.fixed import round_shift, saturate
 from tidegate.spec.formats import ACC_BITS, CANDIDATE_ARG, GATE_ARG, PRE, SIGNAL, acc_frac
 from tidegate_hw.cell import TRACE_BITS, Cell
 from tidegate_hw.encoder import group_layout
-from tidegate_hw.snapshot import accumulators_layout, gate_layout
+from tidegate_hw.gates import SKEW, gates_layout, neurons_layout
 
-from ..streams import Sink, Source, cycle, pack, reset_dut, rng_for, unpack, wait
+from ..streams import Sink, cycle, pack, reset_dut, rng_for, unpack, wait
 
 DESIGN = Design(**json.loads(os.environ.get("BENCH", '{"lanes": 8, "cell_rate": 4, "neurons": 32}')))
 VALUES_LAYOUT = data.ArrayLayout(signed(SIGNAL.bits), DESIGN.cell_rate)
@@ -53,7 +53,6 @@ async def clear(dut) -> None:
 async def states_equal_model(dut, stalls):
     rng = rng_for("cell")
     g = DESIGN.cell_rate
-    source = Source(dut, "i", accumulators_layout(DESIGN), stalls=stalls)
     sink = Sink(dut, "o", group_layout(g, GROUPS))
     traced, values = [], []
 
@@ -71,14 +70,28 @@ async def states_equal_model(dut, stalls):
                     vectors[name] = [x - 0x10000 if x >> 15 else x for x in fields]
                 traced.append((int(dut.trace__layer.value), int(dut.trace__group.value), vectors))
 
+    dut.i__valid.value = 0
     dut.clear.value, dut.layer.value, dut.state_base.value, dut.weight_frac.value = 0, 0, 0, 7
     await reset_dut(dut)
     await clear(dut)
-    async def spoil(taken: int):
-        """nh is there for one cycle."""
-        await RisingEdge(dut.clk)
-        if source.times[-1] == taken:
-            dut.nh.value = rng.getrandbits(len(dut.nh))
+
+    async def play(groups: list[tuple[dict, list]]) -> int:
+        """Groups in successive cycles, or now and then; their accumulators for one cycle each.  The first's cycle."""
+        starts = [0]
+        for _ in groups[1:]:
+            starts.append(starts[-1] + 1)
+            while stalls == "valid" and rng.random() < 0.4:
+                starts[-1] += 1
+        first, coming = cycle() + 1, dict(zip(starts, groups, strict=True))
+        for at in range(starts[-1] + 1 + max(SKEW)):
+            dut.i__valid.value = int(at in coming)
+            if at in coming:
+                dut.i__payload.value = pack(neurons_layout(DESIGN), coming[at][0])
+            dut.acc.value = pack(gates_layout(DESIGN), [
+                coming[at - SKEW[gate]][1][gate] if at - SKEW[gate] in coming
+                else [rng.getrandbits(ACC_BITS) for _ in range(g)] for gate in range(4)])
+            await RisingEdge(dut.clk)
+        return first
 
     cocotb.start_soon(watch())
     h = [0] * DESIGN.neurons
@@ -87,12 +100,12 @@ async def states_equal_model(dut, stalls):
         groups = rng.randint(1, GROUPS - base)
         frac, layer = rng.randint(2, 9), rng.randrange(4)
         dut.state_base.value, dut.weight_frac.value, dut.layer.value = base, frac, layer
-        sent, nhs, expected, expected_trace = [], [], [], []
+        await RisingEdge(dut.clk)
+        sent, expected, expected_trace = [], [], []
         for n in range(groups):
             acc = [[random_accumulator(rng, frac) for _ in range(g)] for _ in range(4)]
             mask = rng.getrandbits(g)
-            sent.append({"index": n * g, "mask": mask, "last": int(n == groups - 1), "acc": acc[:-1]})
-            nhs.append(acc[-1])
+            sent.append(({"index": n * g, "mask": mask, "last": int(n == groups - 1)}, acc))
             stages = []
             for k in range(g):
                 where = (base + n) * g + k
@@ -102,11 +115,7 @@ async def states_equal_model(dut, stalls):
                              [round_shift(s["h"], 7) for s in stages]))
             vectors = {name: [s[name] for s in stages] for name in stages[0]}
             expected_trace.append((layer, base + n, vectors))
-        start = len(source.times)
-        for group, nh in zip(sent, nhs, strict=True):
-            await source.send([group])
-            dut.nh.value = pack(gate_layout(DESIGN), nh)        # there in the next cycle
-            cocotb.start_soon(spoil(cycle()))
+        first = await play(sent)
         got = await sink.receive(groups)
         while int(dut.busy.value):
             await RisingEdge(dut.clk)
@@ -114,7 +123,7 @@ async def states_equal_model(dut, stalls):
             assert c == d, f"step {step}: {c} is not {d}"
             assert a == b, f"step {step}: {a} is not {b}"
         if stalls == "none":
-            assert [t - source.times[start] for t in sink.times[-groups:]] == list(
+            assert [t - first for t in sink.times[-groups:]] == list(
                 range(Cell.delay - 1, Cell.delay - 1 + groups))
         traced.clear()
         values.clear()

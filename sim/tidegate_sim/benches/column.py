@@ -18,14 +18,17 @@ DESIGN = Design(**json.loads(os.environ.get("BENCH", '{"lanes": 8, "weight_words
 def random_job(rng) -> dict:
     return {"base": rng.randrange(500), "index": rng.randrange(40), "length": rng.choice([0, 1, 2, 3, 6, 9]),
             "target": rng.randrange(20), "delta": rng.randint(-2047, 2047), "gap": int(rng.random() < 0.2),
+            "turn": rng.choice([0, 1, 2, 5]) if not DESIGN.snapshot else 0,
             "tags": {"copy": rng.choice(list(Copy)).value, "weights": rng.getrandbits(1), "signal": rng.randrange(5)}}
 
 
 def words(job: dict) -> list[tuple[int, ...]]:
     """(word, target, delta, first, copy, weights, signal) of each cycle."""
     base = job["base"] + job["index"] * job["length"]
-    return [(base + k, job["target"] + k, job["delta"], int(k == 0), *job["tags"].values())
-            for k in range(max(1, job["length"]))]
+    targets = [k if not job["turn"] else k // (4 * DESIGN.lanes) + (0, 1, 2, -1)[k % 4] * job["turn"]
+               for k in range(max(1, job["length"]))]
+    return [(base + k, (job["target"] + target) % 2 ** len(cocotb.top.o__target), job["delta"], int(k == 0),
+             *job["tags"].values()) for k, target in enumerate(targets)]
 
 
 @cocotb.test()

@@ -15,7 +15,7 @@ from tidegate.spec.layout import Layout
 from tidegate.spec.model import Model
 from tidegate_hw.cell import TRACE_BITS
 from tidegate_hw.counters import COUNTERS_LAYOUT
-from tidegate_hw.registers import REGISTERS_LAYOUT
+from tidegate_hw.registers import registers_layout
 
 from ..streams import STALLS, Sink, Source, pack, reset_dut, rng_for, wait
 from ..trace import STAGES
@@ -29,7 +29,7 @@ NETWORKS = [(5, [6], 3), (9, [7, 11], 10), (3, [4, 9, 2, 5], 4), (4, [8], 1), (3
 
 
 async def load(dut, model: Model, layout: Layout, dense: bool = False) -> None:
-    dut.registers.value = pack(REGISTERS_LAYOUT, {"MODE": int(dense), **layout.registers()})
+    dut.registers.value = pack(registers_layout(DESIGN), {"MODE": int(dense), **layout.registers()})
     dut.weight_w__en.value = 1
     for word, row in enumerate(layout.pack(model)):
         for lane, weight in enumerate(row):
@@ -165,9 +165,9 @@ async def nonsense_registers_do_not_hang(dut):
     await reset_dut(dut)
     for _ in range(10):
         values = {name: rng.getrandbits(shape.width) & rng.choice([1, 7, 63]) for name, shape in
-                  ((n, REGISTERS_LAYOUT[n].shape) for n, _ in REGISTERS_LAYOUT)}
+                  ((n, registers_layout(DESIGN)[n].shape) for n, _ in registers_layout(DESIGN))}
         values |= {"LAYERS": rng.randint(1, 7), "FEATURES": rng.randint(1, 8), "CLASSES": rng.randint(0, 20)}
-        dut.registers.value = pack(REGISTERS_LAYOUT, values)
+        dut.registers.value = pack(registers_layout(DESIGN), values)
         await clear(dut)
         await source.send([0] * -(-values["FEATURES"] // DESIGN.encoder_rate))
         for _ in range(20_000):

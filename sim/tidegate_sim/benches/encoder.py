@@ -13,12 +13,13 @@ from tidegate.spec import cycles
 from tidegate.spec.fixed import saturate
 from tidegate.spec.formats import DELTA_BITS, SIGNAL
 from tidegate_hw.encoder import MARGIN, Encoder, group_layout
-from tidegate_hw.event import EVENT
+from tidegate_hw.event import event_layout
 
 from ..streams import STALLS, Sink, Source, cycle, pack, reset_dut, rng_for, wait
 
 VALUES, DEPTH = json.loads(os.environ.get("BENCH", "[4, 6]"))
 VALUES_LAYOUT = data.ArrayLayout(signed(SIGNAL.bits), VALUES)
+EVENT_LAYOUT = event_layout(VALUES * DEPTH)
 END = "end"
 
 
@@ -88,7 +89,7 @@ async def clear(dut) -> None:
 async def events_equal_model(dut, stalls):
     rng = rng_for("groups")
     source = GroupSource(dut, stalls)
-    sink = Sink(dut, "o", EVENT, stalls=stalls)
+    sink = Sink(dut, "o", EVENT_LAYOUT, stalls=stalls)
     dut.clear.value, dut.theta.value, dut.dense.value = 0, 0, 0
     await reset_dut(dut)
     await clear(dut)
@@ -114,7 +115,7 @@ async def events_equal_model(dut, stalls):
 @cocotb.test()
 async def latency_and_throughput(dut):
     """As ``tidegate.spec.cycles`` has it: groups cycle by cycle, events one a cycle, 2 cycles for having waited."""
-    source, sink = GroupSource(dut), Sink(dut, "o", EVENT)
+    source, sink = GroupSource(dut), Sink(dut, "o", EVENT_LAYOUT)
     dut.clear.value, dut.theta.value, dut.dense.value = 0, 0, 0
     await reset_dut(dut)
     await clear(dut)
@@ -135,7 +136,7 @@ async def latency_and_throughput(dut):
 @cocotb.test()
 async def room_is_enough(dut):
     """While nobody takes events: when ``room`` falls, MARGIN more groups find their place."""
-    source, sink = GroupSource(dut), Sink(dut, "o", EVENT, stalls="ready")
+    source, sink = GroupSource(dut), Sink(dut, "o", EVENT_LAYOUT, stalls="ready")
     sink.stall_rate = 1.0
     dut.clear.value, dut.theta.value, dut.dense.value = 0, 0, 1
     await reset_dut(dut)
@@ -143,8 +144,8 @@ async def room_is_enough(dut):
     sent, after = 0, 0
     while after < MARGIN:
         after += not int(dut.room.value)
-        await source.send_groups([{"index": sent, "address": sent % DEPTH, "mask": 1, "last": 0,
+        await source.send_groups([{"index": sent % DEPTH, "address": sent % DEPTH, "mask": 1, "last": 0,
                                    "values": [sent] * VALUES}])
         sent += 1
     sink.stall_rate = 0.0
-    assert [event["index"] for event in await sink.receive(sent)] == list(range(sent))
+    assert [event["index"] for event in await sink.receive(sent)] == [k % DEPTH for k in range(sent)]

@@ -49,7 +49,7 @@ async def clear(dut) -> list[list[int]]:
     dut.clear.value = 1
     await RisingEdge(dut.clk)
     dut.clear.value = 0
-    await wait(dut, ACC_WORDS + 1)
+    await wait(dut, ACC_WORDS + 2)
     assert not int(dut.busy.value)
     return [[0] * LANES for _ in range(ACC_WORDS)]
 

@@ -8,8 +8,9 @@ from cocotb.triggers import RisingEdge
 
 from tidegate.spec.design import Design
 from tidegate.spec.formats import ACC_BITS
+from tidegate_hw.gates import GATES, SKEW, gates_layout, neurons_layout
 from tidegate_hw.job import Copy
-from tidegate_hw.snapshot import GATES, NH, Snapshot, accumulators_layout, gate_layout
+from tidegate_hw.snapshot import Snapshot
 
 from ..streams import STALLS, Sink, cycle, reset_dut, rng_for, unpack, wait
 
@@ -21,8 +22,8 @@ DESIGN = Design(**json.loads(os.environ.get("BENCH", '{"lanes": 8, "cell_rate": 
 async def groups_equal_copies(dut, stalls):
     rng = rng_for("snapshot")
     lanes, g = DESIGN.lanes, DESIGN.cell_rate
-    sink = Sink(dut, "o", accumulators_layout(DESIGN))
-    dut.copies__copy.value, dut.room.value = 0, 1
+    sink = Sink(dut, "o", neurons_layout(DESIGN))
+    dut.copies__copy.value, dut.copies__coming.value, dut.room.value = 0, 0, 1
     await reset_dut(dut)
 
     async def hesitate():
@@ -31,41 +32,48 @@ async def groups_equal_copies(dut, stalls):
             dut.room.value = int(rng.random() < 0.5)
             await RisingEdge(dut.clk)
 
-    nhs = []
+    accs = [[] for _ in GATES]
 
-    async def watch_nh():
-        """nh comes in the cycle after its group."""
+    async def watch(gate: int):
+        """A gate's accumulators come SKEW cycles after their group."""
         while True:
             await RisingEdge(dut.clk)
-            if cycle() - 1 in sink.times[-2:]:
-                nhs.append(unpack(gate_layout(DESIGN), int(dut.nh.value)))
+            if cycle() - SKEW[gate] in sink.times[-8:]:
+                accs[gate].append(unpack(gates_layout(DESIGN), int(dut.acc.value))[gate])
 
-    cocotb.start_soon(watch_nh())
+    for gate in GATES:
+        cocotb.start_soon(watch(gate))
     if stalls in ("ready", "both"):
         cocotb.start_soon(hesitate())
 
-    async def copy(kind: Copy, data: int, may_pause: bool = False) -> None:
-        while may_pause and stalls in ("valid", "both") and rng.random() < 0.5:
-            dut.copies__copy.value = rng.choice([Copy.NONE, Copy.LOGITS]).value     # for others
+    async def play(cycles: list[tuple[Copy, int]]) -> int:
+        """Copies cycle by cycle, each kind told one cycle ahead; gives the cycle of nh's first."""
+        began = 0
+        for (kind, _), (copied, data) in zip([*cycles, (Copy.NONE, 0)], [(Copy.NONE, 0), *cycles], strict=True):
+            dut.copies__coming.value, dut.copies__copy.value, dut.copies__data.value = kind.value, copied.value, data
             await RisingEdge(dut.clk)
-        dut.copies__copy.value, dut.copies__data.value = kind.value, data
-        await RisingEdge(dut.clk)
+            if copied is Copy.NH and not began:
+                began = cycle()
         dut.copies__copy.value = 0
+        return began
+
+    def pause() -> list[tuple[Copy, int]]:
+        """Now and then copies for others, or none."""
+        pauses = []
+        while stalls in ("valid", "both") and rng.random() < 0.5:
+            pauses.append((rng.choice([Copy.NONE, Copy.LOGITS]), rng.getrandbits(ACC_BITS * lanes)))
+        return pauses
 
     for _ in range(20):
         size = rng.randint(1, DESIGN.acc_words // len(GATES) * lanes)
         words = -(-size // lanes)
         dut.words.value, dut.size.value = words, size
         copies = [[rng.getrandbits(ACC_BITS * lanes) for _ in range(words)] for _ in GATES]
-        for gate in copies[:-1]:
-            for word in gate:
-                await copy(Copy.GATES, word, may_pause=True)
-        await copy(Copy.NH, copies[-1][0])
-        began = cycle()
-        for word in copies[-1][1:]:
-            await copy(Copy.NH, word)
+        gates = [(Copy.GATES, word) for gate in copies[:-1] for word in gate]
+        nh = [(Copy.NH, word) for word in copies[-1]]
+        began = await play([*gates[: -words - 1], *pause(), *gates[-words - 1 :], *nh, *pause()])
         groups = await sink.receive(-(-size // g))
-        await wait(dut, 2)
+        await wait(dut, 1 + max(SKEW))
         if stalls == "none":
             assert sink.times[-len(groups):] == [began + Snapshot.delay + n for n in range(len(groups))]
         for n, group in enumerate(groups):
@@ -75,6 +83,6 @@ async def groups_equal_copies(dut, stalls):
                 word, lane = copies[gate][n * g // lanes], n * g % lanes
                 for k in range(g):
                     bits = (word >> (ACC_BITS * (lane + k))) & ((1 << ACC_BITS) - 1)
-                    acc = nhs[n] if gate == NH else group["acc"][gate]
-                    assert acc[k] & ((1 << ACC_BITS) - 1) == bits, (n, gate, k)
-        nhs.clear()
+                    assert accs[gate][n][k] & ((1 << ACC_BITS) - 1) == bits, (n, gate, k)
+        for taken in accs:
+            taken.clear()

@@ -9,7 +9,7 @@ from tidegate.spec.design import Design
 from tidegate_hw.counters import COUNTERS_LAYOUT
 from tidegate_hw.lanes import weight_w_signature
 from tidegate_hw.link import Link
-from tidegate_hw.registers import REGISTERS_LAYOUT
+from tidegate_hw.registers import registers_layout
 
 HANG = 0x1FFF
 HANG_FRAME = 1      # counted from 0: when it hangs, a frame before has had its result
@@ -30,7 +30,7 @@ class StandInCore(wiring.Component):
     def __init__(self, design: Design):
         self.design = design
         super().__init__({
-            "registers": In(REGISTERS_LAYOUT),
+            "registers": In(registers_layout(design)),
             "frame": In(stream.Signature(data.ArrayLayout(signed(12), design.encoder_rate))),
             "logit": Out(stream.Signature(signed(24))),
             "result": Out(stream.Signature(COUNTERS_LAYOUT)),

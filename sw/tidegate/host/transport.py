@@ -9,9 +9,9 @@ from abc import ABC, abstractmethod
 
 import serial
 
+from ..spec.boards import BAUD
 from .errors import BoardError
 
-BAUD = 1_000_000
 _POLL = 0.005            # seconds; to change pyserial's time limit costs six system calls, so it stays
 
 

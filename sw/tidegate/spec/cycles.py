@@ -16,6 +16,13 @@ where x are the words of the next frame's features but the last event's (layer 0
 costs its words, w for layer 0 and 4w for each deeper one, one cycle of rest, and the logits' words.  ``frame_cycles``
 is the same job by job, equal to the RTL's counter on every frame; ``steady_cycles`` is this formula for events that
 are spread evenly.
+
+A core without a snapshot closes layer 0 after its last feature event's column, and every layer by 4 words for each of
+its H neurons, while events wait; with g_k the k-th event's neuron, that takes
+
+    max(4·H + x + n·c,  SERIAL_LOOP + max_k(4·g_k + (n − k + 1)·c),  SERIAL_LOOP + 4·(H − 1) + 1)
+
+and words of the logits but the last cost the lanes WORD_REST + P cycles each.
 """
 
 from collections.abc import Sequence
@@ -25,32 +32,38 @@ import numpy as np
 from .layout import Layout
 
 # Latencies of the stages: ``delay`` of the components in hw/, as tests/rtl/test_core.py asserts.
-COLUMN = 3          # job selected → first word fetched
-LANES = 3           # fetched → copied
+COLUMN = 4          # job selected → first word fetched
+LANES = 4           # fetched → copied
 SNAPSHOT = 1        # nh's first word copied → first group
-CELL = 10           # group in → group out, a cycle before its values
-ENCODER = 2         # group taken → first event
+CELL = 11           # group in → group out, a cycle before its values
+ENCODER = 3         # group taken → first event
 QUEUE = 2           # a group that had to wait in the encoder → its events (the encoder's bench asserts it)
 LOGITS = 3          # copied → first logit
 LOOP = LANES + SNAPSHOT + CELL + ENCODER + COLUMN       # nh's first word fetched → first hidden event's word fetched
+# ... without a snapshot
+SERIAL_CELL, INTERVAL = 12, 4       # r's first word copied → first group out; from one group to the next
+WORD_LOGITS = 1     # a word copied → its first logit
+SERIAL_LOOP = LANES + SERIAL_CELL + ENCODER + COLUMN    # r's first word fetched → first hidden event's word fetched
+WORD_REST = COLUMN + 1 + LANES + WORD_LOGITS            # with the P logits of a word: its fetch → that of the next
 NEVER = 1 << 62
 
 
-def encode(taken: int, counts: Sequence[int], free: int = 0) -> tuple[list[int], int, int]:
+def encode(taken: int, counts: Sequence[int], free: int = 0, interval: int = 1) -> tuple[list[int], int, int]:
     """When the events of a frame, and then its end, leave an encoder.
 
-    ``taken``: cycle in which the first group is taken; ``counts``: events of each group; ``free``: first cycle in
-    which events can be loaded.  Gives also ``taken`` and ``free`` for the next frame.
+    ``taken``: cycle in which the first group is taken, the others each ``interval`` cycles later; ``counts``: events
+    of each group; ``free``: first cycle in which events can be loaded.  Also gives the next frame's ``taken`` and
+    ``free``.
     """
     times = []
     for j, count in enumerate(counts):
         entries = count + (j == len(counts) - 1)
         if entries:
-            here = taken + j + 1
+            here = taken + interval * j + ENCODER - 1
             load = here if free <= here else max(here + QUEUE, free)
             times += range(load + 1, load + 1 + entries)
             free = load + entries
-    return times, taken + len(counts) + 1, free
+    return times, taken + len(counts) + 2, free
 
 
 def steady_cycles(layout: Layout, events: Sequence[float]) -> float:
@@ -59,13 +72,26 @@ def steady_cycles(layout: Layout, events: Sequence[float]) -> float:
     total = 1.0 + max(1, layout.logit_words)
     for l, words in enumerate(layout.words):
         size, n, length = network.gru[l].size, events[l + 1], layout.columns[l + 1].length
-        groups = -(-size // design.cell_rate)
-        spacing = size / (n + 1) / design.cell_rate             # groups from one event to the next
         ahead = max(0.0, events[0] - 1) * layout.columns[0].length if l == 0 else 0.0
-        total += 3 * words + max(words + ahead + n * length, LOOP + spacing + n * length,
-                                 LOOP + n * spacing + min(n, 1) * length, LOOP + groups)
-    features = -(-network.features // design.encoder_rate) + 1
-    return max(total, features, network.classes + COLUMN + LANES + LOGITS + 2)
+        spacing = size / (n + 1)                                # neurons from one event to the next
+        if design.snapshot:
+            groups = -(-size // design.cell_rate)
+            spacing /= design.cell_rate
+            total += 3 * words + max(words + ahead + n * length, LOOP + spacing + n * length,
+                                     LOOP + n * spacing + min(n, 1) * length, LOOP + groups)
+        else:
+            last = min(events[0], 1) * layout.columns[0].length if l == 0 else 0.0
+            total += last + max(layout.reads(l) + ahead + n * length,
+                                SERIAL_LOOP + INTERVAL * min(spacing, size - 1) + n * length,
+                                SERIAL_LOOP + INTERVAL * min(n * spacing, size - 1) + min(n, 1) * length,
+                                SERIAL_LOOP + INTERVAL * (size - 1) + 1)
+    features = -(-network.features // design.encoder_rate) + 2
+    if design.snapshot:
+        return max(total, features, network.classes + COLUMN + LANES + LOGITS + 2)
+    more = max(1, layout.logit_words) - 1
+    rest = more * (WORD_REST + design.lanes)
+    classes = network.classes - more * design.lanes + COLUMN + LANES + WORD_LOGITS + 2
+    return max(total - more + rest, features, rest + classes)
 
 
 def latency_cycles(layout: Layout, events: Sequence[float]) -> int:
@@ -80,19 +106,20 @@ def latency_cycles(layout: Layout, events: Sequence[float]) -> int:
 
 
 class _Lanes:
-    """The column fetch: two jobs wait while one is served."""
+    """The column fetch: three jobs wait while one is served."""
 
     def __init__(self):
-        self.selected, self.fetched, self.before, self.length = -1, -1, -1, 0
+        self.selected, self.length = -1, 0
+        self.fetched = [-1, -1, -1]         # first words of the last jobs, the latest at last
 
     def free(self) -> int:
         """First cycle in which the next job can be selected."""
-        return max(self.selected + 1, self.before - 1)
+        return max(self.selected + 1, self.fetched[0] - 1)
 
     def serve(self, cycle: int, length: int, gap: int = 0) -> int:
         """Select a job in ``cycle`` (``free()`` or later); gives the cycle of its first word."""
-        start = max(cycle + COLUMN, self.fetched + self.length) + gap
-        self.selected, self.before, self.fetched, self.length = cycle, self.fetched, start, length
+        start = max(cycle + COLUMN, self.fetched[-1] + self.length) + gap
+        self.selected, self.length, self.fetched = cycle, length, [*self.fetched[1:], start]
         return start
 
 
@@ -115,6 +142,10 @@ class _Features:
         self._times.append(times)
         if self._frame == len(self._times) - 1:
             self._held = times[0] + 1
+
+    def events(self) -> list[int]:
+        """When the events of the frame that is next to be closed, and at last its end, are there."""
+        return self._times[self._frame]
 
     def more(self) -> int:
         """When it is known that the held event is not its frame's last; NEVER if it is, or there is none."""
@@ -146,7 +177,7 @@ def frame_cycles(layout: Layout, fired: Sequence[np.ndarray], apart: bool = Fals
     ``fired[s]``: bool (T, elements of signal s), which elements are sent in each frame.  The frames follow each
     other as fast as the core takes them, from idle; or with ``apart`` each comes when the one before is done.
     """
-    design, network = layout.design, layout.network
+    design = layout.design
     # events of each group: [signal][frame]
     counts = [_groups(sent, design.cell_rate if s else design.encoder_rate) for s, sent in enumerate(fired)]
     lengths = [column.length for column in layout.columns]
@@ -166,15 +197,26 @@ def frame_cycles(layout: Layout, fired: Sequence[np.ndarray], apart: bool = Fals
         while features.more() < NEVER:
             add_feature()
         closed = max(state, features.last(), lanes.free())
-        features.close(closed)
+        if not design.snapshot and len(features.events()) > 1:
+            lanes.serve(closed, lengths[0])
+            state = closed + 1
+            features.close(closed)
+            closed = max(state, lanes.free())
+        else:
+            features.close(closed)
         for l, words in enumerate(layout.words):
             if l:
                 closed = max(state, lanes.free())
-            lanes.serve(closed, 3 * words)
-            copied = max(closed + 1, lanes.free())
-            state = copied + 1
-            start = lanes.serve(copied, words)
-            times, _, _ = encode(start + LANES + SNAPSHOT + CELL, counts[l + 1][t])
+            if design.snapshot:
+                lanes.serve(closed, 3 * words)
+                copied = max(closed + 1, lanes.free())
+                state = copied + 1
+                left = lanes.serve(copied, words) + LANES + SNAPSHOT + CELL
+                times, _, _ = encode(left, counts[l + 1][t])
+            else:
+                state = closed + 1
+                left = lanes.serve(closed, layout.reads(l)) + LANES + SERIAL_CELL
+                times, _, _ = encode(left, counts[l + 1][t], interval=INTERVAL)
             for n, there in enumerate(times):
                 # features that are there come first
                 while features.more() <= (offered := max(state, there, lanes.selected + 1)):
@@ -183,13 +225,24 @@ def frame_cycles(layout: Layout, fired: Sequence[np.ndarray], apart: bool = Fals
                     state = offered + 1
                 else:
                     lanes.serve(max(offered, lanes.free()), lengths[l + 1])
-        chosen = max(state, lanes.free(), done + 2 if t else 0)
-        state = chosen + 1
-        copied = lanes.serve(chosen, max(1, layout.logit_words), gap=1)
-        last = copied + LANES + (LOGITS + network.classes - 1 if network.classes else 1)
+        last, room = 0, done + 2 if t else 0
+        for classes, words in _logit_jobs(layout):
+            chosen = max(state, lanes.free(), room)
+            copied = lanes.serve(chosen, words, gap=1)
+            first = copied + LANES + (LOGITS if design.snapshot else WORD_LOGITS)
+            last = first + classes - 1 if classes else copied + LANES + 1
+            state, room = chosen + 1, last + 1
         result.append(last - max(done, features.begun[t] - 1))
         done = last
     return np.array(result, np.int64)
+
+
+def _logit_jobs(layout: Layout) -> list[tuple[int, int]]:
+    """Logits and words of each job that copies a frame's logits."""
+    classes, lanes = layout.network.classes, layout.design.lanes
+    if layout.design.snapshot:
+        return [(classes, max(1, layout.logit_words))]
+    return [(min(lanes, classes - first), 1) for first in range(0, max(1, classes), lanes)]
 
 
 def _groups(fired: np.ndarray, width: int) -> np.ndarray:

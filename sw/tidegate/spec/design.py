@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 
 from .errors import TidegateError
 from .formats import ACC_BITS, DELTA_BITS, SIGNAL, STATE, WEIGHT_BITS
+from .network import MAX_LAYERS
 
 
 @dataclass(frozen=True)
@@ -14,7 +15,9 @@ class Design:
     ``lanes``: weights fetched and multiplied per cycle (P).  ``cell_rate``: neurons per cycle (G), divides
     lanes.  ``encoder_rate``: features examined per cycle (E).  Capacities: ``weight_words`` words of P int8
     weights, ``acc_words`` words of P accumulators, ``features``, ``neurons`` (all layers, each rounded up to a
-    multiple of cell_rate), ``classes``.
+    multiple of cell_rate), ``classes``, GRU ``layers``.  ``snapshot``: there is memory for a copy of a layer's
+    accumulators, so that the lanes go on while the cell works; without, the cell takes one neuron in 4 cycles
+    from the lanes, which wait.
     """
 
     lanes: int = 64
@@ -25,6 +28,8 @@ class Design:
     features: int = 256
     neurons: int = 1024
     classes: int = 64
+    layers: int = MAX_LAYERS
+    snapshot: bool = True
 
     def __post_init__(self):
         for name in ("lanes", "cell_rate", "encoder_rate"):
@@ -33,6 +38,8 @@ class Design:
                 raise TidegateError(f"{name} must be a power of two, not {value}")
         if self.cell_rate > self.lanes:
             raise TidegateError(f"cell_rate {self.cell_rate} is more than the {self.lanes} lanes")
+        if not self.snapshot and self.cell_rate > 1:
+            raise TidegateError(f"without a snapshot the cell_rate is 1, not {self.cell_rate}")
 
     @property
     def weight_bytes(self) -> int:
@@ -48,9 +55,9 @@ SIMULATED = {
 }
 
 MAGIC = b"TIDE"
-PROTOCOL = 2
+PROTOCOL = 3
 FORMATS = (SIGNAL.bits, SIGNAL.frac, STATE.bits, WEIGHT_BITS, ACC_BITS, DELTA_BITS)
-_LAYOUT = struct.Struct("<4sB6BHBBIHHHH16s")
+_LAYOUT = struct.Struct("<4sB6BHBBIHHHHBB16s")
 
 
 @dataclass(frozen=True)
@@ -73,7 +80,8 @@ class Identity:
         if protocol != PROTOCOL or tuple(rest[:6]) != FORMATS:
             raise TidegateError("the board speaks another protocol or number format; "
                                 "rebuild its bitstream with this version")
-        return Identity(Design(*rest[6:-1]), rest[-1])
+        *numbers, snapshot = rest[6:-1]
+        return Identity(Design(*numbers, bool(snapshot)), rest[-1])
 
 
 IDENTITY_BYTES = _LAYOUT.size

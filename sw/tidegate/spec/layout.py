@@ -39,8 +39,8 @@ class Need:
         return self.need <= self.have
 
     def __str__(self):
-        return (f"the model needs {self.need} {self.what}, the board has {self.have}; "
-                "use a smaller model or a board with more")
+        less = f" ({self.need - self.have} too few)" if not self.fits else ""
+        return f"{self.need} {self.what}, the board has {self.have}{less}"
 
 
 class Layout:
@@ -76,10 +76,19 @@ class Layout:
             Need("features", network.features, design.features),
             Need("neurons", sum(groups) * g, design.neurons),
             Need("classes", network.classes, design.classes),
+            Need("GRU layers", len(network.gru), design.layers),
         )
-        for need in self.needs:
-            if check and not need.fits:
-                raise CapacityError(str(need))
+        if check and (refusal := self.refusal()):
+            raise CapacityError(refusal)
+
+    def refusal(self) -> str | None:
+        """Why the network does not fit: everything that there is too little of, in one line; None if it fits."""
+        short = [str(need) for need in self.needs if not need.fits]
+        return f"the model needs {'; '.join(short)}; use a smaller model or a board with more" if short else None
+
+    def reads(self, layer: int) -> int:
+        """Words that a core without a snapshot reads to close a layer: 4 gates of each neuron."""
+        return 4 * self.network.gru[layer].size
 
     def dense_words(self) -> int:
         """Weight words of a dense frame: every column once."""

@@ -2,42 +2,64 @@
 
 from dataclasses import dataclass
 
+from .design import Design
 from .network import MAX_LAYERS, MAX_SIGNALS
 
 
 @dataclass(frozen=True)
 class Register:
-    """``name`` at ``address``; ``bits`` wide; written by the host if ``writable``, else read only."""
+    """``name`` at ``address``; ``bits`` wide; written by the host if ``writable``, else read only.
+
+    ``capacity``: which of a design's capacities the value makes sense up to.  ``layers``: GRU layers that a design
+    must have for the register to be of use.
+    """
 
     name: str
     address: int
     bits: int
     writable: bool
     doc: str
+    capacity: str | None = None
+    layers: int = 0
+
+    def width(self, design: Design) -> int:
+        """Bits that a design keeps of it; a value that is too large for them becomes the largest they hold.
+
+        That is more than the capacity, so that no nonsense becomes sense.
+        """
+        if self.layers > design.layers:
+            return 0
+        return self.bits if self.capacity is None else min(self.bits, (getattr(design, self.capacity) + 1).bit_length())
+
+    def kept(self, value: int, design: Design) -> int:
+        """What a design keeps of a written ``value`` (32 bits)."""
+        return min(value % (1 << self.bits), (1 << self.width(design)) - 1)
 
 
-def _bank(name: str, address: int, count: int, bits: int, doc: str) -> list[Register]:
-    return [Register(f"{name}{k}", address + k, bits, True, doc.format(k)) for k in range(count)]
+def _bank(name: str, address: int, count: int, bits: int, doc: str, capacity: str | None = None) -> list[Register]:
+    first = count - MAX_LAYERS      # a signal's registers, but not a layer's, are of use without a layer
+    return [Register(f"{name}{k}", address + k, bits, True, doc.format(k), capacity, k + 1 - first)
+            for k in range(count)]
 
 
 REGISTERS: tuple[Register, ...] = (
     Register("MODE", 0x00, 1, True, "bit 0: dense mode (every element of every signal is sent)"),
     Register("LAYERS", 0x01, 3, True, "number of GRU layers, 0 = no model loaded"),
-    Register("FEATURES", 0x02, 16, True, "elements of a feature frame"),
-    Register("CLASSES", 0x03, 16, True, "logits of the classifier"),
-    Register("BIAS_BASE", 0x04, 24, True, "weight word of the first bias column"),
-    Register("ACC_WORDS", 0x05, 16, True, "accumulator words in use: the length of a bias column"),
-    Register("LOGIT_TARGET", 0x06, 16, True, "first accumulator word of the logits"),
+    Register("FEATURES", 0x02, 16, True, "elements of a feature frame", "features"),
+    Register("CLASSES", 0x03, 16, True, "logits of the classifier", "classes"),
+    Register("BIAS_BASE", 0x04, 24, True, "weight word of the first bias column", "weight_words"),
+    Register("ACC_WORDS", 0x05, 16, True, "accumulator words in use: the length of a bias column", "acc_words"),
+    Register("LOGIT_TARGET", 0x06, 16, True, "first accumulator word of the logits", "acc_words"),
     Register("FRAMES", 0x07, 32, False, "frames applied since the last reset"),
     *_bank("THETA", 0x08, MAX_SIGNALS, 13, "Θ of signal {} in LSBs of 2**-8"),
-    *_bank("COLUMN_BASE", 0x10, MAX_SIGNALS, 24, "weight word of signal {}'s first column"),
-    *_bank("COLUMN_LENGTH", 0x18, MAX_SIGNALS, 16, "weight words of a column of signal {}"),
-    *_bank("COLUMN_TARGET", 0x20, MAX_SIGNALS, 16, "first accumulator word that signal {} feeds"),
-    *_bank("LAYER_SIZE", 0x28, MAX_LAYERS, 16, "neurons of GRU layer {}"),
-    *_bank("LAYER_WORDS", 0x30, MAX_LAYERS, 16, "accumulator words of one gate of GRU layer {}"),
+    *_bank("COLUMN_BASE", 0x10, MAX_SIGNALS, 24, "weight word of signal {}'s first column", "weight_words"),
+    *_bank("COLUMN_LENGTH", 0x18, MAX_SIGNALS, 16, "weight words of a column of signal {}", "acc_words"),
+    *_bank("COLUMN_TARGET", 0x20, MAX_SIGNALS, 16, "first accumulator word that signal {} feeds", "acc_words"),
+    *_bank("LAYER_SIZE", 0x28, MAX_LAYERS, 16, "neurons of GRU layer {}", "neurons"),
+    *_bank("LAYER_WORDS", 0x30, MAX_LAYERS, 16, "accumulator words of one gate of GRU layer {}", "acc_words"),
     *_bank("LAYER_FRAC", 0x38, MAX_LAYERS, 4, "weight_frac of GRU layer {}"),
-    *_bank("LAYER_STATE", 0x40, MAX_LAYERS, 16, "first group of cell_rate neurons of GRU layer {}"),
-    *_bank("LAYER_TARGET", 0x48, MAX_LAYERS, 16, "first accumulator word of GRU layer {}"),
+    *_bank("LAYER_STATE", 0x40, MAX_LAYERS, 16, "first group of cell_rate neurons of GRU layer {}", "neurons"),
+    *_bank("LAYER_TARGET", 0x48, MAX_LAYERS, 16, "first accumulator word of GRU layer {}", "acc_words"),
 )
 BY_NAME = {r.name: r for r in REGISTERS}
 

@@ -1,0 +1,48 @@
+"""The boards that bitstreams are built for: what is on them, as far as driver, ``fit`` and build must know."""
+
+from dataclasses import dataclass
+
+from .design import Design
+from .errors import TidegateError
+
+BAUD = 1_000_000        # of a board's UART, 8N1
+
+
+@dataclass(frozen=True)
+class BoardSpec:
+    """A board.  ``device``: FPGA and package.  ``clock``: of the core, Hz.  ``designs``: what fits, best first."""
+
+    name: str
+    title: str
+    device: str
+    clock: int
+    designs: tuple[Design, ...]
+
+    def design(self, lanes: int | None = None) -> Design:
+        """The design with so many lanes, or the best; TidegateError if there is none."""
+        if lanes is None:
+            return self.designs[0]
+        for design in self.designs:
+            if design.lanes == lanes:
+                return design
+        raise TidegateError(f"there is no design with {lanes} lanes for {self.name}; "
+                            f"choose {', '.join(str(d.lanes) for d in self.designs)}")
+
+
+_ICE = {"cell_rate": 1, "encoder_rate": 1, "features": 64, "neurons": 240, "classes": 16, "layers": 1,
+        "snapshot": False}
+_ECP = {"cell_rate": 8, "encoder_rate": 8, "features": 64, "neurons": 512, "classes": 32}
+
+BOARDS = {board.name: board for board in (
+    BoardSpec("icebreaker", "iCEBreaker", "iCE40UP5K-SG48", 24_000_000, (
+        Design(lanes=8, weight_words=16384, acc_words=128, **_ICE),)),
+    BoardSpec("ulx3s", "ULX3S-85F", "LFE5U-85F-6BG381C", 100_000_000, (
+        Design(lanes=128, weight_words=2560, acc_words=15, **_ECP),)),
+)}
+
+
+def board_spec(name: str) -> BoardSpec:
+    """A board by name; TidegateError if there is none."""
+    if name not in BOARDS:
+        raise TidegateError(f"there is no board '{name}'; choose {', '.join(BOARDS)}")
+    return BOARDS[name]
