@@ -13,7 +13,7 @@ from .fixed import saturate
 
 QUEUE_DEPTH = 32        # groups with events that wait
 MARGIN = 16             # groups that may still come when ``room`` falls: those in snapshot and cell
-LAG = 7                 # ... and those that came before the queue's level shows it
+LAG = 8                 # ... and those that came before the queue's level shows it
 
 
 def group_layout(rate: int, depth: int) -> data.StructLayout:
@@ -27,7 +27,7 @@ class Encoder(wiring.Component):
         fire  ⇔  |v − v̂| ≥ Θ  and  v ≠ v̂        (dense: always)
         Δ = clip(v − v̂, DELTA_BITS);  v̂ ← v̂ + Δ     where fired
 
-        group ─► anchors ─► subtract ─► compare ─┬──► queue ──┬─► one by one
+        group ─► anchors ─► subtract ─► compare ─┬──► queue ──┬─► one by one        each ─► has a register
                                                  └────────────┘
 
     Parameters
@@ -57,7 +57,7 @@ class Encoder(wiring.Component):
     Formats: values and anchors SIGNAL, Δ saturates symmetrically to DELTA_BITS.
     """
 
-    delay = 3
+    delay = 4
 
     def __init__(self, rate: int, depth: int, queue_depth: int = QUEUE_DEPTH):
         self.rate, self.depth, self.queue_depth = rate, depth, queue_depth
@@ -88,7 +88,7 @@ class Encoder(wiring.Component):
         # stage 2: what changed by how much; a group after the last may have its address again
         moved = Signal(self.i.p.shape())
         m.d.comb += [
-            self.i.ready.eq((queue.level <= self.queue_depth - 3) & ~(group_valid[0] & group.last)
+            self.i.ready.eq((queue.level <= self.queue_depth - 4) & ~(group_valid[0] & group.last)
                             & ~(group_valid[1] & moved.last)),
             self.room.eq(queue.level <= max(0, self.queue_depth - MARGIN - LAG)), anchor_r.addr.eq(self.i.p.address),
         ]
@@ -110,22 +110,22 @@ class Encoder(wiring.Component):
                 anchor_w.data[k].eq(Mux(fired, anchor_q2 + delta, anchor_q2)),
             ]
 
-        # stage 3: the events that are still to be sent, from the queue or past it
+        # stage 3: what fired; stage 4: the events that are still to be sent, from the queue or past it
         sending = Signal(found_layout)
         first = sending.fired & (-sending.fired)[:n]            # lowest set bit
-        load, something = Signal(), Signal()
+        found_q3, something, load = Signal(found_layout), Signal(), Signal()
+        m.d.sync += [found_q3.eq(found), something.eq(group_valid[1] & ((found.fired != 0) | found.end))]
         m.d.comb += [
             self.o.valid.eq((sending.fired != 0) | sending.end), self.o.p.end.eq(sending.fired == 0),
             load.eq((~self.o.valid | self.o.ready) & (Mux(sending.end, sending.fired, sending.fired ^ first) == 0)),
-            something.eq(group_valid[1] & ((found.fired != 0) | found.end)),
-            queue.w_data.eq(found), queue.w_en.eq(something & ~(load & (queue.level == 0))), queue.r_en.eq(load),
+            queue.w_data.eq(found_q3), queue.w_en.eq(something & ~(load & (queue.level == 0))), queue.r_en.eq(load),
         ]
         with m.If(load):
             m.d.sync += [sending.fired.eq(0), sending.end.eq(0)]
             with m.If(queue.r_rdy):
                 m.d.sync += sending.eq(queue.r_data)
             with m.Elif(something & (queue.level == 0)):
-                m.d.sync += sending.eq(found)
+                m.d.sync += sending.eq(found_q3)
         with m.Elif(self.o.ready):
             m.d.sync += sending.fired.eq(sending.fired ^ first)
         lane = Signal(range(max(n, 2)))
@@ -137,7 +137,7 @@ class Encoder(wiring.Component):
         sweep, sweeping = Signal(range(self.depth)), Signal()
         m.d.comb += [
             anchor_w.addr.eq(moved.address), anchor_w.en.eq(group_valid[1] & ~sweeping),
-            self.busy.eq((group_valid != 0) | (queue.level != 0) | self.o.valid | sweeping),
+            self.busy.eq((group_valid != 0) | something | (queue.level != 0) | self.o.valid | sweeping),
         ]
         with m.If(self.clear):
             m.d.sync += [sweeping.eq(1), sweep.eq(0)]

@@ -120,6 +120,9 @@ class Link(wiring.Component):
             self.weight_w.lane.eq(weight_address[:lane_bits]), self.weight_w.word.eq(weight_address[lane_bits:]),
         ]
 
+        beyond = Signal()           # the weights' end; of the cycle before
+        m.d.sync += beyond.eq(weight_address + left > self.design.weight_bytes)
+
         watch = Signal(range(self.timeout + 1))
         m.d.sync += [watch.eq(watch + 1), self.core_reset.eq(0)]
 
@@ -193,7 +196,7 @@ class Link(wiring.Component):
 
             with m.State("CHECK ADDRESS"):      # what the registers say of the address arrives in the next state
                 m.next = "WAIT FOR CORE"
-                with m.If((packets.kind == Request.WRITE_WEIGHTS) & (weight_address + left > self.design.weight_bytes)):
+                with m.If((packets.kind == Request.WRITE_WEIGHTS) & beyond):
                     refuse(Reason.ADDRESS)
 
             with m.State("WAIT FOR CORE"):

@@ -94,6 +94,7 @@ class Packets(wiring.Component):
         count = Signal(range(most + 2))         # bytes of the packet so far, or most + 1 for any more than that
         read = Signal(range(MAX_PAYLOAD))
         tail = Signal(range(CRC_BYTES))         # byte of the answer's checksum
+        byte, byte_valid = Signal(TAIL_LAYOUT), Signal()        # of the answer, on its way to COBS and checksum
         damaged = Signal()
         place = Signal(range(most + 2))
         latest = Signal(8 * CRC_BYTES)          # bytes that may be the checksum and no payload
@@ -141,12 +142,14 @@ class Packets(wiring.Component):
                 m.d.comb += [
                     self.request.eq(1),
                     self.payload.valid.eq(1), ram_r.addr.eq(read + leaving),
-                    encoder.i.p.byte.eq(self.answer.p.byte),
-                    encoder.i.valid.eq(self.answer.valid), self.answer.ready.eq(encoder.i.ready),
-                    crc.data.eq(self.answer.p.byte), crc.valid.eq(encoder.i.valid & encoder.i.ready),
+                    self.answer.ready.eq(~byte_valid | encoder.i.ready),
+                    encoder.i.p.byte.eq(byte.byte), encoder.i.valid.eq(byte_valid),
+                    crc.data.eq(byte.byte), crc.valid.eq(encoder.i.valid & encoder.i.ready),
                 ]
                 m.d.sync += read.eq(read + leaving)
-                with m.If(crc.valid & self.answer.p.last):
+                with m.If(self.answer.ready):
+                    m.d.sync += [byte.eq(self.answer.p), byte_valid.eq(self.answer.valid)]
+                with m.If(crc.valid & byte.last):
                     m.d.sync += count.eq(0)
                     m.next = "APPEND CRC"
             with m.State("APPEND CRC"):

@@ -68,7 +68,7 @@ class SerialCell(wiring.Component):
             return stage
 
         # which gate of which neuron is copied; ``valid[k]``: an r was, k + 1 cycles ago
-        taken, turn, lane = Signal(), Signal(range(len(GATES))), Signal(range(max(d.lanes, 2)))
+        taken, turn, lane = Signal(), Signal(range(len(GATES))), Signal(range(d.lanes))
         valid = Signal(self.delay)
         m.d.comb += taken.eq(self.copies.copy == Copy.GATES)
         m.d.sync += valid.eq(valid << 1 | (taken & (turn == 0)))

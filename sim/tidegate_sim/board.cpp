@@ -29,6 +29,5 @@ public:
 
 int main(int argc, char** argv) {
     const Files files(argc, argv);
-    Device device(files);
-    return serve(device);
+    return serve([&] { return Device(files); });
 }

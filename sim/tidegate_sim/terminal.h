@@ -139,9 +139,9 @@ private:
     }
 };
 
-// The whole program around a device.
-template <class Device>
-int serve(Device& device) {
+// The whole program around the device that ``make`` gives, which may start threads: they must not get the signals.
+template <class Make>
+int serve(Make make) {
     sigset_t signals;
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
@@ -149,10 +149,11 @@ int serve(Device& device) {
     signal(SIGINT, SIG_IGN);            // of the parent's terminal; the parent closes stdin
     signal(SIGHUP, SIG_IGN);
     signal(SIGPIPE, SIG_IGN);
+    auto device = make();
     Terminal terminal;
     printf("{\"port\": \"%s\"}\n", terminal.name.c_str());
     fflush(stdout);
-    Board<Device> board(device, terminal);
+    Board<decltype(device)> board(device, terminal);
     board.run(signalfd(-1, &signals, 0));
     printf("{\"cycles\": %llu, \"seconds\": %.6f}\n", static_cast<unsigned long long>(device.cycles), board.seconds);
     return 0;

@@ -33,6 +33,9 @@ class VirtualBoard:
             if file is not None:
                 command += [option, str(Path(file).absolute())]
         self.design = design
+        self._start(command)
+
+    def _start(self, command: list[str]) -> None:
         # how much was simulated in how much time; known after close()
         self.cycles: int | None = None
         self.seconds: float | None = None

@@ -14,14 +14,18 @@ from tidegate_hw.column import Column
 from tidegate_hw.core import Core
 from tidegate_hw.encoder import Encoder
 from tidegate_hw.lanes import Lanes
-from tidegate_hw.logits import Logits
+from tidegate_hw.logits import Logits, WordLogits
 from tidegate_hw.scheduler import Scheduler
+from tidegate_hw.serial_cell import SerialCell
 from tidegate_hw.snapshot import Snapshot
 from tidegate_sim.runner import run_bench
 
 DESIGN = Design(lanes=8, cell_rate=4, encoder_rate=4, weight_words=1024, acc_words=32, features=16, neurons=64,
                 classes=16)
 BENCH = json.dumps(asdict(DESIGN))
+SMALL = Design(lanes=4, cell_rate=1, encoder_rate=2, weight_words=1024, acc_words=32, features=16, neurons=32,
+               classes=16, snapshot=False)
+SMALL_BENCH = json.dumps(asdict(SMALL))
 
 
 class Faulty(wiring.Component):
@@ -55,8 +59,14 @@ class Faulty(wiring.Component):
     ("scheduler", Scheduler(DESIGN), ("o", "payload"), 40, BENCH),
     ("column", Column(DESIGN), ("o", "target"), 0, BENCH),
     ("lanes", Lanes(DESIGN), ("copies", "data"), 24, "[8, 1024, 32]"),
-    ("snapshot", Snapshot(DESIGN), ("o", "payload"), 30, BENCH),
-    ("snapshot", Snapshot(DESIGN), ("nh",), 5, BENCH),
+    ("snapshot", Snapshot(DESIGN), ("o", "payload"), 3, BENCH),
+    ("snapshot", Snapshot(DESIGN), ("acc",), 5, BENCH),
+    ("serial_cell", SerialCell(SMALL), ("values",), 3, SMALL_BENCH),
+    ("serial_cell", SerialCell(SMALL), ("trace", "z_arg"), 2, SMALL_BENCH),
+    ("logits", WordLogits(SMALL), ("o", "payload"), 2, SMALL_BENCH),
+    ("column", Column(SMALL), ("o", "target"), 0, SMALL_BENCH),
+    ("scheduler", Scheduler(SMALL), ("o", "payload"), 40, SMALL_BENCH),
+    ("core", Core(SMALL), ("logit", "payload"), 0, SMALL_BENCH),
     ("cell", Cell(DESIGN), ("values",), 3, BENCH),
     ("logits", Logits(DESIGN), ("o", "payload"), 2, BENCH),
     ("cell", Cell(DESIGN), ("trace", "nh"), 16, BENCH),
@@ -65,5 +75,5 @@ class Faulty(wiring.Component):
 def test_bench_finds_a_flipped_bit(name, component, path, bit, bench):
     with pytest.raises(AssertionError, match=r"seed \d+: failed: "):
         run_bench(Faulty(component, path, bit), f"tidegate_sim.benches.{name}",
-                  f"faulty_{name}_{path[0]}",
+                  f"faulty_{name}_{path[-1]}",
                   env={"BENCH": bench} if bench else {})

@@ -4,7 +4,7 @@ from dataclasses import asdict
 import pytest
 
 from tidegate.spec.design import Design
-from tidegate_hw.logits import Logits
+from tidegate_hw.logits import Logits, WordLogits
 from tidegate_sim.runner import run_bench
 
 
@@ -12,4 +12,11 @@ from tidegate_sim.runner import run_bench
 def test_logits(lanes, cell_rate, classes):
     design = Design(lanes=lanes, cell_rate=cell_rate, classes=classes)
     run_bench(Logits(design), "tidegate_sim.benches.logits", f"logits_{lanes}",
+              env={"BENCH": json.dumps(asdict(design))})
+
+
+@pytest.mark.parametrize(("lanes", "classes"), [(8, 20), (4, 4)])
+def test_word_logits(lanes, classes):
+    design = Design(lanes=lanes, cell_rate=1, classes=classes, snapshot=False)
+    run_bench(WordLogits(design), "tidegate_sim.benches.logits", f"word_logits_{lanes}",
               env={"BENCH": json.dumps(asdict(design))})

@@ -9,11 +9,12 @@ from cocotb.triggers import RisingEdge
 from tidegate.spec.design import Design
 from tidegate.spec.formats import ACC_BITS
 from tidegate_hw.job import Copy
-from tidegate_hw.logits import Logits
+from tidegate_hw.logits import Logits, WordLogits
 
 from ..streams import STALLS, Sink, cycle, reset_dut, rng_for
 
 DESIGN = Design(**json.loads(os.environ.get("BENCH", '{"lanes": 8, "cell_rate": 2, "classes": 20}')))
+DELAY = Logits.delay if DESIGN.snapshot else WordLogits.delay
 
 
 @cocotb.test()
@@ -41,6 +42,11 @@ async def logits_equal_copies(dut, stalls):
             dut.copies__copy.value, dut.copies__data.value = Copy.LOGITS.value, word
             await RisingEdge(dut.clk)
             times.append(cycle())
+            while not DESIGN.snapshot and len(times) < len(words):      # one word at a time
+                dut.copies__copy.value = Copy.NONE.value
+                await RisingEdge(dut.clk)
+                if int(dut.sent.value):
+                    break
         dut.copies__copy.value = rng.choice([Copy.NONE, Copy.GATES]).value          # for others
         got = await sink.receive(classes)
         while not done:
@@ -49,5 +55,8 @@ async def logits_equal_copies(dut, stalls):
         assert got == [(flat >> (ACC_BITS * k)) & ((1 << ACC_BITS) - 1) for k in range(classes)]
         assert done == [sink.times[-1] if classes else times[0] + 1]
         if stalls == "none":
-            assert sink.times[len(sink.times) - classes:] == [times[0] + Logits.delay + k for k in range(classes)]
+            came = times[:1] * len(times) if DESIGN.snapshot else times
+            expected = [came[k // DESIGN.lanes] + DELAY + (k if DESIGN.snapshot else k % DESIGN.lanes)
+                        for k in range(classes)]
+            assert sink.times[len(sink.times) - classes:] == expected
         done.clear()
