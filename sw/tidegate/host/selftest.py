@@ -1,0 +1,192 @@
+"""The bring-up checklist of a board: step by step, up to the first that fails.
+
+    for step in checklist(lambda: Board.open("/dev/ttyUSB1")):
+        print(step.name, step.passed, step.seen)
+
+    identify    it answers, and is the core that is expected
+    link        registers give back what is written, and no packet is lost or damaged on the way
+    memory      the whole weight memory holds what is written to it (``memtest.py``)
+    reset       frames leave something behind, and a reset takes all of it away
+    golden      logits, events and weight words of a small model are golden's, in delta and in dense mode
+
+A model that was on the board is lost, and it is left with none or that of the last step.
+"""
+
+import struct
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from random import Random
+
+import numpy as np
+
+from ..spec.design import Design
+from ..spec.errors import TidegateError
+from ..spec.layout import Layout
+from ..spec.model import Model, read_model
+from ..spec.network import MAX_LAYERS
+from ..spec.packets import MAX_PAYLOAD, Request
+from ..spec.registers import BY_NAME
+from .board import Board, FrameResult
+from .errors import BoardError
+from .memtest import RELOAD, check_memory
+
+# Models of so many layers, written by `python -m tidegate.golden.selftest`; a board gets the deepest that fits.
+PATHS = {layers: Path(__file__).with_name(f"selftest-{layers}.tidegate") for layers in range(1, MAX_LAYERS + 1)}
+MODES = ("delta", "dense")      # entries of its card: {"logits": (T, classes), "events": (T, signals)}; and "frames"
+STEPS = ("identify", "link", "memory", "reset", "golden")
+REGISTER = "THETA0"             # any value will do while there is no model
+_PATTERNS, _LONG_PACKETS = 256, 64
+_TIMEOUT = 2.0                  # seconds until a request is repeated: a busy host must not look like a bad cable
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Step:
+    """``name``; whether it ``passed``; what was ``seen``, one line, with what to do if it failed; ``seconds`` taken."""
+
+    name: str
+    passed: bool
+    seen: str
+    seconds: float
+
+
+class SelfTestError(BoardError):
+    """A board that answers but does not do what it should."""
+
+
+def checklist(open_board: Callable[[], Board], seed: int = 1, progress: Progress | None = None) -> Iterator[Step]:
+    """Open a board, go through the steps and close it; a Step that failed is the last.
+
+    ``seed``: of patterns and weights.  ``progress(done, total)`` is called in the memory test.
+    """
+    board, repeats = None, 0
+    try:
+        for name in STEPS:
+            start = time.monotonic()
+            try:
+                if board is None:
+                    board = open_board()
+                    board.link.timeout = _TIMEOUT
+                seen, passed = _check(name, board, seed, progress), True
+                if more := board.link.counters.repeats - repeats:
+                    seen, repeats = f"{seen}; {more} requests had to be repeated", repeats + more
+            except TidegateError as error:
+                seen, passed = str(error), False
+            yield Step(name, passed, seen, time.monotonic() - start)
+            if not passed:
+                return
+    finally:
+        if board is not None:
+            board.close()
+
+
+def _check(name: str, board: Board, seed: int, progress: Progress | None) -> str:
+    match name:
+        case "identify":
+            return _identify(board)
+        case "link":
+            return _link(board, seed)
+        case "memory":
+            return check_memory(board, seed, progress)
+        case "reset":
+            return _reset(board)
+        case _:
+            return _golden(board)
+
+
+def _identify(board: Board) -> str:
+    d = board.design
+    return (f"{d.lanes} lanes, {d.weight_bytes // 1024} kB of weights, {d.features} features, {d.neurons} neurons, "
+            f"{d.classes} classes; core {board.identity.digest.hex()}")
+
+
+def _link(board: Board, seed: int) -> str:
+    bits, before = BY_NAME[REGISTER].bits, astuple(board.link.counters)
+    board.write_register("LAYERS", 0)
+    kept = board.read_register(REGISTER)
+    walking = [1 << k for k in range(bits)]
+    draw = Random(seed)
+    patterns = [*walking, *((1 << bits) - 1 - w for w in walking)]
+    patterns += [draw.getrandbits(bits) for _ in range(_PATTERNS - len(patterns))]
+    for value in patterns:
+        board.write_register(REGISTER, value)
+        got = board.read_register(REGISTER)
+        if got != value:
+            raise SelfTestError(f"register {REGISTER} gave back 0x{got:04x} where 0x{value:04x} was written; {RELOAD}")
+    board.write_register(REGISTER, kept)
+    for _ in range(_LONG_PACKETS):
+        board.link.request(Request.WRITE_WEIGHTS, struct.pack("<I", 0) + draw.randbytes(MAX_PAYLOAD - 4))
+    repeats, damaged, _ = (now - then for now, then in zip(astuple(board.link.counters), before, strict=True))
+    if repeats or damaged:
+        count = 2 * len(patterns) + _LONG_PACKETS
+        raise SelfTestError(f"{repeats} of {count} requests had to be repeated, {damaged} answers were damaged; "
+                            "try another cable, no hub, and end other users of the port")
+    return (f"{len(patterns)} patterns through register {REGISTER} and {_LONG_PACKETS} long packets: "
+            "none lost, none damaged")
+
+
+def model_for(design: Design) -> Model:
+    """The deepest of the shipped models that fits a board."""
+    models = [read_model(path) for path in PATHS.values()]
+    fitting = [m for m in models if all(need.fits for need in Layout(m.network, design, check=False).needs)]
+    if not fitting:
+        raise SelfTestError("this board is too small for the smallest model of the self-test; build it larger")
+    return fitting[-1]
+
+
+def _load(board: Board) -> tuple[Model, np.ndarray]:
+    """What is on the board now, and its frames: SIGNAL integers (T, features)."""
+    if board.model is None:
+        board.load(model_for(board.design))
+    model = board.model
+    assert model is not None
+    return model, np.array(model.card["frames"], np.int16)
+
+
+def _reset(board: Board) -> str:
+    _, frames = _load(board)
+    first = list(board.stream(frames))
+    went_on = list(board.stream(frames, reset=False))
+    if _logits(went_on) == _logits(first):
+        raise SelfTestError("frames leave nothing behind: without a reset the same ones give the same logits again; "
+                            f"{RELOAD}")
+    board.reset()
+    if count := board.read_register("FRAMES"):
+        raise SelfTestError(f"after a reset the board counts {count} frames, not 0; {RELOAD}")
+    again = list(board.stream(frames))
+    if again != first:
+        t = next(t for t, (a, b) in enumerate(zip(first, again, strict=True)) if a != b)
+        raise SelfTestError(f"after a reset the same frames give other results, first in frame {t}; {RELOAD}")
+    return f"{len(frames)} frames twice, with a reset between them: the same results"
+
+
+def _logits(results: list[FrameResult]) -> list[tuple[int, ...]]:
+    return [r.logits for r in results]
+
+
+def _golden(board: Board) -> str:
+    model, frames = _load(board)
+    for mode in MODES:
+        board.dense = mode == "dense"
+        for t, result in enumerate(board.stream(frames)):
+            _compare(board, model.card[mode], f"{mode} mode, frame {t}", t, result)
+    board.dense = False
+    sizes = " + ".join(str(layer.size) for layer in model.network.gru)
+    return (f"GRU {sizes}, {len(frames)} frames in {' and '.join(MODES)} mode: "
+            "all logits, events and weight words are golden's")
+
+
+def _compare(board: Board, expected: dict, where: str, t: int, result: FrameResult) -> None:
+    layout = board.layout
+    assert layout is not None
+    events = expected["events"][t]
+    words = sum(n * column.length for n, column in zip(events, layout.columns, strict=True))
+    for what, got, wanted in (("events of signal {}", result.events, events),
+                              ("number of weight words", (result.weight_words,), (words,)),
+                              ("logit {}", result.logits, expected["logits"][t])):
+        for k, (is_now, should_be) in enumerate(zip(got, wanted, strict=True)):
+            if is_now != should_be:
+                raise SelfTestError(f"{where}: {what.format(k)} is {is_now}, golden says {should_be}; {RELOAD}")

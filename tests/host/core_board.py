@@ -1,0 +1,165 @@
+"""A board in Python that computes what its registers and its weight memory say, as the core does; and broken ones."""
+
+import numpy as np
+from fake_board import DIGEST
+
+from tidegate.golden.cell import cell, emit
+from tidegate.spec.design import SIMULATED, Design
+from tidegate.spec.fixed import saturate, wrap
+from tidegate.spec.formats import ACC_BITS, BIAS_DELTAS, DELTA_BITS, SIGNAL
+from tidegate.spec.packets import Result
+from tidegate_sim.board_model import BoardModel
+
+
+class CoreBoard(BoardModel):
+    """Register for register what ``hw/tidegate_hw`` does, one frame after the other; cycles mean nothing."""
+
+    def __init__(self, design: Design = SIMULATED[8]):
+        super().__init__(design, DIGEST)
+        self.acc = np.zeros((design.acc_words, design.lanes), np.int64)
+        self.x, self.h, self.sent = (np.zeros(n, np.int64) for n in (design.features, design.neurons, design.neurons))
+
+    def fetch(self, words: np.ndarray) -> np.ndarray:
+        """Words of the weight memory: int64 (..., lanes)."""
+        memory = np.frombuffer(self.weights, np.int8).reshape(self.design.weight_words, self.design.lanes)
+        return memory[words % self.design.weight_words].astype(np.int64)
+
+    def clear(self) -> None:
+        for part in (self.acc, self.x, self.h, self.sent):
+            part[:] = 0
+        r = self.registers
+        self.add(r["BIAS_BASE"], r["ACC_WORDS"], 0, np.arange(len(BIAS_DELTAS)), np.array(BIAS_DELTAS))
+
+    def frame(self, number: int, values: tuple[int, ...]) -> Result:
+        r = self.registers
+        events, words = [], 0
+        v, anchors = saturate(np.array(values, np.int64), SIGNAL.bits), self.x[: len(values)]
+        for s in range(r["LAYERS"] + 1):
+            change = v - anchors
+            fired = np.flatnonzero((np.abs(change) >= r[f"THETA{s}"]) & (change != 0) | bool(r["MODE"]))
+            delta = saturate(change[fired], DELTA_BITS)
+            anchors[fired] += delta
+            length = max(r[f"COLUMN_LENGTH{s}"], 1)
+            self.add(r[f"COLUMN_BASE{s}"], length, r[f"COLUMN_TARGET{s}"], fired, delta)
+            events.append(len(fired))
+            words += len(fired) * length
+            if s < r["LAYERS"]:
+                v, anchors = self.layer(s)
+        logits = self.acc[r["LOGIT_TARGET"] :].reshape(-1)[: r["CLASSES"]]
+        return Result(number, 100 + words, words, tuple(events), tuple(logits.tolist()))
+
+    def add(self, base: int, length: int, target: int, index: np.ndarray, delta: np.ndarray) -> None:
+        """Columns times Δ to the accumulators."""
+        columns = self.fetch(base + index[:, None] * length + np.arange(length))
+        part = self.acc[target : target + length]
+        part[:] = wrap(part + np.tensordot(delta, columns, 1), ACC_BITS)
+
+    def layer(self, l: int) -> tuple[np.ndarray, np.ndarray]:
+        """The signal of a layer, and its anchors (a view)."""
+        r = self.registers
+        words, target, size = r[f"LAYER_WORDS{l}"], r[f"LAYER_TARGET{l}"], r[f"LAYER_SIZE{l}"]
+        mine = slice(r[f"LAYER_STATE{l}"] * self.design.cell_rate, None)
+        h, sent = self.h[mine][:size], self.sent[mine][:size]
+        gates = self.acc[target : target + 4 * words].reshape(4, -1)[:, :size]
+        h[:] = cell(*gates, h, r[f"LAYER_FRAC{l}"]).h
+        return emit(h), sent
+
+
+class Stuck(CoreBoard):
+    """A ``bit`` of a ``byte`` of the weight memory always reads as ``value``."""
+
+    def __init__(self, design: Design, byte: int, bit: int, value: int):
+        super().__init__(design)
+        self.byte, self.mask, self.value = byte, 1 << bit, value
+
+    def _write_weights(self, payload):
+        answer = super()._write_weights(payload)
+        self.weights[self.byte] = self.weights[self.byte] & ~self.mask | self.mask * self.value
+        return answer
+
+
+LINE = 1 << 6           # the address line of the weight memory that is broken
+
+
+FAULTS = {                                                      # → the step that must find it
+    "a bit of a weight is stuck": "memory",
+    "an address line is stuck": "memory",
+    "a word is never written": "memory",
+    "a lane multiplies by Δ + 1": "memory",
+    "a register's bit is stuck": "link",
+    "a reset clears nothing": "reset",
+    "a reset leaves the states": "reset",
+    "a reset leaves an accumulator": "reset",
+    "a reset leaves the count of frames": "reset",
+    "frames are forgotten": "reset",
+    "a state is off by one": "golden",
+    "a word too many is counted": "golden",
+    "an event too many is counted": "golden",
+}
+
+
+class Broken(CoreBoard):
+    """A board with one of FAULTS; those of single weights and words are where ``byte`` is."""
+
+    def __init__(self, fault: str, design: Design = SIMULATED[8], byte: int = 4321):
+        assert fault in FAULTS
+        super().__init__(design)
+        self.fault, self.byte = fault, byte
+
+    def fetch(self, words):
+        if self.fault == "an address line is stuck":
+            words = words & ~LINE
+        return super().fetch(words)
+
+    def _write_weights(self, payload):
+        lanes = self.design.lanes
+        if self.fault == "an address line is stuck":
+            start = int.from_bytes(payload[:4], "little")
+            for address, byte in enumerate(payload[4:], start):
+                self.weights[address & ~(LINE * lanes)] = byte
+            return b""
+        word = slice(self.byte // lanes * lanes, (self.byte // lanes + 1) * lanes)
+        before = self.weights[word]
+        answer = super()._write_weights(payload)
+        if self.fault == "a word is never written":
+            self.weights[word] = before
+        if self.fault == "a bit of a weight is stuck":
+            self.weights[self.byte] |= 1 << 5
+        return answer
+
+    def _write(self, payload):
+        answer = super()._write(payload)
+        if self.fault == "a register's bit is stuck":
+            self.registers["THETA0"] &= ~(1 << 11)
+        return answer
+
+    def add(self, base, length, target, index, delta):
+        super().add(base, length, target, index, delta)
+        if self.fault == "a lane multiplies by Δ + 1":
+            columns = self.fetch(base + index[:, None] * length + np.arange(length))
+            self.acc[target : target + length, 2] += columns[..., 2].sum(0)
+
+    def clear(self):
+        kept = {"a reset clears nothing": (self.acc, self.x, self.h, self.sent),
+                "a reset leaves the states": (self.h,),
+                "a reset leaves an accumulator": (self.acc[3:4, :1],)}.get(self.fault, ())
+        before = [part.copy() for part in kept]
+        super().clear()
+        if self.fault == "a reset leaves the count of frames":
+            self.registers["FRAMES"] = 1
+        for part, values in zip(kept, before, strict=True):
+            part[:] = values
+
+    def layer(self, l):
+        v, sent = super().layer(l)
+        if self.fault == "a state is off by one" and l == 0:
+            v = v + (np.arange(len(v)) == 5)
+        return v, sent
+
+    def frame(self, number, values):
+        if self.fault == "frames are forgotten" and self.registers["LAYERS"] > 1:
+            super().clear()
+        r = super().frame(number, values)
+        words = r.weight_words + (self.fault == "a word too many is counted")
+        events = (r.events[0] + (self.fault == "an event too many is counted"), *r.events[1:])
+        return Result(r.frame, r.cycles, words, events, r.logits)
