@@ -1,0 +1,81 @@
+"""Boards: resources, clocks and options of the tools; the core is the same on all of them."""
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+from amaranth.build import Platform
+from amaranth.hdl import ClockDomain, Elaboratable, Module, Signal
+
+from tidegate.spec.boards import BAUD, BoardSpec
+from tidegate.spec.design import Design
+
+from ..top import UartTop
+
+# Registers of fan-out trees are kept apart, and no memory is read where it is written in the same cycle: vendors'
+# memories need no logic around them then.  Weights need no contents, which single-port memories do not have.
+PREPARE = """
+delete t:$meminit_v2 r:MEMID=*weights* %i
+hierarchy -top top
+proc
+flatten
+setattr -set keep 1 a:keep=1 %ci t:$dff %i
+setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:COLLISION_X_MASK=1'0 %i r:TRANSPARENCY_MASK=1'0 %i
+"""
+
+
+class Board(ABC):
+    """How a ``BoardSpec`` becomes a bitstream.
+
+    ``family``: nextpnr's architecture.  ``suffix``: of the bitstream.  ``cells``: yosys' simulation models.
+    """
+
+    family: str
+    suffix: str
+    cells: tuple[str, ...]
+
+    def __init__(self, spec: BoardSpec):
+        self.spec = spec
+
+    def core(self, design: Design, digest: bytes) -> UartTop:
+        """What is behind the pins."""
+        return UartTop(design, digest, round(self.spec.clock / BAUD))
+
+    @abstractmethod
+    def files(self, core: UartTop) -> dict[str, str | bytes]:
+        """Input files of the tools: ``top.il``, ``top.ys`` and constraints."""
+
+    @abstractmethod
+    def place_and_route(self) -> tuple[str, ...]:
+        """Arguments of nextpnr that choose the device, and name its files."""
+
+    @abstractmethod
+    def pack(self, bitstream: Path) -> tuple[str, ...]:
+        """The command that makes the bitstream of nextpnr's output."""
+
+    @staticmethod
+    def _plan(platform: Platform, top: Elaboratable, synth_opts: str, prepare: str) -> dict[str, str | bytes]:
+        plan = platform.prepare(top, "top", synth_opts=synth_opts, script_after_read=prepare,
+                                script_after_synth="write_verilog -noattr netlist.v", debug_verilog=False)
+        return plan.files
+
+
+class BoardTop(Elaboratable):
+    """The core between a board's clock and its pins: a UART, and lights: the core is at work, a byte comes, always on."""
+
+    def __init__(self, core: UartTop, clock: Elaboratable, lights: tuple[tuple[str, int], ...]):
+        self.core, self.clock, self.lights = core, clock, lights
+
+    def elaborate(self, platform):
+        m = Module()
+        # all registers start from their initial values, and the host resets what it uses
+        m.domains.sync = ClockDomain(reset_less=True)
+        m.submodules.clock, m.submodules.core = self.clock, self.core
+        uart = platform.request("uart", 0)
+        at_work, received, *configured = (platform.request(*light) for light in self.lights)
+        line = Signal()
+        m.d.comb += [
+            line.eq(uart.rx.i), self.core.rx.eq(line), uart.tx.o.eq(self.core.tx),
+            at_work.o.eq(self.core.active), received.o.eq(~line),
+            *(light.o.eq(1) for light in configured),
+        ]
+        return m

@@ -1,0 +1,41 @@
+"""iCEBreaker: iCE40UP5K, weights in its four single-port memories, UART over the second channel of the FTDI."""
+
+from pathlib import Path
+
+from amaranth.hdl import ClockSignal, Elaboratable, Instance, Module
+from amaranth_boards.icebreaker import ICEBreakerPlatform
+
+from ..top import UartTop
+from . import PREPARE, Board, BoardTop
+
+# all multipliers of the device are the lanes'; the cell and the column fetch make do with logic
+SOFT_MULTIPLIERS = """
+booth t:$mul c:*cell.* c:*column.* %u %i
+"""
+
+
+class Clock(Elaboratable):
+    """12 MHz to 24 MHz: 12 · 64 = 768 MHz, divided by 2**5."""
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.pll = Instance(
+            "SB_PLL40_PAD", p_FEEDBACK_PATH="SIMPLE", p_DIVR=0, p_DIVF=63, p_DIVQ=5, p_FILTER_RANGE=1,
+            i_PACKAGEPIN=platform.request("clk12", dir="-").io, i_RESETB=1, i_BYPASS=0,
+            o_PLLOUTGLOBAL=ClockSignal())
+        return m
+
+
+class ICEBreaker(Board):
+    family, suffix = "ice40", "bin"
+    cells = ("ice40/cells_sim.v",)
+
+    def files(self, core: UartTop) -> dict[str, str | bytes]:
+        top = BoardTop(core, Clock(), (("led_g", 0), ("led_r", 0)))
+        return self._plan(ICEBreakerPlatform(), top, "-dsp -spram -device u", PREPARE + SOFT_MULTIPLIERS)
+
+    def place_and_route(self) -> tuple[str, ...]:
+        return ("--up5k", "--package", "sg48", "--pcf", "top.pcf", "--asc", "top.asc")
+
+    def pack(self, bitstream: Path) -> tuple[str, ...]:
+        return ("yowasp-icepack", "top.asc", str(bitstream))

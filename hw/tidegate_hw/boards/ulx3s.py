@@ -1,0 +1,50 @@
+"""ULX3S with an ECP5-85F: 128 lanes, UART over the FTDI."""
+
+from pathlib import Path
+
+from amaranth.hdl import ClockSignal, Elaboratable, Instance, Module, Signal
+from amaranth_boards.ulx3s import ULX3S_85F_Platform
+
+from ..top import UartTop
+from . import PREPARE, Board, BoardTop
+
+
+class Clock(Elaboratable):
+    """25 MHz to ``frequency``, which divides 600 MHz and is a multiple of 25 MHz."""
+
+    def __init__(self, frequency: int):
+        self.frequency = frequency
+
+    def elaborate(self, platform):
+        m = Module()
+        divider, multiple = 600_000_000 // self.frequency, self.frequency // 25_000_000
+        assert divider * self.frequency == 600_000_000 and multiple * 25_000_000 == self.frequency
+        output = Signal()
+        m.submodules.pll = Instance(
+            "EHXPLLL", a_FREQUENCY_PIN_CLKI="25", a_FREQUENCY_PIN_CLKOP=str(self.frequency // 1_000_000),
+            a_ICP_CURRENT="12", a_LPF_RESISTOR="8",
+            p_CLKI_DIV=1, p_CLKFB_DIV=multiple, p_CLKOP_DIV=divider, p_CLKOP_CPHASE=divider // 2 - 1,
+            p_CLKOP_FPHASE=0, p_CLKOP_ENABLE="ENABLED", p_FEEDBK_PATH="CLKOP", p_PLLRST_ENA="DISABLED",
+            p_INTFB_WAKE="DISABLED", p_STDBY_ENABLE="DISABLED", p_DPHASE_SOURCE="DISABLED",
+            p_OUTDIVIDER_MUXA="DIVA",
+            i_CLKI=platform.request("clk25", dir="i").i, i_CLKFB=output, i_RST=0, i_STDBY=0, i_PHASESEL0=0,
+            i_PHASESEL1=0, i_PHASEDIR=1, i_PHASESTEP=1, i_PHASELOADREG=1, i_PLLWAKESYNC=0, i_ENCLKOP=0,
+            o_CLKOP=output)
+        m.d.comb += ClockSignal().eq(output)
+        return m
+
+
+class ULX3S(Board):
+    family, suffix = "ecp5", "bit"
+    cells = ("ecp5/cells_sim.v",)
+
+    def files(self, core: UartTop) -> dict[str, str | bytes]:
+        top = BoardTop(core, Clock(self.spec.clock), (("led", 0), ("led", 1), ("led", 7)))
+        return self._plan(ULX3S_85F_Platform(), top, "", PREPARE)
+
+    def place_and_route(self) -> tuple[str, ...]:
+        return ("--85k", "--package", "CABGA381", "--speed", "6", "--router", "router2", "--lpf", "top.lpf",
+                "--textcfg", "top.config")
+
+    def pack(self, bitstream: Path) -> tuple[str, ...]:
+        return ("yowasp-ecppack", "--compress", "--input", "top.config", "--bit", str(bitstream))
