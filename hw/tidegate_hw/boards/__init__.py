@@ -60,7 +60,7 @@ class Board(ABC):
 
 
 class BoardTop(Elaboratable):
-    """The core between a board's clock and its pins: a UART, and lights: the core is at work, a byte comes, always on."""
+    """The core between clock and pins: a UART, and lights for the core at work, a byte that comes, and power."""
 
     def __init__(self, core: UartTop, clock: Elaboratable, lights: tuple[tuple[str, int], ...]):
         self.core, self.clock, self.lights = core, clock, lights

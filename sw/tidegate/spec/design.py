@@ -80,8 +80,8 @@ class Identity:
         if protocol != PROTOCOL or tuple(rest[:6]) != FORMATS:
             raise TidegateError("the board speaks another protocol or number format; "
                                 "rebuild its bitstream with this version")
-        *numbers, snapshot = rest[6:-1]
-        return Identity(Design(*numbers, bool(snapshot)), rest[-1])
+        *numbers, layers, snapshot = rest[6:-1]
+        return Identity(Design(*numbers, layers=layers, snapshot=bool(snapshot)), rest[-1])
 
 
 IDENTITY_BYTES = _LAYOUT.size
