@@ -3,21 +3,32 @@
 import numpy as np
 import pytest
 
-from tidegate.spec.cycles import LOOP, frame_cycles, latency_cycles, steady_cycles
+from tidegate.spec.cycles import COLUMN, LANES, LOOP, WORD_LOGITS, frame_cycles, latency_cycles, steady_cycles
 from tidegate.spec.design import Design
 from tidegate.spec.layout import Layout
 from tidegate.spec.network import Layer, Network
 
 
-def layout(lanes: int, features: int, sizes: tuple[int, ...], classes: int, cell_rate: int) -> Layout:
+def layout(lanes: int, features: int, sizes: tuple[int, ...], classes: int, cell_rate: int, **kwargs) -> Layout:
     network = Network(features, tuple(map(Layer, sizes)), Layer(classes), (0,) * (1 + len(sizes)))
-    return Layout(network, Design(lanes=lanes, cell_rate=cell_rate, weight_words=1 << 16, acc_words=512))
+    return Layout(network, Design(lanes=lanes, cell_rate=cell_rate, weight_words=1 << 16, acc_words=512, **kwargs))
 
 
 def fired(there: Layout, occupancy: float, frames: int, seed: int) -> list[np.ndarray]:
     rng = np.random.default_rng(seed)
     network = there.network
     return [rng.random((frames, network.elements(s))) < occupancy for s in range(network.signals)]
+
+
+def spread(there: Layout, occupancy: float, frames: int) -> list[np.ndarray]:
+    """In every frame the same elements, evenly far from each other."""
+    sent = [np.zeros((frames, there.network.elements(s)), bool) for s in range(there.network.signals)]
+    for signal in sent:
+        elements = signal.shape[1]
+        n = round(occupancy * elements)
+        signal[:, np.minimum(np.arange(1, n + 1) * elements // (n + 1), elements - 1)] = True
+        assert signal.sum() == n * frames
+    return sent
 
 
 def test_dense_frames_cost_their_words_and_little_else():
@@ -43,6 +54,35 @@ def test_closed_form_is_near_the_mean(lanes, sizes, occupancy):
     expected = steady_cycles(there, [x.sum(1).mean() for x in sent])
     # chance makes some frames wait for the cell: the more, the less there is to do meanwhile
     assert expected == pytest.approx(mean, rel=0.12)
+
+
+# lanes, features a cycle, network
+SERIAL = [(8, 1, (40, (128,), 12)), (8, 1, (40, (96,), 20)), (8, 1, (40, (4,), 16)), (8, 1, (60, (2,), 0)),
+          (4, 2, (16, (16,), 16)), (16, 2, (40, (48, 80), 12)), (16, 1, (40, (24, 24, 24), 5)),
+          (64, 8, (40, (128,), 12))]
+
+
+@pytest.mark.parametrize("occupancy", [0, 0.02, 0.05, 0.1, 0.3, 1])
+@pytest.mark.parametrize(("lanes", "encoder_rate", "shape"), SERIAL)
+def test_closed_form_without_snapshot(lanes, encoder_rate, shape, occupancy):
+    there = layout(lanes, *shape, cell_rate=1, encoder_rate=encoder_rate, snapshot=False)
+    sent = spread(there, occupancy, 10)
+    assert set(frame_cycles(there, sent)[2:-1]) == {steady_cycles(there, [x[0].sum() for x in sent])}
+
+
+@pytest.mark.parametrize("occupancy", [0.02, 0.13, 0.5])
+def test_closed_form_without_snapshot_is_near_the_mean(occupancy):
+    there = layout(8, 40, (128,), 12, cell_rate=1, encoder_rate=1, snapshot=False)
+    sent = fired(there, occupancy, 300, 1)
+    mean = frame_cycles(there, sent)[1:-1].mean()
+    assert steady_cycles(there, [x.sum(1).mean() for x in sent]) == pytest.approx(mean, rel=0.02)
+
+
+def test_without_snapshot_dense_frames_cost_their_words_and_the_closing():
+    there = layout(8, 40, (128,), 12, cell_rate=1, encoder_rate=1, snapshot=False)
+    # 4 words a neuron; 2 words of logits, each after a cycle of rest, the first with the way to its 8 logits
+    assert set(frame_cycles(there, spread(there, 1, 10))[1:-1]) == {
+        there.dense_words() + 4 * 128 + 2 * (1 + 1) + COLUMN + LANES + WORD_LOGITS + 8 - 1}
 
 
 def test_a_frame_alone_takes_longer_than_one_in_a_row():

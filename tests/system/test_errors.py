@@ -58,7 +58,7 @@ def test_unknown_port(sound, model):
 
 def test_unknown_lanes(sound, model):
     for verb, what in ((["run", sound, "--model"], "virtual board"), (["verify"], "virtual board"),
-                       (["bench"], "simulated core"), (["fit"], "board")):
+                       (["bench"], "simulated core"), (["fit"], "virtual board")):
         fails(tidegate(*verb, model, "--lanes", "7"), f"no {what} with 7 lanes; choose 8, 16, 64, 128")
 
 

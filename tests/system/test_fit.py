@@ -1,14 +1,20 @@
 """The verb fit: what a model needs of a board and how fast it would be."""
 
 import json
+from pathlib import Path
 
 import pytest
 from command import fails, tidegate, write_model
+from models import random_model
 
 from tidegate import load_model
+from tidegate.spec.boards import board_spec
 from tidegate.spec.cycles import latency_cycles, steady_cycles
 from tidegate.spec.design import SIMULATED
+from tidegate.spec.energy import NOTE, estimate
 from tidegate.spec.layout import Layout
+from tidegate.spec.model import save_model
+from tidegate.spec.network import Layer, Network
 
 
 def test_figures_of_a_shipped_model():
@@ -28,6 +34,7 @@ def test_figures_of_a_shipped_model():
     assert speed["frame_rate"] == 62.5 and speed["duty"] == pytest.approx(62.5 * speed["cycles"] / 50e6)
     words = events[0] * 48 + events[1] * 50
     assert speed["weight_bytes_per_second"] == pytest.approx(62.5 * words * 8)
+    assert speed["weight_words"] == pytest.approx(words)
     assert speed["effective_gops"] == pytest.approx(2 * 66176 * 50e6 / speed["cycles"] / 1e9)
 
 
@@ -35,7 +42,7 @@ def test_text_and_occupancy():
     done = tidegate("fit", "digits", "--occupancy", "10", "--occupancy", "20")
     assert done.returncode == 0 and "occupancy 10.0% 20.0%" in done.stdout and "weight memory words" in done.stdout
     fails(tidegate("fit", "digits", *["--occupancy", "10"] * 3), "once for each of the model's 2 signals")
-    fails(tidegate("fit", "digits", "--lanes", "7"), "no board with 7 lanes")
+    fails(tidegate("fit", "digits", "--lanes", "7"), "no virtual board with 7 lanes")
 
 
 def test_a_model_without_card_needs_an_occupancy(model):
@@ -47,8 +54,110 @@ def test_a_model_that_does_not_fit(tmp_path):
     done = tidegate("fit", write_model(tmp_path, gru=(600, 600)), "--lanes", "8", "--json")
     assert done.returncode == 1
     assert done.stderr.strip() == (
-        "the model needs 416403 weight memory words, the board has 32768; use a smaller model or a board with more")
+        "the model needs 416403 weight memory words, the board has 32768 (383635 too few); "
+        "601 accumulator words, the board has 512 (89 too few); 1200 neurons, the board has 1024 (176 too few); "
+        "use a smaller model or a board with more")
     report = json.loads(done.stdout)
-    assert not report["fits"] and report["speed"] is None
+    assert not report["fits"] and report["speed"] is None and report["energy_estimate"] is None
     assert [n["what"] for n in report["needs"] if n["need"] > n["have"]] == [
         "weight memory words", "accumulator words", "neurons"]
+
+
+@pytest.mark.parametrize(("board", "lanes", "mhz"), [("icebreaker", 8, 24), ("ulx3s", 128, 100)])
+def test_a_model_on_a_board(board, lanes, mhz):
+    design = board_spec(board).design(lanes)
+    layout = Layout(load_model("commands").network, design)
+    done = tidegate("fit", "commands", "--board", board, "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    speed = report["speed"]
+    assert (report["board"], report["lanes"], speed["clock_mhz"]) == (board, lanes, mhz)
+    assert [n["have"] for n in report["needs"]] == [n.have for n in layout.needs]
+    assert speed["cycles"] == steady_cycles(layout, [share * n for share, n in
+                                                     zip(speed["occupancy"], (40, 128), strict=True)])
+    assert speed["duty"] == pytest.approx(62.5 * speed["cycles"] / mhz / 1e6) and speed["duty"] < 0.03
+    done = tidegate("fit", "commands", "--board", board, "--lanes", str(lanes), "--clock", "12")
+    assert done.returncode == 0 and f"commands on {board}, {lanes} lanes" in done.stdout and "at 12 MHz" in done.stdout
+
+
+def test_boards_and_designs_that_there_are_not():
+    fails(tidegate("fit", "commands", "--board", "nope"), "there is no board 'nope'; choose icebreaker, ulx3s")
+    fails(tidegate("fit", "commands", "--board", "icebreaker", "--lanes", "64"),
+          "there is no design with 64 lanes for icebreaker; choose 8")
+
+
+def test_each_memory_that_is_too_small_is_named_with_what_it_lacks():
+    design = board_spec("icebreaker").design()
+    layout = Layout(Network(design.features + 1, (Layer(128), Layer(128)), Layer(12), (0,) * 3), design, check=False)
+    done = tidegate("fit", f"{design.features + 1}-128-128-12", "--board", "icebreaker", "--occupancy", "10")
+    assert done.returncode == 1
+    short = [n for n in layout.needs if n.need > n.have]
+    assert {n.what for n in short} >= {"weight memory words", "accumulator words", "features", "GRU layers"}
+    lacks = [f"{n.need} {n.what}, the board has {n.have} ({n.need - n.have} too few)" for n in short]
+    assert done.stderr == f"the model needs {'; '.join(lacks)}; use a smaller model or a board with more\n"
+    assert "1 too few" in done.stdout and "GOp/s" not in done.stdout
+
+
+def test_sizes_of_a_network_that_nobody_trained():
+    """GRU-256 with 40 features on the ULX3S, at 90 % sparsity: 200 GOp/s and more."""
+    done = tidegate("fit", "40-256-12", "--board", "ulx3s", "--occupancy", "10", "--json")
+    assert done.returncode == 0, done.stderr
+    speed = json.loads(done.stdout)["speed"]
+    layout = Layout(Network(40, (Layer(256),), Layer(12), (0, 0)), board_spec("ulx3s").design())
+    assert speed["cycles"] == steady_cycles(layout, [4, 25.6]) and speed["temporal_sparsity"] == pytest.approx(0.9)
+    assert speed["effective_gops"] == pytest.approx(2 * (40 * 768 + 256 * 780) * 100e6 / speed["cycles"] / 1e9)
+    assert speed["effective_gops"] >= 200
+    assert speed["frame_rate"] is None and speed["duty"] is None
+    done = tidegate("fit", "40-256-12", "--board", "ulx3s", "--occupancy", "10")
+    assert "(temporal sparsity 90.0%)" in done.stdout and "GOp/s effective" in done.stdout
+
+
+@pytest.mark.parametrize(("sizes", "text"), [
+    ("40-256-12", "nobody trained this network, so nothing says how often it fires; give --occupancy in percent"),
+    ("40-12", "'40-12' lacks a size; give features-neurons-classes, as 40-256-12"),
+    ("40-8-8-8-8-8-12", "a network has 1 to 4 GRU layers, not 5"), ("40-0-12", "a GRU layer needs at least one neuron"),
+    ("40-x-12", "no model '40-x-12'"), ("40--12", "no model '40--12'"),
+])
+def test_sizes_that_make_no_network(sizes, text):
+    fails(tidegate("fit", sizes), text)
+
+
+def test_a_file_goes_before_sizes(tmp_path):
+    write_model(tmp_path, gru=(16,), thetas=(8, 8)).rename(tmp_path / "40-256-12")
+    done = tidegate("fit", "40-256-12", "--occupancy", "5", "--json", cwd=tmp_path)
+    assert {n["what"]: n["need"] for n in json.loads(done.stdout)["needs"]}["neurons"] == 16
+
+
+def test_energy_is_an_estimate_that_says_so():
+    done = tidegate("fit", "commands", "--occupancy", "10", "--seconds", "0.5", "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    energy, layout = report["energy_estimate"], Layout(load_model("commands").network, SIMULATED[64])
+    words = 4 * 6 + 12.8 * 7
+    delta, dense = estimate(layout, words), estimate(layout, 40 * 6 + 128 * 7)
+    assert energy["note"] == NOTE and "ISSCC 2014" in energy["sources"][0] and energy["unit"] == "nJ"
+    assert energy["frame"]["delta"] == pytest.approx(delta) and energy["frame"]["dense"] == pytest.approx(dense)
+    assert energy["reduction"] == pytest.approx(dense["total"] / delta["total"]) and 8 < energy["reduction"] < 10
+    assert energy["decision"]["frames"] == 31.25
+    assert energy["decision"]["dense"] == pytest.approx(31.25 * dense["total"])
+    assert energy["cycles"]["busy"] == report["speed"]["cycles"]
+    assert sum(energy["cycles"].values()) == pytest.approx(100e6 / 62.5)
+
+
+def test_a_model_without_front_end_has_no_seconds(tmp_path):
+    save_model(random_model(), tmp_path / "bare.tidegate")
+    done = tidegate("fit", tmp_path / "bare.tidegate", "--occupancy", "5")
+    assert done.returncode == 0, done.stderr
+    assert "dense / delta " in done.stdout and "a decision" not in done.stdout
+
+
+def test_a_decision_takes_some_time():
+    fails(tidegate("fit", "commands", "--seconds", "inf"), "a decision takes some seconds of sound, not inf")
+    assert tidegate("fit", "commands", "--seconds", "-1").returncode == 2
+
+
+def test_the_example_in_docs_is_what_fit_prints():
+    page = (Path(__file__).parents[2] / "docs" / "energy.md").read_text(encoding="utf-8")
+    example = page.split("<!-- example -->\n```\n")[1].split("\n```\n")[0]
+    done = tidegate("fit", "commands")
+    assert done.returncode == 0 and example + "\n" + NOTE[:60] in done.stdout

@@ -32,23 +32,51 @@ def boards(
     identify: Annotated[bool, typer.Option("--identify", help="Ask what is behind each serial port.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """List the boards there are: virtual ones, and serial ports that may have one."""
+    """List the boards there are: virtual ones, those that bitstreams are built for, serial ports that may have one."""
     from tidegate.spec.design import SIMULATED
 
     virtual = [{"port": "virtual", "lanes": d.lanes, "cell_rate": d.cell_rate, "weights": d.weight_bytes,
                 "features": d.features, "neurons": d.neurons, "classes": d.classes} for d in SIMULATED.values()]
-    ports = [_port(p, identify) for p in _serial_ports()]
+    fpga, ports = _fpga_boards(), [_port(p, identify) for p in _serial_ports()]
     if json:
-        return print_json({"virtual": virtual, "serial": ports})
+        return print_json({"virtual": virtual, "fpga": fpga, "serial": ports})
     table = Table("board", "lanes", "neurons/cycle", "int8 weights", "features", "neurons", "classes",
                   title="Virtual boards: the real RTL, simulated")
     for v in virtual:
         table.add_row(f"--board virtual --lanes {v['lanes']}", *map(str, list(v.values())[1:]))
     out.print(table)
+    table = Table("board", "device", "lanes", "int8 weights", "neurons", "layers", "clock", "Fmax",
+                  title="FPGA boards: what bitstreams are built for")
+    for b in fpga:
+        fmax = "not built" if b["fmax_mhz"] is None else f"{b['fmax_mhz']:.1f} MHz"
+        table.add_row(*(str(b[key]) for key in ("board", "device", "lanes", "weights", "neurons", "layers")),
+                      f"{b['clock_mhz']:g} MHz", fmax)
+    out.print(table)
     table = Table("port", "device", *(["answers"] if identify else []), title="Serial ports")
     for p in ports:
         table.add_row(p["port"], p["device"], *([p["answer"]] if identify else []))
     out.print(table if ports else "No serial ports found; plug in a board to see it here.")
+
+
+def _fpga_boards() -> list[dict]:
+    """Boards and their designs; ``fmax_mhz``: of the bitstream, if there is one."""
+    from tidegate.host.bitstreams import MANIFEST, bitstreams_folder, read_manifest
+    from tidegate.spec.boards import BOARDS
+    from tidegate.spec.errors import TidegateError
+
+    entries = []
+    for spec in BOARDS.values():
+        try:
+            manifest = read_manifest(bitstreams_folder(spec.name) / MANIFEST)
+        except TidegateError:
+            manifest = None
+        entries += [{
+            "board": spec.name, "title": spec.title, "device": spec.device, "lanes": d.lanes,
+            "cell_rate": d.cell_rate, "weights": d.weight_bytes, "features": d.features, "neurons": d.neurons,
+            "classes": d.classes, "layers": d.layers, "clock_mhz": spec.clock / 1e6,
+            "fmax_mhz": manifest.fmax_mhz if manifest and manifest.lanes == d.lanes else None,
+        } for d in spec.designs]
+    return entries
 
 
 def _serial_ports() -> list:
