@@ -12,14 +12,13 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from tidegate.spec.boards import board_spec
+from tidegate.spec.boards import MANIFEST, board_spec
 from tidegate.spec.design import Design
 from tidegate.spec.errors import TidegateError
 
 from .boards import Board
 from .verilog import rtl_digest
 
-MANIFEST = "manifest.json"
 REPORT, LOG = "nextpnr.json", "nextpnr.log"
 SEED = 1                # of placement and routing: the same tools give the same bytes
 # nextpnr's names of what it counts

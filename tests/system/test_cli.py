@@ -122,7 +122,8 @@ def test_train_and_eval(tmp_path, device):
 
 
 def test_every_verb_has_help_and_json():
-    for verb in ("demo", "run", "train", "eval", "report", "verify", "fit", "bench", "models", "boards", "data"):
+    for verb in ("demo", "run", "train", "eval", "report", "verify", "fit", "bench", "models", "boards", "data",
+                 "build", "flash", "selftest"):
         done = tidegate(verb, "--help")
         assert done.returncode == 0 and "--json" in done.stdout, verb
 

@@ -11,9 +11,9 @@ from hashlib import sha256
 from pathlib import Path
 
 from ..spec import boards
+from ..spec.boards import MANIFEST
 from ..spec.errors import TidegateError
 
-MANIFEST = "manifest.json"
 BOARDS = tuple(boards.BOARDS)
 VARIABLE = "TIDEGATE_BITSTREAMS"
 _PACKAGE = Path(__file__).parents[1]

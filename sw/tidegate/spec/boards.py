@@ -6,6 +6,7 @@ from .design import Design
 from .errors import TidegateError
 
 BAUD = 1_000_000        # of a board's UART, 8N1
+MANIFEST = "manifest.json"      # beside a bitstream
 
 
 @dataclass(frozen=True)

@@ -120,14 +120,19 @@ def _every_frame(layout: Layout, accumulators: Figure) -> float:
     """pJ a frame whatever fired.
 
     Accumulators: each is read once, and a GRU layer's go through the snapshot (written, read).  (Layer 0's are in
-    part read on the way, with its last feature: they are charged twice, in dense mode, too.)
+    part read on the way, with its last feature: they are charged twice, in dense mode, too.)  Without a snapshot a
+    word is read for each gate of each neuron.
     Cell, a neuron: σ twice and tanh from tables, h read and written, r·nh and z·(h − n), three additions.
     Encoder, an element: anchor read and written, v − v̂, and its comparison with Θ.
     """
     design, network = layout.design, layout.network
     neurons = sum(layer.size for layer in network.gru)
     elements = network.features + neurons
-    copies = design.lanes * ACC_BITS * (layout.acc_words + 2 * 4 * sum(layout.words)) * accumulators.pj_a_unit
+    if design.snapshot:
+        words = layout.acc_words + 2 * 4 * sum(layout.words)
+    else:
+        words = sum(map(layout.reads, range(len(network.gru)))) + layout.logit_words
+    copies = design.lanes * ACC_BITS * words * accumulators.pj_a_unit
     small = SRAM[0].pj_a_unit           # tables, h and anchors: each bank is far below the smallest that is cited
     cell = ((2 * GATE_FRAC + CANDIDATE.bits + 2 * STATE.bits) * small
             + GATE_FRAC * (PRE.bits + STATE.bits) * MULTIPLY_8.pj_a_unit
