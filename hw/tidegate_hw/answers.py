@@ -128,27 +128,36 @@ class Answers(wiring.Component):
 
         # results, while frames are due: logits, then the header before them
         c = self.result.p
-        header = Array(Cat((c.frames - 1)[:32], c.cycles, c.weight_words, c.events).word_select(k, 8 * WORD)
+        header = Array(Cat(c.frames, c.cycles, c.weight_words, c.events).word_select(k, 8 * WORD)
                        for k in range(RESULT_HEADER_WORDS))
         logits, step = Signal.like(self.classes), Signal(range(RESULT_HEADER_WORDS))
+        header_due, logits_due = Signal(), Signal()     # of a frame that is due; registers, for they go on to the core
+        word = Signal.like(ram_w.addr)              # of the frame's next logit
         first = words + Const(1)                    # the payload's place
         m.d.comb += [
-            self.logit.ready.eq((self.due != 0) & (logits != self.classes)),
-            self.result.ready.eq((self.due != 0) & (logits == self.classes) & (step == RESULT_HEADER_WORDS - 1)),
+            self.logit.ready.eq(logits_due),
+            self.result.ready.eq(header_due & (step == RESULT_HEADER_WORDS - 1)),
         ]
-        with m.If(self.logit.valid & self.logit.ready):
-            write(first + RESULT_HEADER_WORDS + logits, self.logit.p)
-            m.d.sync += logits.eq(logits + 1)
-        with m.Elif(self.result.valid & (self.due != 0) & (logits == self.classes)):
+
+        def begin(at, frames):
+            """Of what is due, a frame whose results begin at word ``at``."""
+            m.d.sync += [
+                self.due.eq(frames), words.eq(at), word.eq(at + 1 + RESULT_HEADER_WORDS), logits.eq(0), step.eq(0),
+                logits_due.eq((frames != 0) & (self.classes != 0)), header_due.eq((frames != 0) & (self.classes == 0)),
+            ]
+
+        with m.If(self.logit.valid & logits_due):
+            write(word, self.logit.p)
+            m.d.sync += [word.eq(word + 1), logits.eq(logits + 1)]
+            with m.If(logits + 1 == self.classes):
+                m.d.sync += [logits_due.eq(0), header_due.eq(1)]
+        with m.Elif(self.result.valid & header_due):
             write(first + step, header[step])
             m.d.sync += step.eq(step + 1)
             with m.If(self.result.ready):
-                m.d.sync += [
-                    step.eq(0), logits.eq(0), self.due.eq(self.due - 1),
-                    words.eq(words + RESULT_HEADER_WORDS + self.classes),
-                ]
+                begin(words + RESULT_HEADER_WORDS + self.classes, self.due - 1)
         with m.If(self.collect):
-            m.d.sync += [self.due.eq(self.frames), words.eq(0), logits.eq(0), step.eq(0)]
+            begin(0, self.frames)
 
         m.d.comb += base.eq(Mux(self.keep, kept_base, nak_base))
         with m.Switch(self.form):

@@ -44,12 +44,17 @@ def align(m: Module, acc, weight_frac):
     return acc << shift, acc_frac(WEIGHT_FRACS.stop - 1)
 
 
-def look_up(m: Module, name: str, table: list[int], arg):
-    """``table[|arg|]``, one stage later."""
-    m.submodules[name] = memory = Memory(shape=max(table).bit_length(), depth=len(table), init=table)
+def look_up(m: Module, name: str, table: list[int], shape, address):
+    """``table[address]``, one stage later."""
+    m.submodules[name] = memory = Memory(shape=shape, depth=len(table), init=table)
     port = memory.read_port()
-    m.d.comb += port.addr.eq(Mux(arg < 0, -arg, arg))
+    m.d.comb += port.addr.eq(address)
     return port.data
+
+
+def of_both_signs(above: list[int], below: list[int]) -> list[int]:
+    """``above[arg]`` and ``below[-arg]`` in one table, for ``arg`` in two's complement (its least does not come)."""
+    return [*above, 0, *reversed(below[1:])]
 
 
 class Cell(wiring.Component):
@@ -113,7 +118,7 @@ class Cell(wiring.Component):
                 source = stage
             return source
 
-        # groups come in order, so their place is counted: where h is read (when n is there, at stage 9), and at the end
+        # groups come in order, so their place is counted: where h is read (n is there at stage 9), and at the end
         def place(stage: int):
             """The number of the group at a stage."""
             number, last = Signal(range(self.groups)), delayed(self.i.payload.last, stage)
@@ -121,33 +126,31 @@ class Cell(wiring.Component):
                 m.d.sync += number.eq(Mux(last, 0, number + 1))
             return number
 
-        m.d.comb += state_r.addr.eq(self.state_base + place(8))
+        m.d.comb += state_r.addr.eq(self.state_base + place(7))
 
         # gate k's accumulators are shifted at stage 1 + SKEW[k], and then rounded
         def argument(gate: int, k: int, to: Q):
             wide, frac = align(m, self.acc[gate][k], self.weight_frac)
             return delayed(requantise(delayed(wide, 1), frac, to), 1)
 
+        sigmoid, tanh = activation.sigmoid_table(), activation.tanh_table()
+        sigmoid = of_both_signs(sigmoid, [(1 << GATE_FRAC) - x for x in sigmoid])
+        tanh = of_both_signs(tanh, [-x for x in tanh])
         h_next, values, args = [], [], {name: [] for name in ("r_arg", "z_arg", "nx", "nh")}
         for k in range(g):
             r_arg, z_arg = argument(R, k, GATE_ARG), argument(Z, k, GATE_ARG)
             nx, nh = argument(NX, k, PRE), argument(NH, k, PRE)
             # r at stage 4, with nh; z at 5
-            gates = []
-            for name, arg in (("r", r_arg), ("z", z_arg)):
-                magnitude = look_up(m, f"sigmoid_{name}{k}", activation.sigmoid_table(), arg)
-                one = 1 << GATE_FRAC
-                gates.append(delayed(Mux(delayed(arg, 1) < 0, one - magnitude, magnitude)[:GATE_FRAC], 1))
-            r, z = gates
+            r, z = (delayed(look_up(m, f"sigmoid_{name}{k}", sigmoid, GATE_FRAC, arg.as_unsigned()), 1)
+                    for name, arg in (("r", r_arg), ("z", z_arg)))
             # stage 5, with nx; then the candidate's argument, and at 9 n
             product = delayed(r * nh, 1)
             total = delayed((nx << GATE_FRAC) + product, 1)
             n_arg = delayed(requantise(total, PRE.frac + GATE_FRAC, CANDIDATE_ARG), 1)
-            magnitude = look_up(m, f"tanh_{k}", activation.tanh_table(), n_arg)
-            n = delayed(Mux(delayed(n_arg, 1) < 0, -magnitude, magnitude)[:CANDIDATE.bits].as_signed(), 1)
+            n = delayed(look_up(m, f"tanh_{k}", tanh, signed(CANDIDATE.bits), n_arg.as_unsigned()), 1)
             # stages 10-12: h ← n + z·(h − n)
             n15 = n << (STATE.frac - CANDIDATE.frac)
-            difference = delayed(state_r.data[k] - n15, 1)
+            difference = delayed(delayed(state_r.data[k], 1) - n15, 1)
             scaled = delayed(difference * delayed(z, 5), 1)
             h = delayed((delayed(n15, 2) + round_shift(scaled, GATE_FRAC))[:STATE.bits].as_signed(), 1)
             h_next.append(h)

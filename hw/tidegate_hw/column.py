@@ -38,8 +38,9 @@ class Column(wiring.Component):
     o : ``fetch_signature(design)``; has no ready, the lanes take a word every cycle.
     busy : a job is under way.
 
-    Latency: ``delay`` cycles from job to first word.  Throughput: one word per cycle without a gap between jobs
-    (the next one's address is ready before the last word is read), but for one cycle before a job with ``gap``.
+    Latency: ``delay`` cycles from job to first word.  Throughput: one job in two cycles; one word per cycle without a
+    gap between jobs (the next one's address is ready before the last word is read), but for one cycle before a job
+    with ``gap``.
     A length of 0 counts as 1.
     """
 
@@ -60,30 +61,41 @@ class Column(wiring.Component):
         job_a, valid_a = Signal(job_layout(self.design)), Signal()
         job_b, place_b, valid_b = Signal.like(job_a), Signal.like(o.word), Signal()
         job_c, word_c, valid_c = Signal.like(job_a), Signal.like(o.word), Signal()
-        left = Signal.like(job_a.length)            # words of the running column after this one
+        left_c, left = Signal.like(job_a.length), Signal.like(job_a.length)     # words after the first, the running one
+        last = Signal()                             # none is left
+        # what has an index is no longer than all accumulators
+        column_length = job_a.length[: self.design.acc_words.bit_length()]
 
         over, free_b, free_c = Signal(), Signal(), Signal()
         step = self._step(m, job_c, over)
         m.d.comb += [
-            over.eq(~o.valid | (left == 0)), free_c.eq(~valid_c | (over & ~job_c.gap)), free_b.eq(~valid_b | free_c),
-            self.i.ready.eq(~valid_a | free_b), self.busy.eq(valid_a | valid_b | valid_c | o.valid),
+            over.eq(~o.valid | last), free_c.eq(~valid_c | (over & ~job_c.gap)), free_b.eq(~valid_b | free_c),
+            # a register, for it goes on to the encoders and their queues
+            self.i.ready.eq(~valid_a), self.busy.eq(valid_a | valid_b | valid_c | o.valid),
         ]
         with m.If(self.i.ready):
             m.d.sync += [valid_a.eq(self.i.valid), job_a.eq(self.i.p)]
+        with m.Elif(free_b):
+            m.d.sync += valid_a.eq(0)
         with m.If(free_b):
-            m.d.sync += [valid_b.eq(valid_a), job_b.eq(job_a), place_b.eq(job_a.index * job_a.length)]
+            m.d.sync += [valid_b.eq(valid_a), job_b.eq(job_a), place_b.eq(job_a.index * column_length)]
         with m.If(free_c):
-            m.d.sync += [valid_c.eq(valid_b), job_c.eq(job_b), word_c.eq(job_b.base + place_b)]
+            m.d.sync += [
+                valid_c.eq(valid_b), job_c.eq(job_b), word_c.eq(job_b.base + place_b),
+                left_c.eq(job_b.length - (job_b.length != 0)),
+            ]
         with m.If(over):
             m.d.sync += [
                 o.valid.eq(valid_c & ~job_c.gap), o.word.eq(word_c), o.target.eq(job_c.target),
-                o.delta.eq(job_c.delta), o.tags.eq(job_c.tags), o.first.eq(1),
-                left.eq(job_c.length - (job_c.length != 0)),
+                o.delta.eq(job_c.delta), o.tags.eq(job_c.tags), o.first.eq(1), left.eq(left_c), last.eq(left_c == 0),
             ]
             with m.If(valid_c & job_c.gap):
                 m.d.sync += job_c.gap.eq(0)
         with m.Else():
-            m.d.sync += [o.word.eq(o.word + 1), o.target.eq(o.target + step), o.first.eq(0), left.eq(left - 1)]
+            m.d.sync += [
+                o.word.eq(o.word + 1), o.target.eq(o.target + step), o.first.eq(0), left.eq(left - 1),
+                last.eq(left == 1),
+            ]
         return m
 
     def _step(self, m: Module, job, over):

@@ -1,6 +1,6 @@
 """The core: feature frames in, logits out, one weight column fetched per change."""
 
-from amaranth.hdl import Array, Cat, DomainRenamer, Module, Signal, signed
+from amaranth.hdl import Cat, DomainRenamer, Module, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -14,7 +14,7 @@ from .encoder import LAG, MARGIN, QUEUE_DEPTH, Encoder
 from .job import Copy
 from .lanes import Lanes, weight_w_signature
 from .logits import Logits, WordLogits
-from .registers import registers_layout
+from .registers import choose, registers_layout
 from .scheduler import Scheduler
 from .serial_cell import SerialCell
 from .snapshot import Snapshot
@@ -43,10 +43,10 @@ class Core(wiring.Component):
     weight_w : ``weight_w_signature(design)``, while ready.
     frame : stream of ``encoder_rate`` features (SIGNAL); ceil(FEATURES / encoder_rate) groups make a frame.
     logit : stream of CLASSES accumulators per frame, in order.
-    result : stream of ``COUNTERS_LAYOUT``: one per frame, after its last logit.  ``frames`` since clear;
+    result : stream of ``COUNTERS_LAYOUT``: one per frame, after its last logit.  ``frames`` before it since clear;
         ``cycles`` in which the frame was the oldest one under way, from its first group to its last logit;
         ``weight_words`` read, all columns; ``events`` per signal.
-    frames : frames done since clear.
+    frames : frames whose results are taken, since clear.
     clear : strobe, while ready: anchors and h become 0, accumulators their biases.
     ready : idle, all results taken: a clear, weights or other registers may come.
     trace : ``trace_signature(design)``.
@@ -98,7 +98,7 @@ class Core(wiring.Component):
         m.d.comb += [
             scheduler.registers.eq(regs),
             x_encoder.theta.eq(regs.THETA0), x_encoder.dense.eq(regs.MODE),
-            h_encoder.theta.eq(Array(regs[f"THETA{s}"] for s in range(1, d.layers + 1))[scheduler.layer]),
+            h_encoder.theta.eq(choose(m, regs, "THETA", range(1, d.layers + 1), scheduler.layer)),
             h_encoder.dense.eq(regs.MODE), h_encoder.values.eq(cell.values), h_encoder.i.p.eq(cell.o.payload),
             h_encoder.i.valid.eq(cell.o.valid),
             logits.classes.eq(regs.CLASSES), counters.done.eq(logits.done),
@@ -155,7 +155,7 @@ class Core(wiring.Component):
         d = self.design
 
         def of_layer(name: str):
-            return Array(self.registers[f"{name}{l}"] for l in range(d.layers))[layer]
+            return choose(m, self.registers, name, range(d.layers), layer)
 
         if d.snapshot:
             snapshot, cell = Snapshot(d), Cell(d)

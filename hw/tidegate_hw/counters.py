@@ -34,7 +34,8 @@ class Counters(wiring.Component):
     done : strobe: the last logit of a frame is taken.
     o : stream of ``COUNTERS_LAYOUT``, one per frame, valid in the cycle after ``done``; taken before the next frame's
         logits are fetched.
-    frames : frames done since ``clear``.
+        Its ``frames``: those before it.
+    frames : records taken since ``clear``.
     busy : a frame is under way, or its record not taken.
     clear : strobe, while not busy: ``frames`` becomes 0.
     """
@@ -73,10 +74,10 @@ class Counters(wiring.Component):
         under_way, age = Signal(8), Signal(CYCLE_BITS)
         m.d.comb += [self.busy.eq((under_way != 0) | o.valid), o.p.frames.eq(self.frames)]
         m.d.sync += under_way.eq(under_way + self.begin - self.done)
-        with m.If(o.ready):
-            m.d.sync += o.valid.eq(0)
+        with m.If(o.valid & o.ready):
+            m.d.sync += [o.valid.eq(0), self.frames.eq(self.frames + 1)]
         with m.If(self.done):
-            m.d.sync += [self.frames.eq(self.frames + 1), o.valid.eq(1), o.p.cycles.eq(age + 1), age.eq(0)]
+            m.d.sync += [o.valid.eq(1), o.p.cycles.eq(age + 1), age.eq(0)]
         with m.Elif(under_way != 0):
             m.d.sync += age.eq(age + 1)
         with m.Else():

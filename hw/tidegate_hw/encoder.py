@@ -42,7 +42,7 @@ class Encoder(wiring.Component):
     Members
     -------
     i : stream of ``group_layout(rate, depth)``
-        ``address`` selects the anchors; the same one must not come twice in three cycles, unless the first is ``last``.
+        ``address`` selects the anchors; the same one must not come twice in four cycles, unless the first is ``last``.
     values : the group's elements (SIGNAL), in the cycle after it was taken.
     room : ``MARGIN`` groups may still come, ready or not, whatever happens to the events.
     theta : Θ in LSBs, stable while busy.
@@ -53,7 +53,7 @@ class Encoder(wiring.Component):
     busy : a group, an event or a clear is under way.
 
     Latency: ``delay`` cycles from group to first event if nothing waits before it, else 2 more.
-    Throughput: one group per cycle, but for two cycles after the last; one event per cycle.
+    Throughput: one group per cycle, but for three cycles after the last; one event per cycle.
     Formats: values and anchors SIGNAL, Δ saturates symmetrically to DELTA_BITS.
     """
 
@@ -84,15 +84,22 @@ class Encoder(wiring.Component):
         m.submodules.queue = queue = SyncFIFOBuffered(width=found_layout.size, depth=self.queue_depth)
 
         # stage 1: the group's anchors are at the memory's output
-        group, group_valid = Signal(self.i.p.shape()), Signal(2)
-        # stage 2: what changed by how much; a group after the last may have its address again
+        group, group_valid = Signal(self.i.p.shape()), Signal(3)
+        # stage 2: what changed by how much
         moved = Signal(self.i.p.shape())
+        # stage 3: what fired; a group after the last may have its address again
+        found_q3, address_q3 = Signal(found_layout), Signal.like(self.i.p.address)
+        waiting = Signal(range(self.queue_depth + 1))       # groups in the queue
         m.d.comb += [
-            self.i.ready.eq((queue.level <= self.queue_depth - 4) & ~(group_valid[0] & group.last)
-                            & ~(group_valid[1] & moved.last)),
-            self.room.eq(queue.level <= max(0, self.queue_depth - MARGIN - LAG)), anchor_r.addr.eq(self.i.p.address),
+            self.i.ready.eq((waiting <= self.queue_depth - 4) & ~(group_valid[0] & group.last)
+                            & ~(group_valid[1] & moved.last) & ~(group_valid[2] & found_q3.end)),
+            self.room.eq(waiting <= max(0, self.queue_depth - MARGIN - LAG)), anchor_r.addr.eq(self.i.p.address),
         ]
-        m.d.sync += [group.eq(self.i.p), group_valid.eq(Cat(self.i.valid & self.i.ready, group_valid)), moved.eq(group)]
+        m.d.sync += [
+            group.eq(self.i.p), group_valid.eq(Cat(self.i.valid & self.i.ready, group_valid)), moved.eq(group),
+            address_q3.eq(moved.address),
+            waiting.eq(waiting + (queue.w_en & queue.w_rdy) - (queue.r_en & queue.r_rdy)),
+        ]
         theta, minus_theta = Signal.like(self.theta), Signal(signed(len(self.theta) + 1))
         m.d.sync += [theta.eq(self.theta), minus_theta.eq(-self.theta)]
         found = Signal(found_layout)
@@ -101,30 +108,31 @@ class Encoder(wiring.Component):
             anchor, value = anchor_r.data[k], self.values[k]
             difference = Signal(signed(SIGNAL.bits + 1), name=f"difference{k}", reset_less=True)
             anchor_q2 = Signal(signed(SIGNAL.bits), name=f"anchor{k}_q2", reset_less=True)
-            delta, fired = found.deltas[k], found.fired[k]
-            m.d.sync += [difference.eq(value - anchor), anchor_q2.eq(anchor)]
+            anchor_q3 = Signal(signed(SIGNAL.bits), name=f"anchor{k}_q3", reset_less=True)
+            m.d.sync += [difference.eq(value - anchor), anchor_q2.eq(anchor), anchor_q3.eq(anchor_q2)]
             m.d.comb += [
-                fired.eq(moved.mask[k] & (self.dense | (
+                found.fired[k].eq(moved.mask[k] & (self.dense | (
                     ((difference >= theta) | (difference <= minus_theta)) & (difference != 0)))),
-                delta.eq(saturate(difference, DELTA_BITS)),
-                anchor_w.data[k].eq(Mux(fired, anchor_q2 + delta, anchor_q2)),
+                found.deltas[k].eq(saturate(difference, DELTA_BITS)),
+                anchor_w.data[k].eq(anchor_q3 + Mux(found_q3.fired[k], found_q3.deltas[k], 0)),
             ]
 
-        # stage 3: what fired; stage 4: the events that are still to be sent, from the queue or past it
+        # stage 4: the events that are still to be sent, from the queue or past it
         sending = Signal(found_layout)
         first = sending.fired & (-sending.fired)[:n]            # lowest set bit
-        found_q3, something, load = Signal(found_layout), Signal(), Signal()
-        m.d.sync += [found_q3.eq(found), something.eq(group_valid[1] & ((found.fired != 0) | found.end))]
+        something, load = Signal(), Signal()
+        m.d.sync += found_q3.eq(found)
         m.d.comb += [
+            something.eq(group_valid[2] & ((found_q3.fired != 0) | found_q3.end)),
             self.o.valid.eq((sending.fired != 0) | sending.end), self.o.p.end.eq(sending.fired == 0),
             load.eq((~self.o.valid | self.o.ready) & (Mux(sending.end, sending.fired, sending.fired ^ first) == 0)),
-            queue.w_data.eq(found_q3), queue.w_en.eq(something & ~(load & (queue.level == 0))), queue.r_en.eq(load),
+            queue.w_data.eq(found_q3), queue.w_en.eq(something & ~(load & (waiting == 0))), queue.r_en.eq(load),
         ]
         with m.If(load):
             m.d.sync += [sending.fired.eq(0), sending.end.eq(0)]
             with m.If(queue.r_rdy):
                 m.d.sync += sending.eq(queue.r_data)
-            with m.Elif(something & (queue.level == 0)):
+            with m.Elif(something & (waiting == 0)):
                 m.d.sync += sending.eq(found_q3)
         with m.Elif(self.o.ready):
             m.d.sync += sending.fired.eq(sending.fired ^ first)
@@ -136,8 +144,8 @@ class Encoder(wiring.Component):
 
         sweep, sweeping = Signal(range(self.depth)), Signal()
         m.d.comb += [
-            anchor_w.addr.eq(moved.address), anchor_w.en.eq(group_valid[1] & ~sweeping),
-            self.busy.eq((group_valid != 0) | something | (queue.level != 0) | self.o.valid | sweeping),
+            anchor_w.addr.eq(address_q3), anchor_w.en.eq(group_valid[2] & ~sweeping),
+            self.busy.eq((group_valid != 0) | (waiting != 0) | self.o.valid | sweeping),
         ]
         with m.If(self.clear):
             m.d.sync += [sweeping.eq(1), sweep.eq(0)]

@@ -6,8 +6,8 @@ from tidegate.spec.fixed import Q
 
 
 def round_shift(value, shift: int):
-    """``value`` (signed) divided by 2**shift, rounded half up; combinational, one adder."""
-    return value if shift == 0 else (value + (1 << (shift - 1))) >> shift
+    """``value`` (signed) divided by 2**shift, rounded half up; combinational, one adder of the result's width."""
+    return value if shift == 0 else (value >> shift) + value[shift - 1]
 
 
 def saturate(value, bits: int):
@@ -19,5 +19,17 @@ def saturate(value, bits: int):
 
 
 def requantise(value, frac: int, to: Q):
-    """``value`` with ``frac`` fraction bits rounded into the format ``to``, saturating."""
-    return saturate(round_shift(value, frac - to.frac), to.bits)
+    """``value`` (signed, wider than the result) with ``frac`` fraction bits, rounded into the format ``to``.
+
+    Saturating and combinational.  Whether the rounded value is beyond the format is seen while it is rounded: it is if
+    the bits above the format's are not its sign, or if those from half an LSB up are all 1, or all 0 below zero.
+    """
+    shift = frac - to.frac
+    if shift == 0:
+        return saturate(value, to.bits)
+    top, limit = shift + to.bits - 1, (1 << (to.bits - 1)) - 1
+    assert shift > 0 and len(value) > top
+    kept, above, negative = value[shift - 1 : top], value[top:], value[-1]
+    beyond = Mux(negative, ~above.all() | ~kept.any(), above.any() | kept.all())
+    rounded = (value[shift : top + 1] + value[shift - 1])[: to.bits]
+    return Mux(beyond, Mux(negative, -limit, limit), rounded)[: to.bits].as_signed()

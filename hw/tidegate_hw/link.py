@@ -91,7 +91,7 @@ class Link(wiring.Component):
 
         last, answered = Signal(16), Signal()       # number of the last request acted on; there was one
         argument, taken, due = Signal(48), Signal(3), Signal(3)     # ... and bytes of it, come and expected
-        left = Signal(range(MAX_PAYLOAD + 1))
+        left = Signal(signed(MAX_PAYLOAD.bit_length() + 1))         # weights after the next; -1: there is none
         form, reason, keep = Signal(Form), Signal(Reason), Signal()
         trusted, runnable = Signal(), Signal()
         regs = registers.values
@@ -112,19 +112,43 @@ class Link(wiring.Component):
         with m.Elif(frame.gathered & (words <= MOST_WORDS)):
             m.d.sync += words.eq(words + RESULT_HEADER_WORDS + regs.CLASSES)
 
+        # what is known of a request when it is judged
+        again, next_one, wrong = Signal(), Signal(), Signal()
+        m.d.sync += [again.eq((packets.seq == last) & answered), next_one.eq(packets.seq == (last + 1)[:16])]
+        with m.Switch(packets.kind):
+            with m.Case(Request.READ_REGISTER):
+                m.d.sync += wrong.eq(packets.length != ADDRESS_BYTES)
+            with m.Case(Request.WRITE_REGISTER):
+                m.d.sync += wrong.eq(packets.length != ADDRESS_BYTES + VALUE_BYTES)
+            with m.Case(Request.WRITE_WEIGHTS):
+                m.d.sync += wrong.eq(packets.length < WEIGHT_ADDRESS_BYTES)
+            with m.Case(Request.FRAMES):
+                m.d.sync += wrong.eq(~frame.whole | (words > MOST_WORDS))
+            with m.Default():
+                m.d.sync += wrong.eq(packets.length != 0)
+
         # weights leave through a register
-        weight_address = argument[: 8 * WEIGHT_ADDRESS_BYTES]
+        weight_address = argument[: self.design.weight_bytes.bit_length()]
+        beyond_address = argument[self.design.weight_bytes.bit_length() : 8 * WEIGHT_ADDRESS_BYTES]
         lane_bits = (self.design.lanes - 1).bit_length()
         m.d.sync += [
             self.weight_w.en.eq(0), self.weight_w.data.eq(packets.payload.payload),
             self.weight_w.lane.eq(weight_address[:lane_bits]), self.weight_w.word.eq(weight_address[lane_bits:]),
         ]
 
-        beyond = Signal()           # the weights' end; of the cycle before
-        m.d.sync += beyond.eq(weight_address + left > self.design.weight_bytes)
+        reach, beyond = Signal(signed(len(weight_address) + 2)), Signal()   # the last weight's place; the weights' end
+        m.d.sync += [
+            reach.eq(weight_address + left),
+            beyond.eq((reach >= self.design.weight_bytes) | (beyond_address != 0)),
+        ]
 
-        watch = Signal(range(self.timeout + 1))
-        m.d.sync += [watch.eq(watch + 1), self.core_reset.eq(0)]
+        watch, expired, progress = Signal(range(self.timeout + 1)), Signal(), Signal()
+        m.d.sync += [
+            watch.eq(watch + 1), expired.eq((watch == self.timeout) & ~progress), self.core_reset.eq(0),
+            progress.eq(self.result.valid & self.result.ready),
+        ]
+        with m.If(progress):
+            m.d.sync += watch.eq(0)
 
         def refuse(why: Reason):
             m.d.sync += [form.eq(Form.NAK), reason.eq(why)]
@@ -151,12 +175,12 @@ class Link(wiring.Component):
                     refuse(packets.reason)
                 with m.Elif(packets.kind == Request.IDENTIFY):
                     answer(Form.IDENTITY)
-                    with m.If(packets.length != 0):
+                    with m.If(wrong):
                         refuse(Reason.LENGTH)
-                with m.Elif((packets.seq == last) & answered):
+                with m.Elif(again):
                     m.d.comb += answers.repeat.eq(1)
                     m.next = "FINISH"
-                with m.Elif(packets.seq == (last + 1)[:16]):
+                with m.Elif(next_one):
                     m.d.sync += [last.eq(packets.seq), answered.eq(1), keep.eq(1)]
                     m.next = "CHECK"
                 with m.Else():
@@ -164,23 +188,19 @@ class Link(wiring.Component):
 
             with m.State("CHECK"):
                 m.next = "TAKE ARGUMENTS"
-                wrong = Signal()
+                m.d.sync += left.eq(packets.length - (WEIGHT_ADDRESS_BYTES + 1))
                 with m.If(wrong):
                     refuse(Reason.LENGTH)
                 with m.Switch(packets.kind):
                     with m.Case(Request.READ_REGISTER):
-                        m.d.comb += wrong.eq(packets.length != ADDRESS_BYTES)
                         m.d.sync += due.eq(ADDRESS_BYTES)
                     with m.Case(Request.WRITE_REGISTER):
-                        m.d.comb += wrong.eq(packets.length != ADDRESS_BYTES + VALUE_BYTES)
                         m.d.sync += due.eq(ADDRESS_BYTES + VALUE_BYTES)
                     with m.Case(Request.WRITE_WEIGHTS):
-                        m.d.comb += wrong.eq(packets.length < WEIGHT_ADDRESS_BYTES)
-                        m.d.sync += [due.eq(WEIGHT_ADDRESS_BYTES), left.eq(packets.length - WEIGHT_ADDRESS_BYTES)]
+                        m.d.sync += due.eq(WEIGHT_ADDRESS_BYTES)
                     with m.Case(Request.RESET):
-                        m.d.comb += wrong.eq(packets.length != 0)
+                        pass
                     with m.Case(Request.FRAMES):
-                        m.d.comb += wrong.eq(~frame.whole | (words > MOST_WORDS))
                         with m.If(~runnable):
                             refuse(Reason.NO_MODEL)
                     with m.Default():
@@ -194,16 +214,15 @@ class Link(wiring.Component):
                 with m.Else():
                     m.next = "CHECK ADDRESS"
 
-            with m.State("CHECK ADDRESS"):      # what the registers say of the address arrives in the next state
+            with m.State("CHECK ADDRESS"):      # what is known of it arrives in the next state
                 m.next = "WAIT FOR CORE"
-                with m.If((packets.kind == Request.WRITE_WEIGHTS) & beyond):
-                    refuse(Reason.ADDRESS)
 
             with m.State("WAIT FOR CORE"):
                 with m.If((packets.kind == Request.READ_REGISTER) & registers.known):
                     answer(Form.VALUE)
                 with m.Elif((packets.kind == Request.READ_REGISTER)
-                            | ((packets.kind == Request.WRITE_REGISTER) & ~registers.writable)):
+                            | ((packets.kind == Request.WRITE_REGISTER) & ~registers.writable)
+                            | ((packets.kind == Request.WRITE_WEIGHTS) & beyond)):
                     refuse(Reason.ADDRESS)
                 with m.Elif(self.ready):
                     with m.Switch(packets.kind):
@@ -218,11 +237,11 @@ class Link(wiring.Component):
                         with m.Case(Request.FRAMES):
                             m.d.comb += [frame.start.eq(1), answers.collect.eq(1)]
                             m.next = "RUN FRAMES"
-                with m.Elif(watch == self.timeout):
+                with m.Elif(expired):
                     expire()
 
             with m.State("WRITE WEIGHTS"):
-                with m.If(left != 0):
+                with m.If(left >= 0):
                     m.d.comb += packets.payload.ready.eq(1)
                     m.d.sync += [self.weight_w.en.eq(1), left.eq(left - 1), weight_address.eq(weight_address + 1)]
                 with m.Else():
@@ -231,15 +250,13 @@ class Link(wiring.Component):
             with m.State("CLEAR"):
                 with m.If(self.ready):
                     answer(Form.EMPTY)
-                with m.Elif(watch == self.timeout):
+                with m.Elif(expired):
                     expire()
 
             with m.State("RUN FRAMES"):
-                with m.If(self.result.valid & self.result.ready):
-                    m.d.sync += watch.eq(0)
                 with m.If((answers.due == 0) & self.ready):
                     answer(Form.RESULTS)
-                with m.Elif(watch == self.timeout):
+                with m.Elif(expired):
                     expire()
 
             with m.State("ANSWER"):

@@ -1,6 +1,6 @@
 """The registers that the host writes and the core reads; names, addresses and widths come from the spec."""
 
-from amaranth.hdl import Module, Mux, unsigned
+from amaranth.hdl import Array, Module, Mux, Signal, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -18,6 +18,13 @@ def registers_layout(design: Design) -> data.StructLayout:
     return data.StructLayout({r.name: unsigned(r.width(design)) for r in REGISTERS if r.writable})
 
 
+def choose(m: Module, registers, name: str, numbers: range, index):
+    """Of the registers ``name`` with ``numbers`` the one at ``index``, a cycle later; if there is one, it as it is."""
+    if len(numbers) == 1:
+        return registers[f"{name}{numbers[0]}"]
+    chosen = Signal.like(registers[f"{name}{numbers[0]}"], name=f"chosen_{name}", reset_less=True)
+    m.d.sync += chosen.eq(Array(registers[f"{name}{n}"] for n in numbers)[index])
+    return chosen
 
 
 class Registers(wiring.Component):
@@ -48,7 +55,8 @@ class Registers(wiring.Component):
     values : ``registers_layout(design)``, out
         Values of the writable ones.
 
-    Latency: ``delay`` = 1 cycle from ``address`` (and ``values``) to ``read_data``, ``known``, ``writable``.
+    Latency: ``delay`` = 1 cycle from ``address`` (and ``values``) to ``read_data``, ``known``, ``writable``; 2 from
+    ``write`` to ``values``, for which ``address`` and ``write_data`` must have been stable for a cycle.
     Throughput: one access per cycle.
     Tested: through the link's bench, every address of the map and some beyond.
     """
@@ -77,10 +85,13 @@ class Registers(wiring.Component):
                 with m.Case(r.address):
                     value = self.values[r.name] if r.writable else self.status[r.name]
                     m.d.sync += [self.known.eq(1), self.writable.eq(r.writable), self.read_data.eq(value)]
-                    if r.writable:
-                        with m.If(self.write):
-                            beyond = self.write_data[len(value) : r.bits] != 0
-                            m.d.sync += value.eq(Mux(beyond, -1, self.write_data))
+        for r in REGISTERS:
+            if r.writable:
+                value, write = self.values[r.name], Signal(name=f"write_{r.name}")
+                m.d.sync += write.eq(self.write & (self.address == r.address))
+                with m.If(write):
+                    beyond = self.write_data[len(value) : r.bits] != 0
+                    m.d.sync += value.eq(Mux(beyond, -1, self.write_data))
         with m.If(self.unload):
             m.d.sync += self.values.LAYERS.eq(0)
         return m

@@ -10,7 +10,7 @@ from tidegate.spec.formats import BIAS_DELTAS
 from .event import event_layout
 from .gates import GATES
 from .job import Copy, acc_range, job_layout
-from .registers import registers_layout
+from .registers import choose, registers_layout
 
 
 class Scheduler(wiring.Component):
@@ -56,11 +56,13 @@ class Scheduler(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         regs, job, snapshot, layers = self.registers, self.o.p, self.design.snapshot, self.design.layers
-        layer, last_layer = self.layer, Signal()
-        m.d.comb += last_layer.eq((layer == layers - 1) | (layer + 1 >= regs.LAYERS))
+        layer, next_layer, last_layer = self.layer, Signal.like(self.layer), Signal()
+        m.d.comb += [next_layer.eq(layer), last_layer.eq((layer == layers - 1) | (layer + 1 >= regs.LAYERS))]
+        m.d.sync += layer.eq(next_layer)
 
-        def of(name: str, count: int, number):
-            return Array(regs[f"{name}{k}"] for k in range(count))[number]
+        def of(name: str, first: int = 0):
+            """A register of the layer, or with ``first`` = 1 of its hidden signal."""
+            return choose(m, regs, name, range(first, first + layers), next_layer)
 
         # the next feature event is held until it is known whether it is the frame's last
         held, held_valid, use_held, use_end = Signal(self.x.p.shape()), Signal(), Signal(), Signal()
@@ -76,17 +78,18 @@ class Scheduler(wiring.Component):
 
         # what a job is made of; the states choose
         signal = Signal(range(layers + 1))
-        words, target = (of(name, layers, layer) for name in ("LAYER_WORDS", "LAYER_TARGET"))
+        words, target = of("LAYER_WORDS"), of("LAYER_TARGET")
         words3 = Signal(acc_range(self.design))
         m.d.comb += words3.eq((words << 1) + words)
+        columns = ("COLUMN_BASE", "COLUMN_LENGTH", "COLUMN_TARGET")
+        of_x, of_h = [regs[f"{name}0"] for name in columns], [of(name, 1) for name in columns]
 
-        def column(of_signal, of_event):
+        def column(of_signal, place, of_event):
             """The column of an event."""
+            base, length, first_word = place
             return [
                 self.o.valid.eq(1), signal.eq(of_signal), job.index.eq(of_event.index), job.delta.eq(of_event.delta),
-                job.base.eq(of("COLUMN_BASE", layers + 1, signal)), job.tags.weights.eq(1),
-                job.length.eq(of("COLUMN_LENGTH", layers + 1, signal)),
-                job.target.eq(of("COLUMN_TARGET", layers + 1, signal)),
+                job.tags.weights.eq(1), job.base.eq(base), job.length.eq(length), job.target.eq(first_word),
             ]
 
         def copy(what: Copy, first_word, length):
@@ -97,9 +100,9 @@ class Scheduler(wiring.Component):
             """Copy what no event's column copied on the way."""
             if snapshot:
                 return copy(Copy.GATES, target, words3)
-            reads = of("LAYER_SIZE", layers, layer) * len(GATES)
-            return [*copy(Copy.GATES, target + words, reads), job.turn.eq(words)]
+            return [*copy(Copy.GATES, target + words, size * len(GATES)), job.turn.eq(words)]
 
+        size = None if snapshot else of("LAYER_SIZE")
         closed = "COPY NH" if snapshot else "ADD HIDDEN"
         logit_words = (regs.CLASSES + self.design.lanes - 1) // self.design.lanes
         word = Signal(range(-(-self.design.classes // self.design.lanes) + 1))      # of the logits, copied so far
@@ -110,9 +113,9 @@ class Scheduler(wiring.Component):
             with m.State("ADD FEATURES"):
                 m.d.comb += self.idle.eq(~held_valid & ~self.x.valid)
                 with m.If(more):
-                    m.d.comb += [*column(0, held), use_held.eq(self.o.ready)]
+                    m.d.comb += [*column(0, of_x, held), use_held.eq(self.o.ready)]
                 with m.Elif(final):
-                    m.d.comb += [*column(0, held), use_held.eq(self.o.ready), use_end.eq(1)]
+                    m.d.comb += [*column(0, of_x, held), use_held.eq(self.o.ready), use_end.eq(1)]
                     if snapshot:
                         m.d.comb += job.tags.copy.eq(Copy.GATES)
                     with m.If(self.o.ready):
@@ -135,15 +138,15 @@ class Scheduler(wiring.Component):
             with m.State("ADD HIDDEN"):
                 m.d.sync += offered.eq(hidden & ~self.o.ready)
                 with m.If(more & ~offered):
-                    m.d.comb += [*column(0, held), use_held.eq(self.o.ready)]
+                    m.d.comb += [*column(0, of_x, held), use_held.eq(self.o.ready)]
                 with m.Elif(self.h.valid & self.h.p.end):
                     m.d.comb += self.h.ready.eq(1)
                     m.next = "COPY LOGITS"
                     with m.If(~last_layer):
-                        m.d.sync += layer.eq(layer + 1)
+                        m.d.comb += next_layer.eq(layer + 1)
                         m.next = "CLOSE LAYER"
                 with m.Elif(self.h.valid):
-                    m.d.comb += [hidden.eq(1), *column(layer + 1, self.h.p), self.h.ready.eq(self.o.ready)]
+                    m.d.comb += [hidden.eq(1), *column(layer + 1, of_h, self.h.p), self.h.ready.eq(self.o.ready)]
             with m.State("COPY LOGITS"):
                 # its words may be those that the last column ends with
                 m.d.comb += [
@@ -154,7 +157,8 @@ class Scheduler(wiring.Component):
                     if not snapshot:
                         m.d.sync += word.eq(word + 1)
                     with m.If(snapshot | (word + 1 >= logit_words)):
-                        m.d.sync += [layer.eq(0), word.eq(0)]
+                        m.d.comb += next_layer.eq(0)
+                        m.d.sync += word.eq(0)
                         m.next = "ADD FEATURES"
             with m.State("PLAY BIAS"):
                 m.d.comb += [

@@ -83,29 +83,35 @@ class SerialCell(wiring.Component):
         is_gate = valid[1] | valid[2]               # at stage 2: r or z
         wide, frac = align(m, acc, self.weight_frac)
         wide = register(wide, "wide")
-        argument = register(Mux(is_gate, requantise(wide, frac, GATE_ARG), requantise(wide, frac, PRE)), "argument")
+        next_argument = Mux(is_gate, requantise(wide, frac, GATE_ARG), requantise(wide, frac, PRE))
+        argument = register(next_argument, "argument")
 
         # stage 5: r, then z; stage 6: r·nh; stage 7: + nx; stage 8: the candidate's argument; stage 10: n
-        magnitude = look_up(m, "sigmoid", activation.sigmoid_table(), argument[: GATE_ARG.bits].as_signed())
-        one = 1 << GATE_FRAC
-        gate = register(Mux(register(argument < 0, "gate_sign"), one - magnitude, magnitude)[:GATE_FRAC], "gate")
+        def magnitude(arg):
+            return Mux(arg < 0, -arg, arg)
+
+        gate_arg, one = argument[: GATE_ARG.bits].as_signed(), 1 << GATE_FRAC
+        sigmoid = look_up(m, "sigmoid", activation.sigmoid_table(), GATE_FRAC, magnitude(gate_arg))
+        next_gate = Mux(register(argument < 0, "gate_sign"), one - sigmoid, sigmoid)[:GATE_FRAC]
+        gate = register(next_gate, "gate")
         gate_q6 = register(gate, "gate_q6")
         z = Signal(GATE_FRAC, reset_less=True)
         product = Signal(signed(SIGNAL.bits + 1 + STATE.bits), reset_less=True)
         total = register((argument << GATE_FRAC) + product, "total")
         n_arg = register(requantise(total, PRE.frac + GATE_FRAC, CANDIDATE_ARG), "n_arg")
-        magnitude = look_up(m, "tanh", activation.tanh_table(), n_arg)
+        tanh = look_up(m, "tanh", activation.tanh_table(), CANDIDATE.bits - 1, magnitude(n_arg))
         n, n_sign = Signal(signed(CANDIDATE.bits), reset_less=True), register(n_arg < 0, "n_sign")
         with m.If(valid[6]):
             m.d.sync += z.eq(gate_q6)
         with m.If(valid[8]):
-            m.d.sync += n.eq(Mux(n_sign, -magnitude, magnitude))
+            m.d.sync += n.eq(Mux(n_sign, -tanh, tanh))
 
-        # stage 11: h − n; stage 12: z·(h − n), by the same multiplier; stage 13: h
+        # stage 11: h − n; stage 12: z·(h − n), by the same multiplier, whose operands are registers; stage 13: h
         n15 = n << (STATE.frac - CANDIDATE.frac)
-        difference = register(state_r.data - n15, "difference")
-        late = valid[10]
-        m.d.sync += product.eq(Mux(late, difference, argument) * Mux(late, z, gate))
+        late = valid[9]
+        factor, by = (register(Mux(late, *operands), name) for name, operands in
+                      (("factor", (state_r.data - n15, next_argument)), ("by", (z, next_gate))))
+        m.d.sync += product.eq(factor * by)
         h = register((n15 + round_shift(product, GATE_FRAC))[: STATE.bits].as_signed(), "h")
 
         # neurons come in order, so their place is counted: where h is read, and at the end

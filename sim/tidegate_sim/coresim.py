@@ -90,7 +90,7 @@ def mismatches(run: CoreRun, design: Design, model: Model, frames: np.ndarray | 
     clips = [frames] if isinstance(frames, np.ndarray) else list(frames)
     golden = golden_run(model, clips, dense)
     golden[None, "weight words"] = weight_words(Layout(model.network, design), golden[None, "events"])
-    golden[None, "frame"] = np.concatenate([np.arange(1, n + 1) for n in run.clips])[:, None]
+    golden[None, "frame"] = np.concatenate([np.arange(n) for n in run.clips])[:, None]
     golden[None, "cycles"] = _observed_cycles(run)[:, None]
     golden[None, "events of no signal"] = np.zeros_like(run.run[None, "events of no signal"])
     if not run.traced:

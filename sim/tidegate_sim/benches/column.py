@@ -59,9 +59,13 @@ async def fetches_equal_model(dut, stalls):
         assert not int(dut.busy.value)
         assert seen == [word for job in jobs for word in words(job)]
         if stalls == "none":
-            expected, at = [], source.times[start] + Column.delay
-            for job in jobs:
-                at += job["gap"]
-                expected += range(at, at + len(words(job)))
-                at += len(words(job))
-            assert times == expected
+            # a job is taken two cycles after the one before, and when the third before it has begun
+            taken, at = [source.times[start]], 0
+            expected, firsts = [], []
+            for k, job in enumerate(jobs):
+                if k:
+                    taken.append(max(taken[-1] + 2, firsts[k - 3] if k >= 3 else 0))
+                firsts.append(max(at, taken[k] + Column.delay) + job["gap"])
+                at = firsts[k] + len(words(job))
+                expected += range(firsts[k], at)
+            assert (source.times[start:], times) == (taken, expected)

@@ -67,7 +67,7 @@ class StandInCore(wiring.Component):
         index, number, oldest, groups = Signal(16), Signal(32), Signal(24), Signal(16)
         m.d.comb += [
             self.logit.payload.eq((oldest + 0x654321 * index)[:24].as_signed()),
-            self.result.p.frames.eq(number + 1), self.result.p.cycles.eq(groups + regs.CLASSES),
+            self.result.p.frames.eq(number), self.result.p.cycles.eq(groups + regs.CLASSES),
             self.result.p.weight_words.eq(~oldest),
             *(self.result.p.events[s].eq(oldest >> s) for s in range(5)),
         ]

@@ -37,6 +37,7 @@ LANES = 4           # fetched → copied
 SNAPSHOT = 1        # nh's first word copied → first group
 CELL = 11           # group in → group out, a cycle before its values
 ENCODER = 4         # group taken → first event
+REST = 3            # an encoder, after the last group of a frame
 QUEUE = 2           # a group that had to wait in the encoder → its events (the encoder's bench asserts it)
 LOGITS = 3          # copied → first logit
 LOOP = LANES + SNAPSHOT + CELL + ENCODER + COLUMN       # nh's first word fetched → first hidden event's word fetched
@@ -63,7 +64,7 @@ def encode(taken: int, counts: Sequence[int], free: int = 0, interval: int = 1) 
             load = here if free <= here else max(here + QUEUE, free)
             times += range(load + 1, load + 1 + entries)
             free = load + entries
-    return times, taken + len(counts) + 2, free
+    return times, taken + len(counts) + REST, free
 
 
 def steady_cycles(layout: Layout, events: Sequence[float]) -> float:
@@ -85,7 +86,7 @@ def steady_cycles(layout: Layout, events: Sequence[float]) -> float:
                                 SERIAL_LOOP + INTERVAL * min(spacing, size - 1) + n * length,
                                 SERIAL_LOOP + INTERVAL * min(n * spacing, size - 1) + min(n, 1) * length,
                                 SERIAL_LOOP + INTERVAL * (size - 1) + 1)
-    features = -(-network.features // design.encoder_rate) + 2
+    features = -(-network.features // design.encoder_rate) + REST
     if design.snapshot:
         return max(total, features, network.classes + COLUMN + LANES + LOGITS + 2)
     more = max(1, layout.logit_words) - 1
@@ -109,12 +110,12 @@ class _Lanes:
     """The column fetch: three jobs wait while one is served."""
 
     def __init__(self):
-        self.selected, self.length = -1, 0
+        self.selected, self.length = -2, 0
         self.fetched = [-1, -1, -1]         # first words of the last jobs, the latest at last
 
     def free(self) -> int:
         """First cycle in which the next job can be selected."""
-        return max(self.selected + 1, self.fetched[0] - 1)
+        return max(self.selected + 2, self.fetched[0])
 
     def serve(self, cycle: int, length: int, gap: int = 0) -> int:
         """Select a job in ``cycle`` (``free()`` or later); gives the cycle of its first word."""
