@@ -4,7 +4,8 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 
 from amaranth.build import Platform
-from amaranth.hdl import ClockDomain, Elaboratable, Module, Signal
+from amaranth.hdl import ClockDomain, Elaboratable, Module
+from amaranth.lib import io
 
 from tidegate.spec.boards import BAUD, BoardSpec
 from tidegate.spec.design import Design
@@ -70,12 +71,12 @@ class BoardTop(Elaboratable):
         # all registers start from their initial values, and the host resets what it uses
         m.domains.sync = ClockDomain(reset_less=True)
         m.submodules.clock, m.submodules.core = self.clock, self.core
-        uart = platform.request("uart", 0)
-        at_work, received, *configured = (platform.request(*light) for light in self.lights)
-        line = Signal()
-        m.d.comb += [
-            line.eq(uart.rx.i), self.core.rx.eq(line), uart.tx.o.eq(self.core.tx),
-            at_work.o.eq(self.core.active), received.o.eq(~line),
-            *(light.o.eq(1) for light in configured),
-        ]
+        pins = platform.lookup("uart", 0).ios
+        uart = platform.request("uart", 0, dir={pin.name: "-" for pin in pins})
+        m.submodules.rx, m.submodules.tx = rx, tx = io.Buffer("i", uart.rx), io.Buffer("o", uart.tx)
+        m.d.comb += [self.core.rx.eq(rx.i), tx.o.eq(self.core.tx)]
+        shown = (self.core.active, ~rx.i, 1)            # by the lights
+        for k, (light, value) in enumerate(zip(self.lights, shown, strict=False)):
+            m.submodules[f"light{k}"] = buffer = io.Buffer("o", platform.request(*light, dir="-"))
+            m.d.comb += buffer.o.eq(value)
         return m

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from amaranth.hdl import ClockSignal, Elaboratable, Instance, Module, Signal
+from amaranth.lib import io
 from amaranth_boards.ulx3s import ULX3S_85F_Platform
 
 from ..top import UartTop
@@ -19,6 +20,7 @@ class Clock(Elaboratable):
         m = Module()
         divider, multiple = 600_000_000 // self.frequency, self.frequency // 25_000_000
         assert divider * self.frequency == 600_000_000 and multiple * 25_000_000 == self.frequency
+        m.submodules.pin = pin = io.Buffer("i", platform.request("clk25", dir="-"))
         output = Signal()
         m.submodules.pll = Instance(
             "EHXPLLL", a_FREQUENCY_PIN_CLKI="25", a_FREQUENCY_PIN_CLKOP=str(self.frequency // 1_000_000),
@@ -27,7 +29,7 @@ class Clock(Elaboratable):
             p_CLKOP_FPHASE=0, p_CLKOP_ENABLE="ENABLED", p_FEEDBK_PATH="CLKOP", p_PLLRST_ENA="DISABLED",
             p_INTFB_WAKE="DISABLED", p_STDBY_ENABLE="DISABLED", p_DPHASE_SOURCE="DISABLED",
             p_OUTDIVIDER_MUXA="DIVA",
-            i_CLKI=platform.request("clk25", dir="i").i, i_CLKFB=output, i_RST=0, i_STDBY=0, i_PHASESEL0=0,
+            i_CLKI=pin.i, i_CLKFB=output, i_RST=0, i_STDBY=0, i_PHASESEL0=0,
             i_PHASESEL1=0, i_PHASEDIR=1, i_PHASESTEP=1, i_PHASELOADREG=1, i_PLLWAKESYNC=0, i_ENCLKOP=0,
             o_CLKOP=output)
         m.d.comb += ClockSignal().eq(output)
