@@ -77,16 +77,17 @@ class Cell(wiring.Component):
     layer : number of the layer; with ``state_base`` (first group of the layer in the state memory) and
         ``weight_frac`` stable while busy, and the last in the cycle before, too.
     o : ``taken_signature`` of ``group_layout(cell_rate, groups)``, for the layer's encoder.
-    values : v of the group, in the next cycle.
+    values : v of the group, ``late`` cycles later.
     trace : ``trace_signature(design)``, in the cycle in which a group leaves.
     clear : strobe, while not busy: every h becomes 0 (takes neurons / cell_rate cycles).
     busy : a group or a clear is under way.
 
-    Latency: ``delay`` cycles to the values.  Throughput: one group per cycle.
+    Latency: ``delay`` cycles to the values, ``late`` less to their group.  Throughput: one group per cycle.
     Formats: see ``tidegate.spec.formats``; all roundings half up, h cannot overflow (a convex combination).
     """
 
     delay = 12
+    late = 2
 
     def __init__(self, design: Design):
         self.design = design
@@ -158,13 +159,15 @@ class Cell(wiring.Component):
             for name, arg, gate in (("r_arg", r_arg, R), ("z_arg", z_arg, Z), ("nx", nx, NX), ("nh", nh, NH)):
                 args[name].append(delayed(arg, self.delay - 2 - SKEW[gate]))
 
-        # the group leaves one stage before its values
-        group_out, leaving, number = self.o.payload, Signal(), place(self.delay - 1)
-        where = delayed((self.state_base + number)[: len(state_w.addr)], 1)
+        # the group leaves before its values
+        left = self.delay - self.late
+        group_out, leaving, number = self.o.payload, Signal(), place(left)
+        where = delayed((self.state_base + number)[: len(state_w.addr)], self.late)
         m.d.comb += [
-            self.o.valid.eq(valid[-2]), group_out.index.eq(number * g), group_out.address.eq(self.state_base + number),
-            group_out.mask.eq(delayed(self.i.payload.mask, self.delay - 1)),
-            group_out.last.eq(delayed(self.i.payload.last, self.delay - 1)),
+            self.o.valid.eq(valid[left - 1]),
+            group_out.index.eq(number * g), group_out.address.eq(self.state_base + number),
+            group_out.mask.eq(delayed(self.i.payload.mask, left)),
+            group_out.last.eq(delayed(self.i.payload.last, left)),
             *(self.values[k].eq(values[k]) for k in range(g)),
             leaving.eq(valid[-1]), state_w.addr.eq(where), state_w.en.eq(leaving),
             *(state_w.data[k].eq(h_next[k]) for k in range(g)),

@@ -75,8 +75,9 @@ class Core(wiring.Component):
         m.submodules.x_encoder = x_encoder = Encoder(e, -(-d.features // e))
         groups = d.neurons // d.cell_rate
         # without a snapshot all groups of a layer come before the lanes take an event of theirs
+        late = Cell.late if d.snapshot else SerialCell.late
         queue_depth = QUEUE_DEPTH if d.snapshot else max(QUEUE_DEPTH, groups + LAG)
-        m.submodules.h_encoder = h_encoder = Encoder(d.cell_rate, groups, queue_depth)
+        m.submodules.h_encoder = h_encoder = Encoder(d.cell_rate, groups, queue_depth, late)
         m.submodules.scheduler = scheduler = Scheduler(d)
         m.submodules.column = column = Column(d)
         m.submodules.lanes = lanes = Lanes(d)
@@ -132,15 +133,18 @@ class Core(wiring.Component):
             with m.Elif(logits.sent & ~logits.done):
                 m.d.sync += waiting.eq(0)
 
-        start_clear = Signal()
+        start_clear, run = Signal(), Signal()
+        m.d.sync += running.eq(run & (regs.LAYERS != 0) & ~self.clear)
         m.d.comb += [part.clear.eq(start_clear) for part in (x_encoder, h_encoder, lanes, cell, counters)]
         m.d.comb += self.cell_active.eq(cell_busy | start_clear)
         with m.FSM():
             with m.State("RUN"):
-                m.d.comb += [self.ready.eq(~counters.busy), running.eq((regs.LAYERS != 0) & ~self.clear)]
+                m.d.comb += [self.ready.eq(~counters.busy), run.eq(1)]
                 with m.If(self.clear & self.ready):
-                    m.d.comb += start_clear.eq(1)
-                    m.next = "CLEAR"
+                    m.next = "START CLEAR"
+            with m.State("START CLEAR"):
+                m.d.comb += start_clear.eq(1)
+                m.next = "CLEAR"
             with m.State("CLEAR"):
                 with m.If(~(x_encoder.busy | h_encoder.busy | lanes.busy | cell.busy)):
                     m.d.comb += scheduler.bias.eq(1)

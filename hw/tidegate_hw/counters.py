@@ -71,14 +71,18 @@ class Counters(wiring.Component):
         with m.If(first & (fetch.tags.copy == Copy.LOGITS)):
             m.d.sync += [o.p.weight_words.eq(words), *(o.p.events[s].eq(count) for s, count in enumerate(events))]
 
-        under_way, age = Signal(8), Signal(CYCLE_BITS)
-        m.d.comb += [self.busy.eq((under_way != 0) | o.valid), o.p.frames.eq(self.frames)]
+        under_way, some, age = Signal(8), Signal(), Signal(CYCLE_BITS)
+        m.d.comb += [self.busy.eq(some | o.valid), o.p.frames.eq(self.frames)]
         m.d.sync += under_way.eq(under_way + self.begin - self.done)
+        with m.If(self.begin):
+            m.d.sync += some.eq(1)
+        with m.Elif(self.done):
+            m.d.sync += some.eq(under_way != 1)
         with m.If(o.valid & o.ready):
             m.d.sync += [o.valid.eq(0), self.frames.eq(self.frames + 1)]
         with m.If(self.done):
             m.d.sync += [o.valid.eq(1), o.p.cycles.eq(age + 1), age.eq(0)]
-        with m.Elif(under_way != 0):
+        with m.Elif(some):
             m.d.sync += age.eq(age + 1)
         with m.Else():
             m.d.sync += age.eq(self.begin)

@@ -38,13 +38,16 @@ class Encoder(wiring.Component):
         Groups in the anchor memory.
     queue_depth : int
         Groups with events that wait; at least 2 MARGIN if ``room`` is of interest.
+    late : int
+        Cycles from a group to its values, 1 or 2; with 2 the anchors have a register of their own.
 
     Members
     -------
     i : stream of ``group_layout(rate, depth)``
-        ``address`` selects the anchors; the same one must not come twice in four cycles, unless the first is ``last``.
-    values : the group's elements (SIGNAL), in the cycle after it was taken.
-    room : ``MARGIN`` groups may still come, ready or not, whatever happens to the events.
+        ``address`` selects the anchors; the same one must not come twice in ``late`` + 3 cycles, unless the first is
+        ``last``.
+    values : the group's elements (SIGNAL), ``late`` cycles after it was taken.
+    room : ``MARGIN`` groups may still come, ready or not, whatever happens to the events; of the cycle before.
     theta : Θ in LSBs, stable while busy.
     dense : every element is sent.
     o : stream of ``event_layout(rate * depth)``
@@ -53,14 +56,13 @@ class Encoder(wiring.Component):
     busy : a group, an event or a clear is under way.
 
     Latency: ``delay`` cycles from group to first event if nothing waits before it, else 2 more.
-    Throughput: one group per cycle, but for three cycles after the last; one event per cycle.
+    Throughput: one group per cycle, but for ``late`` + 2 cycles after the last; one event per cycle.
     Formats: values and anchors SIGNAL, Δ saturates symmetrically to DELTA_BITS.
     """
 
-    delay = 4
-
-    def __init__(self, rate: int, depth: int, queue_depth: int = QUEUE_DEPTH):
-        self.rate, self.depth, self.queue_depth = rate, depth, queue_depth
+    def __init__(self, rate: int, depth: int, queue_depth: int = QUEUE_DEPTH, late: int = 1):
+        self.rate, self.depth, self.queue_depth, self.late = rate, depth, queue_depth, late
+        self.delay = 3 + late
         super().__init__({
             "i": In(stream.Signature(group_layout(rate, depth))),
             "values": In(data.ArrayLayout(signed(SIGNAL.bits), rate)),
@@ -78,73 +80,85 @@ class Encoder(wiring.Component):
         found_layout = data.StructLayout({
             "fired": n, "end": 1, "index": range(n * self.depth), "deltas": data.ArrayLayout(signed(DELTA_BITS), n),
         })
+        # ``only_end``, ``single``: of what is to be sent the next one is the end, and nothing follows it
+        sending_layout = data.StructLayout({"found": found_layout, "only_end": 1, "single": 1})
+
+        def single(fired, end):
+            return ((fired & (fired - 1)[:n]) == 0) & ((fired != 0) ^ end)
+
         m.submodules.anchors = anchors = Memory(
             shape=data.ArrayLayout(signed(SIGNAL.bits), n), depth=self.depth, init=[])
         anchor_r, anchor_w = anchors.read_port(), anchors.write_port()
-        m.submodules.queue = queue = SyncFIFOBuffered(width=found_layout.size, depth=self.queue_depth)
+        m.submodules.queue = queue = SyncFIFOBuffered(width=sending_layout.size, depth=self.queue_depth)
 
-        # stage 1: the group's anchors are at the memory's output
-        group, group_valid = Signal(self.i.p.shape()), Signal(3)
-        # stage 2: what changed by how much
+        # the group when its anchors are at the memory's output, and if its values are late in the next stage
+        groups = [Signal(self.i.p.shape(), name=f"group{k}") for k in range(self.late)]
+        group_valid = Signal(self.late + 2)
+        # the next stage: what changed by how much
         moved = Signal(self.i.p.shape())
-        # stage 3: what fired; a group after the last may have its address again
-        found_q3, address_q3 = Signal(found_layout), Signal.like(self.i.p.address)
-        waiting = Signal(range(self.queue_depth + 1))       # groups in the queue
+        # and the next: what fired; a group after the last may have its address again
+        found_q, address_q = Signal(found_layout), Signal.like(self.i.p.address)
+        waiting, few = Signal(range(self.queue_depth + 1)), Signal()        # groups in the queue; in the cycle before
+        rests, taken = Signal(len(group_valid)), Signal()
         m.d.comb += [
-            self.i.ready.eq((waiting <= self.queue_depth - 4) & ~(group_valid[0] & group.last)
-                            & ~(group_valid[1] & moved.last) & ~(group_valid[2] & found_q3.end)),
-            self.room.eq(waiting <= max(0, self.queue_depth - MARGIN - LAG)), anchor_r.addr.eq(self.i.p.address),
+            self.i.ready.eq(few & (rests == 0)), taken.eq(self.i.valid & self.i.ready),
+            anchor_r.addr.eq(self.i.p.address),
         ]
         m.d.sync += [
-            group.eq(self.i.p), group_valid.eq(Cat(self.i.valid & self.i.ready, group_valid)), moved.eq(group),
-            address_q3.eq(moved.address),
+            *(after.eq(before) for after, before in zip([*groups, moved], [self.i.p, *groups], strict=True)),
+            group_valid.eq(Cat(taken, group_valid)), rests.eq(Cat(taken & self.i.p.last, rests)),
+            address_q.eq(moved.address),
             waiting.eq(waiting + (queue.w_en & queue.w_rdy) - (queue.r_en & queue.r_rdy)),
+            few.eq(waiting <= self.queue_depth - 4 - self.late),
+            self.room.eq(waiting <= max(0, self.queue_depth - MARGIN - LAG)),
         ]
         theta, minus_theta = Signal.like(self.theta), Signal(signed(len(self.theta) + 1))
-        m.d.sync += [theta.eq(self.theta), minus_theta.eq(-self.theta)]
+        least = Mux(self.theta == 0, 1, self.theta)             # what does not differ does not fire
+        m.d.sync += [theta.eq(least), minus_theta.eq(-least)]
         found = Signal(found_layout)
         m.d.comb += [found.end.eq(moved.last), found.index.eq(moved.index)]
         for k in range(n):
             anchor, value = anchor_r.data[k], self.values[k]
+            if self.late > 1:
+                anchor_q1 = Signal(signed(SIGNAL.bits), name=f"anchor{k}_q1", reset_less=True)
+                m.d.sync += anchor_q1.eq(anchor)
+                anchor = anchor_q1
             difference = Signal(signed(SIGNAL.bits + 1), name=f"difference{k}", reset_less=True)
-            anchor_q2 = Signal(signed(SIGNAL.bits), name=f"anchor{k}_q2", reset_less=True)
-            anchor_q3 = Signal(signed(SIGNAL.bits), name=f"anchor{k}_q3", reset_less=True)
-            m.d.sync += [difference.eq(value - anchor), anchor_q2.eq(anchor), anchor_q3.eq(anchor_q2)]
+            anchor_moved = Signal(signed(SIGNAL.bits), name=f"anchor{k}_moved", reset_less=True)
+            anchor_found = Signal(signed(SIGNAL.bits), name=f"anchor{k}_found", reset_less=True)
+            m.d.sync += [difference.eq(value - anchor), anchor_moved.eq(anchor), anchor_found.eq(anchor_moved)]
             m.d.comb += [
-                found.fired[k].eq(moved.mask[k] & (self.dense | (
-                    ((difference >= theta) | (difference <= minus_theta)) & (difference != 0)))),
+                found.fired[k].eq(moved.mask[k] & (self.dense | (difference >= theta) | (difference <= minus_theta))),
                 found.deltas[k].eq(saturate(difference, DELTA_BITS)),
-                anchor_w.data[k].eq(anchor_q3 + Mux(found_q3.fired[k], found_q3.deltas[k], 0)),
+                anchor_w.data[k].eq(anchor_found + Mux(found_q.fired[k], found_q.deltas[k], 0)),
             ]
 
-        # stage 4: the events that are still to be sent, from the queue or past it
-        sending = Signal(found_layout)
-        first = sending.fired & (-sending.fired)[:n]            # lowest set bit
-        something, load = Signal(), Signal()
-        m.d.sync += found_q3.eq(found)
+        # and the next: the events that are still to be sent, from the queue or past it
+        sending, come = Signal(sending_layout), Signal(sending_layout)
+        fired, end = sending.found.fired, sending.found.end
+        rest = fired & (fired - 1)[:n]              # without the lowest set bit
+        something, past, load = Signal(), Signal(), Signal()
+        m.d.sync += found_q.eq(found)
         m.d.comb += [
-            something.eq(group_valid[2] & ((found_q3.fired != 0) | found_q3.end)),
-            self.o.valid.eq((sending.fired != 0) | sending.end), self.o.p.end.eq(sending.fired == 0),
-            load.eq((~self.o.valid | self.o.ready) & (Mux(sending.end, sending.fired, sending.fired ^ first) == 0)),
-            queue.w_data.eq(found_q3), queue.w_en.eq(something & ~(load & (waiting == 0))), queue.r_en.eq(load),
+            come.found.eq(found_q), come.only_end.eq(found_q.fired == 0),
+            come.single.eq(single(found_q.fired, found_q.end)),
+            something.eq(group_valid[-1] & ((found_q.fired != 0) | found_q.end)), past.eq(something & (waiting == 0)),
+            load.eq(~self.o.valid | (self.o.ready & sending.single)), self.o.p.end.eq(sending.only_end),
+            queue.w_data.eq(come), queue.w_en.eq(something & ~(load & past)), queue.r_en.eq(load),
         ]
         with m.If(load):
-            m.d.sync += [sending.fired.eq(0), sending.end.eq(0)]
-            with m.If(queue.r_rdy):
-                m.d.sync += sending.eq(queue.r_data)
-            with m.Elif(something & (waiting == 0)):
-                m.d.sync += sending.eq(found_q3)
+            m.d.sync += [self.o.valid.eq(queue.r_rdy | past), sending.eq(Mux(queue.r_rdy, queue.r_data, come))]
         with m.Elif(self.o.ready):
-            m.d.sync += sending.fired.eq(sending.fired ^ first)
+            m.d.sync += [fired.eq(rest), sending.only_end.eq(rest == 0), sending.single.eq(single(rest, end))]
         lane = Signal(range(max(n, 2)))
         for k in reversed(range(n)):
-            with m.If(first[k]):
+            with m.If(fired[k]):
                 m.d.comb += lane.eq(k)
-        m.d.comb += [self.o.p.index.eq(sending.index + lane), self.o.p.delta.eq(sending.deltas[lane])]
+        m.d.comb += [self.o.p.index.eq(sending.found.index + lane), self.o.p.delta.eq(sending.found.deltas[lane])]
 
         sweep, sweeping = Signal(range(self.depth)), Signal()
         m.d.comb += [
-            anchor_w.addr.eq(address_q3), anchor_w.en.eq(group_valid[2] & ~sweeping),
+            anchor_w.addr.eq(address_q), anchor_w.en.eq(group_valid[-1] & ~sweeping),
             self.busy.eq((group_valid != 0) | (waiting != 0) | self.o.valid | sweeping),
         ]
         with m.If(self.clear):

@@ -93,18 +93,18 @@ class FrameBuffer(wiring.Component):
                 high.eq(0), lane.eq(0), group.eq(0), left.eq(self.features), self.frames.eq(0), self.whole.eq(0),
             ]
 
-        sent = Signal.like(group)
-        m.d.comb += self.o.payload.eq(ram_r.data)
+        here, following = Signal.like(group), Signal.like(group)        # the group that leaves, and the next
+        m.d.comb += [self.o.payload.eq(ram_r.data), ram_r.addr.eq(here)]
         with m.FSM():
             with m.State("WAIT"):
-                m.d.comb += ram_r.addr.eq(0)
-                m.d.sync += sent.eq(0)
+                m.d.sync += [here.eq(0), following.eq(1)]
                 with m.If(self.start):
                     m.next = "SEND"
             with m.State("SEND"):
-                m.d.comb += [self.o.valid.eq(1), ram_r.addr.eq(sent + self.o.ready)]
+                m.d.comb += self.o.valid.eq(1)
                 with m.If(self.o.ready):
-                    m.d.sync += sent.eq(sent + 1)
-                    with m.If(sent + 1 == group):
+                    m.d.comb += ram_r.addr.eq(following)
+                    m.d.sync += [here.eq(following), following.eq(following + 1)]
+                    with m.If(following == group):
                         m.next = "WAIT"
         return m

@@ -1,6 +1,6 @@
 """The link: one request at a time from the host, acted on once, answered always."""
 
-from amaranth.hdl import Module, Mux, ResetInserter, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -114,6 +114,8 @@ class Link(wiring.Component):
 
         # what is known of a request when it is judged
         again, next_one, wrong = Signal(), Signal(), Signal()
+        asks = {kind: Signal(name=f"asks_{kind.name}") for kind in Request}
+        m.d.sync += [asked.eq(packets.kind == kind) for kind, asked in asks.items()]
         m.d.sync += [again.eq((packets.seq == last) & answered), next_one.eq(packets.seq == (last + 1)[:16])]
         with m.Switch(packets.kind):
             with m.Case(Request.READ_REGISTER):
@@ -173,7 +175,7 @@ class Link(wiring.Component):
             with m.State("JUDGE"):
                 with m.If(~trusted):
                     refuse(packets.reason)
-                with m.Elif(packets.kind == Request.IDENTIFY):
+                with m.Elif(asks[Request.IDENTIFY]):
                     answer(Form.IDENTITY)
                     with m.If(wrong):
                         refuse(Reason.LENGTH)
@@ -191,20 +193,16 @@ class Link(wiring.Component):
                 m.d.sync += left.eq(packets.length - (WEIGHT_ADDRESS_BYTES + 1))
                 with m.If(wrong):
                     refuse(Reason.LENGTH)
-                with m.Switch(packets.kind):
-                    with m.Case(Request.READ_REGISTER):
-                        m.d.sync += due.eq(ADDRESS_BYTES)
-                    with m.Case(Request.WRITE_REGISTER):
-                        m.d.sync += due.eq(ADDRESS_BYTES + VALUE_BYTES)
-                    with m.Case(Request.WRITE_WEIGHTS):
-                        m.d.sync += due.eq(WEIGHT_ADDRESS_BYTES)
-                    with m.Case(Request.RESET):
-                        pass
-                    with m.Case(Request.FRAMES):
-                        with m.If(~runnable):
-                            refuse(Reason.NO_MODEL)
-                    with m.Default():
-                        refuse(Reason.TYPE)
+                with m.If(asks[Request.READ_REGISTER]):
+                    m.d.sync += due.eq(ADDRESS_BYTES)
+                with m.If(asks[Request.WRITE_REGISTER]):
+                    m.d.sync += due.eq(ADDRESS_BYTES + VALUE_BYTES)
+                with m.If(asks[Request.WRITE_WEIGHTS]):
+                    m.d.sync += due.eq(WEIGHT_ADDRESS_BYTES)
+                with m.If(asks[Request.FRAMES] & ~runnable):
+                    refuse(Reason.NO_MODEL)
+                with m.If(Cat(asks.values()) == 0):
+                    refuse(Reason.TYPE)
 
             with m.State("TAKE ARGUMENTS"):
                 m.d.comb += packets.payload.ready.eq(taken != due)
@@ -218,25 +216,23 @@ class Link(wiring.Component):
                 m.next = "WAIT FOR CORE"
 
             with m.State("WAIT FOR CORE"):
-                with m.If((packets.kind == Request.READ_REGISTER) & registers.known):
+                with m.If(asks[Request.READ_REGISTER] & registers.known):
                     answer(Form.VALUE)
-                with m.Elif((packets.kind == Request.READ_REGISTER)
-                            | ((packets.kind == Request.WRITE_REGISTER) & ~registers.writable)
-                            | ((packets.kind == Request.WRITE_WEIGHTS) & beyond)):
+                with m.Elif(asks[Request.READ_REGISTER] | (asks[Request.WRITE_REGISTER] & ~registers.writable)
+                            | (asks[Request.WRITE_WEIGHTS] & beyond)):
                     refuse(Reason.ADDRESS)
                 with m.Elif(self.ready):
-                    with m.Switch(packets.kind):
-                        with m.Case(Request.WRITE_REGISTER):
-                            m.d.comb += registers.write.eq(1)
-                            answer(Form.EMPTY)
-                        with m.Case(Request.WRITE_WEIGHTS):
-                            m.next = "WRITE WEIGHTS"
-                        with m.Case(Request.RESET):
-                            m.d.comb += self.clear.eq(1)
-                            m.next = "CLEAR"
-                        with m.Case(Request.FRAMES):
-                            m.d.comb += [frame.start.eq(1), answers.collect.eq(1)]
-                            m.next = "RUN FRAMES"
+                    with m.If(asks[Request.WRITE_REGISTER]):
+                        m.d.comb += registers.write.eq(1)
+                        answer(Form.EMPTY)
+                    with m.If(asks[Request.WRITE_WEIGHTS]):
+                        m.next = "WRITE WEIGHTS"
+                    with m.If(asks[Request.RESET]):
+                        m.d.comb += self.clear.eq(1)
+                        m.next = "CLEAR"
+                    with m.If(asks[Request.FRAMES]):
+                        m.d.comb += [frame.start.eq(1), answers.collect.eq(1)]
+                        m.next = "RUN FRAMES"
                 with m.Elif(expired):
                     expire()
 

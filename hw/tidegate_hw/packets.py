@@ -104,15 +104,18 @@ class Packets(wiring.Component):
             self.payload.payload.eq(ram_r.data),
         ]
 
-        arrives = Signal()                      # the payload leaves through a register
-        m.d.sync += [self.arriving.valid.eq(arrives), self.arriving.payload.eq(latest[:8]), ram_w.addr.eq(place)]
+        arrives, begins = Signal(), Signal()    # the payload leaves through a register
+        m.d.sync += [
+            self.begin.eq(begins), self.arriving.valid.eq(arrives), self.arriving.payload.eq(latest[:8]),
+            ram_w.addr.eq(place),
+        ]
 
         with m.FSM():
             with m.State("RECEIVE"):
                 m.d.comb += [
                     decoder.o.ready.eq(1),
                     crc.data.eq(token.byte), crc.valid.eq(decoder.o.valid & ~token.end), crc.start.eq(count == 0),
-                    self.begin.eq(crc.valid & (count == 0)),
+                    begins.eq(crc.valid & (count == 0)),
                     arrives.eq(crc.valid & (count >= OVERHEAD) & (place < MAX_PAYLOAD)),
                 ]
                 with m.If(crc.valid):

@@ -1,6 +1,6 @@
 """The registers that the host writes and the core reads; names, addresses and widths come from the spec."""
 
-from amaranth.hdl import Array, Module, Mux, Signal, unsigned
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -55,13 +55,13 @@ class Registers(wiring.Component):
     values : ``registers_layout(design)``, out
         Values of the writable ones.
 
-    Latency: ``delay`` = 1 cycle from ``address`` (and ``values``) to ``read_data``, ``known``, ``writable``; 2 from
-    ``write`` to ``values``, for which ``address`` and ``write_data`` must have been stable for a cycle.
+    Latency: ``delay`` = 2 cycles from ``address`` to ``read_data``, ``known``, ``writable``, and to a ``write``, which
+    takes 2 more to ``values``.
     Throughput: one access per cycle.
     Tested: through the link's bench, every address of the map and some beyond.
     """
 
-    delay = 1
+    delay = 2
 
     def __init__(self, design: Design):
         self.design = design
@@ -79,19 +79,26 @@ class Registers(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.d.sync += [self.known.eq(0), self.writable.eq(0), self.read_data.eq(0)]
-        with m.Switch(self.address):
-            for r in REGISTERS:
-                with m.Case(r.address):
-                    value = self.values[r.name] if r.writable else self.status[r.name]
-                    m.d.sync += [self.known.eq(1), self.writable.eq(r.writable), self.read_data.eq(value)]
-        for r in REGISTERS:
-            if r.writable:
-                value, write = self.values[r.name], Signal(name=f"write_{r.name}")
-                m.d.sync += write.eq(self.write & (self.address == r.address))
-                with m.If(write):
-                    beyond = self.write_data[len(value) : r.bits] != 0
-                    m.d.sync += value.eq(Mux(beyond, -1, self.write_data))
+        here = {r: Signal(name=f"here_{r.name}") for r in REGISTERS}
+        write, beyond = Signal(), {}                # of registers by their bits here, and those that the host knows
+        m.d.sync += write.eq(self.write)
+        read = Const(0, len(self.read_data))
+        for r, addressed in here.items():
+            value = self.values[r.name] if r.writable else self.status[r.name]
+            m.d.sync += addressed.eq(self.address == r.address)
+            read |= Mux(addressed, value, 0)
+            if not r.writable:
+                continue
+            bits = len(value), r.bits
+            if bits not in beyond:
+                beyond[bits] = Signal(name="beyond_{}_{}".format(*bits))
+                m.d.sync += beyond[bits].eq(self.write_data[slice(*bits)] != 0)
+            with m.If(write & addressed):
+                m.d.sync += value.eq(Mux(beyond[bits], -1, self.write_data))
+        m.d.sync += [
+            self.read_data.eq(read), self.known.eq(Cat(here.values()) != 0),
+            self.writable.eq(Cat(addressed for r, addressed in here.items() if r.writable) != 0),
+        ]
         with m.If(self.unload):
             m.d.sync += self.values.LAYERS.eq(0)
         return m

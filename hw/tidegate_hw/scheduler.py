@@ -57,24 +57,27 @@ class Scheduler(wiring.Component):
         m = Module()
         regs, job, snapshot, layers = self.registers, self.o.p, self.design.snapshot, self.design.layers
         layer, next_layer, last_layer = self.layer, Signal.like(self.layer), Signal()
-        m.d.comb += [next_layer.eq(layer), last_layer.eq((layer == layers - 1) | (layer + 1 >= regs.LAYERS))]
-        m.d.sync += layer.eq(next_layer)
+        m.d.comb += next_layer.eq(layer)
+        m.d.sync += [layer.eq(next_layer), last_layer.eq((layer == layers - 1) | (layer + 1 >= regs.LAYERS))]
 
         def of(name: str, first: int = 0):
             """A register of the layer, or with ``first`` = 1 of its hidden signal."""
             return choose(m, regs, name, range(first, first + layers), next_layer)
 
         # the next feature event is held until it is known whether it is the frame's last
-        held, held_valid, use_held, use_end = Signal(self.x.p.shape()), Signal(), Signal(), Signal()
+        held, held_valid, use_held = Signal(self.x.p.shape()), Signal(), Signal()
+        use_end, drop_end = Signal(), Signal()              # the end that follows is used, too
         more, final, none = Signal(), Signal(), Signal()
         m.d.comb += [
             more.eq(held_valid & ~held.end & self.x.valid & ~self.x.p.end),
             final.eq(held_valid & ~held.end & self.x.valid & self.x.p.end),
             none.eq(held_valid & held.end),
-            self.x.ready.eq(~held_valid | use_held),
+            self.x.ready.eq(~held_valid),       # a register, for it goes on to the encoder and its queue
         ]
         with m.If(self.x.ready):
-            m.d.sync += [held_valid.eq(self.x.valid & ~use_end), held.eq(self.x.p)]
+            m.d.sync += [held_valid.eq(self.x.valid & ~drop_end), held.eq(self.x.p), drop_end.eq(0)]
+        with m.Elif(use_held):
+            m.d.sync += [held_valid.eq(0), drop_end.eq(use_end)]
 
         # what a job is made of; the states choose
         signal = Signal(range(layers + 1))

@@ -42,6 +42,7 @@ class SerialCell(wiring.Component):
     """
 
     delay = 13
+    late = 1
     interval = len(GATES)
 
     def __init__(self, design: Design):

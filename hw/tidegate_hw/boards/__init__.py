@@ -56,7 +56,8 @@ class Board(ABC):
     @staticmethod
     def _plan(platform: Platform, top: Elaboratable, synth_opts: str, prepare: str) -> dict[str, str | bytes]:
         plan = platform.prepare(top, "top", synth_opts=synth_opts, script_after_read=prepare,
-                                script_after_synth="write_verilog -noattr netlist.v", debug_verilog=False)
+                                script_after_synth="write_verilog -noattr netlist.v", debug_verilog=False,
+                                emit_src=False)
         return plan.files
 
 

@@ -57,10 +57,10 @@ async def states_equal_model(dut, stalls):
     traced, values = [], []
 
     async def watch():
-        """The trace, and the values in the cycle after their group was taken."""
+        """The trace, and the values ``late`` cycles after their group."""
         while True:
             await RisingEdge(dut.clk)
-            if cycle() - 1 in sink.times[-2:]:
+            if cycle() - Cell.late in sink.times[-1 - Cell.late :]:
                 values.append(unpack(VALUES_LAYOUT, int(dut.values.value)))
             if int(dut.trace__valid.value):
                 vectors = {}
@@ -124,7 +124,7 @@ async def states_equal_model(dut, stalls):
             assert a == b, f"step {step}: {a} is not {b}"
         if stalls == "none":
             assert [t - first for t in sink.times[-groups:]] == list(
-                range(Cell.delay - 1, Cell.delay - 1 + groups))
+                range(Cell.delay - Cell.late, Cell.delay - Cell.late + groups))
         traced.clear()
         values.clear()
         if step == 20:

@@ -17,7 +17,7 @@ from tidegate_hw.event import event_layout
 
 from ..streams import STALLS, Sink, Source, cycle, pack, reset_dut, rng_for, wait
 
-VALUES, DEPTH = json.loads(os.environ.get("BENCH", "[4, 6]"))
+VALUES, DEPTH, LATE = json.loads(os.environ.get("BENCH", "[4, 6, 1]"))
 VALUES_LAYOUT = data.ArrayLayout(signed(SIGNAL.bits), VALUES)
 EVENT_LAYOUT = event_layout(VALUES * DEPTH)
 END = "end"
@@ -54,7 +54,7 @@ def random_groups(rng, count: int, model: Model) -> Iterator[dict]:
 
 
 class GroupSource(Source):
-    """Sends groups; the values of each are there in the cycle after it was taken, and only then."""
+    """Sends groups; the values of each are there LATE cycles after it was taken, and only then."""
 
     def __init__(self, dut, stalls: str = "none"):
         super().__init__(dut, "i", group_layout(VALUES, DEPTH), stalls=stalls)
@@ -63,12 +63,14 @@ class GroupSource(Source):
     async def send_groups(self, groups: list[dict]) -> None:
         for group in groups:
             await self.send([{name: group[name] for name in group if name != "values"}])
-            self.values.value = pack(VALUES_LAYOUT, group["values"])
-            cocotb.start_soon(self._spoil(cycle()))
+            cocotb.start_soon(self._show(cycle(), pack(VALUES_LAYOUT, group["values"])))
 
-    async def _spoil(self, taken: int) -> None:
+    async def _show(self, taken: int, values: int) -> None:
+        for _ in range(LATE - 1):
+            await RisingEdge(self.clk)
+        self.values.value = values
         await RisingEdge(self.clk)
-        if self.times[-1] == taken:
+        if taken + 1 not in self.times[-LATE - 1 :]:
             self.values.value = self.rng.getrandbits(len(self.values))
 
 
@@ -127,8 +129,9 @@ async def latency_and_throughput(dut):
         await sink.receive(sum(counts) + 1)
         taken, sent = source.times[start[0]], sink.times[start[1]:]
         assert source.times[start[0]:] == list(range(taken, taken + len(counts)))
-        expected, _, _ = cycles.encode(taken, counts)
-        assert expected[0] == taken + Encoder.delay + next(j for j, n in enumerate([*counts[:-1], 1]) if n)
+        expected, _ = cycles.encode(taken + LATE, counts)
+        first = next(j for j, n in enumerate([*counts[:-1], 1]) if n)
+        assert expected[0] == taken + Encoder(VALUES, DEPTH, late=LATE).delay + first
         assert sent == expected, f"{counts} events at {[t - taken for t in sent]}"
         await wait(dut, 2 * VALUES)
 

@@ -35,36 +35,36 @@ from .layout import Layout
 COLUMN = 4          # job selected → first word fetched
 LANES = 4           # fetched → copied
 SNAPSHOT = 1        # nh's first word copied → first group
-CELL = 11           # group in → group out, a cycle before its values
-ENCODER = 4         # group taken → first event
+CELL = 12           # group in → its values
+ENCODER = 3         # a group's values there → its first event; features are there a cycle after their group is taken
 REST = 3            # an encoder, after the last group of a frame
 QUEUE = 2           # a group that had to wait in the encoder → its events (the encoder's bench asserts it)
 LOGITS = 3          # copied → first logit
 LOOP = LANES + SNAPSHOT + CELL + ENCODER + COLUMN       # nh's first word fetched → first hidden event's word fetched
 # ... without a snapshot
-SERIAL_CELL, INTERVAL = 12, 4       # r's first word copied → first group out; from one group to the next
+SERIAL_CELL, INTERVAL = 13, 4       # r's first word copied → the first neuron's value; from one neuron to the next
 WORD_LOGITS = 1     # a word copied → its first logit
 SERIAL_LOOP = LANES + SERIAL_CELL + ENCODER + COLUMN    # r's first word fetched → first hidden event's word fetched
 WORD_REST = COLUMN + 1 + LANES + WORD_LOGITS            # with the P logits of a word: its fetch → that of the next
 NEVER = 1 << 62
 
 
-def encode(taken: int, counts: Sequence[int], free: int = 0, interval: int = 1) -> tuple[list[int], int, int]:
+def encode(there: int, counts: Sequence[int], free: int = 0, interval: int = 1) -> tuple[list[int], int]:
     """When the events of a frame, and then its end, leave an encoder.
 
-    ``taken``: cycle in which the first group is taken, the others each ``interval`` cycles later; ``counts``: events
-    of each group; ``free``: first cycle in which events can be loaded.  Also gives the next frame's ``taken`` and
+    ``there``: cycle in which the first group's values are there, the others' each ``interval`` cycles later;
+    ``counts``: events of each group; ``free``: first cycle in which events can be loaded.  Also gives the next frame's
     ``free``.
     """
     times = []
     for j, count in enumerate(counts):
         entries = count + (j == len(counts) - 1)
         if entries:
-            here = taken + interval * j + ENCODER - 1
+            here = there + interval * j + ENCODER - 1
             load = here if free <= here else max(here + QUEUE, free)
             times += range(load + 1, load + 1 + entries)
             free = load + entries
-    return times, taken + len(counts) + REST, free
+    return times, free
 
 
 def steady_cycles(layout: Layout, events: Sequence[float]) -> float:
@@ -139,7 +139,8 @@ class _Features:
     def come(self, counts: Sequence[int], cycle: int | None = None) -> None:
         """The encoder takes the next frame as soon as it can, or in ``cycle``; ``counts``: events of each group."""
         self.begun.append(self._taken if cycle is None else cycle)
-        times, self._taken, self._free = encode(self.begun[-1], counts, self._free)
+        times, self._free = encode(self.begun[-1] + 1, counts, self._free)
+        self._taken = self.begun[-1] + len(counts) + REST
         self._times.append(times)
         if self._frame == len(self._times) - 1:
             self._held = times[0] + 1
@@ -162,14 +163,14 @@ class _Features:
     def take(self, cycle: int) -> None:
         """The held event is selected."""
         self._event += 1
-        self._held = max(cycle, self._times[self._frame][self._event]) + 1
+        self._held = max(cycle + 1, self._times[self._frame][self._event]) + 1
 
     def close(self, cycle: int) -> None:
         """So is the last."""
         empty = len(self._times[self._frame]) == 1
         self._frame, self._event = self._frame + 1, 0
         if self._frame < len(self._times):
-            self._held = max(cycle + (1 if empty else 2), self._times[self._frame][0] + 1)
+            self._held = max(cycle + (2 if empty else 3), self._times[self._frame][0] + 1)
 
 
 def frame_cycles(layout: Layout, fired: Sequence[np.ndarray], apart: bool = False) -> np.ndarray:
@@ -212,15 +213,15 @@ def frame_cycles(layout: Layout, fired: Sequence[np.ndarray], apart: bool = Fals
                 lanes.serve(closed, 3 * words)
                 copied = max(closed + 1, lanes.free())
                 state = copied + 1
-                left = lanes.serve(copied, words) + LANES + SNAPSHOT + CELL
-                times, _, _ = encode(left, counts[l + 1][t])
+                there = lanes.serve(copied, words) + LANES + SNAPSHOT + CELL
+                times, _ = encode(there, counts[l + 1][t])
             else:
                 state = closed + 1
-                left = lanes.serve(closed, layout.reads(l)) + LANES + SERIAL_CELL
-                times, _, _ = encode(left, counts[l + 1][t], interval=INTERVAL)
-            for n, there in enumerate(times):
+                there = lanes.serve(closed, layout.reads(l)) + LANES + SERIAL_CELL
+                times, _ = encode(there, counts[l + 1][t], interval=INTERVAL)
+            for n, event in enumerate(times):
                 # features that are there come first
-                while features.more() <= (offered := max(state, there, lanes.selected + 1)):
+                while features.more() <= (offered := max(state, event, lanes.selected + 1)):
                     add_feature()
                 if n == len(times) - 1:         # the end
                     state = offered + 1
