@@ -118,8 +118,9 @@ class Answers(wiring.Component):
         ])
         ram_w, ram_r = ram.write_port(granularity=8), ram.read_port()
 
-        base, length, place, end = (Signal(range(len(contents) + 1)) for _ in range(4))
-        kept_end = Signal.like(end)
+        base, length = (Signal(range(len(contents) + 1)) for _ in range(2))
+        # places of bytes: the one that leaves, the next, the answer's last, and the kept one's
+        place, following, last, kept_last = (Signal.like(base) for _ in range(4))
         words = Signal(range(MOST_WORDS + 1))       # of the results that are collected
         m.d.sync += ram_w.en.eq(0)                  # writes pass a register
 
@@ -174,7 +175,7 @@ class Answers(wiring.Component):
 
         m.d.comb += [
             ram_r.addr.eq(place // WORD),
-            self.o.p.byte.eq(ram_r.data.word_select(place[:2], 8)), self.o.p.last.eq(place + 1 == end),
+            self.o.p.byte.eq(ram_r.data.word_select(place[:2], 8)), self.o.p.last.eq(place == last),
         ]
 
         def write_bytes(address: int, value):
@@ -187,7 +188,7 @@ class Answers(wiring.Component):
                 with m.If(self.start):
                     m.next = "COMPOSE HEADER"
                 with m.Elif(self.repeat):
-                    m.d.sync += [place.eq(kept_base), end.eq(kept_end)]
+                    m.d.sync += [place.eq(kept_base), last.eq(kept_last)]
                     m.next = "FETCH"
             with m.State("COMPOSE HEADER"):
                 kind = Mux(self.form == Form.NAK, Const(NAK, 8), self.kind | ANSWER)
@@ -197,9 +198,9 @@ class Answers(wiring.Component):
                     write_bytes(kept_base, Cat(self.seq, kind))
                 with m.Else():
                     write_bytes(nak_base, Cat(self.seq, kind))
-                m.d.sync += [place.eq(base), end.eq(base + length)]
+                m.d.sync += [place.eq(base), last.eq(base + length - 1)]
                 with m.If(self.keep):
-                    m.d.sync += kept_end.eq(base + length)
+                    m.d.sync += kept_last.eq(base + length - 1)
                 m.next = "COMPOSE PAYLOAD"
             with m.State("COMPOSE PAYLOAD"):
                 with m.Switch(self.form):
@@ -215,12 +216,13 @@ class Answers(wiring.Component):
                         write_bytes(identity_last, self.last)
                 m.next = "FETCH"
             with m.State("FETCH"):
+                m.d.sync += following.eq(place + 1)
                 m.next = "SEND"
             with m.State("SEND"):
                 m.d.comb += self.o.valid.eq(1)
                 with m.If(self.o.ready):
-                    m.d.comb += ram_r.addr.eq((place + 1) // WORD)
-                    m.d.sync += place.eq(place + 1)
+                    m.d.comb += ram_r.addr.eq(following // WORD)
+                    m.d.sync += [place.eq(following), following.eq(following + 1)]
                     with m.If(self.o.p.last):
                         m.next = "WAIT"
         return m

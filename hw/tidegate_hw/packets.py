@@ -94,7 +94,7 @@ class Packets(wiring.Component):
         count = Signal(range(most + 2))         # bytes of the packet so far, or most + 1 for any more than that
         read = Signal(range(MAX_PAYLOAD))
         tail = Signal(range(CRC_BYTES))         # byte of the answer's checksum
-        byte, byte_valid = Signal(TAIL_LAYOUT), Signal()        # of the answer, on its way to COBS and checksum
+        byte, byte_valid = Signal(TAIL_LAYOUT), Signal()        # of the answer or its checksum, on its way to COBS
         damaged = Signal()
         place = Signal(range(most + 2))
         latest = Signal(8 * CRC_BYTES)          # bytes that may be the checksum and no payload
@@ -102,6 +102,7 @@ class Packets(wiring.Component):
             place.eq(count - OVERHEAD), self.length.eq(place),
             ram_w.data.eq(self.arriving.payload), ram_w.en.eq(self.arriving.valid),
             self.payload.payload.eq(ram_r.data),
+            encoder.i.p.byte.eq(byte.byte), encoder.i.valid.eq(byte_valid),
         ]
 
         arrives, begins = Signal(), Signal()    # the payload leaves through a register
@@ -146,7 +147,6 @@ class Packets(wiring.Component):
                     self.request.eq(1),
                     self.payload.valid.eq(1), ram_r.addr.eq(read + leaving),
                     self.answer.ready.eq(~byte_valid | encoder.i.ready),
-                    encoder.i.p.byte.eq(byte.byte), encoder.i.valid.eq(byte_valid),
                     crc.data.eq(byte.byte), crc.valid.eq(encoder.i.valid & encoder.i.ready),
                 ]
                 m.d.sync += read.eq(read + leaving)
@@ -156,13 +156,15 @@ class Packets(wiring.Component):
                     m.d.sync += count.eq(0)
                     m.next = "APPEND CRC"
             with m.State("APPEND CRC"):
-                m.d.comb += [
-                    encoder.i.p.byte.eq(crc.crc.word_select(tail, 8)),
-                    encoder.i.p.last.eq(tail == CRC_BYTES - 1),
-                    encoder.i.valid.eq(1),
-                ]
+                with m.If(~byte_valid | encoder.i.ready):
+                    m.d.sync += [
+                        byte.byte.eq(crc.crc.word_select(tail, 8)), byte_valid.eq(1), tail.eq(tail + 1),
+                    ]
+                    with m.If(tail == CRC_BYTES - 1):
+                        m.next = "END"
+            with m.State("END"):
+                m.d.comb += encoder.i.p.last.eq(1)
                 with m.If(encoder.i.ready):
-                    m.d.sync += tail.eq(tail + 1)
-                    with m.If(encoder.i.p.last):
-                        m.next = "RECEIVE"
+                    m.d.sync += byte_valid.eq(0)
+                    m.next = "RECEIVE"
         return m

@@ -109,6 +109,8 @@ class Scheduler(wiring.Component):
         closed = "COPY NH" if snapshot else "ADD HIDDEN"
         logit_words = (regs.CLASSES + self.design.lanes - 1) // self.design.lanes
         word = Signal(range(-(-self.design.classes // self.design.lanes) + 1))      # of the logits, copied so far
+        last_word = Signal()
+        m.d.sync += last_word.eq(word + 1 >= logit_words)
         m.d.comb += job.tags.signal.eq(signal)
         hidden, offered = Signal(), Signal()        # a hidden event is offered, and was: it stays so until it is taken
         digit = Signal(range(len(BIAS_DELTAS)))
@@ -159,7 +161,7 @@ class Scheduler(wiring.Component):
                 with m.If(self.o.ready & self.o.valid):
                     if not snapshot:
                         m.d.sync += word.eq(word + 1)
-                    with m.If(snapshot | (word + 1 >= logit_words)):
+                    with m.If(snapshot | last_word):
                         m.d.comb += next_layer.eq(0)
                         m.d.sync += word.eq(0)
                         m.next = "ADD FEATURES"
