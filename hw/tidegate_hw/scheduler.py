@@ -160,10 +160,10 @@ class Scheduler(wiring.Component):
                 ]
                 with m.If(self.o.ready & self.o.valid):
                     if not snapshot:
-                        m.d.sync += word.eq(word + 1)
+                        m.d.sync += [word.eq(word + 1), last_word.eq(word + 2 >= logit_words)]
                     with m.If(snapshot | last_word):
                         m.d.comb += next_layer.eq(0)
-                        m.d.sync += word.eq(0)
+                        m.d.sync += [word.eq(0), last_word.eq(logit_words <= 1)]
                         m.next = "ADD FEATURES"
             with m.State("PLAY BIAS"):
                 m.d.comb += [

@@ -55,7 +55,7 @@ class Faulty(wiring.Component):
 
 
 @pytest.mark.parametrize(("name", "component", "path", "bit", "bench"), [
-    ("encoder", Encoder(4, 6), ("o", "payload"), 15, "[4, 6]"),
+    ("encoder", Encoder(4, 6), ("o", "payload"), 15, "[4, 6, 1]"),
     ("scheduler", Scheduler(DESIGN), ("o", "payload"), 40, BENCH),
     ("column", Column(DESIGN), ("o", "target"), 0, BENCH),
     ("lanes", Lanes(DESIGN), ("copies", "data"), 24, "[8, 1024, 32]"),
