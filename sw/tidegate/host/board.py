@@ -127,6 +127,17 @@ class Board:
             raise BoardError(f"register {name} has {register.bits} bits; {value} does not fit")
         self.link.request(Request.WRITE_REGISTER, struct.pack("<HI", address, value))
 
+    def write_weights(self, weights: np.ndarray, word: int = 0,
+                      progress: Callable[[int, int], None] | None = None) -> None:
+        """Write int8 (words, lanes) from ``word`` on, while there is no model; ``progress``: bytes so far, and all."""
+        lanes, image = self.design.lanes, weights.tobytes()
+        chunk = (MAX_PAYLOAD - 4) // lanes * lanes or MAX_PAYLOAD - 4
+        for start in range(0, len(image), chunk):
+            part = image[start : start + chunk]
+            self.link.request(Request.WRITE_WEIGHTS, struct.pack("<I", word * lanes + start) + part)
+            if progress is not None:
+                progress(start + len(part), len(image))
+
     def load(self, model: Model, progress: Callable[[int, int], None] | None = None) -> None:
         """Pack a model for the board's lanes, write it and reset the state; dense mode is switched off.
 
@@ -136,17 +147,11 @@ class Board:
         if not model.network.classes:
             raise ModelError("this model has no classifier, so a board has nothing to answer; train one with classes")
         layout = Layout(model.network, self.design)
-        image = layout.pack(model).tobytes()
+        image = layout.pack(model)
         registers = layout.registers()
         self.model = self.layout = None
         self.write_register("LAYERS", 0)
-        lanes = self.design.lanes
-        chunk = (MAX_PAYLOAD - 4) // lanes * lanes or MAX_PAYLOAD - 4
-        for start in range(0, len(image), chunk):
-            part = image[start : start + chunk]
-            self.link.request(Request.WRITE_WEIGHTS, struct.pack("<I", start) + part)
-            if progress is not None:
-                progress(start + len(part), len(image))
+        self.write_weights(image, progress=progress)
         layers = registers.pop("LAYERS")
         for name, value in registers.items():
             self.write_register(name, value)

@@ -17,7 +17,6 @@ Lanes without a class (of 128 lanes with 64 classes) show through cells.  A laye
 turn, with z at its least, and the logits are sums over all h; once for weights from 0 on, once for those below.
 """
 
-import struct
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -39,7 +38,7 @@ from ..spec.formats import (
     acc_frac,
     bias_digits,
 )
-from ..spec.packets import MAX_PAYLOAD, Request, result_dtype
+from ..spec.packets import Request, result_dtype
 from .board import Board
 from .errors import BoardError
 
@@ -87,11 +86,14 @@ def check_memory(board: Board, seed: int, progress: Callable[[int, int], None] |
 
 def _write(board: Board, word: int, weights: np.ndarray, advance: Advance = lambda count: None) -> None:
     """Write int8 (words, lanes) from a word on."""
-    data, start = weights.tobytes(), word * board.design.lanes
-    for at in range(0, len(data), MAX_PAYLOAD - 4):
-        part = data[at : at + MAX_PAYLOAD - 4]
-        board.link.request(Request.WRITE_WEIGHTS, struct.pack("<I", start + at) + part)
-        advance(len(part))
+    before = 0
+
+    def progress(written: int, _: int) -> None:
+        nonlocal before
+        advance(written - before)
+        before = written
+
+    board.write_weights(weights, word, progress)
 
 
 def _set_up(board: Board, **registers: int) -> None:
