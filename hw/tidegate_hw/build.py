@@ -67,7 +67,7 @@ def place_and_route(board: Board, folder: Path, bitstream: str) -> dict:
         slack = 1e3 / clock - 1e3 / fmax
         raise TidegateError(f"timing is not met: {fmax:.1f} MHz, {board.spec.title} runs at {clock:g} MHz "
                             f"(slack {slack:.1f} ns{_where(report)}); the report is {folder / LOG}")
-    _run(board.pack(folder / bitstream), folder, LOG, (bitstream,))
+    _run(board.pack(bitstream), folder, LOG, (bitstream,))
     return report
 
 
@@ -87,9 +87,14 @@ def build(name: str, to: Path, work: Path, lanes: int | None = None, say: Callab
     say("placement and routing (nextpnr)")
     bitstream = f"{name}.{board.suffix}"
     report = place_and_route(board, work, bitstream)
+    return publish(board, design, digest, report, bitstream, work, to)
+
+
+def publish(board: Board, design: Design, digest: bytes, report: dict, bitstream: str, work: Path, to: Path) -> dict:
+    """Put what ``place_and_route`` left in ``work``, and a manifest, into ``to``; gives the manifest."""
     used = report["utilization"]
     manifest = {
-        "board": name, "device": board.spec.device, "lanes": design.lanes, "cell_rate": design.cell_rate,
+        "board": board.spec.name, "device": board.spec.device, "lanes": design.lanes, "cell_rate": design.cell_rate,
         "fmax_mhz": round(_fmax(report), 2), "clock_mhz": board.spec.clock / 1e6,
         "utilisation": {ours: [used[theirs]["used"], used[theirs]["available"]]
                         for ours, theirs in _RESOURCES[board.family].items()},

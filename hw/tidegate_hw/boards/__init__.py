@@ -1,7 +1,6 @@
 """Boards: resources, clocks and options of the tools; the core is the same on all of them."""
 
 from abc import ABC, abstractmethod
-from pathlib import Path
 
 from amaranth.build import Platform
 from amaranth.hdl import ClockDomain, Elaboratable, Module
@@ -50,7 +49,7 @@ class Board(ABC):
         """Arguments of nextpnr that choose the device, and name its files."""
 
     @abstractmethod
-    def pack(self, bitstream: Path) -> tuple[str, ...]:
+    def pack(self, bitstream: str) -> tuple[str, ...]:
         """The command that makes the bitstream of nextpnr's output."""
 
     @staticmethod

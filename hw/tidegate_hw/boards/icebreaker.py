@@ -1,7 +1,5 @@
 """iCEBreaker: iCE40UP5K, weights in its four single-port memories, UART over the second channel of the FTDI."""
 
-from pathlib import Path
-
 from amaranth.hdl import ClockSignal, Elaboratable, Instance, Module
 from amaranth_boards.icebreaker import ICEBreakerPlatform
 
@@ -37,5 +35,5 @@ class ICEBreaker(Board):
     def place_and_route(self) -> tuple[str, ...]:
         return ("--up5k", "--package", "sg48", "--pcf", "top.pcf", "--asc", "top.asc")
 
-    def pack(self, bitstream: Path) -> tuple[str, ...]:
-        return ("yowasp-icepack", "top.asc", str(bitstream))
+    def pack(self, bitstream: str) -> tuple[str, ...]:
+        return ("yowasp-icepack", "top.asc", bitstream)

@@ -1,7 +1,5 @@
 """ULX3S with an ECP5-85F: 128 lanes, UART over the FTDI."""
 
-from pathlib import Path
-
 from amaranth.hdl import ClockSignal, Elaboratable, Instance, Module, Signal
 from amaranth.lib import io
 from amaranth_boards.ulx3s import ULX3S_85F_Platform
@@ -48,5 +46,5 @@ class ULX3S(Board):
         return ("--85k", "--package", "CABGA381", "--speed", "6", "--router", "router2", "--lpf", "top.lpf",
                 "--textcfg", "top.config")
 
-    def pack(self, bitstream: Path) -> tuple[str, ...]:
-        return ("yowasp-ecppack", "--compress", "--input", "top.config", "--bit", str(bitstream))
+    def pack(self, bitstream: str) -> tuple[str, ...]:
+        return ("yowasp-ecppack", "--compress", "--input", "top.config", "--bit", bitstream)
