@@ -20,7 +20,6 @@ from .boards import Board
 from .verilog import rtl_digest
 
 REPORT, LOG = "nextpnr.json", "nextpnr.log"
-SEED = 1                # of placement and routing: the same tools give the same bytes
 # nextpnr's names of what it counts
 _RESOURCES = {
     "ice40": {"lut": "ICESTORM_LC", "bram": "ICESTORM_RAM", "spram": "ICESTORM_SPRAM", "dsp": "ICESTORM_DSP"},
@@ -59,7 +58,7 @@ def place_and_route(board: Board, folder: Path, bitstream: str) -> dict:
     """
     clock = board.spec.clock / 1e6
     _run((f"yowasp-nextpnr-{board.family}", *board.place_and_route(), "--json", "top.json", "--report", REPORT,
-          "--freq", f"{clock * 1.25:g}", "--seed", str(SEED), "--timing-allow-fail", "-q", "-l", LOG), folder, LOG,
+          "--freq", f"{clock * 1.25:g}", "--seed", str(board.seed), "--timing-allow-fail", "-q", "-l", LOG), folder, LOG,
          (REPORT,))
     report = json.loads((folder / REPORT).read_text())
     fmax = _fmax(report)

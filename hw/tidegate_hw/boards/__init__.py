@@ -26,12 +26,14 @@ setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:COLLISION_X_MASK=1'0 %i r:TRANS
 class Board(ABC):
     """How a ``BoardSpec`` becomes a bitstream.
 
-    ``family``: nextpnr's architecture.  ``suffix``: of the bitstream.  ``cells``: yosys' simulation models.
+    ``family``: nextpnr's architecture.  ``suffix``: of the bitstream.  ``cells``: yosys' simulation models.  ``seed``: of
+    placement and routing, so that the same tools give the same bytes.
     """
 
     family: str
     suffix: str
     cells: tuple[str, ...]
+    seed = 1
 
     def __init__(self, spec: BoardSpec):
         self.spec = spec
