@@ -58,8 +58,8 @@ def place_and_route(board: Board, folder: Path, bitstream: str) -> dict:
     """
     clock = board.spec.clock / 1e6
     _run((f"yowasp-nextpnr-{board.family}", *board.place_and_route(), "--json", "top.json", "--report", REPORT,
-          "--freq", f"{clock * 1.25:g}", "--seed", str(board.seed), "--timing-allow-fail", "-q", "-l", LOG), folder, LOG,
-         (REPORT,))
+          "--freq", f"{clock * 1.25:g}", "--seed", str(board.seed), "--timing-allow-fail", "-q", "-l", LOG),
+         folder, LOG, (REPORT,))
     report = json.loads((folder / REPORT).read_text())
     fmax = _fmax(report)
     if fmax < clock:

@@ -26,8 +26,8 @@ setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:COLLISION_X_MASK=1'0 %i r:TRANS
 class Board(ABC):
     """How a ``BoardSpec`` becomes a bitstream.
 
-    ``family``: nextpnr's architecture.  ``suffix``: of the bitstream.  ``cells``: yosys' simulation models.  ``seed``: of
-    placement and routing, so that the same tools give the same bytes.
+    ``family``: nextpnr's architecture.  ``suffix``: of the bitstream.  ``cells``: yosys' simulation models.
+    ``seed``: of placement and routing, so that the same tools give the same bytes.
     """
 
     family: str
