@@ -13,6 +13,8 @@ from .gates import GATES, NH, SKEW, R, Z, gates_layout, neurons_layout, taken_si
 from .job import Copy, acc_range
 from .lanes import copies_signature
 
+NEIGHBOURHOOD = 2 * SPAN        # lanes
+
 
 class Snapshot(wiring.Component):
     """Takes the copies of a layer's accumulators, one memory a gate, and hands them out G neurons a cycle.
@@ -21,8 +23,8 @@ class Snapshot(wiring.Component):
     heels.
 
         coming ─► count ─► register ─► write ─┐
-                                              memory ─► select ─► acc
-        index ────────────► register ─► read ─┘         each ─► but the first has a register
+                                              memory, choose near ─► select ─► acc
+        index ────────────► register ─► read ─┘                         each ─► but the first has a register
 
     Parameters
     ----------
@@ -96,26 +98,30 @@ class Snapshot(wiring.Component):
 
         for k in GATES:
             mine = coming == Copy.NH if k == NH else (coming == Copy.GATES) & (gate == k)
-            groups = self._memories(m, k, mine, word_nh if k == NH else word, later[SKEW[k]])
+            near = self._near(m, k, mine, word_nh if k == NH else word, later[SKEW[k]])
+            in_word = (later[SKEW[k] + 1] // g) % (d.lanes // g)
             for n in range(g):
-                select = leaf(Signal(range(len(groups))), f"select{k}_{n}")
+                select = leaf(Signal(range(len(near))), f"select{k}_{n}")
                 acc = Signal(ACC_BITS, name=f"acc{k}_{n}", reset_less=True)
                 m.d.sync += [
-                    select.eq((later[SKEW[k] + 1] // g) % len(groups)),
-                    acc.eq(Array(group.word_select(n, ACC_BITS) for group in groups)[select]),
+                    select.eq(in_word // (d.lanes // g // len(near))), acc.eq(Array(x[n] for x in near)[select]),
                 ]
                 m.d.comb += self.acc[k][n].eq(acc)
         return m
 
-    def _memories(self, m: Module, gate: int, write, word, index) -> list:
-        """A gate's memories, one for each bank of lanes; gives the groups of the word that holds ``index``."""
-        d, width = self.design, ACC_BITS * self.design.cell_rate
-        lanes = max(d.cell_rate, min(SPAN, d.lanes))
-        groups = []
+    def _near(self, m: Module, gate: int, write, word, index) -> list[list]:
+        """A gate's memories, one for each bank of lanes; gives the neurons of each neighbourhood's group ``index``.
+
+        A group is chosen and registered there, so that few wires leave it.
+        """
+        d, g = self.design, self.design.cell_rate
+        lanes = max(g, min(SPAN, d.lanes))
+        banks = min(max(1, NEIGHBOURHOOD // lanes), d.lanes // lanes)           # of a neighbourhood
+        near, groups = [], []
         for b in range(d.lanes // lanes):
             memory = Memory(shape=ACC_BITS * lanes, depth=-(-d.acc_words // len(GATES)), init=[])
             m.submodules[f"gate{gate}_bank{b}"] = memory
-            memory_r, memory_w = memory.read_port(), memory.write_port()
+            memory_r, memory_w = memory.read_port(domain="comb"), memory.write_port()
             read, store = leaf(memory_r.addr, f"read{gate}_{b}"), leaf(memory_w.addr, f"store{gate}_{b}")
             enable = leaf(Signal(), f"enable{gate}_{b}")
             m.d.sync += [read.eq(index // d.lanes), store.eq(word), enable.eq(write)]
@@ -123,5 +129,17 @@ class Snapshot(wiring.Component):
                 memory_r.addr.eq(read), memory_w.addr.eq(store), memory_w.en.eq(enable),
                 memory_w.data.eq(self.copies.data.as_value().word_select(b, ACC_BITS * lanes)),
             ]
-            groups += [memory_r.data.word_select(n, width) for n in range(lanes // d.cell_rate)]
-        return groups
+            groups += [memory_r.data.word_select(n, ACC_BITS * g) for n in range(lanes // g)]
+            if len(groups) == banks * lanes // g:
+                near.append([self._chosen(m, f"{gate}_{b}_{n}", [group.word_select(n, ACC_BITS) for group in groups],
+                                          index // g) for n in range(g)])
+                groups = []
+        return near
+
+    @staticmethod
+    def _chosen(m: Module, name: str, accs: list, number):
+        """The one whose number was ``number`` a cycle ago, a cycle later."""
+        choice = leaf(Signal(range(len(accs))), f"choice{name}")
+        chosen = Signal(ACC_BITS, name=f"near{name}", reset_less=True)
+        m.d.sync += [choice.eq(number % len(accs)), chosen.eq(Array(accs)[choice])]
+        return chosen
