@@ -8,8 +8,8 @@ from tidegate_hw.snapshot import Snapshot
 from tidegate_sim.runner import run_bench
 
 
-@pytest.mark.parametrize("cell_rate", [1, 4, 8])
-def test_snapshot(cell_rate):
-    design = Design(lanes=8, cell_rate=cell_rate, acc_words=16)
-    run_bench(Snapshot(design), "tidegate_sim.benches.snapshot", f"snapshot_{cell_rate}",
+@pytest.mark.parametrize(("lanes", "cell_rate"), [(8, 1), (8, 4), (8, 8), (64, 4)])
+def test_snapshot(lanes, cell_rate):
+    design = Design(lanes=lanes, cell_rate=cell_rate, acc_words=16)
+    run_bench(Snapshot(design), "tidegate_sim.benches.snapshot", f"snapshot_{lanes}_{cell_rate}",
               env={"BENCH": json.dumps(asdict(design))})
