@@ -1,6 +1,6 @@
 // Random inputs for module bench (test_netlist.py): prints how often each bit of its output ``differs`` was 1.
 //
-// COLLISIONS: memories are always read where they are written.
+// With an argument, memories are always read where they are written.
 
 #include <stdio.h>
 
@@ -8,19 +8,20 @@
 
 #include "Vtop.h"
 
-int main() {
+int main(int argc, char**) {
+    const bool collisions = argc > 1;
     Vtop top;
     std::mt19937_64 random(1);
     long count[FIELDS] = {};
     for (int k = 0; k < CYCLES; k++) {
         top.wa = random() & 0x3FFF;
         top.ra = random() & 0x3FFF;
-        if (COLLISIONS) top.ra = top.wa;
+        if (collisions) top.ra = top.wa;
         else if (!((top.wa ^ top.ra) & 0xF)) top.ra = top.ra ^ 1;
-        top.we = COLLISIONS || random() & 1;
-        top.re = COLLISIONS || random() & 3;
-        top.rst = !COLLISIONS && !(random() & 7);
-        top.be = COLLISIONS ? 15 : random() & 15;
+        top.we = collisions || random() & 1;
+        top.re = collisions || random() & 3;
+        top.rst = !collisions && !(random() & 7);
+        top.be = collisions ? 15 : random() & 15;
         top.d = random() & 0xFFFFFFFFF;
         top.e = random() & 0xFFFFFFFFF;
         top.clk = 0;

@@ -5,12 +5,15 @@ module top (
   output reg [17:0] old, through, reset, kept, output [3:0] lut,
   output [35:0] signed18, unsigned18, output [23:0] signed8
 );
-  reg [35:0] m36 [0:511];
-  reg [17:0] m18 [0:1023], m_old [0:1023], m_kept [0:1023], m_new [0:1023], m_rst [0:1023];
-  reg [8:0] m9 [0:2047];
-  reg [3:0] m4 [0:4095], m_lut [0:15];
-  reg [1:0] m2 [0:8191];
-  reg m1 [0:16383];
+  // what is read where it is written matters for the last three only
+  (* no_rw_check *) reg [35:0] m36 [0:511];
+  (* no_rw_check *) reg [17:0] m18 [0:1023], m_rst [0:1023];
+  (* no_rw_check *) reg [8:0] m9 [0:2047];
+  (* no_rw_check *) reg [3:0] m4 [0:4095];
+  (* no_rw_check *) reg [1:0] m2 [0:8191];
+  (* no_rw_check *) reg m1 [0:16383];
+  reg [3:0] m_lut [0:15];
+  reg [17:0] m_old [0:1023], m_new [0:1023], m_kept [0:1023];
 
   integer i;
   initial begin

