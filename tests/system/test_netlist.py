@@ -51,7 +51,7 @@ def small_model(name: str):
 
 
 def test_lut_expressions():
-    """Against the truth table, at every input, of which most have no name in the field."""
+    """Against the truth table, at all 16 inputs."""
     inputs = ("I0", "I1", "I2", "I3")
     values = {x: np.arange(16) >> k & 1 for k, x in enumerate(inputs)}
     rng = random.Random(1)
