@@ -62,6 +62,36 @@ class Harness(wiring.Component):
         return m
 
 
+class CoreTop(wiring.Component):
+    """``Top`` as synthesis shall see it out of a board's context: one clock, and a register for received bytes.
+
+    Members
+    -------
+    clk : the clock; registers start from their initial values.
+    rx_valid, rx_byte : a byte for the design, taken at the next rising edge if ``rx_take``.
+    tx_valid, tx_byte : a byte from the design, in this cycle only.
+    """
+
+    def __init__(self, design: Design, digest: bytes):
+        self.design, self.digest = design, digest
+        super().__init__({"clk": In(1), "rx_valid": In(1), "rx_byte": In(8), "rx_take": Out(1),
+                          "tx_valid": Out(1), "tx_byte": Out(8)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.domains.sync = ClockDomain(reset_less=True)
+        m.submodules.top = top = Top(self.design, self.digest)
+        valid, byte = Signal(), Signal(8)
+        m.d.comb += [
+            ClockSignal().eq(self.clk),
+            top.rx.valid.eq(valid), top.rx.payload.eq(byte), self.rx_take.eq(~valid | top.rx.ready),
+            self.tx_valid.eq(top.tx.valid), self.tx_byte.eq(top.tx.payload), top.tx.ready.eq(1),
+        ]
+        with m.If(self.rx_take):
+            m.d.sync += [valid.eq(self.rx_valid), byte.eq(self.rx_byte)]
+        return m
+
+
 class CoreHarness(wiring.Component):
     """``Core`` without a reset; a register before each input takes one transfer a cycle.
 

@@ -18,7 +18,10 @@ Run = dict[tuple[int | None, str], np.ndarray]
 
 @dataclass(frozen=True)
 class Mismatch:
-    """The first integer that differs: ``frame`` counts over all clips, ``layer`` from 0 (None: not of a layer)."""
+    """The first integer that differs: ``frame`` counts over all clips, ``layer`` from 0 (None: not of a layer).
+
+    ``rtl``: what RTL, or another description of the hardware (``against``), makes of it.
+    """
 
     lanes: int
     thresholds: tuple[int, ...]
@@ -28,10 +31,11 @@ class Mismatch:
     index: int
     golden: int
     rtl: int
+    against: str = "RTL"
 
     def __str__(self):
         where = f"layer {self.layer} {self.stage}" if self.layer is not None else self.stage
-        return (f"frame {self.frame}: {where}[{self.index}] is {self.rtl} in RTL, {self.golden} in golden "
+        return (f"frame {self.frame}: {where}[{self.index}] is {self.rtl} in {self.against}, {self.golden} in golden "
                 f"({self.lanes} lanes, thresholds {list(self.thresholds)})")
 
 
@@ -87,17 +91,18 @@ def read_trace(path: Path, layout: Layout, frames: int) -> Run:
     return run
 
 
-def compare(golden: Run, rtl: Run, lanes: int, theta: tuple[int, ...]) -> tuple[int, Mismatch | None]:
+def compare(golden: Run, rtl: Run, lanes: int, theta: tuple[int, ...],
+            against: str = "RTL") -> tuple[int, Mismatch | None]:
     """Number of integers that differ, and the first in time and order of computation."""
     count, first = 0, None
     for (layer, stage), expected in golden.items():
         got = rtl[layer, stage]
         if got.shape != expected.shape:
-            raise TidegateError(f"{stage}: golden has {expected.shape} integers, RTL {got.shape}")
+            raise TidegateError(f"{stage}: golden has {expected.shape} integers, {against} {got.shape}")
         wrong = np.argwhere(got != expected)
         count += len(wrong)
         if len(wrong) and (first is None or wrong[0][0] < first.frame):
             frame, index = map(int, wrong[0])
             first = Mismatch(lanes, theta, frame, layer, stage, index,
-                             int(expected[frame, index]), int(got[frame, index]))
+                             int(expected[frame, index]), int(got[frame, index]), against)
     return count, first

@@ -104,9 +104,9 @@ def build(recipe: Recipe, source: bytes, verilog: Callable[[], str]) -> Path:
     if executable := cached(name):
         return executable
     _check_tools()
-    with _progress() as say:
+    with progress() as say:
         say(f"{recipe.what}: waiting for another build")
-        with _locked(cache_dir() / f"{name}.lock") as lock:
+        with locked(cache_dir() / f"{name}.lock") as lock:
             if executable := cached(name):
                 return executable
             for rest in cache_dir().glob(f"{name}.*/"):     # of a build that was killed
@@ -213,7 +213,7 @@ def _run(command: Sequence[str], cwd: Path, environment: dict, lock: int, log: P
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[int]:
+def locked(path: Path) -> Iterator[int]:
     """Hold an exclusive lock on a file; gives its descriptor."""
     with open(path, "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -221,7 +221,7 @@ def _locked(path: Path) -> Iterator[int]:
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[str], None]]:
+def progress() -> Iterator[Callable[[str], None]]:
     """A spinner with elapsed time on a terminal; elsewhere a line on stderr whenever the first words change."""
     console = Console(stderr=True)
     if console.is_terminal:

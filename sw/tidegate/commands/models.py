@@ -12,6 +12,7 @@ from tidegate.host.figures import ratio_text
 from .console import JsonOption, ThetaOption, hint_at_extras, out, print_json, progress
 
 ModelArgument = Annotated[str, typer.Argument(help="Name of a shipped model, or a model file.", show_default=False)]
+NETLIST_FRAMES = 40     # of a netlist, which takes its time
 
 
 def models(json: JsonOption = False) -> None:
@@ -104,42 +105,77 @@ def evaluate(
 
 def verify(
     model: ModelArgument,
-    frames: Annotated[int, typer.Option("--frames", "-n", min=1, help="Frames per board and setting.")] = 1000,
+    frames: Annotated[int | None, typer.Option(
+        "--frames", "-n", min=1, help="Frames per board and setting (default: 1000; netlist: 40).",
+        show_default=False)] = None,
     data: Annotated[Path | None, typer.Option("--data", "-d", help="Recordings (default: the bundled clips).")] = None,
-    lanes: Annotated[list[int] | None, typer.Option("--lanes", help="Virtual boards (default: 64).")] = None,
+    lanes: Annotated[list[int] | None, typer.Option(
+        "--lanes", help="Virtual boards (default: 64), or which of the board's designs.", show_default=False)] = None,
+    against: Annotated[str, typer.Option(
+        "--against", help="rtl, in virtual boards, or netlist: what synthesis makes of it for --board.")] = "rtl",
+    board: Annotated[str | None, typer.Option(
+        "--board", "-b", help="Of the netlist: icebreaker or ulx3s.", show_default=False)] = None,
     json: JsonOption = False,
 ) -> None:
-    """Compare golden and RTL on real frames, every integer: at Θ = 0, at the model's own Θ and at a large Θ."""
+    """Compare golden and RTL on real frames, every integer: at Θ = 0, at the model's own Θ and at a large Θ.
+
+    With --against netlist, the netlist of a board's bitstream in place of the RTL: logits, events and weight words.
+    It is synthesised and compiled once, which takes minutes.
+    """
     from tidegate import load_model
     from tidegate.clips import clips
     from tidegate.host.audio import SUFFIXES
     from tidegate.host.features import settings_of
-    from tidegate.spec.design import SIMULATED
     from tidegate.spec.errors import TidegateError
 
     loaded = load_model(model)
     settings_of(loaded)
-    for p in lanes or ():
-        if p not in SIMULATED:
-            raise TidegateError(f"there is no virtual board with {p} lanes; choose {', '.join(map(str, SIMULATED))}")
+    _check_against(against, board, lanes)
     paths = [c.path for c in clips()] if data is None else sorted(
         p for p in data.rglob("*") if p.suffix.lower() in SUFFIXES)
     Random(0).shuffle(paths)        # a corpus is sorted by word: take some of each
     if not paths:
         raise TidegateError(f"no recordings in '{data}'; give a folder of WAV, FLAC or Ogg files")
-    with hint_at_extras():
+    with hint_at_extras("build" if board else None):
         from tidegate_sim import verify as walk
 
+        heard = list(walk.speech_frames(loaded, paths, frames or (1000 if board is None else NETLIST_FRAMES)))
         with progress("verifying") as step:
-            report = walk.verify(loaded, list(walk.speech_frames(loaded, paths, frames)), lanes or (64,),
-                                 progress=step)
+            if board is None:
+                report = walk.verify(loaded, heard, lanes or (64,), progress=step)
+            else:
+                report = walk.verify_netlist(loaded, heard, board, lanes[0] if lanes else None, progress=step)
     if json:
         print_json(report)
     else:
+        where = f" of {board}'s netlist, {report['cycles']} cycles in {report['seconds']:.0f} s" if board else ""
         out.print(f"{report['frames']} frames at {len(report['thresholds'])} settings of Θ on "
-                  f"{', '.join(map(str, report['lanes']))} lanes: {report['mismatches']} mismatches")
+                  f"{', '.join(map(str, report['lanes']))} lanes{where}: {report['integers']} integers compared, "
+                  f"{report['mismatches']} mismatches")
     if report["first_mismatch"]:
-        raise TidegateError(f"golden and RTL differ: {report['first_mismatch']['text']}")
+        raise TidegateError(f"golden and {'netlist' if board else 'RTL'} differ: {report['first_mismatch']['text']}")
+
+
+def _check_against(against: str, board: str | None, lanes: list[int] | None) -> None:
+    from tidegate.spec.boards import BOARDS, board_spec
+    from tidegate.spec.design import SIMULATED
+    from tidegate.spec.errors import TidegateError
+
+    if against not in ("rtl", "netlist"):
+        raise TidegateError(f"golden cannot be compared with '{against}'; choose rtl or netlist")
+    if against == "rtl":
+        if board is not None:
+            raise TidegateError("--board chooses a netlist; add --against netlist")
+        for p in lanes or ():
+            if p not in SIMULATED:
+                raise TidegateError(
+                    f"there is no virtual board with {p} lanes; choose {', '.join(map(str, SIMULATED))}")
+    elif board is None:
+        raise TidegateError(f"whose netlist? give --board {' or '.join(BOARDS)}")
+    elif len(lanes or ()) > 1:
+        raise TidegateError("one netlist at a time: give --lanes once")
+    else:
+        board_spec(board).design(lanes[0] if lanes else None)
 
 
 def data(
