@@ -29,8 +29,6 @@ from tidegate_sim import cells, verilator
 from tidegate_sim.netlist import NetlistBoard, compiled, netlist_executable, synthesised
 from tidegate_sim.verify import random_model, speech_frames, verify_netlist
 
-# amaranth-boards' resources
-pytestmark = pytest.mark.filterwarnings("ignore:Using platform.request:DeprecationWarning")
 HERE = Path(__file__).parent
 BOARDS = ("icebreaker", "ulx3s")
 SMALL = {
@@ -178,10 +176,12 @@ def test_a_model_that_does_not_fit_costs_no_build(monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize(("name", "frames"), [("icebreaker", 100), ("ulx3s", 100)])
-@pytest.mark.parametrize("zoo", ["digits", "commands"])
+@pytest.mark.parametrize(("name", "frames", "zoo"), [
+    ("icebreaker", 100, "digits"), ("icebreaker", 100, "commands"),
+    ("ulx3s", 100, "digits"), ("ulx3s", 100, "commands"), ("ulx3s", 100, "two layers"),
+])
 def test_the_boards_own_netlists_on_speech(name, frames, zoo):
-    model = load_model(zoo)
+    model = random_model(40, (192, 128), 12, seed=1, extreme=False) if zoo == "two layers" else load_model(zoo)
     report = verify_netlist(model, list(speech_frames(model, [clip.path for clip in clips()], frames)), name)
     print(f"{zoo} on {name}: {report['frames']} frames, {report['integers']} integers, {report['cycles']} cycles in "
           f"{report['seconds']:.0f} s")
