@@ -34,7 +34,8 @@ class Snapshot(wiring.Component):
     -------
     copies : ``copies_signature(design)``; those of one kind in successive cycles, and nh's at once after z's.
     words : accumulator words of one gate.
-    size : neurons of the layer; both stable from two cycles before the first copy to the last group.
+    size : neurons of the layer; both stable from the first copy to the last group, and no register keeps anything of
+        them, for a simulator may stop the clock until then.
     room : groups can be taken, and those that are under way here.
     o : ``taken_signature`` of ``neurons_layout(design)``: ``ceil(size / G)`` groups in order.
     acc : ``gates_layout(design)``; gate k of a group comes ``SKEW[k]`` cycles after it.
@@ -62,14 +63,12 @@ class Snapshot(wiring.Component):
         # the copy of the next cycle: nh's words are counted apart, so that its first is known whatever came before
         gate, word, word_nh = Signal(GATES), Signal(acc_range(d)), Signal(acc_range(d))
         soon, begun, start = Signal(), Signal(), Signal()
-        last, next_but_one, one = Signal.like(word), Signal.like(word), Signal()        # of a gate's words
-        m.d.sync += [last.eq(self.words - 1), next_but_one.eq(self.words - 2), one.eq(self.words == 1)]
         with m.If(coming == Copy.GATES):
             m.d.sync += [word.eq(word + 1), word_nh.eq(0)]
-            with m.If(word == last):
+            with m.If(word + 1 >= self.words):
                 m.d.sync += [word.eq(0), gate.eq(gate + 1)]
             # z's last word is the next but one
-            before = Mux(one, gate == R, (gate == Z) & (word == next_but_one))
+            before = Mux(self.words == 1, gate == R, (gate == Z) & (word + 2 == self.words))
             m.d.comb += soon.eq(before & ~begun)
         with m.If(coming == Copy.NH):
             m.d.sync += [word_nh.eq(word_nh + 1), word.eq(0), gate.eq(0), begun.eq(0)]

@@ -141,6 +141,7 @@ def test_what_is_not_modelled_ends_the_build(tmp_path, monkeypatch, cell, says):
 # --- boards ---
 
 
+@pytest.mark.timeout(1800)      # synthesis and compilation: 2 minutes on an idle machine
 def test_small_designs_answer_what_golden_does():
     """Both at once, for yosys uses one core."""
     with ThreadPoolExecutor(2) as pool:

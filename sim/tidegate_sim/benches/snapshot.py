@@ -68,7 +68,6 @@ async def groups_equal_copies(dut, stalls):
         size = rng.randint(1, DESIGN.acc_words // len(GATES) * lanes)
         words = -(-size // lanes)
         dut.words.value, dut.size.value = words, size
-        await wait(dut, 2)
         copies = [[rng.getrandbits(ACC_BITS * lanes) for _ in range(words)] for _ in GATES]
         gates = [(Copy.GATES, word) for gate in copies[:-1] for word in gate]
         nh = [(Copy.NH, word) for word in copies[-1]]
