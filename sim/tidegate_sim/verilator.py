@@ -207,8 +207,9 @@ def _run(command: Sequence[str], cwd: Path, environment: dict, lock: int, log: P
         raise
     if process.returncode:
         lines = log.read_text(errors="replace").splitlines()
-        log = log.replace(log.parent.with_suffix(".log"))       # outlives the folder
-        first = next((x for x in lines if "rror" in x), f"exit status {process.returncode}")
+        folder = log.parent
+        log = log.replace(folder.with_suffix(".log"))           # outlives the folder
+        first = next((x for x in lines if "rror" in x), f"exit status {process.returncode}").replace(f"{folder}/", "")
         raise TidegateError(f"{Path(command[0]).name} failed: {first.strip()[:200]} (all messages: {log})")
 
 
