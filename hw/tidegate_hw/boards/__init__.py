@@ -11,8 +11,9 @@ from tidegate.spec.design import Design
 
 from ..top import UartTop
 
-# Registers of fan-out trees are kept apart, and no memory is read where it is written in the same cycle: vendors'
-# memories need no logic around them then.  Weights need no contents, which single-port memories do not have.
+# Registers of fan-out trees are kept apart, and no memory is read where it is written in the same cycle (which a port
+# without a clock cannot say): vendors' memories need no logic around them then.  Weights need no contents, which
+# single-port memories do not have.
 PREPARE = """
 delete t:$meminit_v2 r:MEMID=*weights* %i
 hierarchy -top top
