@@ -11,7 +11,6 @@ from .cell import Cell, trace_signature
 from .column import Column
 from .counters import COUNTERS_LAYOUT, Counters
 from .encoder import LAG, MARGIN, QUEUE_DEPTH, Encoder
-from .job import Copy
 from .lanes import Lanes, weight_w_signature
 from .logits import Logits, WordLogits
 from .registers import choose, registers_layout
@@ -127,7 +126,7 @@ class Core(wiring.Component):
         m.d.comb += scheduler.blocked.eq(waiting)
         with m.If(self.result.valid & self.result.ready):
             m.d.sync += waiting.eq(0)
-        with m.Elif(scheduler.o.valid & scheduler.o.ready & (scheduler.o.p.tags.copy == Copy.LOGITS)):
+        with m.Elif(scheduler.logits_copied):
             m.d.sync += waiting.eq(1)
         if not d.snapshot:
             with m.Elif(logits.sent & ~logits.done):

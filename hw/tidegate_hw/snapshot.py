@@ -4,23 +4,33 @@ from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
 
 from tidegate.spec.design import Design
 from tidegate.spec.formats import ACC_BITS
 
 from .fanout import SPAN, leaf
-from .gates import GATES, NH, SKEW, R, Z, gates_layout, neurons_layout, taken_signature
+from .gates import GATES, NH, ORDER, SKEW, R, Z, gates_layout, neurons_layout, taken_signature
 from .job import Copy, acc_range
 from .lanes import copies_signature
 
-NEIGHBOURHOOD = 2 * SPAN        # lanes
+NEIGHBOURHOOD = 4 * SPAN        # lanes
 
 
 class Snapshot(wiring.Component):
-    """Takes the copies of a layer's accumulators, one memory a gate, and hands them out G neurons a cycle.
+    """Takes the copies of a layer's accumulators and hands them out G neurons a cycle, each gate when the cell takes it.
 
     Copies come in the order nx, r, z, nh; the first group leaves before z's last word has come, and nh follows at its
-    heels.
+    heels.  The gates of a group are read in successive cycles, and groups that are under way together are in different
+    lanes, so G lanes need one memory with one port for all gates.  Column c holds the groups n with n mod C = c:
+
+        cycle       0     1     2     3     4     5     6
+        column 0    r 0   z 0   nh 0  nx 0  r 4   z 4   nh 4
+        column 1          r 1   z 1   nh 1  nx 1  r 5   z 5
+        column 2                r 2   z 2   nh 2  nx 2  r 6
+        column 3                      r 3   z 3   nh 3  nx 3
+
+    C = 4; if a word of accumulators has fewer groups, C is their number, and there are memories for each C turns.
 
         coming ─► count ─► register ─► write ─┐
                                               memory, choose near ─► select ─► acc
@@ -50,6 +60,9 @@ class Snapshot(wiring.Component):
 
     def __init__(self, design: Design):
         self.design = design
+        self.slots = design.lanes // design.cell_rate           # for groups in a word of accumulators
+        self.columns = min(len(GATES), self.slots)
+        self.word_bits = ceil_log2(-(-design.acc_words // len(GATES)))
         super().__init__({
             "copies": In(copies_signature(design)), "words": In(acc_range(design)),
             "size": In(range(design.neurons + 1)), "room": In(1),
@@ -95,45 +108,70 @@ class Snapshot(wiring.Component):
             self.busy.eq((self.copies.copy != Copy.NONE) | (coming != Copy.NONE) | emitting | (issued != 0)),
         ]
 
-        for k in GATES:
-            mine = coming == Copy.NH if k == NH else (coming == Copy.GATES) & (gate == k)
-            near = self._near(m, k, mine, word_nh if k == NH else word, later[SKEW[k]])
-            in_word = (later[SKEW[k] + 1] // g) % (d.lanes // g)
-            for n in range(g):
-                select = leaf(Signal(range(len(near))), f"select{k}_{n}")
-                acc = Signal(ACC_BITS, name=f"acc{k}_{n}", reset_less=True)
-                m.d.sync += [
-                    select.eq(in_word // (d.lanes // g // len(near))), acc.eq(Array(x[n] for x in near)[select]),
-                ]
-                m.d.comb += self.acc[k][n].eq(acc)
+        # what comes is kept for the turn in which the cell takes it
+        turn, word_w, takes = Signal(range(len(GATES))), Signal.like(word), Signal()
+        m.d.comb += [
+            turn.eq(Mux(coming == Copy.NH, SKEW[NH], Array(SKEW)[gate])),
+            word_w.eq(Mux(coming == Copy.NH, word_nh, word)),
+            takes.eq((coming == Copy.GATES) | (coming == Copy.NH)),
+        ]
+        for first in range(0, len(GATES), self.columns):
+            begins, now = (issued[first - 1] if first else emitting & self.room), later[first]
+            begun = Signal(self.columns, name=f"begun{first}")
+            m.d.sync += begun.eq(Mux(begins, 1 << now // g % self.columns, 0))
+            readers = [self._reader(m, now // g // self.columns, x) for x in begun]
+            near = self._memories(m, first, takes & (turn // self.columns == first // self.columns),
+                                  Cat(word_w[: self.word_bits], turn % self.columns), readers)
+            for k in ORDER[first : first + self.columns]:
+                group = later[SKEW[k] + 1] // g % self.slots
+                place = group // (self.slots * self.columns // len(near)) * self.columns + group % self.columns
+                for n in range(g):
+                    select = leaf(Signal(range(len(near))), f"select{k}_{n}")
+                    acc = Signal(ACC_BITS, name=f"acc{k}_{n}", reset_less=True)
+                    m.d.sync += [select.eq(place), acc.eq(Array(x[n] for x in near)[select])]
+                    m.d.comb += self.acc[k][n].eq(acc)
         return m
 
-    def _near(self, m: Module, gate: int, write, word, index) -> list[list]:
-        """A gate's memories, one for each bank of lanes; gives the neurons of each neighbourhood's group ``index``.
+    def _reader(self, m: Module, coming, begun) -> tuple[Signal, Signal]:
+        """What a column reads in the next cycle: the number of its group, and whose turn it is.
 
-        A group is chosen and registered there, so that few wires leave it.
+        It follows the number that is ``coming`` until that has ``begun``, then gives each gate its turn.
         """
-        d, g = self.design, self.design.cell_rate
-        lanes = max(g, min(SPAN, d.lanes))
-        banks = min(max(1, NEIGHBOURHOOD // lanes), d.lanes // lanes)           # of a neighbourhood
-        near, groups = [], []
-        for b in range(d.lanes // lanes):
-            memory = Memory(shape=ACC_BITS * lanes, depth=-(-d.acc_words // len(GATES)), init=[])
-            m.submodules[f"gate{gate}_bank{b}"] = memory
+        number, turn = Signal.like(coming, reset_less=True), Signal(range(self.columns))
+        next_number, next_turn = Signal.like(number), Signal.like(turn)
+        m.d.sync += [number.eq(next_number), turn.eq(next_turn)]
+        m.d.comb += [next_number.eq(number), next_turn.eq(turn + 1)]
+        with m.If((turn == self.columns - 1) | ((turn == 0) & ~begun)):
+            m.d.comb += [next_number.eq(coming), next_turn.eq(0)]
+        return next_number, next_turn
+
+    def _memories(self, m: Module, first: int, write, address, readers) -> list[list]:
+        """The memories of the turns from ``first`` on; gives the neurons they have read, for each neighbourhood of lanes
+        and each column in it.
+
+        A neighbourhood chooses and registers a group of each column, so that few wires leave it.
+        """
+        d, g, columns, words = self.design, self.design.cell_rate, self.columns, self.copies.data.as_value()
+        groups = []
+        for slot in range(self.slots):
+            memory = Memory(shape=ACC_BITS * g, depth=columns << self.word_bits, init=[])
+            m.submodules[f"turn{first}_slot{slot}"] = memory
             memory_r, memory_w = memory.read_port(domain="comb"), memory.write_port()
-            read, store = leaf(memory_r.addr, f"read{gate}_{b}"), leaf(memory_w.addr, f"store{gate}_{b}")
-            enable = leaf(Signal(), f"enable{gate}_{b}")
-            m.d.sync += [read.eq(index // d.lanes), store.eq(word), enable.eq(write)]
+            if slot * g % SPAN == 0:
+                store, enable = leaf(memory_w.addr, f"store{first}_{slot}"), leaf(Signal(), f"enable{first}_{slot}")
+                m.d.sync += [store.eq(address), enable.eq(write)]
+            read, (number, turn) = leaf(memory_r.addr, f"read{first}_{slot}"), readers[slot % columns]
+            word = number // (self.slots // columns)
+            m.d.sync += read.eq(word[: self.word_bits] | turn << self.word_bits)
             m.d.comb += [
                 memory_r.addr.eq(read), memory_w.addr.eq(store), memory_w.en.eq(enable),
-                memory_w.data.eq(self.copies.data.as_value().word_select(b, ACC_BITS * lanes)),
+                memory_w.data.eq(words.word_select(slot, ACC_BITS * g)),
             ]
-            groups += [memory_r.data.word_select(n, ACC_BITS * g) for n in range(lanes // g)]
-            if len(groups) == banks * lanes // g:
-                near.append([self._chosen(m, f"{gate}_{b}_{n}", [group.word_select(n, ACC_BITS) for group in groups],
-                                          index // g) for n in range(g)])
-                groups = []
-        return near
+            groups.append(memory_r.data)
+        across = min(self.slots, max(columns, NEIGHBOURHOOD // g))
+        return [[self._chosen(m, f"{first}_{corner + c}_{n}", [x.word_select(n, ACC_BITS) for x in
+                              groups[corner + c : corner + across : columns]], readers[c][0]) for n in range(g)]
+                for corner in range(0, self.slots, across) for c in range(columns)]
 
     @staticmethod
     def _chosen(m: Module, name: str, accs: list, number):
