@@ -44,12 +44,12 @@ def align(m: Module, acc, weight_frac):
     return acc << shift, acc_frac(WEIGHT_FRACS.stop - 1)
 
 
-def look_up(m: Module, name: str, table: list[int], shape, address):
-    """``table[address]``, one stage later."""
+def look_up(m: Module, name: str, table: list[int], shape, *addresses) -> list:
+    """``table[address]`` of each, one stage later: one memory for all, of which vendors' have two ports at most."""
     m.submodules[name] = memory = Memory(shape=shape, depth=len(table), init=table)
-    port = memory.read_port()
-    m.d.comb += port.addr.eq(address)
-    return port.data
+    ports = [memory.read_port() for _ in addresses]
+    m.d.comb += [port.addr.eq(address) for port, address in zip(ports, addresses, strict=True)]
+    return [port.data for port in ports]
 
 
 def of_both_signs(above: list[int], below: list[int]) -> list[int]:
@@ -137,27 +137,31 @@ class Cell(wiring.Component):
         sigmoid, tanh = activation.sigmoid_table(), activation.tanh_table()
         sigmoid = of_both_signs(sigmoid, [(1 << GATE_FRAC) - x for x in sigmoid])
         tanh = of_both_signs(tanh, [-x for x in tanh])
-        h_next, values, args = [], [], {name: [] for name in ("r_arg", "z_arg", "nx", "nh")}
+        zs, n_args, args = [], [], {name: [] for name in ("r_arg", "z_arg", "nx", "nh")}
         for k in range(g):
             r_arg, z_arg = argument(R, k, GATE_ARG), argument(Z, k, GATE_ARG)
             nx, nh = argument(NX, k, PRE), argument(NH, k, PRE)
             # r at stage 4, with nh; z at 5
-            r, z = (delayed(look_up(m, f"sigmoid_{name}{k}", sigmoid, GATE_FRAC, arg.as_unsigned()), 1)
-                    for name, arg in (("r", r_arg), ("z", z_arg)))
+            gates = look_up(m, f"sigmoid_{k}", sigmoid, GATE_FRAC, r_arg.as_unsigned(), z_arg.as_unsigned())
+            r, z = (delayed(gate, 1) for gate in gates)
             # stage 5, with nx; then the candidate's argument, and at 9 n
             product = delayed(r * nh, 1)
             total = delayed((nx << GATE_FRAC) + product, 1)
-            n_arg = delayed(requantise(total, PRE.frac + GATE_FRAC, CANDIDATE_ARG), 1)
-            n = delayed(look_up(m, f"tanh_{k}", tanh, signed(CANDIDATE.bits), n_arg.as_unsigned()), 1)
-            # stages 10-12: h ← n + z·(h − n)
-            n15 = n << (STATE.frac - CANDIDATE.frac)
+            n_args.append(delayed(requantise(total, PRE.frac + GATE_FRAC, CANDIDATE_ARG), 1).as_unsigned())
+            zs.append(delayed(z, 5))
+            for name, arg, gate in (("r_arg", r_arg, R), ("z_arg", z_arg, Z), ("nx", nx, NX), ("nh", nh, NH)):
+                args[name].append(delayed(arg, self.delay - 2 - SKEW[gate]))
+        ns = [n for k in range(0, g, 2)
+              for n in look_up(m, f"tanh_{k}", tanh, signed(CANDIDATE.bits), *n_args[k : k + 2])]
+        # stages 10-12: h ← n + z·(h − n)
+        h_next, values = [], []
+        for k, (n, z) in enumerate(zip(ns, zs, strict=True)):
+            n15 = delayed(n, 1) << (STATE.frac - CANDIDATE.frac)
             difference = delayed(delayed(state_r.data[k], 1) - n15, 1)
-            scaled = delayed(difference * delayed(z, 5), 1)
+            scaled = delayed(difference * z, 1)
             h = delayed((delayed(n15, 2) + round_shift(scaled, GATE_FRAC))[:STATE.bits].as_signed(), 1)
             h_next.append(h)
             values.append(round_shift(h, STATE.frac - SIGNAL.frac)[:SIGNAL.bits].as_signed())
-            for name, arg, gate in (("r_arg", r_arg, R), ("z_arg", z_arg, Z), ("nx", nx, NX), ("nh", nh, NH)):
-                args[name].append(delayed(arg, self.delay - 2 - SKEW[gate]))
 
         # the group leaves before its values
         left = self.delay - self.late
