@@ -18,7 +18,7 @@ NEIGHBOURHOOD = 4 * SPAN        # lanes
 
 
 class Snapshot(wiring.Component):
-    """Takes the copies of a layer's accumulators and hands them out G neurons a cycle, each gate when the cell takes it.
+    """Takes the copies of a layer's accumulators and hands out G neurons a cycle, each gate when the cell takes it.
 
     Copies come in the order nx, r, z, nh; the first group leaves before z's last word has come, and nh follows at its
     heels.  The gates of a group are read in successive cycles, and groups that are under way together are in different
@@ -146,12 +146,11 @@ class Snapshot(wiring.Component):
         return next_number, next_turn
 
     def _memories(self, m: Module, first: int, write, address, readers) -> list[list]:
-        """The memories of the turns from ``first`` on; gives the neurons they have read, for each neighbourhood of lanes
-        and each column in it.
+        """The memories of the turns from ``first`` on; gives the neurons that were read, by neighbourhood and column.
 
-        A neighbourhood chooses and registers a group of each column, so that few wires leave it.
+        A neighbourhood of lanes chooses and registers a group of each column, so that few wires leave it.
         """
-        d, g, columns, words = self.design, self.design.cell_rate, self.columns, self.copies.data.as_value()
+        g, columns, words = self.design.cell_rate, self.columns, self.copies.data.as_value()
         groups = []
         for slot in range(self.slots):
             memory = Memory(shape=ACC_BITS * g, depth=columns << self.word_bits, init=[])
