@@ -56,9 +56,10 @@ class Board(ABC):
         """The command that makes the bitstream of nextpnr's output."""
 
     @staticmethod
-    def _plan(platform: Platform, top: Elaboratable, synth_opts: str, prepare: str) -> dict[str, str | bytes]:
+    def _plan(platform: Platform, top: Elaboratable, synth_opts: str, prepare: str, after: str = "",
+              ) -> dict[str, str | bytes]:
         plan = platform.prepare(top, "top", synth_opts=synth_opts, script_after_read=prepare,
-                                script_after_synth="write_verilog -noattr netlist.v", debug_verilog=False,
+                                script_after_synth=f"{after}write_verilog -noattr netlist.v", debug_verilog=False,
                                 emit_src=False)
         return plan.files
 

@@ -6,6 +6,7 @@ from amaranth_boards.ulx3s import ULX3S_85F_Platform
 
 from ..top import UartTop
 from . import PREPARE, Board, BoardTop
+from .floorplan import floorplan
 
 
 class Clock(Elaboratable):
@@ -40,7 +41,9 @@ class ULX3S(Board):
 
     def files(self, core: UartTop) -> dict[str, str | bytes]:
         top = BoardTop(core, Clock(self.spec.clock), (("led", 0), ("led", 1), ("led", 7)))
-        return self._plan(ULX3S_85F_Platform(), top, "", PREPARE)
+        places = "".join(f'select -assert-count 1 c:{cell} t:{kind} %i\nsetattr -set BEL "{site}" c:{cell} t:{kind} %i\n'
+                         for cell, kind, site in floorplan(core.design))
+        return self._plan(ULX3S_85F_Platform(), top, "", PREPARE, places)
 
     def place_and_route(self) -> tuple[str, ...]:
         return ("--85k", "--package", "CABGA381", "--speed", "6", "--router", "router2", "--lpf", "top.lpf",

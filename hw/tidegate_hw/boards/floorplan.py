@@ -1,0 +1,58 @@
+"""Where the weights and multipliers of the ULX3S' 128 lanes are on its LFE5U-85F.
+
+Left alone, nextpnr puts the logic of all lanes into one crowd, far from the memories and multipliers that have to be
+elsewhere because there are no more of them near; the router does not get through.  Four lanes have four multipliers
+that are neighbours, and five memories, 0–9 and a–v in reading order.  What is left in the middle is the cell's.
+"""
+
+from tidegate.spec.design import Design
+
+from ..fanout import SPAN
+
+DESIGN_LANES, FOUR = 128, "0123456789abcdefghijklmnopqrstuv"
+# the device's rows of multipliers and memories have 13 groups of four
+GROUPS_X = (4, 13, 22, 31, 40, 49, 58, 69, 78, 87, 96, 105, 114)
+MULTIPLIERS = {         # by y
+    10: "012.345.678.9",
+    34: "ihgfe....dcba",
+    58: "jklmnopqrstuv",
+}
+WEIGHTS = {             # of words 0–2047: one memory a lane
+    22: "012.345.678.9",
+    46: "ih.gfe..dc.ba",
+    70: "jklmn....stuv",
+    82: ".....opqr....",
+}
+MORE_WEIGHTS = {        # of words from 2048: one memory for four lanes; by y, then group
+    22: {3: "0123", 7: "456", 11: "789"},
+    46: {2: "ihgf", 6: "e", 10: "dcba"},
+    82: {0: "j", 1: "k", 2: "l", 3: "m", 4: "nop", 9: "sqr", 10: "t", 11: "u", 12: "v"},
+}
+
+
+def floorplan(design: Design) -> list[tuple[str, str, str]]:
+    """Name (a pattern), type and site of each cell that has a place; none for other designs than the board's."""
+    if design.lanes != DESIGN_LANES:
+        return []
+
+    def cell(kind: str, lane: int, span: int) -> str:
+        """Of a bank of ``span`` parts."""
+        return f"core.top.core.lanes.bank{lane // span}.{kind}{lane % span}"
+
+    places = []
+    for y, groups in MULTIPLIERS.items():
+        for x, four in zip(GROUPS_X, groups, strict=True):
+            for k, (dx, site) in enumerate(((0, 0), (1, 1), (4, 4), (5, 5)) if four != "." else ()):
+                name = cell("product", 4 * FOUR.index(four) + k, SPAN) + "_*"
+                places.append((name, "MULT18X18D", f"X{x + dx}/Y{y}/MULT18_{site}"))
+    for y, groups in WEIGHTS.items():
+        for x, four in zip(GROUPS_X, groups, strict=True):
+            for k in range(4 if four != "." else 0):
+                name = cell("weights0.0.", 4 * FOUR.index(four) + k, SPAN)
+                places.append((name, "DP16KD", f"X{x + 2 * k}/Y{y}/EBR{k}"))
+    for y, groups in MORE_WEIGHTS.items():
+        for group, fours in groups.items():
+            for k, four in enumerate(fours):
+                name = cell("weights1.0.", FOUR.index(four), SPAN // 4)
+                places.append((name, "DP16KD", f"X{GROUPS_X[group] + 2 * k}/Y{y}/EBR{k}"))
+    return places
