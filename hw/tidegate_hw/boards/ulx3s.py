@@ -41,8 +41,10 @@ class ULX3S(Board):
 
     def files(self, core: UartTop) -> dict[str, str | bytes]:
         top = BoardTop(core, Clock(self.spec.clock), (("led", 0), ("led", 1), ("led", 7)))
-        places = "".join(f'select -assert-count 1 c:{cell} t:{kind} %i\nsetattr -set BEL "{site}" c:{cell} t:{kind} %i\n'
-                         for cell, kind, site in floorplan(core.design))
+        places = ""
+        for name, kind, site in floorplan(core.design):
+            cell = f"c:{name} t:{kind} %i"
+            places += f'select -assert-count 1 {cell}\nsetattr -set BEL "{site}" {cell}\n'
         return self._plan(ULX3S_85F_Platform(), top, "", PREPARE, places)
 
     def place_and_route(self) -> tuple[str, ...]:
