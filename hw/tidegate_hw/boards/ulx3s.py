@@ -8,6 +8,9 @@ from ..top import UartTop
 from . import PREPARE, Board, BoardTop
 from .floorplan import floorplan
 
+# a frame is few words, but wide: it would take four block memories, and wait for them
+SHALLOW = 'setattr -set ram_style "distributed" m:core.top.link.frame.ram\n'
+
 
 class Clock(Elaboratable):
     """25 MHz to ``frequency``, which divides 600 MHz and is a multiple of 25 MHz."""
@@ -45,7 +48,7 @@ class ULX3S(Board):
         for name, kind, site in floorplan(core.design):
             cell = f"c:{name} t:{kind} %i"
             places += f'select -assert-count 1 {cell}\nsetattr -set BEL "{site}" {cell}\n'
-        return self._plan(ULX3S_85F_Platform(), top, "", PREPARE, places)
+        return self._plan(ULX3S_85F_Platform(), top, "", PREPARE + SHALLOW, places)
 
     def place_and_route(self) -> tuple[str, ...]:
         return ("--85k", "--package", "CABGA381", "--speed", "6", "--router", "router2", "--lpf", "top.lpf",
