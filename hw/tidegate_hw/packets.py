@@ -92,7 +92,7 @@ class Packets(wiring.Component):
         token = decoder.o.p
         most = MAX_PAYLOAD + OVERHEAD
         count = Signal(range(most + 2))         # bytes of the packet so far, or most + 1 for any more than that
-        read, following = Signal(range(MAX_PAYLOAD)), Signal(range(MAX_PAYLOAD))      # place in the payload, and the next
+        read, following = (Signal(range(MAX_PAYLOAD)) for _ in range(2))         # place in the payload, and the next
         tail = Signal(range(CRC_BYTES))         # byte of the answer's checksum
         byte, byte_valid = Signal(TAIL_LAYOUT), Signal()        # of the answer or its checksum, on its way to COBS
         damaged = Signal()

@@ -2,7 +2,8 @@
 
 Left alone, nextpnr puts the logic of all lanes into one crowd, far from the memories and multipliers that have to be
 elsewhere because there are no more of them near; the router does not get through.  Four lanes have four multipliers
-that are neighbours, and five memories, 0–9 and a–v in reading order.  What is left in the middle is the cell's, and the link's, which would take what is left at the edge.
+that are neighbours, and five memories, 0–9 and a–v in reading order.  What is left in the middle is the cell's, and the
+link's, which would otherwise take what is left at the edge.
 """
 
 from tidegate.spec.design import Design
@@ -28,7 +29,10 @@ MORE_WEIGHTS = {        # of words from 2048: one memory for four lanes; by y, t
     46: {2: "ihgf", 6: "e", 10: "dcba"},
     82: {0: "j", 1: "k", 2: "l", 3: "m", 4: "nop", 9: "sqr", 10: "t", 11: "u", 12: "v"},
 }
-LINK = {"answers.ram.0.0": "X49/Y70/EBR0", "packets.ram.0.0": "X51/Y70/EBR1", "packets.encoder.ring.0.0": "X53/Y70/EBR2"}
+LINK = {
+    "answers.ram.0.0": "X49/Y70/EBR0", "packets.ram.0.0": "X51/Y70/EBR1",
+    "packets.encoder.ring.0.0": "X53/Y70/EBR2",
+}
 
 
 def floorplan(design: Design) -> list[tuple[str, str, str]]:
