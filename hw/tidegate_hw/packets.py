@@ -92,7 +92,7 @@ class Packets(wiring.Component):
         token = decoder.o.p
         most = MAX_PAYLOAD + OVERHEAD
         count = Signal(range(most + 2))         # bytes of the packet so far, or most + 1 for any more than that
-        read, following = (Signal(range(MAX_PAYLOAD)) for _ in range(2))         # place in the payload, and the next
+        read = Signal(range(MAX_PAYLOAD))
         tail = Signal(range(CRC_BYTES))         # byte of the answer's checksum
         byte, byte_valid = Signal(TAIL_LAYOUT), Signal()        # of the answer or its checksum, on its way to COBS
         damaged = Signal()
@@ -132,7 +132,7 @@ class Packets(wiring.Component):
                     m.d.sync += damaged.eq(token.damaged)
                     m.next = "CHECK"
             with m.State("CHECK"):
-                m.d.sync += [self.reason.eq(Reason.NONE), read.eq(0), following.eq(1)]
+                m.d.sync += [self.reason.eq(Reason.NONE), read.eq(0)]
                 with m.If(count > most):
                     m.d.sync += self.reason.eq(Reason.TOO_LONG)
                 with m.Elif(damaged | (count < OVERHEAD)):
@@ -145,12 +145,11 @@ class Packets(wiring.Component):
                 leaving = self.payload.valid & self.payload.ready
                 m.d.comb += [
                     self.request.eq(1),
-                    self.payload.valid.eq(1), ram_r.addr.eq(Mux(leaving, following, read)),
+                    self.payload.valid.eq(1), ram_r.addr.eq(read + leaving),
                     self.answer.ready.eq(~byte_valid | encoder.i.ready),
                     crc.data.eq(byte.byte), crc.valid.eq(encoder.i.valid & encoder.i.ready),
                 ]
-                with m.If(leaving):
-                    m.d.sync += [read.eq(following), following.eq(following + 1)]
+                m.d.sync += read.eq(read + leaving)
                 with m.If(self.answer.ready):
                     m.d.sync += [byte.eq(self.answer.p), byte_valid.eq(self.answer.valid)]
                 with m.If(crc.valid & byte.last):
