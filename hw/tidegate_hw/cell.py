@@ -111,10 +111,10 @@ class Cell(wiring.Component):
         valid = Signal(self.delay)
         m.d.sync += valid.eq(valid << 1 | self.i.valid)
 
-        def delayed(source, by: int):
+        def delayed(source, by: int, name: str = "stage"):
             """``source`` ``by`` stages later."""
             for _ in range(by):
-                stage = Signal.like(source, reset_less=True)
+                stage = Signal.like(source, name=name, reset_less=True)
                 m.d.sync += stage.eq(source)
                 source = stage
             return source
@@ -145,7 +145,7 @@ class Cell(wiring.Component):
             gates = look_up(m, f"sigmoid_{k}", sigmoid, GATE_FRAC, r_arg.as_unsigned(), z_arg.as_unsigned())
             r, z = (delayed(gate, 1) for gate in gates)
             # stage 5, with nx; then the candidate's argument, and at 9 n
-            product = delayed(r * nh, 1)
+            product = delayed(r * nh, 1, f"product{k}")
             total = delayed((nx << GATE_FRAC) + product, 1)
             n_args.append(delayed(requantise(total, PRE.frac + GATE_FRAC, CANDIDATE_ARG), 1).as_unsigned())
             zs.append(delayed(z, 5))
@@ -158,7 +158,7 @@ class Cell(wiring.Component):
         for k, (n, z) in enumerate(zip(ns, zs, strict=True)):
             n15 = delayed(n, 1) << (STATE.frac - CANDIDATE.frac)
             difference = delayed(delayed(state_r.data[k], 1) - n15, 1)
-            scaled = delayed(difference * z, 1)
+            scaled = delayed(difference * z, 1, f"scaled{k}")
             h = delayed((delayed(n15, 2) + round_shift(scaled, GATE_FRAC))[:STATE.bits].as_signed(), 1)
             h_next.append(h)
             values.append(round_shift(h, STATE.frac - SIGNAL.frac)[:SIGNAL.bits].as_signed())

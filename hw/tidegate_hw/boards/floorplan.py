@@ -1,9 +1,9 @@
-"""Where the weights and multipliers of the ULX3S' 128 lanes are on its LFE5U-85F.
+"""Where the memories and multipliers of the ULX3S' 128 lanes, cell and link are on its LFE5U-85F.
 
 Left alone, nextpnr puts the logic of all lanes into one crowd, far from the memories and multipliers that have to be
 elsewhere because there are no more of them near; the router does not get through.  Four lanes have four multipliers
-that are neighbours, and five memories, 0–9 and a–v in reading order.  What is left in the middle is the cell's, and the
-link's, which would otherwise take what is left at the edge.
+that are neighbours, and five memories, 0–9 and a–v in reading order.  What is left in the middle is the cell's and
+the link's, which would otherwise have to take what is left at the edge.
 """
 
 from tidegate.spec.design import Design
@@ -29,6 +29,14 @@ MORE_WEIGHTS = {        # of words from 2048: one memory for four lanes; by y, t
     46: {2: "ihgf", 6: "e", 10: "dcba"},
     82: {0: "j", 1: "k", 2: "l", 3: "m", 4: "nop", 9: "sqr", 10: "t", 11: "u", 12: "v"},
 }
+CELL_MULTIPLIERS = tuple(f"X{x}/Y34/MULT18_{site}" for x, site in (
+    (49, 0), (50, 1), (53, 4), (54, 5), (58, 0), (59, 1), (62, 4), (63, 5),
+    (69, 0), (70, 1), (73, 4), (74, 5), (78, 0), (79, 1), (82, 4), (83, 5)))
+CELL_MEMORIES = (
+    *(f"X{x}/Y46/EBR{site}" for x, site in ((60, 1), (62, 2), (64, 3), (69, 0), (71, 1), (73, 2), (75, 3))),
+    *(f"X{x}/Y70/EBR{site}" for x, site in ((58, 0), (60, 1), (62, 2), (64, 3), (69, 0), (71, 1), (73, 2), (75, 3),
+                                            (78, 0), (80, 1), (82, 2), (84, 3))),
+)
 LINK = {
     "answers.ram.0.0": "X49/Y70/EBR0", "packets.ram.0.0": "X51/Y70/EBR1",
     "packets.encoder.ring.0.0": "X53/Y70/EBR2",
@@ -42,9 +50,19 @@ def floorplan(design: Design) -> list[tuple[str, str, str]]:
 
     def cell(kind: str, lane: int, span: int) -> str:
         """Of a bank of ``span`` parts."""
-        return f"core.top.core.lanes.bank{lane // span}.{kind}{lane % span}"
+        return f"{core}lanes.bank{lane // span}.{kind}{lane % span}"
 
-    places = [(f"core.top.link.{name}", "DP16KD", site) for name, site in LINK.items()]
+    core, neurons = "core.top.core.", range(design.cell_rate)
+    multipliers = [f"{core}cell.{name}{k}_*" for k in neurons for name in ("product", "scaled")]
+    memories = [
+        *(f"{core}cell.sigmoid_{k}.0.0" for k in neurons), *(f"{core}cell.tanh_{k}.0.0" for k in neurons[::2]),
+        *(f"{core}cell.state.0.{k}" for k in range(4)), *(f"{core}h_encoder.anchors.0.{k}" for k in range(3)),
+    ]
+    places = [
+        *((name, "MULT18X18D", site) for name, site in zip(multipliers, CELL_MULTIPLIERS, strict=True)),
+        *((name, "DP16KD", site) for name, site in zip(memories, CELL_MEMORIES, strict=True)),
+        *((f"core.top.link.{name}", "DP16KD", site) for name, site in LINK.items()),
+    ]
     for y, groups in MULTIPLIERS.items():
         for x, four in zip(GROUPS_X, groups, strict=True):
             for k, (dx, site) in enumerate(((0, 0), (1, 1), (4, 4), (5, 5)) if four != "." else ()):
