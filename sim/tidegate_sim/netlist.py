@@ -103,6 +103,9 @@ class _Core:
     def core(self, design: Design, digest: bytes) -> CoreTop:
         return CoreTop(design, digest)
 
+    def places(self, design: Design) -> str:
+        return ""           # of a part that is not placed
+
     def files(self, core: CoreTop) -> dict[str, str | bytes]:
         return {"top.ys": self.board.files(_NoCore())["top.ys"], "top.il": rtlil_text(core)}     # type: ignore[arg-type]
 

@@ -22,6 +22,7 @@ flatten
 setattr -set keep 1 a:keep=1 %ci t:$dff %i
 setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i r:COLLISION_X_MASK=1'0 %i r:TRANSPARENCY_MASK=1'0 %i
 """
+PLACES = "places.ys"        # what ``Board.places`` gives, for a board's script
 
 
 class Board(ABC):
@@ -46,6 +47,10 @@ class Board(ABC):
     @abstractmethod
     def files(self, core: UartTop) -> dict[str, str | bytes]:
         """Input files of the tools: ``top.il``, ``top.ys`` and constraints."""
+
+    def places(self, design: Design) -> str:
+        """Commands of yosys that give cells of the netlist their sites on the device."""
+        return ""
 
     @abstractmethod
     def place_and_route(self) -> tuple[str, ...]:

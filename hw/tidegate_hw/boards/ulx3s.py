@@ -4,12 +4,14 @@ from amaranth.hdl import ClockSignal, Elaboratable, Instance, Module, Signal
 from amaranth.lib import io
 from amaranth_boards.ulx3s import ULX3S_85F_Platform
 
+from tidegate.spec.design import Design
+
 from ..top import UartTop
-from . import PREPARE, Board, BoardTop
+from . import PLACES, PREPARE, Board, BoardTop
 from .floorplan import floorplan
 
 # a frame is few words, but wide: it would take four block memories, and wait for them
-SHALLOW = 'setattr -set ram_style "distributed" m:core.top.link.frame.ram\n'
+SHALLOW = 'setattr -set ram_style "distributed" m:*link.frame.ram\n'
 
 
 class Clock(Elaboratable):
@@ -44,11 +46,14 @@ class ULX3S(Board):
 
     def files(self, core: UartTop) -> dict[str, str | bytes]:
         top = BoardTop(core, Clock(self.spec.clock), (("led", 0), ("led", 1), ("led", 7)))
-        places = ""
-        for name, kind, site in floorplan(core.design):
+        return self._plan(ULX3S_85F_Platform(), top, "", PREPARE + SHALLOW, f"script {PLACES}\n")
+
+    def places(self, design: Design) -> str:
+        commands = ""
+        for name, kind, site in floorplan(design):
             cell = f"c:{name} t:{kind} %i"
-            places += f'select -assert-count 1 {cell}\nsetattr -set BEL "{site}" {cell}\n'
-        return self._plan(ULX3S_85F_Platform(), top, "", PREPARE + SHALLOW, places)
+            commands += f'select -assert-count 1 {cell}\nsetattr -set BEL "{site}" {cell}\n'
+        return commands
 
     def place_and_route(self) -> tuple[str, ...]:
         return ("--85k", "--package", "CABGA381", "--speed", "6", "--router", "router2", "--lpf", "top.lpf",
