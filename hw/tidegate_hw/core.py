@@ -11,6 +11,7 @@ from .cell import Cell, trace_signature
 from .column import Column
 from .counters import COUNTERS_LAYOUT, Counters
 from .encoder import LAG, MARGIN, QUEUE_DEPTH, Encoder
+from .job import Copy
 from .lanes import Lanes, weight_w_signature
 from .logits import Logits, WordLogits
 from .registers import choose, registers_layout
@@ -123,10 +124,11 @@ class Core(wiring.Component):
         # the logits of a frame are copied when those of the one before, and its result, are taken; without a snapshot
         # each word of them when the one before is sent
         waiting = Signal()
+        copied = scheduler.o.valid & scheduler.o.ready & (scheduler.o.p.tags.copy == Copy.LOGITS)
         m.d.comb += scheduler.blocked.eq(waiting)
         with m.If(self.result.valid & self.result.ready):
             m.d.sync += waiting.eq(0)
-        with m.Elif(scheduler.logits_copied):
+        with m.Elif(scheduler.logits_copied if d.snapshot else copied):
             m.d.sync += waiting.eq(1)
         if not d.snapshot:
             with m.Elif(logits.sent & ~logits.done):

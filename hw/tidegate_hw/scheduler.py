@@ -38,7 +38,7 @@ class Scheduler(wiring.Component):
     layer : the layer that was closed last, at which cell and h encoder are.
     bias : strobe, while idle: play the bias columns.
     blocked : the logits of a frame must wait; without a snapshot, each word of them.
-    logits_copied : strobe: a job that copies logits is taken.
+    logits_copied : strobe: a job that copies logits is taken (only with a snapshot).
     idle : no job is offered, no layer is closed, and no features are there.
     o : stream of ``job_layout(design)``.
 
@@ -50,7 +50,7 @@ class Scheduler(wiring.Component):
         super().__init__({
             "registers": In(registers_layout(design)), "x": In(stream.Signature(event_layout(design.features))),
             "h": In(stream.Signature(event_layout(design.neurons))),
-            "layer": Out(range(design.layers)), "bias": In(1), "blocked": In(1), "logits_copied": Out(1),
+            "layer": Out(range(design.layers)), "bias": In(1), "blocked": In(1), **({"logits_copied": Out(1)} if design.snapshot else {}),
             "idle": Out(1),
             "o": Out(stream.Signature(job_layout(design))),
         })
@@ -160,9 +160,12 @@ class Scheduler(wiring.Component):
                     *copy(Copy.LOGITS, regs.LOGIT_TARGET + (0 if snapshot else word), logit_words if snapshot else 1),
                     job.gap.eq(1), self.o.valid.eq(~self.blocked),
                 ]
-                # not o.valid, whose other states would be a path to here
-                m.d.comb += self.logits_copied.eq(self.o.ready & ~self.blocked)
-                with m.If(self.logits_copied):
+                taken = self.o.ready & self.o.valid
+                if snapshot:
+                    # not o.valid, whose other states would be a path through all of a wide core
+                    taken = self.logits_copied
+                    m.d.comb += taken.eq(self.o.ready & ~self.blocked)
+                with m.If(taken):
                     if not snapshot:
                         m.d.sync += [word.eq(word + 1), last_word.eq(word + 2 >= logit_words)]
                     with m.If(snapshot | last_word):

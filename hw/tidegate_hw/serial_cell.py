@@ -92,7 +92,7 @@ class SerialCell(wiring.Component):
             return Mux(arg < 0, -arg, arg)
 
         gate_arg, one = argument[: GATE_ARG.bits].as_signed(), 1 << GATE_FRAC
-        sigmoid, = look_up(m, "sigmoid", activation.sigmoid_table(), GATE_FRAC, magnitude(gate_arg))
+        sigmoid = look_up(m, "sigmoid", activation.sigmoid_table(), GATE_FRAC, magnitude(gate_arg))
         next_gate = Mux(register(argument < 0, "gate_sign"), one - sigmoid, sigmoid)[:GATE_FRAC]
         gate = register(next_gate, "gate")
         gate_q6 = register(gate, "gate_q6")
@@ -100,7 +100,7 @@ class SerialCell(wiring.Component):
         product = Signal(signed(SIGNAL.bits + 1 + STATE.bits), reset_less=True)
         total = register((argument << GATE_FRAC) + product, "total")
         n_arg = register(requantise(total, PRE.frac + GATE_FRAC, CANDIDATE_ARG), "n_arg")
-        tanh, = look_up(m, "tanh", activation.tanh_table(), CANDIDATE.bits - 1, magnitude(n_arg))
+        tanh = look_up(m, "tanh", activation.tanh_table(), CANDIDATE.bits - 1, magnitude(n_arg))
         n, n_sign = Signal(signed(CANDIDATE.bits), reset_less=True), register(n_arg < 0, "n_sign")
         with m.If(valid[6]):
             m.d.sync += z.eq(gate_q6)
