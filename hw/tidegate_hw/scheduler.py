@@ -50,8 +50,8 @@ class Scheduler(wiring.Component):
         super().__init__({
             "registers": In(registers_layout(design)), "x": In(stream.Signature(event_layout(design.features))),
             "h": In(stream.Signature(event_layout(design.neurons))),
-            "layer": Out(range(design.layers)), "bias": In(1), "blocked": In(1), **({"logits_copied": Out(1)} if design.snapshot else {}),
-            "idle": Out(1),
+            "layer": Out(range(design.layers)), "bias": In(1), "blocked": In(1),
+            **({"logits_copied": Out(1)} if design.snapshot else {}), "idle": Out(1),
             "o": Out(stream.Signature(job_layout(design))),
         })
 
