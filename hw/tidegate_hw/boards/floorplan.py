@@ -33,13 +33,14 @@ CELL_MULTIPLIERS = tuple(f"X{x}/Y34/MULT18_{site}" for x, site in (
     (49, 0), (50, 1), (53, 4), (54, 5), (58, 0), (59, 1), (62, 4), (63, 5),
     (69, 0), (70, 1), (73, 4), (74, 5), (78, 0), (79, 1), (82, 4), (83, 5)))
 CELL_MEMORIES = (
+    *(f"X{x}/Y70/EBR{site}" for x, site in ((49, 0), (51, 1), (53, 2))),
     *(f"X{x}/Y46/EBR{site}" for x, site in ((60, 1), (62, 2), (64, 3), (69, 0), (71, 1), (73, 2), (75, 3))),
-    *(f"X{x}/Y70/EBR{site}" for x, site in ((58, 0), (60, 1), (62, 2), (64, 3), (69, 0), (71, 1), (73, 2), (75, 3),
-                                            (78, 0), (80, 1), (82, 2), (84, 3))),
+    *(f"X{x}/Y70/EBR{site}" for x, site in ((62, 2), (64, 3), (69, 0), (71, 1), (73, 2), (75, 3), (78, 0), (80, 1),
+                                            (82, 2))),
 )
 LINK = {
-    "answers.ram.0.0": "X49/Y70/EBR0", "packets.ram.0.0": "X51/Y70/EBR1",
-    "packets.encoder.ring.0.0": "X53/Y70/EBR2",
+    "answers.ram.0.0": "X55/Y70/EBR3", "packets.ram.0.0": "X58/Y70/EBR0",
+    "packets.encoder.ring.0.0": "X60/Y70/EBR1",
 }
 
 
@@ -55,8 +56,9 @@ def floorplan(design: Design) -> list[tuple[str, str, str]]:
     core, neurons = "core.top.core.", range(design.cell_rate)
     multipliers = [f"{core}cell.{name}{k}_*" for k in neurons for name in ("product", "scaled")]
     memories = [
-        *(f"{core}cell.sigmoid_{k}.0.0" for k in neurons), *(f"{core}cell.tanh_{k}.0.0" for k in neurons[::2]),
-        *(f"{core}cell.state.0.{k}" for k in range(4)), *(f"{core}h_encoder.anchors.0.{k}" for k in range(3)),
+        # where the encoder is, its queue is, which is near to scheduler and column
+        *(f"{core}h_encoder.anchors.0.{k}" for k in range(3)), *(f"{core}cell.sigmoid_{k}.0.0" for k in neurons),
+        *(f"{core}cell.tanh_{k}.0.0" for k in neurons[::2]), *(f"{core}cell.state.0.{k}" for k in range(4)),
     ]
     places = [
         *((name, "MULT18X18D", site) for name, site in zip(multipliers, CELL_MULTIPLIERS, strict=True)),
