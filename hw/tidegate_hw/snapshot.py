@@ -117,9 +117,9 @@ class Snapshot(wiring.Component):
         ]
         for first in range(0, len(GATES), self.columns):
             begins, now = (issued[first - 1] if first else emitting & self.room), later[first]
-            begun = Signal(self.columns, name=f"begun{first}")
-            m.d.sync += begun.eq(Mux(begins, 1 << now // g % self.columns, 0))
-            readers = [self._reader(m, now // g // self.columns, x) for x in begun]
+            in_column = Signal(self.columns, name=f"begun{first}")
+            m.d.sync += in_column.eq(Mux(begins, 1 << now // g % self.columns, 0))
+            readers = [self._reader(m, now // g // self.columns, x) for x in in_column]
             near = self._memories(m, first, takes & (turn // self.columns == first // self.columns),
                                   Cat(word_w[: self.word_bits], turn % self.columns), readers)
             for k in ORDER[first : first + self.columns]:
