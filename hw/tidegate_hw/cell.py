@@ -44,16 +44,8 @@ def align(m: Module, acc, weight_frac):
     return acc << shift, acc_frac(WEIGHT_FRACS.stop - 1)
 
 
-def look_up(m: Module, name: str, table: list[int], shape, address):
-    """``table[address]``, one stage later."""
-    m.submodules[name] = memory = Memory(shape=shape, depth=len(table), init=table)
-    port = memory.read_port()
-    m.d.comb += port.addr.eq(address)
-    return port.data
-
-
-def look_up_both(m: Module, name: str, table: list[int], shape, addresses) -> list:
-    """``table[address]`` of one or two, one stage later, from one memory with as many ports."""
+def look_up(m: Module, name: str, table: list[int], shape, *addresses) -> list:
+    """``table[address]`` of each, one stage later, from one memory with as many ports."""
     m.submodules[name] = memory = Memory(shape=shape, depth=len(table), init=table)
     ports = [memory.read_port() for _ in addresses]
     m.d.comb += [port.addr.eq(address) for port, address in zip(ports, addresses, strict=True)]
@@ -150,7 +142,7 @@ class Cell(wiring.Component):
             r_arg, z_arg = argument(R, k, GATE_ARG), argument(Z, k, GATE_ARG)
             nx, nh = argument(NX, k, PRE), argument(NH, k, PRE)
             # r at stage 4, with nh; z at 5
-            gates = look_up_both(m, f"sigmoid_{k}", sigmoid, GATE_FRAC, [r_arg.as_unsigned(), z_arg.as_unsigned()])
+            gates = look_up(m, f"sigmoid_{k}", sigmoid, GATE_FRAC, r_arg.as_unsigned(), z_arg.as_unsigned())
             r, z = (delayed(gate, 1) for gate in gates)
             # stage 5, with nx; then the candidate's argument, and at 9 n
             product = delayed(r * nh, 1, f"product{k}")
@@ -160,7 +152,7 @@ class Cell(wiring.Component):
             for name, arg, gate in (("r_arg", r_arg, R), ("z_arg", z_arg, Z), ("nx", nx, NX), ("nh", nh, NH)):
                 args[name].append(delayed(arg, self.delay - 2 - SKEW[gate]))
         ns = [n for k in range(0, g, 2)
-              for n in look_up_both(m, f"tanh_{k}", tanh, signed(CANDIDATE.bits), n_args[k : k + 2])]
+              for n in look_up(m, f"tanh_{k}", tanh, signed(CANDIDATE.bits), *n_args[k : k + 2])]
         # stages 10-12: h ← n + z·(h − n)
         h_next, values = [], []
         for k, (n, z) in enumerate(zip(ns, zs, strict=True)):

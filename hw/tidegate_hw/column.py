@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from tidegate.spec.design import Design
 from tidegate.spec.formats import DELTA_BITS
 
+from .fixed import product
 from .gates import GATES
 from .job import TAGS, job_layout
 
@@ -78,7 +79,7 @@ class Column(wiring.Component):
         with m.Elif(free_b):
             m.d.sync += valid_a.eq(0)
         with m.If(free_b):
-            m.d.sync += [valid_b.eq(valid_a), job_b.eq(job_a), place_b.eq(job_a.index * column_length)]
+            m.d.sync += [valid_b.eq(valid_a), job_b.eq(job_a), place_b.eq(product(job_a.index, column_length))]
         with m.If(free_c):
             m.d.sync += [
                 valid_c.eq(valid_b), job_c.eq(job_b), word_c.eq(job_b.base + place_b),

@@ -32,13 +32,15 @@ class Counters(wiring.Component):
     fetch : ``fetch_signature(design)``
     begin : strobe: the first group of a frame is taken.
     done : strobe: the last logit of a frame is taken.
-    o : stream of ``COUNTERS_LAYOUT``, one per frame, valid in the cycle after ``done``; taken before the next frame's
-        logits are fetched.
+    o : stream of ``COUNTERS_LAYOUT``, one per frame, valid ``delay`` cycles after ``done``; taken before the next
+        frame's logits are fetched.
         Its ``frames``: those before it.
     frames : records taken since ``clear``.
     busy : a frame is under way, or its record not taken.
     clear : strobe, while not busy: ``frames`` becomes 0.
     """
+
+    delay = 2
 
     def __init__(self, design: Design):
         self.design = design
@@ -71,21 +73,24 @@ class Counters(wiring.Component):
         with m.If(first & (fetch.tags.copy == Copy.LOGITS)):
             m.d.sync += [o.p.weight_words.eq(words), *(o.p.events[s].eq(count) for s, count in enumerate(events))]
 
+        # both come from far: from the features' source, and from who takes the logits
+        begin, done = Signal(), Signal()
+        m.d.sync += [begin.eq(self.begin), done.eq(self.done)]
         under_way, some, age = Signal(8), Signal(), Signal(CYCLE_BITS)
-        m.d.comb += [self.busy.eq(some | o.valid), o.p.frames.eq(self.frames)]
-        m.d.sync += under_way.eq(under_way + self.begin - self.done)
-        with m.If(self.begin):
+        m.d.comb += [self.busy.eq(begin | some | o.valid), o.p.frames.eq(self.frames)]
+        m.d.sync += under_way.eq(under_way + begin - done)
+        with m.If(begin):
             m.d.sync += some.eq(1)
-        with m.Elif(self.done):
+        with m.Elif(done):
             m.d.sync += some.eq(under_way != 1)
         with m.If(o.valid & o.ready):
             m.d.sync += [o.valid.eq(0), self.frames.eq(self.frames + 1)]
-        with m.If(self.done):
+        with m.If(done):
             m.d.sync += [o.valid.eq(1), o.p.cycles.eq(age + 1), age.eq(0)]
         with m.Elif(some):
             m.d.sync += age.eq(age + 1)
         with m.Else():
-            m.d.sync += age.eq(self.begin)
+            m.d.sync += age.eq(begin)
         with m.If(self.clear):
             m.d.sync += self.frames.eq(0)
         return m

@@ -1,8 +1,13 @@
-"""Rounding and saturation in gateware: the RTL twin of ``tidegate.spec.fixed``."""
+"""Arithmetic in gateware; its rounding and saturation are those of ``tidegate.spec.fixed``."""
 
 from amaranth.hdl import Mux
 
 from tidegate.spec.fixed import Q
+
+
+def product(value, factor):
+    """``value`` times an unsigned ``factor`` of few bits, by adders, for what is far from a device's multipliers."""
+    return sum(Mux(bit, value << k, 0) for k, bit in enumerate(factor))
 
 
 def round_shift(value, shift: int):

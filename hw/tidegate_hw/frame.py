@@ -93,18 +93,20 @@ class FrameBuffer(wiring.Component):
                 high.eq(0), lane.eq(0), group.eq(0), left.eq(self.features), self.frames.eq(0), self.whole.eq(0),
             ]
 
-        here, following = Signal.like(group), Signal.like(group)        # the group that leaves, and the next
-        m.d.comb += [self.o.payload.eq(ram_r.data), ram_r.addr.eq(here)]
+        following = Signal.like(group)          # the group after the one that leaves
+        m.d.comb += [
+            self.o.payload.eq(ram_r.data), ram_r.addr.eq(following), ram_r.en.eq(~self.o.valid | self.o.ready),
+        ]
         with m.FSM():
             with m.State("WAIT"):
-                m.d.sync += [here.eq(0), following.eq(1)]
                 with m.If(self.start):
+                    m.d.sync += following.eq(1)
                     m.next = "SEND"
             with m.State("SEND"):
                 m.d.comb += self.o.valid.eq(1)
                 with m.If(self.o.ready):
-                    m.d.comb += ram_r.addr.eq(following)
-                    m.d.sync += [here.eq(following), following.eq(following + 1)]
+                    m.d.sync += following.eq(following + 1)
                     with m.If(following == group):
+                        m.d.sync += following.eq(0)
                         m.next = "WAIT"
         return m

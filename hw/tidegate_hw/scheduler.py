@@ -42,8 +42,11 @@ class Scheduler(wiring.Component):
     idle : no job is offered, no layer is closed, and no features are there.
     o : stream of ``job_layout(design)``.
 
-    Latency: none from event to job; an end takes one cycle.  Throughput: one job per cycle.
+    Latency: ``delay`` cycles from event to job, a feature's from its successor; an end takes one cycle more.
+    Throughput: one event in two cycles.
     """
+
+    delay = 1
 
     def __init__(self, design: Design):
         self.design = design
@@ -80,6 +83,14 @@ class Scheduler(wiring.Component):
             m.d.sync += [held_valid.eq(self.x.valid & ~drop_end), held.eq(self.x.p), drop_end.eq(0)]
         with m.Elif(use_held):
             m.d.sync += [held_valid.eq(0), drop_end.eq(use_end)]
+
+        # and so is the next hidden event, for the queue it comes from is far away
+        event, event_valid, use_event = Signal(self.h.p.shape()), Signal(), Signal()
+        m.d.comb += self.h.ready.eq(~event_valid)
+        with m.If(self.h.ready):
+            m.d.sync += [event_valid.eq(self.h.valid), event.eq(self.h.p)]
+        with m.Elif(use_event):
+            m.d.sync += event_valid.eq(0)
 
         # what a job is made of; the states choose
         signal = Signal(range(layers + 1))
@@ -146,14 +157,14 @@ class Scheduler(wiring.Component):
                 m.d.sync += offered.eq(hidden & ~self.o.ready)
                 with m.If(more & ~offered):
                     m.d.comb += [*column(0, of_x, held), use_held.eq(self.o.ready)]
-                with m.Elif(self.h.valid & self.h.p.end):
-                    m.d.comb += self.h.ready.eq(1)
+                with m.Elif(event_valid & event.end):
+                    m.d.comb += use_event.eq(1)
                     m.next = "COPY LOGITS"
                     with m.If(~last_layer):
                         m.d.comb += next_layer.eq(layer + 1)
                         m.next = "CLOSE LAYER"
-                with m.Elif(self.h.valid):
-                    m.d.comb += [hidden.eq(1), *column(layer + 1, of_h, self.h.p), self.h.ready.eq(self.o.ready)]
+                with m.Elif(event_valid):
+                    m.d.comb += [hidden.eq(1), *column(layer + 1, of_h, event), use_event.eq(self.o.ready)]
             with m.State("COPY LOGITS"):
                 # its words may be those that the last column ends with
                 m.d.comb += [

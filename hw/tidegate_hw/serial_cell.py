@@ -1,6 +1,6 @@
 """GRU cell that takes one gate of one neuron a cycle: a quarter of ``Cell``, for a core without a snapshot."""
 
-from amaranth.hdl import Array, Module, Mux, Signal, signed
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -11,7 +11,7 @@ from tidegate.spec.formats import CANDIDATE, CANDIDATE_ARG, GATE_ARG, GATE_FRAC,
 
 from .cell import TRACE_BITS, align, look_up, trace_signature
 from .encoder import group_layout
-from .fixed import requantise, round_shift
+from .fixed import product, requantise, round_shift
 from .gates import GATES, ORDER, taken_signature
 from .job import Copy
 from .lanes import copies_signature
@@ -20,8 +20,8 @@ from .lanes import copies_signature
 class SerialCell(wiring.Component):
     """The GRU of ``Cell`` with one rounding, one σ table and one multiplier, which the gates use in turn.
 
-        lanes ─► select ─► shift ─► round ─┬─► σ table ─► r, z ─► × ─► + nx ─► round ─► tanh table ─► n
-                            one gate a cycle └─► nh, nx            └────────────── z · (h − n) ──────┘
+        lanes ─► select ─► shift ─► round ─┬─► σ table ─► r, z ─► ×, + nx ─► round ─► tanh table ─► n
+                            one gate a cycle └─► nh, nx            ×, + n ◄────────────── h − n ──────┘
 
     Copies come as a job with a turn has them: r, z, nh and nx of the layer's first neuron, of the second, and so on.
 
@@ -87,33 +87,36 @@ class SerialCell(wiring.Component):
         next_argument = Mux(is_gate, requantise(wide, frac, GATE_ARG), requantise(wide, frac, PRE))
         argument = register(next_argument, "argument")
 
-        # stage 5: r, then z; stage 6: r·nh; stage 7: + nx; stage 8: the candidate's argument; stage 10: n
+        # stage 5: r, then z; stage 7: r·nh + nx; stage 8: the candidate's argument; stage 10: n
         def magnitude(arg):
             return Mux(arg < 0, -arg, arg)
 
         gate_arg, one = argument[: GATE_ARG.bits].as_signed(), 1 << GATE_FRAC
-        sigmoid = look_up(m, "sigmoid", activation.sigmoid_table(), GATE_FRAC, magnitude(gate_arg))
+        (sigmoid,) = look_up(m, "sigmoid", activation.sigmoid_table(), GATE_FRAC, magnitude(gate_arg))
         next_gate = Mux(register(argument < 0, "gate_sign"), one - sigmoid, sigmoid)[:GATE_FRAC]
         gate = register(next_gate, "gate")
-        gate_q6 = register(gate, "gate_q6")
         z = Signal(GATE_FRAC, reset_less=True)
-        product = Signal(signed(SIGNAL.bits + 1 + STATE.bits), reset_less=True)
-        total = register((argument << GATE_FRAC) + product, "total")
+        total = Signal(signed(STATE.bits + 1 + GATE_FRAC), reset_less=True)
         n_arg = register(requantise(total, PRE.frac + GATE_FRAC, CANDIDATE_ARG), "n_arg")
-        tanh = look_up(m, "tanh", activation.tanh_table(), CANDIDATE.bits - 1, magnitude(n_arg))
+        (tanh,) = look_up(m, "tanh", activation.tanh_table(), CANDIDATE.bits - 1, magnitude(n_arg))
         n, n_sign = Signal(signed(CANDIDATE.bits), reset_less=True), register(n_arg < 0, "n_sign")
-        with m.If(valid[6]):
-            m.d.sync += z.eq(gate_q6)
+        with m.If(valid[5]):
+            m.d.sync += z.eq(gate)
         with m.If(valid[8]):
             m.d.sync += n.eq(Mux(n_sign, -tanh, tanh))
 
-        # stage 11: h − n; stage 12: z·(h − n), by the same multiplier, whose operands are registers; stage 13: h
+        # stage 11: h − n; stage 13: z·(h − n) + n + ½ LSB, whose upper bits are h
         n15 = n << (STATE.frac - CANDIDATE.frac)
-        late = valid[9]
-        factor, by = (register(Mux(late, *operands), name) for name, operands in
-                      (("factor", (state_r.data - n15, next_argument)), ("by", (z, next_gate))))
-        m.d.sync += product.eq(factor * by)
-        h = register((n15 + round_shift(product, GATE_FRAC))[: STATE.bits].as_signed(), "h")
+        factor, by = Signal(signed(STATE.bits + 1), reset_less=True), Signal(GATE_FRAC, reset_less=True)
+        with m.If(valid[3] | valid[9]):
+            m.d.sync += [factor.eq(Mux(valid[9], state_r.data - n15, next_argument)),
+                         by.eq(Mux(valid[9], z, next_gate))]
+        # one multiplier takes half of a gate's bits in each of two cycles; in the second what is added comes in, too
+        half, second = GATE_FRAC // 2, valid[5] | valid[11]
+        high, addend = total[half:].as_signed(), Mux(valid[11], n15 << half | 1 << (half - 1), argument << half)
+        part = product(factor, Mux(second, by[half:], by[:half]))
+        m.d.sync += total.eq(Cat(high[:half], part + Mux(second, high >> half, 0) + Mux(second, addend, 0)))
+        h = total[GATE_FRAC : GATE_FRAC + STATE.bits].as_signed()
 
         # neurons come in order, so their place is counted: where h is read, and at the end
         def place(stage: int, name: str):

@@ -8,9 +8,11 @@ from tidegate.spec.design import Design
 from tidegate_hw.cell import Cell
 from tidegate_hw.column import Column
 from tidegate_hw.core import Core
+from tidegate_hw.counters import Counters
 from tidegate_hw.encoder import Encoder
 from tidegate_hw.lanes import Lanes
 from tidegate_hw.logits import Logits, WordLogits
+from tidegate_hw.scheduler import Scheduler
 from tidegate_hw.serial_cell import SerialCell
 from tidegate_hw.snapshot import Snapshot
 from tidegate_sim.runner import run_bench
@@ -35,8 +37,8 @@ def run(design: Design) -> None:
 
 def test_cycle_model_has_the_stages_latencies():
     encoder = Encoder(1, 1)
-    assert (cycles.COLUMN, cycles.LANES, cycles.SNAPSHOT, cycles.LOGITS) == (
-        Column.delay, Lanes.delay, Snapshot.delay, Logits.delay)
+    assert (cycles.COLUMN, cycles.LANES, cycles.SNAPSHOT, cycles.SCHEDULER, cycles.LOGITS, cycles.RESULT) == (
+        Column.delay, Lanes.delay, Snapshot.delay, Scheduler.delay, Logits.delay, Counters.delay)
     assert (cycles.CELL, cycles.SERIAL_CELL, cycles.INTERVAL, cycles.WORD_LOGITS) == (
         Cell.delay, SerialCell.delay, SerialCell.interval, WordLogits.delay)
     assert cycles.ENCODER == encoder.delay - encoder.late

@@ -6,11 +6,6 @@ from amaranth_boards.icebreaker import ICEBreakerPlatform
 from ..top import UartTop
 from . import PREPARE, Board, BoardTop
 
-# all multipliers of the device are the lanes'; the cell and the column fetch make do with logic
-SOFT_MULTIPLIERS = """
-booth t:$mul c:*cell.* c:*column.* %u %i
-"""
-
 
 class Clock(Elaboratable):
     """12 MHz to 24 MHz: 12 · 64 = 768 MHz, divided by 2**5."""
@@ -31,7 +26,7 @@ class ICEBreaker(Board):
 
     def files(self, core: UartTop) -> dict[str, str | bytes]:
         top = BoardTop(core, Clock(), (("led_g", 0), ("led_r", 0)))
-        return self._plan(ICEBreakerPlatform(), top, "-dsp -spram -device u", PREPARE + SOFT_MULTIPLIERS)
+        return self._plan(ICEBreakerPlatform(), top, "-dsp -spram -device u", PREPARE)
 
     def place_and_route(self) -> tuple[str, ...]:
         return ("--up5k", "--package", "sg48", "--pcf", "top.pcf", "--asc", "top.asc")

@@ -56,7 +56,7 @@ class ULX3S(Board):
         return commands
 
     def place_and_route(self) -> tuple[str, ...]:
-        return ("--85k", "--package", "CABGA381", "--speed", "6", "--router", "router2", "--lpf", "top.lpf",
+        return ("--85k", "--package", "CABGA381", "--speed", "6", "--lpf", "top.lpf",
                 "--textcfg", "top.config")
 
     def pack(self, bitstream: str) -> tuple[str, ...]:

@@ -39,12 +39,15 @@ CELL = 12           # group in → its values
 ENCODER = 3         # a group's values there → its first event; features are there a cycle after their group is taken
 REST = 3            # an encoder, after the last group of a frame
 QUEUE = 2           # a group that had to wait in the encoder → its events (the encoder's bench asserts it)
+SCHEDULER = 1       # a hidden event comes → its column is selected
 LOGITS = 3          # copied → first logit
-LOOP = LANES + SNAPSHOT + CELL + ENCODER + COLUMN       # nh's first word fetched → first hidden event's word fetched
+RESULT = 2          # the last logit is taken → the frame's counts are there, which the next frame's logits wait for
+# nh's first word fetched → first hidden event's word fetched
+LOOP = LANES + SNAPSHOT + CELL + ENCODER + SCHEDULER + COLUMN
 # ... without a snapshot
 SERIAL_CELL, INTERVAL = 13, 4       # r's first word copied → the first neuron's value; from one neuron to the next
 WORD_LOGITS = 1     # a word copied → its first logit
-SERIAL_LOOP = LANES + SERIAL_CELL + ENCODER + COLUMN    # r's first word fetched → first hidden event's word fetched
+SERIAL_LOOP = LANES + SERIAL_CELL + ENCODER + SCHEDULER + COLUMN    # r's first word fetched → as above
 WORD_REST = COLUMN + 1 + LANES + WORD_LOGITS            # with the P logits of a word: its fetch → that of the next
 NEVER = 1 << 62
 
@@ -88,10 +91,10 @@ def steady_cycles(layout: Layout, events: Sequence[float]) -> float:
                                 SERIAL_LOOP + INTERVAL * (size - 1) + 1)
     features = -(-network.features // design.encoder_rate) + REST
     if design.snapshot:
-        return max(total, features, network.classes + COLUMN + LANES + LOGITS + 2)
+        return max(total, features, network.classes + COLUMN + LANES + LOGITS + 1 + RESULT)
     more = max(1, layout.logit_words) - 1
     rest = more * (WORD_REST + design.lanes)
-    classes = network.classes - more * design.lanes + COLUMN + LANES + WORD_LOGITS + 2
+    classes = network.classes - more * design.lanes + COLUMN + LANES + WORD_LOGITS + 1 + RESULT
     return max(total - more + rest, features, rest + classes)
 
 
@@ -219,15 +222,18 @@ def frame_cycles(layout: Layout, fired: Sequence[np.ndarray], apart: bool = Fals
                 state = closed + 1
                 there = lanes.serve(closed, layout.reads(l)) + LANES + SERIAL_CELL
                 times, _ = encode(there, counts[l + 1][t], interval=INTERVAL)
+            used = -1                           # when the event before was selected
             for n, event in enumerate(times):
+                here = max(event, used + 1) + SCHEDULER
                 # features that are there come first
-                while features.more() <= (offered := max(state, event, lanes.selected + 1)):
+                while features.more() <= (offered := max(state, here, lanes.selected + 1)):
                     add_feature()
                 if n == len(times) - 1:         # the end
                     state = offered + 1
                 else:
-                    lanes.serve(max(offered, lanes.free()), lengths[l + 1])
-        last, room = 0, done + 2 if t else 0
+                    used = max(offered, lanes.free())
+                    lanes.serve(used, lengths[l + 1])
+        last, room = 0, done + 1 + RESULT if t else 0
         for classes, words in _logit_jobs(layout):
             chosen = max(state, lanes.free(), room)
             copied = lanes.serve(chosen, words, gap=1)
