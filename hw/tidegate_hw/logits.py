@@ -47,24 +47,24 @@ class Logits(wiring.Component):
         m.submodules.bank = bank = Memory(shape=ACC_BITS * lanes, depth=-(-d.classes // d.lanes), init=[])
         bank_r, bank_w = bank.read_port(), bank.write_port()
 
-        word, taken, first, none = Signal(acc_range(d)), Signal(), Signal(), Signal()
+        word, taken, first, none, done_q1 = Signal(acc_range(d)), Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
             taken.eq(self.copies.copy == Copy.LOGITS), first.eq(taken & (word == 0)),
             bank_w.addr.eq(word), bank_w.data.eq(self.copies.data.as_value()), bank_w.en.eq(taken),
         ]
-        m.d.sync += none.eq(first & (self.classes == 0))
+        m.d.sync += [none.eq(first & (self.classes == 0)), done_q1.eq(self.done)]
         with m.If(taken):
             m.d.sync += word.eq(word + 1)
-        with m.If(self.done):
+        with m.If(done_q1):
             m.d.sync += word.eq(0)
 
         # address of a group, its word at the bank's output, its members one by one
         emitting, index = Signal(), Signal(range(d.classes + g))
         valid_q1, index_q1 = Signal(), Signal.like(index)
-        values, mask = Signal(ACC_BITS * g), Signal(g)
+        values, mask, single = Signal(ACC_BITS * g), Signal(g), Signal(init=1)    # ``single``: no second in the mask
         free, advance = Signal(), Signal()
         m.d.comb += [
-            free.eq((mask >> 1 == 0) & (~mask[0] | self.o.ready)), advance.eq(~valid_q1 | free),
+            free.eq(~mask[0] | (single & self.o.ready)), advance.eq(~valid_q1 | free),
             bank_r.addr.eq(index // d.lanes), bank_r.en.eq(advance),
             self.o.valid.eq(mask[0]), self.o.p.eq(values[:ACC_BITS].as_signed()),
             self.done.eq(none | (self.o.valid & free & ~valid_q1 & ~emitting)),
@@ -80,9 +80,10 @@ class Logits(wiring.Component):
             here = Cat(index_q1 + k < self.classes for k in range(g))
             m.d.sync += [
                 values.eq(slices[(index_q1 // g) % (d.lanes // g)]), mask.eq(here & valid_q1.replicate(g)),
+                single.eq(~(here >> 1).any()),
             ]
-        with m.Elif(~mask[0] | self.o.ready):
-            m.d.sync += [values.eq(values >> ACC_BITS), mask.eq(mask >> 1)]
+        with m.Elif(self.o.ready):
+            m.d.sync += [values.eq(values >> ACC_BITS), mask.eq(mask >> 1), single.eq(mask >> 2 == 0)]
         return m
 
 

@@ -92,7 +92,7 @@ class Packets(wiring.Component):
         token = decoder.o.p
         most = MAX_PAYLOAD + OVERHEAD
         count = Signal(range(most + 2))         # bytes of the packet so far, or most + 1 for any more than that
-        read = Signal(range(MAX_PAYLOAD))
+        following, filled = Signal(range(MAX_PAYLOAD)), Signal()    # byte of the payload that is read; one is there
         tail = Signal(range(CRC_BYTES))         # byte of the answer's checksum
         byte, byte_valid = Signal(TAIL_LAYOUT), Signal()        # of the answer or its checksum, on its way to COBS
         damaged = Signal()
@@ -101,7 +101,7 @@ class Packets(wiring.Component):
         m.d.comb += [
             place.eq(count - OVERHEAD), self.length.eq(place),
             ram_w.data.eq(self.arriving.payload), ram_w.en.eq(self.arriving.valid),
-            self.payload.payload.eq(ram_r.data),
+            ram_r.addr.eq(following),
             encoder.i.p.byte.eq(byte.byte), encoder.i.valid.eq(byte_valid),
         ]
 
@@ -113,6 +113,7 @@ class Packets(wiring.Component):
 
         with m.FSM():
             with m.State("RECEIVE"):
+                m.d.sync += following.eq(0)
                 m.d.comb += [
                     decoder.o.ready.eq(1),
                     crc.data.eq(token.byte), crc.valid.eq(decoder.o.valid & ~token.end), crc.start.eq(count == 0),
@@ -132,7 +133,7 @@ class Packets(wiring.Component):
                     m.d.sync += damaged.eq(token.damaged)
                     m.next = "CHECK"
             with m.State("CHECK"):
-                m.d.sync += [self.reason.eq(Reason.NONE), read.eq(0)]
+                m.d.sync += [self.reason.eq(Reason.NONE), filled.eq(0), following.eq(1)]
                 with m.If(count > most):
                     m.d.sync += self.reason.eq(Reason.TOO_LONG)
                 with m.Elif(damaged | (count < OVERHEAD)):
@@ -142,14 +143,14 @@ class Packets(wiring.Component):
                 m.d.comb += crc.start.eq(1)
                 m.next = "ANSWER"
             with m.State("ANSWER"):
-                leaving = self.payload.valid & self.payload.ready
                 m.d.comb += [
-                    self.request.eq(1),
-                    self.payload.valid.eq(1), ram_r.addr.eq(read + leaving),
+                    self.request.eq(1), self.payload.valid.eq(filled), ram_r.en.eq(~filled | self.payload.ready),
                     self.answer.ready.eq(~byte_valid | encoder.i.ready),
                     crc.data.eq(byte.byte), crc.valid.eq(encoder.i.valid & encoder.i.ready),
                 ]
-                m.d.sync += read.eq(read + leaving)
+                m.d.sync += filled.eq(1)
+                with m.If(ram_r.en):
+                    m.d.sync += [self.payload.payload.eq(ram_r.data), following.eq(following + 1)]
                 with m.If(self.answer.ready):
                     m.d.sync += [byte.eq(self.answer.p), byte_valid.eq(self.answer.valid)]
                 with m.If(crc.valid & byte.last):
