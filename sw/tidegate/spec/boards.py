@@ -34,7 +34,7 @@ BOARDS = {board.name: board for board in (
     BoardSpec("icebreaker", "iCEBreaker", "iCE40UP5K-SG48", 24_000_000, (
         Design(lanes=8, cell_rate=1, encoder_rate=1, weight_words=16384, acc_words=128, features=64, neurons=240,
                classes=16, layers=1, snapshot=False),)),
-    BoardSpec("ulx3s", "ULX3S-85F", "LFE5U-85F-6BG381C", 50_000_000, (
+    BoardSpec("ulx3s", "ULX3S-85F", "LFE5U-85F-6BG381C", 100_000_000, (
         Design(lanes=128, cell_rate=8, encoder_rate=8, weight_words=2560, acc_words=15, features=64, neurons=512,
                classes=32),)),
 )}
