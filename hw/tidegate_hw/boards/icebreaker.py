@@ -22,7 +22,6 @@ class Clock(Elaboratable):
 class ICEBreaker(Board):
     family, suffix = "ice40", "bin"
     cells = ("ice40/cells_sim.v",)
-    seed = 2            # 96 % of the cells are used: 1 is slower
 
     def files(self, core: UartTop) -> dict[str, str | bytes]:
         top = BoardTop(core, Clock(), (("led_g", 0), ("led_r", 0)))
