@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 from tidegate.spec.design import Design
 from tidegate.spec.formats import ACC_BITS
 
+from .fanout import leaf
 from .job import Copy, acc_range
 from .lanes import copies_signature
 
@@ -75,12 +76,16 @@ class Logits(wiring.Component):
                 m.d.sync += [index.eq(index + g), emitting.eq(index + g < self.classes)]
         with m.If(first):
             m.d.sync += [emitting.eq(self.classes != 0), index.eq(0)]
-        slices = Array(bank_r.data.word_select(s, ACC_BITS * g) for s in range(lanes // g))
+        chosen = []                                 # members of the group at ``index_q1``, each with its own select
+        for k in range(g):
+            select = leaf(Signal(range(lanes // g)), f"select{k}")
+            with m.If(advance):
+                m.d.sync += select.eq(index // g % (d.lanes // g))
+            chosen.append(Array(bank_r.data.word_select(s * g + k, ACC_BITS) for s in range(lanes // g))[select])
         with m.If(free):
             here = Cat(index_q1 + k < self.classes for k in range(g))
             m.d.sync += [
-                values.eq(slices[(index_q1 // g) % (d.lanes // g)]), mask.eq(here & valid_q1.replicate(g)),
-                single.eq(~(here >> 1).any()),
+                values.eq(Cat(chosen)), mask.eq(here & valid_q1.replicate(g)), single.eq(~(here >> 1).any()),
             ]
         with m.Elif(self.o.ready):
             m.d.sync += [values.eq(values >> ACC_BITS), mask.eq(mask >> 1), single.eq(mask >> 2 == 0)]

@@ -1,9 +1,10 @@
 """Where the memories and multipliers of the ULX3S' 128 lanes, cell and link are on its LFE5U-85F.
 
 Left alone, nextpnr puts the logic of all lanes into one crowd, far from the memories and multipliers that have to be
-elsewhere because there are no more of them near; the router does not get through.  Four lanes have four multipliers
-that are neighbours, and five memories, 0–9 and a–v in reading order.  What is left in the middle is the cell's and
-the link's, which would otherwise have to take what is left at the edge.
+elsewhere because there are no more of them near; the router does not get through.  Four lanes, 0–9 and a–v, have four
+multipliers that are neighbours, and five memories; four times four make a bank, whose registers reach all of it in a
+cycle.  What is left in the middle is the cell's and the link's, which would otherwise have to take what is left at the
+edge.
 """
 
 from tidegate.spec.design import Design
@@ -14,19 +15,19 @@ DESIGN_LANES, FOUR = 128, "0123456789abcdefghijklmnopqrstuv"
 # the device's rows of multipliers and memories have 13 groups of four
 GROUPS_X = (4, 13, 22, 31, 40, 49, 58, 69, 78, 87, 96, 105, 114)
 MULTIPLIERS = {         # by y
-    10: "012.345.678.9",
-    34: "ihgfe....dcba",
+    10: "hi0.123.456.7",
+    34: "gfedc....ba98",
     58: "jklmnopqrstuv",
 }
 WEIGHTS = {             # of words 0–2047: one memory a lane
-    22: "012.345.678.9",
-    46: "ih.gfe..dc.ba",
+    22: "hi0.123.456.7",
+    46: "gf.edc..ba.98",
     70: "jklmn....stuv",
     82: ".....opqr....",
 }
 MORE_WEIGHTS = {        # of words from 2048: one memory for four lanes; by y, then group
-    22: {3: "0123", 7: "456", 11: "789"},
-    46: {2: "ihgf", 6: "e", 10: "dcba"},
+    22: {3: "hi01", 7: "234", 11: "567"},
+    46: {2: "gfed", 6: "c", 10: "ba98"},
     82: {0: "j", 1: "k", 2: "l", 3: "m", 4: "nop", 9: "sqr", 10: "t", 11: "u", 12: "v"},
 }
 CELL_MULTIPLIERS = tuple(f"X{x}/Y34/MULT18_{site}" for x, site in (
