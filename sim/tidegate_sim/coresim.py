@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tidegate.spec.cycles import RESULT
 from tidegate.spec.design import Design
 from tidegate.spec.errors import TidegateError
 from tidegate.spec.layout import Layout
@@ -33,9 +34,9 @@ class CoreRun:
     """What a core answered to clips, joined: (T,) or (T, n) arrays over all frames.
 
     ``logits``, ``events`` (T, signals), ``weight_words``, ``cycles``: as the core reports them.  ``starts``,
-    ``completions``: clock cycles in which a frame's first group was taken and its result became valid, seen from
-    outside.  ``total``: cycles from each clip's first group to its last result, over all clips.  ``run``: all
-    integers, for ``mismatches``; with those of the cell if they were ``traced``.
+    ``completions``: clock cycles in which a frame's first group was taken, and that after its last logit (by when its
+    result became valid), seen from outside.  ``total``: cycles from each clip's first group to its last completion, over
+    all clips.  ``run``: all integers, for ``mismatches``; with those of the cell if they were ``traced``.
     """
 
     clips: tuple[int, ...]
@@ -128,6 +129,7 @@ def _core_run(output: bytes, clips: tuple[int, ...], model: Model, run: Run, tra
     if len(records) != sum(clips):
         raise TidegateError(f"the simulated core answered {len(records)} of {sum(clips)} frames")
     starts, completions = (records[name].astype(np.int64) for name in ("start", "completion"))
+    completions -= RESULT - 1
     first = np.cumsum([0, *clips])
     total = sum(int(completions[b - 1] - starts[a]) for a, b in pairwise(first) if b > a)
     events = records["events"].astype(np.int64)

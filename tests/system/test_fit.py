@@ -63,7 +63,7 @@ def test_a_model_that_does_not_fit(tmp_path):
         "weight memory words", "accumulator words", "neurons"]
 
 
-@pytest.mark.parametrize(("board", "lanes", "mhz"), [("icebreaker", 8, 24), ("ulx3s", 128, 50)])
+@pytest.mark.parametrize(("board", "lanes", "mhz"), [("icebreaker", 8, 24), ("ulx3s", 128, 100)])
 def test_a_model_on_a_board(board, lanes, mhz):
     design = board_spec(board).design(lanes)
     layout = Layout(load_model("commands").network, design)
