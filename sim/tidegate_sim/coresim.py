@@ -35,8 +35,8 @@ class CoreRun:
 
     ``logits``, ``events`` (T, signals), ``weight_words``, ``cycles``: as the core reports them.  ``starts``,
     ``completions``: clock cycles in which a frame's first group was taken, and that after its last logit (by when its
-    result became valid), seen from outside.  ``total``: cycles from each clip's first group to its last completion, over
-    all clips.  ``run``: all integers, for ``mismatches``; with those of the cell if they were ``traced``.
+    result became valid), seen from outside.  ``total``: cycles from each clip's first group to its last completion, in
+    sum.  ``run``: all integers, for ``mismatches``; with those of the cell if they were ``traced``.
     """
 
     clips: tuple[int, ...]
