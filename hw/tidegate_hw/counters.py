@@ -32,12 +32,13 @@ class Counters(wiring.Component):
     fetch : ``fetch_signature(design)``
     begin : strobe: the first group of a frame is taken.
     done : strobe: the last logit of a frame is taken.
-    o : stream of ``COUNTERS_LAYOUT``, one per frame, valid ``delay`` cycles after ``done``; taken before the next
-        frame's logits are fetched.
+    o : stream of ``COUNTERS_LAYOUT``, one per frame, taken before the next frame's logits are fetched.
         Its ``frames``: those before it.
     frames : records taken since ``clear``.
     busy : a frame is under way, or its record not taken.
     clear : strobe, while not busy: ``frames`` becomes 0.
+
+    Latency: ``delay`` cycles from ``done`` to the record.
     """
 
     delay = 2

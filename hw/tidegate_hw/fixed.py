@@ -6,7 +6,10 @@ from tidegate.spec.fixed import Q
 
 
 def product(value, factor):
-    """``value`` times an unsigned ``factor`` of few bits, by adders, for what is far from a device's multipliers."""
+    """``value`` (signed or not) times an unsigned ``factor`` of few bits; combinational, an adder for each of them.
+
+    For what is far from a device's multipliers, or finds none left.
+    """
     return sum(Mux(bit, value << k, 0) for k, bit in enumerate(factor))
 
 

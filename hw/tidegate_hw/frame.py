@@ -93,7 +93,7 @@ class FrameBuffer(wiring.Component):
                 high.eq(0), lane.eq(0), group.eq(0), left.eq(self.features), self.frames.eq(0), self.whole.eq(0),
             ]
 
-        following = Signal.like(group)          # the group after the one that leaves
+        following = Signal.like(group)          # the group that is read
         m.d.comb += [
             self.o.payload.eq(ram_r.data), ram_r.addr.eq(following), ram_r.en.eq(~self.o.valid | self.o.ready),
         ]

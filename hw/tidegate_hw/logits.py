@@ -22,7 +22,8 @@ class Logits(wiring.Component):
 
     Members
     -------
-    copies : ``copies_signature(design)``; those of a frame follow each other, after ``done`` of the frame before.
+    copies : ``copies_signature(design)``; those of a frame follow each other, from the second cycle after
+        ``done`` of the frame before on.
     classes : logits of a frame, may be 0; stable.
     o : stream of accumulators.
     done : strobe: the last logit is taken.
@@ -62,7 +63,8 @@ class Logits(wiring.Component):
         # address of a group, its word at the bank's output, its members one by one
         emitting, index = Signal(), Signal(range(d.classes + g))
         valid_q1, index_q1 = Signal(), Signal.like(index)
-        values, mask, single = Signal(ACC_BITS * g), Signal(g), Signal(init=1)    # ``single``: no second in the mask
+        # ``single``: no second is in the mask
+        values, mask, single = Signal(ACC_BITS * g), Signal(g), Signal(init=1)
         free, advance = Signal(), Signal()
         m.d.comb += [
             free.eq(~mask[0] | (single & self.o.ready)), advance.eq(~valid_q1 | free),
@@ -76,7 +78,8 @@ class Logits(wiring.Component):
                 m.d.sync += [index.eq(index + g), emitting.eq(index + g < self.classes)]
         with m.If(first):
             m.d.sync += [emitting.eq(self.classes != 0), index.eq(0)]
-        chosen = []                                 # members of the group at ``index_q1``, each with its own select
+        # members of the group at ``index_q1``; each has a select of its own, for they come from all over the lanes
+        chosen = []
         for k in range(g):
             select = leaf(Signal(range(lanes // g)), f"select{k}")
             with m.If(advance):

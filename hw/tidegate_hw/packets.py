@@ -54,7 +54,7 @@ class Packets(wiring.Component):
     seq, kind, length : unsigned(16), unsigned(8), range(MAX_PAYLOAD + 1), out
         Sequence number, type, and bytes of payload.
     payload : stream of unsigned(8), out
-        The payload's bytes from the first; the reader counts them.
+        The payload's bytes from the first, one in every cycle from that after ``request`` on; the reader counts them.
     answer : stream of TAIL_LAYOUT, in
         seq, type and payload of the answer; ready only while there is a request.
 
@@ -133,6 +133,7 @@ class Packets(wiring.Component):
                     m.d.sync += damaged.eq(token.damaged)
                     m.next = "CHECK"
             with m.State("CHECK"):
+                # the first byte is read here, as ``en`` is set but in the next state
                 m.d.sync += [self.reason.eq(Reason.NONE), filled.eq(0), following.eq(1)]
                 with m.If(count > most):
                     m.d.sync += self.reason.eq(Reason.TOO_LONG)

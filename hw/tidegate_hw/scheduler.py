@@ -42,7 +42,8 @@ class Scheduler(wiring.Component):
     idle : no job is offered, no layer is closed, and no features are there.
     o : stream of ``job_layout(design)``.
 
-    Latency: ``delay`` cycles from event to job, a feature's from its successor; an end takes one cycle more.
+    Latency: ``delay`` cycles from event to job, but a feature's not before its successor is there; the end of a hidden
+    signal takes one cycle more.
     Throughput: one event in two cycles.
     """
 
@@ -84,7 +85,7 @@ class Scheduler(wiring.Component):
         with m.Elif(use_held):
             m.d.sync += [held_valid.eq(0), drop_end.eq(use_end)]
 
-        # and so is the next hidden event, for the queue it comes from is far away
+        # the next hidden event is held for a cycle at least, for the queue it comes from is far away
         event, event_valid, use_event = Signal(self.h.p.shape()), Signal(), Signal()
         m.d.comb += self.h.ready.eq(~event_valid)
         with m.If(self.h.ready):

@@ -18,10 +18,10 @@ from .lanes import copies_signature
 
 
 class SerialCell(wiring.Component):
-    """The GRU of ``Cell`` with one rounding, one σ table and one multiplier, which the gates use in turn.
+    """The GRU of ``Cell`` with one rounding, one σ table and one half of a multiplier, which the gates use in turn.
 
         lanes ─► select ─► shift ─► round ─┬─► σ table ─► r, z ─► ×, + nx ─► round ─► tanh table ─► n
-                            one gate a cycle └─► nh, nx            ×, + n ◄────────────── h − n ──────┘
+                            one gate a cycle └─► nh, nx            ×, + n ◄────────────── h − n ──────┘   ─► h
 
     Copies come as a job with a turn has them: r, z, nh and nx of the layer's first neuron, of the second, and so on.
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from amaranth.hdl import Module, Signal, signed
+from amaranth.hdl import Const, Module, Signal, signed
 from amaranth.sim import Simulator
 
 from tidegate.spec import fixed as spec
@@ -47,3 +47,10 @@ def test_saturate(bits):
 @pytest.mark.parametrize(("frac", "to"), [(6, Q(2, 3)), (3, Q(2, 3)), (4, Q(4, 3)), (9, Q(0, 1)), (11, Q(0, 10))])
 def test_requantise(frac, to):
     assert computed(lambda value: fixed.requantise(value, frac, to)) == to.requantise(every(), frac).tolist()
+
+
+@pytest.mark.parametrize("factor", range(8))
+def test_product(factor):
+    assert computed(lambda value: fixed.product(value, Const(factor, 3))) == (every() * factor).tolist()
+    assert computed(lambda value: fixed.product(value.as_unsigned(), Const(factor, 3))) == (
+        every() % (1 << BITS) * factor).tolist()

@@ -22,9 +22,20 @@ def test_every_lane_has_its_multiplier_and_its_memories_and_no_site_is_taken_twi
         assert found == [(bank, part) for bank in range(design.lanes // 16) for part in range(count)]
 
 
+def positions() -> dict[str, list[int]]:
+    return {name: [int(x) for x in re.match(r"X(\d+)/Y(\d+)", site).groups()]
+            for name, _, site in floorplan(board_spec("ulx3s").design())}
+
+
+def test_a_bank_is_a_neighbourhood():
+    places = positions()
+    for bank in range(8):
+        xs, ys = zip(*(places[f"core.top.core.lanes.bank{bank}.product{lane}_*"] for lane in range(16)), strict=True)
+        assert max(xs) - min(xs) + max(ys) - min(ys) < 64, bank
+
+
 def test_four_lanes_are_neighbours():
-    places = {name: [int(x) for x in re.match(r"X(\d+)/Y(\d+)", site).groups()]
-              for name, _, site in floorplan(board_spec("ulx3s").design())}
+    places = positions()
     for lane in range(128):
         bank = f"core.top.core.lanes.bank{lane // 16}."
         x, y = places[f"{bank}product{lane % 16}_*"]

@@ -12,9 +12,10 @@ from tidegate_sim.coresim import mismatches, simulate
 from tidegate_sim.measure import predicted_cycles
 from tidegate_sim.verify import random_model
 
-# features, sizes, classes: no multiples of lanes or rates, one feature, no classifier, more layers, many classes
+# features, sizes, classes: no multiples of lanes or rates, one feature, no classifier, more layers, a frame that
+# waits for the logits of the one before
 NETWORKS = {"one": (20, [50], 7), "two": (21, [50, 37], 7), "small": (1, [3], 1), "bare": (40, [64], 0),
-            "four": (13, [33, 8, 70, 5], 64)}
+            "four": (13, [33, 8, 70, 5], 64), "many": (5, [9], 64)}
 LANES = 8
 
 

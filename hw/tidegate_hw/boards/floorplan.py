@@ -1,17 +1,17 @@
 """Where the memories and multipliers of the ULX3S' 128 lanes, cell and link are on its LFE5U-85F.
 
 Left alone, nextpnr puts the logic of all lanes into one crowd, far from the memories and multipliers that have to be
-elsewhere because there are no more of them near; the router does not get through.  Four lanes, 0–9 and a–v, have four
-multipliers that are neighbours, and five memories; four times four make a bank, whose registers reach all of it in a
-cycle.  What is left in the middle is the cell's and the link's, which would otherwise have to take what is left at the
-edge.
+elsewhere because there are no more of them near; the router does not get through.  Each of the characters 0–9 and a–v
+is four lanes, with four multipliers that are neighbours, and five memories.  Four characters are a bank; its registers
+reach all of it in a cycle.  What is left in the middle is the cell's and the link's, which would otherwise have to take
+what is left at the edge.
 """
 
 from tidegate.spec.design import Design
 
 from ..fanout import SPAN
 
-DESIGN_LANES, FOUR = 128, "0123456789abcdefghijklmnopqrstuv"
+DESIGN_LANES, FOURS = 128, "0123456789abcdefghijklmnopqrstuv"
 # the device's rows of multipliers and memories have 13 groups of four
 GROUPS_X = (4, 13, 22, 31, 40, 49, 58, 69, 78, 87, 96, 105, 114)
 MULTIPLIERS = {         # by y
@@ -69,16 +69,16 @@ def floorplan(design: Design) -> list[tuple[str, str, str]]:
     for y, groups in MULTIPLIERS.items():
         for x, four in zip(GROUPS_X, groups, strict=True):
             for k, (dx, site) in enumerate(((0, 0), (1, 1), (4, 4), (5, 5)) if four != "." else ()):
-                name = cell("product", 4 * FOUR.index(four) + k, SPAN) + "_*"
+                name = cell("product", 4 * FOURS.index(four) + k, SPAN) + "_*"
                 places.append((name, "MULT18X18D", f"X{x + dx}/Y{y}/MULT18_{site}"))
     for y, groups in WEIGHTS.items():
         for x, four in zip(GROUPS_X, groups, strict=True):
             for k in range(4 if four != "." else 0):
-                name = cell("weights0.0.", 4 * FOUR.index(four) + k, SPAN)
+                name = cell("weights0.0.", 4 * FOURS.index(four) + k, SPAN)
                 places.append((name, "DP16KD", f"X{x + 2 * k}/Y{y}/EBR{k}"))
     for y, groups in MORE_WEIGHTS.items():
         for group, fours in groups.items():
             for k, four in enumerate(fours):
-                name = cell("weights1.0.", FOUR.index(four), SPAN // 4)
+                name = cell("weights1.0.", FOURS.index(four), SPAN // 4)
                 places.append((name, "DP16KD", f"X{GROUPS_X[group] + 2 * k}/Y{y}/EBR{k}"))
     return places

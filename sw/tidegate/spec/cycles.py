@@ -47,7 +47,7 @@ LOOP = LANES + SNAPSHOT + CELL + ENCODER + SCHEDULER + COLUMN
 # ... without a snapshot
 SERIAL_CELL, INTERVAL = 13, 4       # r's first word copied → the first neuron's value; from one neuron to the next
 WORD_LOGITS = 1     # a word copied → its first logit
-SERIAL_LOOP = LANES + SERIAL_CELL + ENCODER + SCHEDULER + COLUMN    # r's first word fetched → as above
+SERIAL_LOOP = LANES + SERIAL_CELL + ENCODER + SCHEDULER + COLUMN    # the same from r's first word on
 WORD_REST = COLUMN + 1 + LANES + WORD_LOGITS            # with the P logits of a word: its fetch → that of the next
 NEVER = 1 << 62
 
@@ -198,7 +198,7 @@ def frame_cycles(layout: Layout, fired: Sequence[np.ndarray], apart: bool = Fals
 
     for t in range(len(fired[0])):
         if apart and t:
-            features.come(counts[0][t], done + 2)
+            features.come(counts[0][t], done + 1 + RESULT)
         while features.more() < NEVER:
             add_feature()
         closed = max(state, features.last(), lanes.free())
@@ -222,17 +222,17 @@ def frame_cycles(layout: Layout, fired: Sequence[np.ndarray], apart: bool = Fals
                 state = closed + 1
                 there = lanes.serve(closed, layout.reads(l)) + LANES + SERIAL_CELL
                 times, _ = encode(there, counts[l + 1][t], interval=INTERVAL)
-            used = -1                           # when the event before was selected
+            selected_at = -1                    # of the event before
             for n, event in enumerate(times):
-                here = max(event, used + 1) + SCHEDULER
+                known_at = max(event, selected_at + 1) + SCHEDULER
                 # features that are there come first
-                while features.more() <= (offered := max(state, here, lanes.selected + 1)):
+                while features.more() <= (offered := max(state, known_at, lanes.selected + 1)):
                     add_feature()
                 if n == len(times) - 1:         # the end
                     state = offered + 1
                 else:
-                    used = max(offered, lanes.free())
-                    lanes.serve(used, lengths[l + 1])
+                    selected_at = max(offered, lanes.free())
+                    lanes.serve(selected_at, lengths[l + 1])
         last, room = 0, done + 1 + RESULT if t else 0
         for classes, words in _logit_jobs(layout):
             chosen = max(state, lanes.free(), room)
