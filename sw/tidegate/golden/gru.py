@@ -44,8 +44,10 @@ def _input_order(rows: Tensor) -> Tensor:
 
 @torch.no_grad()
 def sequence(x: Tensor, w_ih: Tensor, w_hh: Tensor, bias: Tensor, weight_frac: int, threshold: int,
-             keep_args: bool = False, noise: Tensor | None = None) -> Sequence:
-    """Run a layer from reset; arguments as in ``DeltaGRU``, dtype float32 or float64.
+             keep_args: bool = False, noise: Tensor | None = None,
+             start: tuple[Tensor, Tensor] | None = None) -> Sequence:
+    """Run a layer from reset, or from the last (anchors, states) of a run before; arguments as in ``DeltaGRU``,
+    dtype float32 or float64.
 
     Accumulators become gates where they lie: first touches of fresh memory cost as much as the arithmetic.
     """
@@ -64,7 +66,7 @@ def sequence(x: Tensor, w_ih: Tensor, w_hh: Tensor, bias: Tensor, weight_frac: i
     args = torch.empty_like(cells) if keep_args else None
     states = x.new_empty(steps + 1, batch, hidden)
     anchors = x.new_empty(steps + 1, batch, hidden)
-    states[0] = anchors[0] = 0
+    anchors[0], states[0] = (0, 0) if start is None else start
 
     fed, gates = cells[:, :, hidden:].unbind(0), cells[:, :, hidden : 3 * hidden].unbind(0)
     outer = cells.view(steps, batch, 4, hidden)[:, :, ::3].unbind(0)

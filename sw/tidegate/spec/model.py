@@ -10,7 +10,7 @@ Tensors (PyTorch's row order r, z, n for the weights; accumulator order nx, r, z
 Weights of a layer with ``weight_bits`` 4 lie in the file as uint8, two of a row in a byte, the first in the low half.
 
 Normalised features enter the network as ``round((feature - mean) · scale · 2**8)``.  The description is the
-metadata entry ``tidegate``: format version, network, labels, front-end settings, card.
+metadata entry ``tidegate``: format version, network, labels, front-end settings, card, and (if any) stop rule.
 """
 
 import json
@@ -25,6 +25,7 @@ from safetensors.numpy import save
 from .errors import ModelError
 from .formats import ACC_BITS, BIAS_MAX, SIGNAL, WEIGHT_BITS, weight_max, whole_theta
 from .network import Layer, Network
+from .stop import Stop
 
 _PLAIN, _NARROW = 1, 2      # format versions; the second only for files with weights of less than 8 bits
 SUFFIX = ".tidegate"
@@ -36,6 +37,7 @@ class Model:
 
     ``tensors``: name → array as in the module's docstring.  ``labels``: one per class.  ``frontend``: settings
     of the feature front end (see ``tidegate.host.frontend``).  ``card``: what a reader should know (free JSON).
+    ``stop``: the rule by which it was trained to decide early, if it was.
     """
 
     network: Network
@@ -43,6 +45,7 @@ class Model:
     labels: tuple[str, ...]
     frontend: dict = field(default_factory=dict)
     card: dict = field(default_factory=dict)
+    stop: Stop | None = None
 
     def __post_init__(self):
         for name, (dtype, shape) in expected_tensors(self.network).items():
@@ -58,6 +61,8 @@ class Model:
                                  f"these or describe it as {WEIGHT_BITS} bits")
         if len(self.labels) != self.network.classes:
             raise ModelError(f"{self.network.classes} classes need as many labels, not {len(self.labels)}")
+        if self.stop is not None and len(self.labels) < 2:
+            raise ModelError("a stop rule compares two classes at least; leave it out")
         check_bounds(self)
 
     def with_thresholds(self, *thresholds: int) -> "Model":
@@ -71,10 +76,14 @@ class Model:
     @property
     def digest(self) -> str:
         """SHA-256 over description and tensors, in hexadecimal."""
-        h = sha256(json.dumps([self.network.to_dict(), self.labels, self.frontend], sort_keys=True).encode())
+        description = [self.network.to_dict(), self.labels, self.frontend, *self._stop()]
+        h = sha256(json.dumps(description, sort_keys=True).encode())
         for name in sorted(self.tensors):
             h.update(name.encode() + np.ascontiguousarray(self.tensors[name]).tobytes())
         return h.hexdigest()
+
+    def _stop(self) -> list[dict]:
+        return [] if self.stop is None else [self.stop.to_dict()]
 
     def quantise(self, features: np.ndarray) -> np.ndarray:
         """Float features (..., features) as the front end gives them → int16 SIGNAL integers, saturated."""
@@ -157,6 +166,8 @@ def save_model(model: Model, path: str | Path) -> None:
         "version": _NARROW if narrow else _PLAIN, "network": model.network.to_dict(), "labels": list(model.labels),
         "frontend": model.frontend, "card": model.card,
     }
+    if model.stop is not None:
+        description["stop"] = model.stop.to_dict()
     data = save({n: np.ascontiguousarray(t) for n, t in tensors.items()}, {"tidegate": json.dumps(description)})
     Path(path).write_bytes(data)
 
@@ -182,6 +193,7 @@ def read_model(path: str | Path) -> Model:
         expected = expected_tensors(network)
         tensors |= {name: unpack_nibbles(tensors[name], expected[name][1][1])
                     for name, layer in _weights(network).items() if layer.weight_bits < WEIGHT_BITS}
-        return Model(network, tensors, labels, frontend, card)
+        stop = Stop.from_dict(d["stop"]) if "stop" in d else None
+        return Model(network, tensors, labels, frontend, card, stop)
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise ModelError(f"'{path}' is a safetensors file but not a tidegate model ({error!r})") from None

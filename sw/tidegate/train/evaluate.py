@@ -1,7 +1,8 @@
 """Accuracy and sparsity of a model on a part of a data set, by the golden model; figures as in ``host/figures.py``.
 
-The decision on a clip is the largest logit at its last frame.  Frames that only pad a clip to its batch's length
-count nowhere; first-frame transients and the classifier's rows count everywhere.
+The decision on a clip is the largest logit at its last frame, or ``early`` that of the first frame in which the
+model's stop rule is met (``spec/stop.py``); then no frame after it counts.  Frames that only pad a clip to its batch's
+length count nowhere; first-frame transients and the classifier's rows count everywhere.
 """
 
 from collections.abc import Iterator
@@ -12,22 +13,32 @@ import numpy as np
 from tidegate.golden import Golden
 from tidegate.golden.figures import figures
 from tidegate.host.frontend import FrontEndSettings, log_energies
+from tidegate.spec.design import Design
+from tidegate.spec.layout import Layout
 from tidegate.spec.model import Model
+from tidegate.spec.stop import first_decisions
 
 from .data import SILENCE, UNKNOWN, DataError, leave_out, scan
 from .features import Features, load_features
 from .split import ALL_PARTS
 
+LANES = 64      # on which words are counted: the virtual board's
 _BATCH = 256
 
 
-def evaluate(model: Model, features: Features, part: str = "validation") -> dict:
-    """Figures of a model on one part; DataError if the part is empty.
+def evaluate(model: Model, features: Features, part: str = "validation", early: bool = False) -> dict:
+    """Figures of a model on one part; DataError if the part is empty, or it shall decide early and has no stop rule.
 
     ``part``, ``utterances``, ``accuracy``; all of ``golden.figures.Figures``, as ``fetch_reduction``,
     ``temporal_sparsity`` and, per signal, ``occupancy``; ``recall`` per label (None without clips); ``confusion``:
     rows are the truth; ``rejected``: share of the clips of ``unknown`` that were taken for no keyword.
+    ``early`` adds ``margin`` (of the rule, in units of the logits); ``decided``: share of the clips that met the rule
+    before or at their end; ``frames_used``: mean share of a clip's frames up to the decision; ``weights_per_decision``,
+    and on ``lanes`` lanes ``weight_words_per_decision``: means over the clips; ``decision_reduction``: weights that a
+    dense network reads over the whole clips / weights read.
     """
+    if early and model.stop is None:
+        raise DataError("this model has no stop rule; give a --margin, or train one with a stop_margin")
     clips = features.of(part)
     if not len(clips):
         raise DataError(f"the data set has no {part} part")
@@ -35,20 +46,39 @@ def evaluate(model: Model, features: Features, part: str = "validation") -> dict
         raise DataError(f"the model's classes {', '.join(model.labels)} are not the data set's "
                         f"{', '.join(features.labels)}; evaluate it on a data set with the same words")
     net, golden = model.network, Golden(model)
-    events = []
+    events, used, decided = [], [], 0
     confusion = np.zeros((net.classes, net.classes), np.int64)
     for batch, frames, lengths in padded(model, features, clips):
         trace = golden.run(frames)
-        counts = np.arange(len(frames))[:, None] < lengths
+        at = lengths - 1
+        if early and model.stop is not None:
+            at, _, met = first_decisions(trace.logits, lengths, model.stop)
+            used += list((at + 1) / lengths)
+            decided += int(met.sum())
+        counts = np.arange(len(frames))[:, None] <= at
         events.append(trace.events[counts])
-        decisions = trace.logits[lengths - 1, np.arange(len(lengths))].argmax(-1)
+        decisions = trace.logits[at, np.arange(len(lengths))].argmax(-1)
         np.add.at(confusion, (features.targets[batch], decisions), 1)
     recall = {label: float(row[k] / row.sum()) if row.sum() else None
               for k, (label, row) in enumerate(zip(model.labels, confusion, strict=True))}
     cost = figures(net, np.concatenate(events)[:, None]).to_dict()
     cost |= {name: list(cost[name]) for name in ("events", "occupancy")}        # as they come back from a card
+    if early:
+        cost |= _per_decision(model, cost, used, decided, int(np.diff(features.offsets)[clips].sum()))
     return {"part": part, "utterances": len(clips), "accuracy": float(np.trace(confusion) / len(clips)), **cost,
             "recall": recall, "confusion": confusion.tolist(), "rejected": _rejected(model.labels, confusion)}
+
+
+def _per_decision(model: Model, cost: dict, used: list[float], decided: int, frames: int) -> dict:
+    """What ``early`` adds; ``frames``: of the whole clips."""
+    net, clips, stop = model.network, len(used), model.stop
+    assert stop is not None
+    columns = Layout(net, Design(LANES, cell_rate=1), check=False).columns
+    words = sum(n * column.length for n, column in zip(cost["events"], columns, strict=True))
+    return {"margin": stop.real_margin(net.classifier.weight_frac), "decided": decided / clips,
+            "frames_used": float(np.mean(used)), "weights_per_decision": cost["weights"] / clips, "lanes": LANES,
+            "weight_words_per_decision": words / clips,
+            "decision_reduction": net.dense_weights * frames / cost["weights"] if cost["weights"] else None}
 
 
 def _rejected(labels: tuple[str, ...], confusion: np.ndarray) -> float | None:
@@ -82,7 +112,8 @@ def padded(model: Model, features: Features, clips: np.ndarray) -> Iterator[tupl
 
 
 def evaluate_directory(model: Model, directory: str | Path, part: str | None = None,
-                       cache: str | Path | None = None, progress: bool = False, speaker: str = "") -> dict:
+                       cache: str | Path | None = None, progress: bool = False, speaker: str = "",
+                       early: bool = False) -> dict:
     """Figures of a model on a folder of words; by default its test part, or validation where there is none.
 
     ``speaker``: the test part is all of this speaker's clips, see ``data.scan``.
@@ -98,4 +129,4 @@ def evaluate_directory(model: Model, directory: str | Path, part: str | None = N
     data = leave_out(data, tuple(recipe.get("leave_out", ())))
     features = load_features(data, FrontEndSettings.from_dict(model.frontend), cache, progress)
     part = part or ("test" if len(features.of("test")) else "validation")
-    return evaluate(model, features, part) | {"skipped": [list(item) for item in features.skipped]}
+    return evaluate(model, features, part, early) | {"skipped": [list(item) for item in features.skipped]}

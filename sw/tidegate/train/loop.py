@@ -35,6 +35,7 @@ from .files import replacing
 from .log import Epoch, log_path, write_log
 from .memory import keep_freed_memory
 from .objective import Budget, movement, until
+from .rank import entropy, until_decided
 from .recipe import Recipe
 from .reject import with_rejection
 from .split import ALL_PARTS
@@ -126,7 +127,7 @@ class Trainer:
             loss = self._train_epoch(share)
             self.epoch += 1
             self.network.thresholds = self._whole_thresholds(share)
-            figures = evaluate(self._model({}), self.features, "validation")
+            figures = evaluate(self._model({}), self.features, "validation", early=self._early(share))
             words = sum(n * c for n, c in zip(figures["events"], self.columns, strict=True)) / figures["frames"]
             if self.budget:
                 self.budget.measured(words)
@@ -151,6 +152,10 @@ class Trainer:
         """Share of thresholds and cost in force in an epoch; all of it in the last one."""
         ramp = min(self.recipe.anneal * self.recipe.epochs, self.recipe.epochs - 1)
         return min(1.0, epoch / ramp) if ramp > 0 else 1.0
+
+    def _early(self, share: float) -> bool:
+        """Whether a batch ends where it has decided."""
+        return share == 1 and self.recipe.stop is not None
 
     def _whole_thresholds(self, share: float) -> list[int]:
         """Θ that the exported model has: whole, without what agility makes of it."""
@@ -189,9 +194,13 @@ class Trainer:
         return math.exp(low + (high - low) * torch.rand((), generator=rng).item())
 
     def _loss(self, batch: Batch, share: float, factor: float, noise: torch.Generator) -> Tensor:
-        output = self.network(batch.frames, thresholds=self._thresholds(share, factor),
-                              noise=self.recipe.hidden_noise, generator=noise)
-        loss = self._cross_entropy(output.logits, batch)
+        thresholds, early = self._thresholds(share, factor), self._early(share)
+        if early:
+            batch = until_decided(self.network, batch, self.recipe.stop, thresholds)
+        output = self.network(batch.frames, thresholds=thresholds, noise=self.recipe.hidden_noise, generator=noise)
+        loss = self._cross_entropy(output.logits, batch, 1 if early else self.recipe.decision_frames)
+        if early and self.recipe.entropy_reward:
+            loss = loss - self.recipe.entropy_reward * entropy(output.logits, batch)
         if share and self.recipe.sparsity_cost:
             loss = loss + share * self.recipe.sparsity_cost * sum(movement(a) for a in output.anchors[1:])
         if share and self.budget:
@@ -207,17 +216,19 @@ class Trainer:
         batches = [b for g in groups for b in g.split(self.recipe.batch)]
         return [batches[i] for i in torch.randperm(len(batches), generator=rng)]
 
-    def _cross_entropy(self, logits: Tensor, batch: Batch) -> Tensor:
+    def _cross_entropy(self, logits: Tensor, batch: Batch, frames: int) -> Tensor:
+        """Mean over the ``frames`` frames up to each decision."""
         losses = []
         for last, target in batch.decisions:
-            for back in range(self.recipe.decision_frames):
+            for back in range(frames):
                 picked = logits[(last - back).clamp_min(0), torch.arange(len(target), device=self.device)]
                 losses.append(torch.nn.functional.cross_entropy(
                     picked, target, weight=self.class_weights, label_smoothing=self.recipe.label_smoothing))
         return torch.stack(losses).mean()
 
     def _model(self, card: dict) -> Model:
-        return self.network.export(self.features.labels, self.recipe.frontend.to_dict(), self.mean, self.scale, card)
+        model = self.network.export(self.features.labels, self.recipe.frontend.to_dict(), self.mean, self.scale, card)
+        return replace(model, stop=self.recipe.stop)
 
     def _write(self) -> None:
         f, model = self.features, self._model({})
@@ -225,14 +236,15 @@ class Trainer:
                       "skipped": len(f.skipped), "epoch": self.epoch}
         if self.recipe.reject:
             model, card["rejection"] = with_rejection(model, f, self.recipe.reject)
-        card["validation"] = evaluate(model, f, "validation")
+        card["validation"] = evaluate(model, f, "validation", early=model.stop is not None)
         self._save(replace(model, card=card))
 
     def _judge(self) -> None:
         """Figures on the other parts: once, for the model that was kept, when nothing is left to be chosen."""
         model = read_model(self.out)
         parts = [part for part in ALL_PARTS[2:] if model.card["clips"][part]]
-        self._save(replace(model, card=model.card | {part: evaluate(model, self.features, part) for part in parts}))
+        figures = {part: evaluate(model, self.features, part, early=model.stop is not None) for part in parts}
+        self._save(replace(model, card=model.card | figures))
 
     def _save(self, model: Model) -> None:
         try:

@@ -5,7 +5,10 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from tidegate.host.frontend import FrontEndSettings
+from tidegate.spec.errors import TidegateError
 from tidegate.spec.formats import THETA_MAX
+from tidegate.spec.network import Layer
+from tidegate.spec.stop import Stop
 
 from .data import DataError
 
@@ -72,6 +75,12 @@ class Recipe:
     gradient's norm; ``patience``: stop after so many epochs without a better one (0: never).  ``balance``: 0 weighs
     every clip alike, 1 every class.  ``reject``: share of the keywords' recall (validation) that may be given up for
     rejecting more, by a bias of ``unknown``.
+
+    Deciding early (rank coding, Jeffares et al. 2021, arXiv:2110.02865).  ``stop_margin``: the lead of the best logit
+    over the second, in units of the logits, at which the network has decided (``spec/stop.py``; 0: no such rule), not
+    in the first ``stop_hold`` frames of a word.  Once the annealing is over, the cross-entropy is that of the frame of
+    the decision, or the last without one, and nothing after it is computed.  ``entropy_reward``: times the entropy of
+    the softmax there, taken off the loss: the more, the later and surer the network decides.
     """
 
     name: str
@@ -105,6 +114,9 @@ class Recipe:
     decision_frames: int = 4
     patience: int = 0
     reject: float = 0.0
+    stop_margin: float = 0.0
+    stop_hold: int = 0
+    entropy_reward: float = 0.0
     seed: int = 1
     augmentation: Augmentation = field(default_factory=Augmentation)
     unknown: str = "folder"
@@ -138,6 +150,26 @@ class Recipe:
             raise DataError(f"recipe '{self.name}': budget must be more than 0 weight words a frame")
         if self.learn_thresholds and min(self.thresholds) < 1:
             raise DataError(f"recipe '{self.name}': learned thresholds must start at 1 or more")
+
+        if self.stop_margin:
+            if not self.rounding or self.reject:
+                raise DataError(f"recipe '{self.name}': a stop_margin needs rounding, and no reject")
+            try:
+                Stop.of(self.stop_margin, self.classifier_frac, self.stop_hold)
+            except TidegateError as error:
+                raise DataError(f"recipe '{self.name}': stop_margin {self.stop_margin:g}: {error}") from None
+        elif self.entropy_reward or self.stop_hold:
+            raise DataError(f"recipe '{self.name}': entropy_reward and stop_hold are of use with a stop_margin; give "
+                            "one, as 2")
+
+    @property
+    def classifier_frac(self) -> int:
+        return self.weight_fracs[-1] if self.weight_fracs else Layer(1).weight_frac
+
+    @property
+    def stop(self) -> Stop | None:
+        """The rule as a board compares it, or None."""
+        return Stop.of(self.stop_margin, self.classifier_frac, self.stop_hold) if self.stop_margin else None
 
     def to_dict(self) -> dict:
         return asdict(self)
