@@ -129,7 +129,7 @@ class Answers(wiring.Component):
 
         # results, while frames are due: logits, then the header before them
         c = self.result.p
-        header = Array(Cat(c.frames, c.cycles, c.weight_words, c.events).word_select(k, 8 * WORD)
+        header = Array(Cat(c.frames, c.cycles, c.weight_words, c.events, c.decision).word_select(k, 8 * WORD)
                        for k in range(RESULT_HEADER_WORDS))
         logits, step = Signal.like(self.classes), Signal(range(RESULT_HEADER_WORDS))
         header_due, logits_due = Signal(), Signal()     # of a frame that is due; registers, for they go on to the core

@@ -18,6 +18,7 @@ from .registers import choose, registers_layout
 from .scheduler import Scheduler
 from .serial_cell import SerialCell
 from .snapshot import Snapshot
+from .stop import Stop
 
 
 class Core(wiring.Component):
@@ -42,11 +43,13 @@ class Core(wiring.Component):
     registers : ``registers_layout(design)``, stable while not ready.
     weight_w : ``weight_w_signature(design)``, while ready.
     frame : stream of ``encoder_rate`` features (SIGNAL); ceil(FEATURES / encoder_rate) groups make a frame.
-    logit : stream of CLASSES accumulators per frame, in order.
-    result : stream of ``COUNTERS_LAYOUT``: one per frame, after its last logit.  ``frames`` before it since clear;
-        ``cycles`` in which the frame was the oldest one under way, from its first group to its last logit;
-        ``weight_words`` read, all columns; ``events`` per signal.
-    frames : frames whose results are taken, since clear.
+    logit : stream of CLASSES accumulators per frame that is run, in order.
+    result : stream of ``COUNTERS_LAYOUT``: one per frame that is run, after its last logit.  ``frames`` before it since
+        clear; ``cycles`` in which the frame was the oldest one under way, from its first group to its last logit;
+        ``weight_words`` read, all columns; ``events`` per signal; ``decision``: class + 1, or 0.
+    frames : frames whose results are taken, or that were not run, since clear.
+    decision, ended : see ``Stop``.  In early mode without ``stream`` a frame begins when the result of the one before is
+        taken, and from ``ended`` to the next clear frames are taken and dropped, a group a cycle.
     clear : strobe, while ready: anchors and h become 0, accumulators their biases.
     ready : idle, all results taken: a clear, weights or other registers may come.
     trace : ``trace_signature(design)``.
@@ -64,7 +67,8 @@ class Core(wiring.Component):
             "frame": In(stream.Signature(data.ArrayLayout(signed(SIGNAL.bits), design.encoder_rate))),
             "logit": Out(stream.Signature(signed(ACC_BITS))),
             "result": Out(stream.Signature(COUNTERS_LAYOUT)),
-            "frames": Out(32), "clear": In(1), "ready": Out(1),
+            "frames": Out(32), "decision": Out(range(design.classes + 1)), "ended": Out(1),
+            "clear": In(1), "ready": Out(1),
             "trace": Out(trace_signature(design)), "cell_active": Out(1),
         })
 
@@ -84,6 +88,8 @@ class Core(wiring.Component):
         cell, cell_busy = self._cell(m, lanes, h_encoder, scheduler.layer)
         m.submodules.logits = logits = Logits(d) if d.snapshot else WordLogits(d)
         m.submodules.counters = counters = Counters(d)
+        m.submodules.stop = stop = Stop(d)
+        dense, early, streaming = regs.MODE
 
         connect(m, flipped(self.weight_w), lanes.weight_w)
         connect(m, flipped(self.trace), cell.trace)
@@ -98,23 +104,32 @@ class Core(wiring.Component):
 
         m.d.comb += [
             scheduler.registers.eq(regs),
-            x_encoder.theta.eq(regs.THETA0), x_encoder.dense.eq(regs.MODE),
+            x_encoder.theta.eq(regs.THETA0), x_encoder.dense.eq(dense),
             h_encoder.theta.eq(choose(m, regs, "THETA", range(1, d.layers + 1), scheduler.layer)),
-            h_encoder.dense.eq(regs.MODE), h_encoder.values.eq(cell.values), h_encoder.i.p.eq(cell.o.payload),
+            h_encoder.dense.eq(dense), h_encoder.values.eq(cell.values), h_encoder.i.p.eq(cell.o.payload),
             h_encoder.i.valid.eq(cell.o.valid),
             logits.classes.eq(regs.CLASSES), counters.done.eq(logits.done),
-            self.frames.eq(counters.frames),
+            stop.logit.eq(self.logit.p), stop.taken.eq(self.logit.valid & self.logit.ready), stop.done.eq(logits.done),
+            stop.on.eq(early), stop.stream.eq(streaming), stop.margin.eq(regs.STOP_MARGIN),
+            stop.hold.eq(regs.STOP_HOLD), stop.classes.eq(regs.STOP_CLASSES), counters.decision.eq(stop.decision),
+            self.frames.eq(counters.frames), self.decision.eq(stop.decision), self.ended.eq(stop.ended),
         ]
 
-        # features into groups with an address
-        running, group = Signal(), Signal(range(x_encoder.depth + 1))
+        # features into groups with an address; what may be the last frame is awaited before the next begins
+        running, apart, group = Signal(), Signal(), Signal(range(x_encoder.depth + 1))
+        begins, may, runs, drops = Signal(), Signal(), Signal(), Signal()
         group_in, values = x_encoder.i.p, Signal.like(self.frame.p)
+        m.d.sync += apart.eq(early & ~streaming)
         m.d.comb += [
-            x_encoder.i.valid.eq(self.frame.valid & running), self.frame.ready.eq(x_encoder.i.ready & running),
+            begins.eq(group == 0), may.eq(running & ~(apart & begins & counters.busy)),
+            runs.eq(may & ~stop.ended), drops.eq(may & stop.ended),
+            x_encoder.i.valid.eq(self.frame.valid & runs),
+            self.frame.ready.eq((x_encoder.i.ready & runs) | drops),
             group_in.index.eq(group * e), group_in.address.eq(group),
             group_in.mask.eq(Cat(group * e + k < regs.FEATURES for k in range(e))),
             group_in.last.eq((group + 1) * e >= regs.FEATURES),
-            x_encoder.values.eq(values), counters.begin.eq(self.frame.valid & self.frame.ready & (group == 0)),
+            x_encoder.values.eq(values), counters.begin.eq(self.frame.valid & x_encoder.i.ready & runs & begins),
+            counters.skip.eq(self.frame.valid & drops & group_in.last),
         ]
         with m.If(self.frame.valid & self.frame.ready):
             m.d.sync += [values.eq(self.frame.p), group.eq(group + 1)]
@@ -136,7 +151,7 @@ class Core(wiring.Component):
 
         start_clear, run = Signal(), Signal()
         m.d.sync += running.eq(run & (regs.LAYERS != 0) & ~self.clear)
-        m.d.comb += [part.clear.eq(start_clear) for part in (x_encoder, h_encoder, lanes, cell, counters)]
+        m.d.comb += [part.clear.eq(start_clear) for part in (x_encoder, h_encoder, lanes, cell, counters, stop)]
         m.d.comb += self.cell_active.eq(cell_busy | start_clear)
         with m.FSM():
             with m.State("RUN"):

@@ -11,7 +11,7 @@ from .column import fetch_signature
 from .job import Copy
 
 COUNTERS_LAYOUT = data.StructLayout({
-    "frames": 32, "cycles": 32, "weight_words": 32, "events": data.ArrayLayout(16, MAX_SIGNALS),
+    "frames": 32, "cycles": 32, "weight_words": 32, "events": data.ArrayLayout(16, MAX_SIGNALS), "decision": 16,
 })
 CYCLE_BITS = 24         # of a frame's count: more than a watchdog waits for
 
@@ -32,9 +32,11 @@ class Counters(wiring.Component):
     fetch : ``fetch_signature(design)``
     begin : strobe: the first group of a frame is taken.
     done : strobe: the last logit of a frame is taken.
+    decision : of the last frame, ``delay`` cycles after ``done``.
+    skip : strobe, while not busy: a frame that is not run counts as one.
     o : stream of ``COUNTERS_LAYOUT``, one per frame, taken before the next frame's logits are fetched.
         Its ``frames``: those before it.
-    frames : records taken since ``clear``.
+    frames : records taken, and frames not run, since ``clear``.
     busy : a frame is under way, or its record not taken.
     clear : strobe, while not busy: ``frames`` becomes 0.
 
@@ -47,6 +49,7 @@ class Counters(wiring.Component):
         self.design = design
         super().__init__({
             "fetch": In(fetch_signature(design)), "begin": In(1), "done": In(1),
+            "decision": In(range(design.classes + 1)), "skip": In(1),
             "o": Out(stream.Signature(COUNTERS_LAYOUT)), "frames": Out(32), "busy": Out(1), "clear": In(1),
         })
 
@@ -78,14 +81,19 @@ class Counters(wiring.Component):
         begin, done = Signal(), Signal()
         m.d.sync += [begin.eq(self.begin), done.eq(self.done)]
         under_way, some, age = Signal(8), Signal(), Signal(CYCLE_BITS)
-        m.d.comb += [self.busy.eq(begin | some | o.valid), o.p.frames.eq(self.frames)]
+        m.d.comb += [
+            self.busy.eq(begin | some | o.valid), o.p.frames.eq(self.frames), o.p.decision.eq(self.decision),
+        ]
         m.d.sync += under_way.eq(under_way + begin - done)
         with m.If(begin):
             m.d.sync += some.eq(1)
         with m.Elif(done):
             m.d.sync += some.eq(under_way != 1)
-        with m.If(o.valid & o.ready):
-            m.d.sync += [o.valid.eq(0), self.frames.eq(self.frames + 1)]
+        moves = o.valid & o.ready
+        with m.If(moves | self.skip):
+            m.d.sync += self.frames.eq(self.frames + 1)
+        with m.If(moves):
+            m.d.sync += o.valid.eq(0)
         with m.If(done):
             m.d.sync += [o.valid.eq(1), o.p.cycles.eq(age + 1), age.eq(0)]
         with m.Elif(some):

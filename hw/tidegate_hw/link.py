@@ -42,7 +42,7 @@ class Link(wiring.Component):
     Members
     -------
     rx, tx : streams of unsigned(8), in and out
-    registers, weight_w, frame, logit, result, frames, clear, ready
+    registers, weight_w, frame, logit, result, frames, decision, ended, clear, ready
         The core's ports of the same names.  After ``clear`` and a frame's first group ``ready`` is low until the
         core has finished and all results are taken.
     core_reset : 1, out
@@ -68,7 +68,7 @@ class Link(wiring.Component):
             "frame": Out(stream.Signature(data.ArrayLayout(signed(SIGNAL.bits), design.encoder_rate))),
             "logit": In(stream.Signature(signed(ACC_BITS))),
             "result": In(stream.Signature(COUNTERS_LAYOUT)),
-            "frames": In(32),
+            "frames": In(32), "decision": In(range(design.classes + 1)), "ended": In(1),
             "clear": Out(1),
             "ready": In(1),
             "core_reset": Out(1), "active": Out(1),
@@ -100,6 +100,7 @@ class Link(wiring.Component):
             & (regs.FEATURES <= self.design.features) & (regs.CLASSES != 0) & (regs.CLASSES <= self.design.classes))
         m.d.comb += [
             self.registers.eq(regs), registers.status.FRAMES.eq(self.frames),
+            registers.status.DECISION.eq(self.decision),
             registers.address.eq(argument[: 8 * ADDRESS_BYTES]), registers.write_data.eq(argument[8 * ADDRESS_BYTES :]),
             answers.form.eq(form), answers.reason.eq(reason), answers.keep.eq(keep),
             answers.seq.eq(Mux(trusted, packets.seq, 0)), answers.kind.eq(packets.kind), answers.last.eq(last),
@@ -250,7 +251,8 @@ class Link(wiring.Component):
                     expire()
 
             with m.State("RUN FRAMES"):
-                with m.If((answers.due == 0) & self.ready):
+                # after a decision no result is due, and what is left is dropped
+                with m.If(self.ready & ((answers.due == 0) | (self.ended & ~frame.o.valid))):
                     answer(Form.RESULTS)
                 with m.Elif(expired):
                     expire()

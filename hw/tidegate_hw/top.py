@@ -76,7 +76,8 @@ class Top(wiring.Component):
         connect(m, core.trace, flipped(self.trace))
         m.d.comb += [
             core.registers.eq(registers), core.clear.eq(link.clear),
-            link.ready.eq(core.ready), link.frames.eq(core.frames),
+            link.ready.eq(core.ready), link.frames.eq(core.frames), link.decision.eq(core.decision),
+            link.ended.eq(core.ended),
         ]
 
         settled = Signal(range(SETTLE + 1))

@@ -7,6 +7,9 @@ import struct
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
 
 from tidegate.spec.design import Design, Identity
 from tidegate.spec.packets import (
@@ -21,7 +24,8 @@ from tidegate.spec.packets import (
     Result,
     encode,
 )
-from tidegate.spec.registers import REGISTERS
+from tidegate.spec.registers import EARLY, REGISTERS, STREAM
+from tidegate.spec.stop import Stop, decisions
 
 BY_ADDRESS = {r.address: r for r in REGISTERS}
 
@@ -52,6 +56,7 @@ class BoardModel(ABC):
         self.registers = {r.name: 0 for r in REGISTERS}
         self.weights = bytearray(design.weight_bytes)
         self.applied = 0
+        self.forget()
         self._received = bytearray()
 
     @property
@@ -66,6 +71,19 @@ class BoardModel(ABC):
     @abstractmethod
     def frame(self, number: int, values: tuple[int, ...]) -> Result:
         """What the core makes of a frame of int16; Refused if it hangs."""
+
+    def forget(self) -> None:
+        """What a reset does to the stop unit."""
+        self.ended, self.heard, self.registers["DECISION"] = False, [], 0
+
+    def decision(self, logits: tuple[int, ...]) -> int:
+        """Class + 1 that a frame with these logits decides, or 0, by the rule of ``spec/stop.py``."""
+        r = self.registers
+        if not r["MODE"] & EARLY:
+            return 0
+        self.heard.append(logits)
+        stop = Stop(r["STOP_MARGIN"], r["STOP_HOLD"], r["STOP_CLASSES"], bool(r["MODE"] & STREAM))
+        return int(decisions(np.array(self.heard), stop)[-1]) + 1
 
     def receive(self, data: bytes) -> bytes:
         """Answers to the packets that ``data`` completes."""
@@ -139,6 +157,7 @@ class BoardModel(ABC):
     def _reset(self, payload: bytes) -> bytes:
         _expect(not payload)
         self.registers["FRAMES"] = 0
+        self.forget()
         self.clear()
         return b""
 
@@ -152,9 +171,15 @@ class BoardModel(ABC):
         _expect(frames >= 1 and rest == 0 and frames * result_bytes <= MAX_PAYLOAD)
         answer = b""
         for values in struct.iter_unpack(f"<{features}h", payload):
-            result = self.frame(self.registers["FRAMES"], values)
+            number = self.registers["FRAMES"]
             self.registers["FRAMES"] += 1
-            answer += result.pack()
+            if self.ended:
+                continue
+            result = self.frame(number, values)
+            decision = self.decision(result.logits)
+            self.registers["DECISION"] = decision
+            self.ended = decision > 0 and not self.registers["MODE"] & STREAM
+            answer += replace(result, decision=decision).pack()
         return answer
 
 

@@ -3,6 +3,7 @@
 from tidegate.spec.design import Design
 from tidegate.spec.fixed import saturate, wrap
 from tidegate.spec.packets import Reason, Result
+from tidegate.spec.registers import EARLY
 from tidegate_sim.board_model import BoardModel, Refused
 
 from .stand_in_core import HANG, HANG_FRAME
@@ -36,10 +37,14 @@ class StandInBoard(BoardModel):
         events = tuple(self.state >> s & 0xFFFF for s in range(5))
         return Result(number, groups + classes, self.state ^ 0xFFFFFF, events, logits)
 
+    def decision(self, logits: tuple[int, ...]) -> int:
+        return 1 + (self.state >> 2 & 1) if self.registers["MODE"] & EARLY and self.state % 4 == 0 else 0
+
     def _hangs(self, k: int) -> bool:
         return self.registers[f"THETA{k}"] == HANG
 
     def _time_out(self) -> None:
         self.resets += 1
         self.state = self.registers["LAYERS"] = self.registers["FRAMES"] = 0
+        self.forget()
         raise Refused(Reason.TIMEOUT)

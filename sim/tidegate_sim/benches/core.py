@@ -13,6 +13,8 @@ from tidegate.spec.design import Design
 from tidegate.spec.formats import ACC_BITS, SIGNAL
 from tidegate.spec.layout import Layout
 from tidegate.spec.model import Model
+from tidegate.spec.registers import stop_registers
+from tidegate.spec.stop import MARGIN_MAX, UNDECIDED, Stop, decisions, leads
 from tidegate_hw.cell import TRACE_BITS
 from tidegate_hw.counters import COUNTERS_LAYOUT
 from tidegate_hw.registers import registers_layout
@@ -28,8 +30,9 @@ DESIGN = Design(**json.loads(os.environ["BENCH"]))
 NETWORKS = [(5, [6], 3), (9, [7, 11], 10), (3, [4, 9, 2, 5], 4), (4, [8], 1), (3, [40], 2)]
 
 
-async def load(dut, model: Model, layout: Layout, dense: bool = False) -> None:
-    dut.registers.value = pack(registers_layout(DESIGN), {"MODE": int(dense), **layout.registers()})
+async def load(dut, model: Model, layout: Layout, dense: bool = False, stop: Stop | None = None) -> None:
+    values = layout.registers() | stop_registers(stop, model.network.classes, dense)
+    dut.registers.value = pack(registers_layout(DESIGN), values)
     dut.weight_w__en.value = 1
     for word, row in enumerate(layout.pack(model)):
         for lane, weight in enumerate(row):
@@ -71,17 +74,30 @@ def random_walk(rng, features: int, frames: int) -> np.ndarray:
     return np.array(walk)
 
 
+def a_stop(model: Model, frames: np.ndarray, dense: bool, rng, stream: bool) -> Stop | None:
+    """A rule by which about half of the frames are clear; None for a single class."""
+    if model.network.classes < 2:
+        return None
+    lead, _ = leads(Golden(model).run(frames[:, None], dense=dense).logits[:, 0])
+    margin = int(np.clip(np.median(lead), 0, MARGIN_MAX))
+    return Stop(margin, int(rng.choice([0, 0, 1, 3])), int(rng.integers(1, model.network.classes + 1)), stream)
+
+
 async def run(dut, source: Source, logit: Sink, result: Sink, seen: dict, model: Model, frames: np.ndarray,
-              dense: bool, apart: bool) -> tuple[np.ndarray, int]:
+              dense: bool, apart: bool, stop: Stop | None = None) -> tuple[np.ndarray, int]:
     """Stream frames from reset and compare all that golden knows; gives the cycles of each frame, and all events.
 
-    ``apart``: every frame comes after the result of the one before, else as soon as the core takes it.
+    ``apart``: every frame comes after the result of the one before, else as soon as the core takes it.  ``stop``: the
+    rule in force; if it ends the clip, no frame after the decision may be run.
     """
     golden, layout = Golden(model), Layout(model.network, DESIGN)
     classes, e, signals = model.network.classes, DESIGN.encoder_rate, model.network.signals
     await clear(dut)
     seen.clear()
     trace = golden.run(frames[:, None], dense=dense, keep_layers=True)
+    decided = np.full(len(frames), UNDECIDED) if stop is None else decisions(trace.logits[:, 0], stop)
+    ends = stop is not None and not stop.stream
+    run_of = int((decided != UNDECIDED).argmax()) + 1 if ends and (decided != UNDECIDED).any() else len(frames)
 
     async def feed(frame) -> None:
         padded = np.pad(frame, (0, -len(frame) % e)).reshape(-1, e)
@@ -94,7 +110,7 @@ async def run(dut, source: Source, logit: Sink, result: Sink, seen: dict, model:
     if not apart:
         cocotb.start_soon(feed_all())
     cycles = []
-    for t, frame in enumerate(frames):
+    for t, frame in enumerate(frames[:run_of]):
         if apart:
             await feed(frame)
         logits = await logit.receive(classes)
@@ -112,12 +128,22 @@ async def run(dut, source: Source, logit: Sink, result: Sink, seen: dict, model:
         signed = [(v ^ (1 << (ACC_BITS - 1))) - (1 << (ACC_BITS - 1)) for v in logits]
         assert signed == trace.logits[t, 0].tolist(), f"frame {t}: logits"
         assert counters["frames"] == t
+        assert counters["decision"] == decided[t] + 1, f"frame {t}: decision by {stop}"
         cycles.append(counters["cycles"])
         if apart:
             while not int(dut.ready.value):
                 await RisingEdge(dut.clk)
-    await wait(dut, 3)
+    if apart:
+        for frame in frames[run_of:]:
+            await feed(frame)
+    for _ in range(1000):           # what is not run is still taken
+        if int(dut.frames.value) == len(frames):
+            break
+        await RisingEdge(dut.clk)
+    await wait(dut, 60)
     assert int(dut.ready.value) and int(dut.frames.value) == len(frames)
+    assert not result.items and not logit.items, "a frame was run after the decision"
+    assert int(dut.ended.value) == (run_of < len(frames) or (ends and decided[-1] != UNDECIDED))
     return np.array(cycles), int(trace.events.sum())
 
 
@@ -142,9 +168,10 @@ async def integers_equal_golden(dut, stalls, apart):
         events = []
         for theta, dense in ((0, False), (40, False), (700, False), (40, True)):
             model = model.with_thresholds(*(max(0, theta - 13 * s) for s in range(model.network.signals)))
-            await load(dut, model, Layout(model.network, DESIGN), dense)
             frames = random_walk(rng, features, 8)
-            cycles, sent = await run(dut, source, logit, result, seen, model, frames, dense, apart)
+            stop = a_stop(model, frames, dense, rng, stream=True)
+            await load(dut, model, Layout(model.network, DESIGN), dense, stop)
+            cycles, sent = await run(dut, source, logit, result, seen, model, frames, dense, apart, stop)
             events.append(sent)
             expected = frame_cycles(Layout(model.network, DESIGN), fired(model, frames, dense), apart)
             if stalls == "none":
@@ -154,6 +181,32 @@ async def integers_equal_golden(dut, stalls, apart):
                 assert cycles.sum() >= expected.sum(), "stalls made it faster"
         assert events[0] > events[2], "a large threshold must save events"
         assert events[3] == 8 * (features + sum(sizes)), "dense mode sends every element"
+
+
+@cocotb.test()
+@cocotb.parametrize((("stalls", "apart"), [("none", False), ("both", False), ("none", True)]))
+async def runs_no_frame_after_a_decision(dut, stalls, apart):
+    rng = np.random.default_rng(rng_for("early").getrandbits(32))
+    source, logit = Source(dut, "frame", stalls=stalls), Sink(dut, "logit", stalls=stalls)
+    result, saved = Sink(dut, "result", COUNTERS_LAYOUT, stalls=stalls), 0
+    dut.clear.value, dut.weight_w__en.value, dut.registers.value = 0, 0, 0
+    await reset_dut(dut)
+    seen: dict = {}
+    cocotb.start_soon(watch(dut, seen))
+    for features, sizes, classes in NETWORKS:
+        if classes < 2:
+            continue
+        model = random_model(features, sizes, classes, seed=int(rng.integers(1 << 30)), extreme=False)
+        frames = random_walk(rng, features, 10)
+        for _ in range(3):          # from reset each time
+            stop = a_stop(model, frames, False, rng, stream=False)
+            await load(dut, model, Layout(model.network, DESIGN), False, stop)
+            cycles, _ = await run(dut, source, logit, result, seen, model, frames, False, apart, stop)
+            expected = frame_cycles(Layout(model.network, DESIGN), fired(model, frames, False), apart=True)
+            if stalls == "none":
+                assert cycles.tolist() == expected[: len(cycles)].tolist()
+            saved += len(frames) - len(cycles)
+    assert saved > 10, "hardly any frame was saved"
 
 
 @cocotb.test()

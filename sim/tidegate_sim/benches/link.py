@@ -2,6 +2,7 @@
 
 import os
 import struct
+from itertools import product
 
 import cocotb
 from cobs import cobs
@@ -9,7 +10,7 @@ from cocotb.triggers import RisingEdge
 
 from tidegate.spec.design import Design
 from tidegate.spec.packets import MAX_PAYLOAD, Reason, Request, decode, encode, most_frames
-from tidegate.spec.registers import BY_NAME, REGISTERS
+from tidegate.spec.registers import BY_NAME, EARLY, REGISTERS, STREAM
 from tidegate_sim.streams import STALLS, Sink, Source, reset_dut, rng_for, wait
 
 from .board_model import StandInBoard
@@ -99,17 +100,19 @@ async def does_each_request_once(dut, stalls):
     for register in REGISTERS:
         if register.writable:
             await host.write(register.name, host.rng.randrange(1 << 32), times=2)
-    for address in (*range(0x52), 0x80, 0x100, 0x107, 0xFFFF):
+    for address in (*range(0x56), 0x80, 0x100, 0x107, 0xFFFF):
         await host.ask(Request.READ_REGISTER, struct.pack("<H", address))
     for address, count in ((0, 8), (13, 200), (640 - 508, 508), (639, 1), (640, 0)):
         await host.ask(Request.WRITE_WEIGHTS, struct.pack("<I", address) + host.rng.randbytes(count), times=2)
-    for features, classes in ((1, 1), (4, 5), (10, 12), (22, 12)):
-        for name, value in {"LAYERS": 4, "FEATURES": features, "CLASSES": classes, "THETA0": 5}.items():
+    cases = ((1, 1), (4, 5), (10, 12), (22, 12))
+    for (features, classes), mode in product(cases, (0, EARLY, EARLY | STREAM)):
+        for name, value in {"LAYERS": 4, "FEATURES": features, "CLASSES": classes, "THETA0": 5, "MODE": mode}.items():
             await host.write(name, value)
         most = most_frames(features, classes)
         for count in (1, most, 1, host.rng.randint(1, most)):
             assert (await host.ask(Request.FRAMES, host.frames(count), times=3))[0] == 0x86
-            await host.ask(Request.READ_REGISTER, struct.pack("<H", BY_NAME["FRAMES"].address), times=2)
+            for name in ("FRAMES", "DECISION"):
+                await host.ask(Request.READ_REGISTER, struct.pack("<H", BY_NAME[name].address), times=2)
         await host.ask(Request.RESET, times=2)
         await host.ask(Request.READ_REGISTER, struct.pack("<H", BY_NAME["FRAMES"].address))
     await host.still_answers()
@@ -151,7 +154,7 @@ async def refuses(dut):
     for address, count in ((641, 0), (640, 1), (639, 2), (640 - 507, 508), (0xFFFFFFFF, 1), (0xFFFFFE04, 508)):
         payload = struct.pack("<I", address) + b"\xAA" * count
         assert await host.refused(Request.WRITE_WEIGHTS, payload, times=2) == Reason.ADDRESS
-    for address in (0x07, 0x0D, 0x50, 0x0100, 0x8000):
+    for address in (0x07, 0x0D, 0x53, 0x54, 0x0100, 0x8000):
         assert await host.refused(Request.WRITE_REGISTER, struct.pack("<HI", address, 1)) == Reason.ADDRESS
     for name, values in {"LAYERS": (0, 5, 7), "FEATURES": (0, 23, 266), "CLASSES": (0, 13, 0xFFFF)}.items():
         for value in values:

@@ -22,7 +22,8 @@ class StandInCore(wiring.Component):
 
     It takes up to four frames ahead, and pauses at random before it takes one, gives its logits, and gives its result.
 
-    THETA0 = HANG: from frame HANG_FRAME since a clear on it takes none.  THETA1: of those it gives no logit.  THETA2:
+    In early mode a frame whose state is a multiple of 4 decides; without ``stream`` what comes after it until a clear is
+    dropped.  THETA0 = HANG: from frame HANG_FRAME since a clear on it takes none.  THETA1: of those it gives no logit.  THETA2:
     it is never ready after a frame.  THETA3: nor after a clear.  THETA4: it offers a logit too many.
     ``cycles`` = groups of the frame + CLASSES.
     """
@@ -34,7 +35,7 @@ class StandInCore(wiring.Component):
             "frame": In(stream.Signature(data.ArrayLayout(signed(12), design.encoder_rate))),
             "logit": Out(stream.Signature(signed(24))),
             "result": Out(stream.Signature(COUNTERS_LAYOUT)),
-            "frames": Out(32),
+            "frames": Out(32), "decision": Out(range(design.classes + 1)), "ended": Out(1),
             "clear": In(1),
             "ready": Out(1),
         })
@@ -53,7 +54,7 @@ class StandInCore(wiring.Component):
             mixed = (3 * mixed + self.frame.payload[k])[:24]
         hung = Signal()
         m.d.comb += [
-            hung.eq((regs.THETA0 == HANG) & (frames_in >= HANG_FRAME)),
+            hung.eq((regs.THETA0 == HANG) & (frames_in >= HANG_FRAME) & ~self.ended),
             self.frame.ready.eq(taken.w_rdy & ~hung & ~((group == 0) & pause)),
             taken.w_data.eq((group + 1) << 24 | mixed),
         ]
@@ -69,18 +70,22 @@ class StandInCore(wiring.Component):
             self.logit.payload.eq((oldest + 0x654321 * index)[:24].as_signed()),
             self.result.p.frames.eq(number), self.result.p.cycles.eq(groups + regs.CLASSES),
             self.result.p.weight_words.eq(~oldest),
-            *(self.result.p.events[s].eq(oldest >> s) for s in range(5)),
+            *(self.result.p.events[s].eq(oldest >> s) for s in range(5)), self.result.p.decision.eq(self.decision),
         ]
+        _, early, streaming = regs.MODE
         with m.FSM() as fsm:
             m.d.comb += self.ready.eq(fsm.ongoing("WAIT") & (frames_in == number) & (group == 0))
             with m.State("WAIT"):
                 m.d.sync += [index.eq(0), oldest.eq(taken.r_data), groups.eq(taken.r_data >> 24)]
                 with m.If(self.clear):
-                    m.d.sync += [frames_in.eq(0), number.eq(0), state.eq(0)]
+                    m.d.sync += [frames_in.eq(0), number.eq(0), state.eq(0), self.decision.eq(0), self.ended.eq(0)]
                     m.next = "CLEAR"
                 with m.Elif(taken.r_rdy & ~pause):
                     m.d.comb += taken.r_en.eq(1)
                     m.next = "GIVE LOGITS"
+                    with m.If(self.ended):
+                        m.d.sync += [number.eq(number + 1), self.frames.eq(number + 1)]
+                        m.next = "WAIT"
             with m.State("CLEAR"):
                 m.d.sync += [self.frames.eq(0), index.eq(index + 1)]
                 with m.If((index == 9) & (regs.THETA3 != HANG)):
@@ -92,7 +97,11 @@ class StandInCore(wiring.Component):
                     with m.If(index + 1 == Mux(regs.THETA4 == HANG, regs.CLASSES + 1, regs.CLASSES)):
                         m.next = "COUNT"
             with m.State("COUNT"):
-                m.d.sync += self.frames.eq(number + 1)
+                decides = early & (oldest[:2] == 0)
+                m.d.sync += [
+                    self.frames.eq(number + 1), self.decision.eq(Mux(decides, 1 + oldest[2], 0)),
+                    self.ended.eq(decides & ~streaming),
+                ]
                 with m.If(~pause):
                     m.next = "GIVE RESULT"
             with m.State("GIVE RESULT"):
@@ -130,6 +139,6 @@ class LinkWithCore(wiring.Component):
         connect(m, core.logit, link.logit)
         connect(m, core.result, link.result)
         m.d.comb += [core.registers.eq(link.registers), core.clear.eq(link.clear), link.ready.eq(core.ready),
-                     link.frames.eq(core.frames)]
+                     link.frames.eq(core.frames), link.decision.eq(core.decision), link.ended.eq(core.ended)]
         m.d.sync += [self.clears.eq(self.clears + link.clear), self.resets.eq(self.resets + link.core_reset)]
         return m

@@ -145,7 +145,7 @@ class DeltaNetwork(nn.Module):
     @torch.no_grad()
     def decide(self, frames: Tensor, spans: Sequence[tuple[Tensor | int, Tensor]], margin: int,
                thresholds: Sequence[Tensor | int] | None = None, hold: int = 0) -> list[Tensor]:
-        """The frame (B,) of each span's decision: the first that leads by ``margin``, else the span's last frame.
+        """The frame (B,) of each span's decision: the first that leads by more than ``margin``, else the span's last frame.
 
         ``spans``: (first, last) frame, each (B,) or a number, in order; ``margin`` as a board compares it and ``hold``
         as in ``spec/stop.py``, at every span's start.  A span's start arms.  No frame is computed after that in which
@@ -163,7 +163,7 @@ class DeltaNetwork(nn.Module):
                 run = sequence(x, *integers[l], layer.weight_frac, whole_thetas[l + 1], start=starts[l])
                 x, starts[l] = run.anchors[1:], (run.anchors[-1], run.states[-1])
             two = torch.floor(nn.functional.linear(x, weight, bias) * 2.0**-STOP_SHIFT).topk(2, -1).values
-            clear = two[..., 0] - two[..., 1] >= margin
+            clear = two[..., 0] - two[..., 1] > margin
             t = torch.arange(begin, begin + len(x), device=frames.device)[:, None]
             for found, (first, last) in zip(at, spans, strict=True):
                 here = clear & (t >= first + hold) & (t <= last) & (t < found)

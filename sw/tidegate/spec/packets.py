@@ -13,7 +13,8 @@ a host that opens the port continues.  Packets that cannot be trusted (CRC, FRAM
 seq 0 that uses up nothing; the host just repeats.  An answer has the request's seq and type | ANSWER.
 
 FRAMES carries several feature frames, so that consecutive ones overlap in the core; their results come in one answer,
-which is stored whole and therefore no longer than MAX_PAYLOAD.  All of them are applied, or (refused) none.
+which is stored whole and therefore no longer than MAX_PAYLOAD.  All of them are applied, or (refused) none; but a board
+that decides early runs no frame after the one in which it has decided, and answers up to that.
 """
 
 import struct
@@ -40,7 +41,7 @@ class Request(IntEnum):
     WRITE_REGISTER = 0x03   # address u16, value u32 → -
     WRITE_WEIGHTS = 0x04    # byte address u32, bytes → -          (byte a is lane a mod P of word a div P)
     RESET = 0x05            # - → -                                (anchors, h, accumulators = bias)
-    FRAMES = 0x06           # n x features x i16 → n x Result     (n >= 1, see ``most_frames``)
+    FRAMES = 0x06           # n x features x i16 → n x Result     (n >= 1, see ``most_frames``; fewer after a decision)
 
 
 NAK = 0xFF                  # answer type; payload: reason u8, last seq u16
@@ -90,7 +91,7 @@ LOGIT_BYTES = 4
 def result_dtype(classes: int) -> np.dtype:
     """A frame's result as it is on the wire: a header of whole words, then the logits."""
     return np.dtype([("frame", "<u4"), ("cycles", "<u4"), ("weight_words", "<u4"), ("events", "<u2", MAX_SIGNALS),
-                     ("reserved", "<u2"), ("logits", f"<i{LOGIT_BYTES}", (classes,))])
+                     ("decision", "<u2"), ("logits", f"<i{LOGIT_BYTES}", (classes,))])
 
 
 RESULT_HEADER_BYTES = result_dtype(0).itemsize
@@ -98,24 +99,28 @@ RESULT_HEADER_BYTES = result_dtype(0).itemsize
 
 @dataclass(frozen=True)
 class Result:
-    """Answer to a frame: its number since reset (from 0), cycles, weight words read, events per signal, logits."""
+    """Answer to a frame: its number since reset (from 0), cycles, weight words read, events per signal, logits.
+
+    ``decision``: class + 1 that is decided in this frame, 0: none.
+    """
 
     frame: int
     cycles: int
     weight_words: int
     events: tuple[int, ...]
     logits: tuple[int, ...]
+    decision: int = 0
 
     def pack(self) -> bytes:
         events = self.events + (0,) * (MAX_SIGNALS - len(self.events))
-        values = (self.frame, self.cycles, self.weight_words, events, 0, self.logits)
+        values = (self.frame, self.cycles, self.weight_words, events, self.decision, self.logits)
         return np.array(values, result_dtype(len(self.logits))).tobytes()
 
     @staticmethod
     def unpack(data: bytes, signals: int) -> "Result":
         (values,) = np.frombuffer(data, result_dtype((len(data) - RESULT_HEADER_BYTES) // LOGIT_BYTES)).tolist()
-        frame, cycles, weight_words, events, _, logits = values
-        return Result(frame, cycles, weight_words, tuple(events[:signals].tolist()), tuple(logits.tolist()))
+        frame, cycles, weight_words, events, decision, logits = values
+        return Result(frame, cycles, weight_words, tuple(events[:signals].tolist()), tuple(logits.tolist()), decision)
 
 
 def most_frames(features: int, classes: int) -> int:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from .design import Design
 from .network import MAX_LAYERS, MAX_SIGNALS
+from .stop import HOLD_MAX, STOP_BITS, Stop
 
 
 @dataclass(frozen=True)
@@ -43,14 +44,15 @@ def _bank(name: str, address: int, count: int, bits: int, doc: str, capacity: st
 
 
 REGISTERS: tuple[Register, ...] = (
-    Register("MODE", 0x00, 1, True, "bit 0: dense mode (every element of every signal is sent)"),
+    Register("MODE", 0x00, 3, True, "bit 0 `dense`: every element of every signal is sent; bit 1 `early`: decide, and run "
+             "no frame after a decision; bit 2 `stream`: but re-arm instead (see `spec/stop.py`)"),
     Register("LAYERS", 0x01, 3, True, "number of GRU layers, 0 = no model loaded"),
     Register("FEATURES", 0x02, 16, True, "elements of a feature frame", "features"),
     Register("CLASSES", 0x03, 16, True, "logits of the classifier", "classes"),
     Register("BIAS_BASE", 0x04, 24, True, "weight word of the first bias column", "weight_words"),
     Register("ACC_WORDS", 0x05, 16, True, "accumulator words in use: the length of a bias column", "acc_words"),
     Register("LOGIT_TARGET", 0x06, 16, True, "first accumulator word of the logits", "acc_words"),
-    Register("FRAMES", 0x07, 32, False, "frames applied since the last reset"),
+    Register("FRAMES", 0x07, 32, False, "frames taken since the last reset; those after a decision are not run"),
     *_bank("THETA", 0x08, MAX_SIGNALS, 13, "Θ of signal {} in LSBs of 2**-8"),
     *_bank("COLUMN_BASE", 0x10, MAX_SIGNALS, 24, "weight word of signal {}'s first column", "weight_words"),
     *_bank("COLUMN_LENGTH", 0x18, MAX_SIGNALS, 16, "weight words of a column of signal {}", "acc_words"),
@@ -60,8 +62,23 @@ REGISTERS: tuple[Register, ...] = (
     *_bank("LAYER_FRAC", 0x38, MAX_LAYERS, 4, "weight_frac of GRU layer {}"),
     *_bank("LAYER_STATE", 0x40, MAX_LAYERS, 16, "first group of cell_rate neurons of GRU layer {}", "neurons"),
     *_bank("LAYER_TARGET", 0x48, MAX_LAYERS, 16, "first accumulator word of GRU layer {}", "acc_words"),
+    Register("STOP_MARGIN", 0x50, STOP_BITS, True, "a lead above it decides, in LSBs of the classifier's weights"),
+    Register("STOP_HOLD", 0x51, HOLD_MAX.bit_length(), True,
+             "frames after a reset or decision without a decision; takes effect with the next"),
+    Register("STOP_CLASSES", 0x52, 16, True, "classes from this one on are never decided", "classes"),
+    Register("DECISION", 0x53, 16, False, "class + 1 that the last frame run has decided, 0: none"),
 )
 BY_NAME = {r.name: r for r in REGISTERS}
+
+DENSE, EARLY, STREAM = 1, 2, 4      # bits of MODE
+
+
+def stop_registers(stop: Stop | None, classes: int, dense: bool = False) -> dict[str, int]:
+    """Register name → value for a stop rule, or none, and dense mode, on a network with so many classes."""
+    if stop is None:
+        return {"MODE": DENSE * dense, "STOP_MARGIN": 0, "STOP_HOLD": 0, "STOP_CLASSES": 0}
+    return {"MODE": DENSE * dense | EARLY | STREAM * stop.stream, "STOP_MARGIN": stop.margin, "STOP_HOLD": stop.hold,
+            "STOP_CLASSES": classes if stop.classes is None else stop.classes}
 
 
 def table() -> str:

@@ -2,7 +2,7 @@
 
     v[k]    = logit[k] >> STOP_SHIFT                    floor; LSBs of 2**-weight_frac of the classifier
     lead    = v[best] − v[second]                       best: the first of the largest logits
-    clear   ⇔ lead ≥ margin  and  best < classes
+    clear   ⇔ lead > margin  and  best < classes
     decided ⇔ clear, armed, and no decision (or reset) in the last ``hold`` frames
 
 A margin and no threshold on a logit: cross-entropy sees differences of logits only, so that their level means nothing,
@@ -36,8 +36,8 @@ class Stop:
     stream: bool = False
 
     def __post_init__(self):
-        if not 1 <= self.margin <= MARGIN_MAX:
-            raise ModelError(f"a stop margin must be in 1..{MARGIN_MAX} LSBs of the classifier's weights, "
+        if not 0 <= self.margin <= MARGIN_MAX:
+            raise ModelError(f"a stop margin must be in 0..{MARGIN_MAX} LSBs of the classifier's weights, "
                              f"not {self.margin}")
         if not 0 <= self.hold <= HOLD_MAX:
             raise ModelError(f"a stop rule can hold off 0 to {HOLD_MAX} frames, not {self.hold}")
@@ -45,7 +45,7 @@ class Stop:
     @staticmethod
     def of(margin: float, weight_frac: int, hold: int = 0) -> "Stop":
         """``margin`` in units of the logits, rounded to the grid of the classifier's weights."""
-        return Stop(max(1, round(margin * (1 << weight_frac))), hold)
+        return Stop(round(margin * (1 << weight_frac)), hold)
 
     def real_margin(self, weight_frac: int) -> float:
         """The margin in units of the logits."""
@@ -74,7 +74,7 @@ def decisions(logits: np.ndarray, stop: Stop) -> np.ndarray:
     Without ``stop.stream`` at most one frame of each sequence has one.
     """
     lead, best = leads(logits)
-    clear = lead >= stop.margin
+    clear = lead > stop.margin
     if stop.classes is not None:
         clear &= best < stop.classes
     found = np.full(clear.shape, UNDECIDED, np.int64)
