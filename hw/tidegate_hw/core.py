@@ -150,6 +150,11 @@ class Core(wiring.Component):
                 m.d.sync += waiting.eq(0)
 
         start_clear, run = Signal(), Signal()
+        clearing, playing = Signal(), Signal()      # registers, for what is busy is all over the core
+        m.d.sync += [
+            clearing.eq(start_clear | x_encoder.busy | h_encoder.busy | lanes.busy | cell.busy),
+            playing.eq(scheduler.bias | ~scheduler.idle | column.busy | lanes.busy),
+        ]
         m.d.sync += running.eq(run & (regs.LAYERS != 0) & ~self.clear)
         m.d.comb += [part.clear.eq(start_clear) for part in (x_encoder, h_encoder, lanes, cell, counters, stop)]
         m.d.comb += self.cell_active.eq(cell_busy | start_clear)
@@ -162,11 +167,11 @@ class Core(wiring.Component):
                 m.d.comb += start_clear.eq(1)
                 m.next = "CLEAR"
             with m.State("CLEAR"):
-                with m.If(~(x_encoder.busy | h_encoder.busy | lanes.busy | cell.busy)):
+                with m.If(~clearing):
                     m.d.comb += scheduler.bias.eq(1)
                     m.next = "PLAY BIAS"
             with m.State("PLAY BIAS"):
-                with m.If(scheduler.idle & ~(column.busy | lanes.busy)):
+                with m.If(~playing):
                     m.next = "RUN"
         return m
 

@@ -78,28 +78,29 @@ class Counters(wiring.Component):
             m.d.sync += [o.p.weight_words.eq(words), *(o.p.events[s].eq(count) for s, count in enumerate(events))]
 
         # both come from far: from the features' source, and from who takes the logits
-        begin, done = Signal(), Signal()
-        m.d.sync += [begin.eq(self.begin), done.eq(self.done)]
+        begin_q1 = Signal()
+        done_q1 = Signal()
+        m.d.sync += [begin_q1.eq(self.begin), done_q1.eq(self.done)]
         under_way, some, age = Signal(8), Signal(), Signal(CYCLE_BITS)
         m.d.comb += [
-            self.busy.eq(begin | some | o.valid), o.p.frames.eq(self.frames), o.p.decision.eq(self.decision),
+            self.busy.eq(begin_q1 | some | o.valid), o.p.frames.eq(self.frames), o.p.decision.eq(self.decision),
         ]
-        m.d.sync += under_way.eq(under_way + begin - done)
-        with m.If(begin):
+        m.d.sync += under_way.eq(under_way + begin_q1 - done_q1)
+        with m.If(begin_q1):
             m.d.sync += some.eq(1)
-        with m.Elif(done):
+        with m.Elif(done_q1):
             m.d.sync += some.eq(under_way != 1)
         moves = o.valid & o.ready
         with m.If(moves | self.skip):
             m.d.sync += self.frames.eq(self.frames + 1)
         with m.If(moves):
             m.d.sync += o.valid.eq(0)
-        with m.If(done):
+        with m.If(done_q1):
             m.d.sync += [o.valid.eq(1), o.p.cycles.eq(age + 1), age.eq(0)]
         with m.Elif(some):
             m.d.sync += age.eq(age + 1)
         with m.Else():
-            m.d.sync += age.eq(begin)
+            m.d.sync += age.eq(begin_q1)
         with m.If(self.clear):
             m.d.sync += self.frames.eq(0)
         return m

@@ -64,7 +64,9 @@ class Logits(wiring.Component):
         emitting, index = Signal(), Signal(range(d.classes + g))
         valid_q1, index_q1 = Signal(), Signal.like(index)
         # ``single``: no second is in the mask
-        values, mask, single = Signal(ACC_BITS * g), Signal(g), Signal(init=1)
+        values = Signal(ACC_BITS * g)
+        mask = Signal(g)
+        single = Signal(init=1)
         free, advance = Signal(), Signal()
         m.d.comb += [
             free.eq(~mask[0] | (single & self.o.ready)), advance.eq(~valid_q1 | free),

@@ -18,6 +18,7 @@ from tidegate_hw.logits import Logits, WordLogits
 from tidegate_hw.scheduler import Scheduler
 from tidegate_hw.serial_cell import SerialCell
 from tidegate_hw.snapshot import Snapshot
+from tidegate_hw.stop import Stop
 from tidegate_sim.runner import run_bench
 
 DESIGN = Design(lanes=8, cell_rate=4, encoder_rate=4, weight_words=1024, acc_words=32, features=16, neurons=64,
@@ -58,6 +59,8 @@ class Faulty(wiring.Component):
     ("encoder", Encoder(4, 6), ("o", "payload"), 15, "[4, 6, 1]"),
     ("scheduler", Scheduler(DESIGN), ("o", "payload"), 40, BENCH),
     ("column", Column(DESIGN), ("o", "target"), 0, BENCH),
+    ("stop", Stop(DESIGN), ("decision",), 0, BENCH),
+    ("core", Core(DESIGN), ("result", "payload"), 176, BENCH),
     ("lanes", Lanes(DESIGN), ("copies", "data"), 24, "[8, 1024, 32]"),
     ("snapshot", Snapshot(DESIGN), ("o", "payload"), 3, BENCH),
     ("snapshot", Snapshot(DESIGN), ("acc",), 5, BENCH),

@@ -18,7 +18,8 @@ from ..spec.formats import SIGNAL, acc_frac
 from ..spec.layout import Layout
 from ..spec.model import Model
 from ..spec.packets import MAX_PAYLOAD, Request, most_frames, result_dtype
-from ..spec.registers import BY_NAME
+from ..spec.registers import BY_NAME, stop_registers
+from ..spec.stop import Stop
 from .errors import BoardError, InputError
 from .link import Link
 from .transport import BAUD, SerialTransport, Transport
@@ -34,7 +35,8 @@ class FrameResult:
     ``frame``: number since reset, from 0.  ``label``, ``label_index``: of the largest logit, the first of
     equals.  ``logits``: accumulator integers, in LSBs of 2**-(8 + weight_frac).  ``confidence``: softmax of
     the logits at ``label_index``, 0..1.  ``cycles``: clock cycles spent.  ``events``: per signal, features
-    first.  ``weight_words``: words of weights read.
+    first.  ``weight_words``: words of weights read.  ``decided``: whether it is this frame that decides, by the
+    board's stop rule, and ``decided_at``: the last frame that did, None before any; ``label`` is then what was decided.
     """
 
     frame: int
@@ -45,6 +47,8 @@ class FrameResult:
     cycles: int
     events: tuple[int, ...]
     weight_words: int
+    decided: bool = False
+    decided_at: int | None = None
 
 
 class Board:
@@ -60,7 +64,7 @@ class Board:
         self.model: Model | None = None
         self.layout: Layout | None = None
         self._virtual = None
-        self._dense = False
+        self._dense, self._stop = False, None
         self.identity: Identity = self.link.identify()
         found = self.identity.digest.hex()
         if expect_digest is not None and found != expect_digest.lower()[: len(found)]:
@@ -139,7 +143,7 @@ class Board:
                 progress(start + len(part), len(image))
 
     def load(self, model: Model, progress: Callable[[int, int], None] | None = None) -> None:
-        """Pack a model for the board's lanes, write it and reset the state; dense mode is switched off.
+        """Pack a model for the board's lanes, write it and reset the state; dense mode and any stop rule are off.
 
         ``progress(done, total)`` is called with bytes.  CapacityError, before anything is sent, if the board
         is too small, ModelError if there is no classifier.  A load that is cut short leaves the board without a model.
@@ -153,9 +157,9 @@ class Board:
         self.write_register("LAYERS", 0)
         self.write_weights(image, progress=progress)
         layers = registers.pop("LAYERS")
-        for name, value in registers.items():
+        self._dense, self._stop = False, None
+        for name, value in (registers | stop_registers(None, 0)).items():
             self.write_register(name, value)
-        self.dense = False
         self.write_register("LAYERS", layers)       # last: from here on frames are taken
         self.reset()
         self.model, self.layout = model, layout
@@ -171,8 +175,29 @@ class Board:
 
     @dense.setter
     def dense(self, on: bool) -> None:
-        self.write_register("MODE", int(on))
         self._dense = bool(on)
+        self._set_mode()
+
+    @property
+    def stop(self) -> Stop | None:
+        """The rule by which the board decides early, or None; takes effect with the next reset.
+
+        The model's own is ``model.stop``.  After a decision the board runs no frame until it is reset, and ``stream``
+        ends; with ``Stop(..., stream=True)`` it goes on and decides again when the keyword has passed.
+        """
+        return self._stop
+
+    @stop.setter
+    def stop(self, rule: Stop | None) -> None:
+        if rule is not None and self._loaded().network.classes < 2:
+            raise ModelError("a stop rule compares two classes at least; this model has one")
+        self._stop = rule
+        self._set_mode()
+
+    def _set_mode(self) -> None:
+        classes = self.model.network.classes if self.model else 0
+        for name, value in stop_registers(self._stop, classes, self._dense).items():
+            self.write_register(name, value)
 
     def thresholds(self, *thresholds: int) -> None:
         """Change Θ of each signal, in LSBs of 2**-8, features first; takes effect with the next frame."""
@@ -188,7 +213,7 @@ class Board:
         is answered before the next is asked for.  The frames of an array or block go to the board
         ``most_frames(features, classes)`` at a time, and the next of these bursts is sent before the results of the
         last are yielded: while a result is looked at, and when the generator is closed early, the board may be up to
-        two bursts ahead.
+        two bursts ahead.  With a stop rule that ends a clip, the frame that decides is the last one yielded.
         Floats are features as the front end gives them and are quantised by the model; integers are sent as
         they are, in LSBs of 2**-8.  ``reset``: start from the reset state, else go on from the last frame.
         InputError (for an array: at once, before anything is sent) on a wrong shape, NaN, infinity or integers
@@ -201,29 +226,51 @@ class Board:
     def _stream(self, model: Model, blocks: Iterable[np.ndarray], reset: bool) -> Iterator[FrameResult]:
         if reset:
             self.reset()
-        expected = 0 if reset else self.read_register("FRAMES")
+        expected, decided_at = 0 if reset else self.read_register("FRAMES"), None
         for block in blocks:
-            for count, answer in self._bursts(block, most_frames(model.network.features, model.network.classes)):
-                results = _unpack(answer, count, model)
+            for results in self._bursts(block, model):
+                count = len(results)
                 wrong = np.flatnonzero(results["frame"] != np.arange(expected, expected + count))
                 if len(wrong):
                     raise BoardError(f"the board counts frame {results['frame'][wrong[0]]} where "
                                      f"{expected + wrong[0]} was sent; "
                                      "another program used it: open it again and load the model")
                 expected += count
-                yield from _frame_results(results, model)
+                for result in _frame_results(results, model, decided_at):
+                    decided_at = result.decided_at
+                    yield result
+                if self._ends(results):
+                    return
 
-    def _bursts(self, block: np.ndarray, most: int) -> Iterator[tuple[int, bytes]]:
-        """Frames and answer of each burst; when an answer is handed out, the next burst is on its way."""
+    def _bursts(self, block: np.ndarray, model: Model) -> Iterator[np.ndarray]:
+        """Results of each burst; when they are handed out, the next burst is on its way, unless they end the clip."""
+        most = most_frames(model.network.features, model.network.classes)
         pending, count = None, 0
         for start in range(0, len(block), most):
             burst = block[start : start + most]
-            before, answer = count, None if pending is None else self.link.finish(pending)
+            results = None if pending is None else self._results(self.link.finish(pending), count, model)
+            if results is not None and self._ends(results):
+                yield results
+                return
             pending, count = self.link.start(Request.FRAMES, burst.astype("<i2").tobytes()), len(burst)
-            if answer is not None:
-                yield before, answer
+            if results is not None:
+                yield results
         if pending is not None:
-            yield count, self.link.finish(pending)
+            yield self._results(self.link.finish(pending), count, model)
+
+    def _ends(self, results: np.ndarray) -> bool:
+        """Whether the board runs no frame after these; it was so before if there are none."""
+        clip = self._stop is not None and not self._stop.stream
+        return clip and (not len(results) or bool(results["decision"][-1]))
+
+    def _results(self, answer: bytes, count: int, model: Model) -> np.ndarray:
+        """Results of ``count`` frames, or up to a decision, of ``result_dtype``."""
+        layout = result_dtype(model.network.classes)
+        if len(answer) % layout.itemsize == 0:
+            results = np.frombuffer(answer, layout)
+            if len(results) == count or (len(results) < count and self._ends(results)):
+                return results
+        raise BoardError("the board has another model than the one loaded here; load it again")
 
     def _loaded(self) -> Model:
         if self.model is None:
@@ -269,20 +316,16 @@ def _address(name: str) -> int:
     return BY_NAME[name].address
 
 
-def _unpack(answer: bytes, count: int, model: Model) -> np.ndarray:
-    """Results of ``count`` frames, of ``result_dtype``."""
-    layout = result_dtype(model.network.classes)
-    if len(answer) != count * layout.itemsize:
-        raise BoardError("the board has another model than the one loaded here; load it again")
-    return np.frombuffer(answer, layout)
-
-
-def _frame_results(results: np.ndarray, model: Model) -> Iterator[FrameResult]:
+def _frame_results(results: np.ndarray, model: Model, decided_at: int | None) -> Iterator[FrameResult]:
+    """``decided_at``: of the frame before."""
     network = model.network
     logits = results["logits"] / float(1 << acc_frac(network.classifier.weight_frac))
     best = logits.argmax(1)
     confidence = 1 / np.exp(logits - logits.max(1, keepdims=True)).sum(1)
     columns = (results["frame"], best, results["logits"], confidence, results["cycles"],
-               results["events"][:, : network.signals], results["weight_words"])
-    for frame, index, integers, sure, cycles, events, words in zip(*(c.tolist() for c in columns), strict=True):
-        yield FrameResult(frame, model.labels[index], index, tuple(integers), sure, cycles, tuple(events), words)
+               results["events"][:, : network.signals], results["weight_words"], results["decision"] > 0)
+    for frame, index, integers, sure, cycles, events, words, decided in zip(
+            *(c.tolist() for c in columns), strict=True):
+        decided_at = frame if decided else decided_at
+        yield FrameResult(frame, model.labels[index], index, tuple(integers), sure, cycles, tuple(events), words,
+                          decided, decided_at)

@@ -124,15 +124,15 @@ class Trainer:
             started, share = time.monotonic(), self._annealed(self.epoch)
             if share == 1 and self.recipe.weight_bits:
                 self.network.set_format(self.recipe.weight_fracs or (), self.recipe.weight_bits)
-            loss = self._train_epoch(share)
+            early, loss = self._early(self.epoch), self._train_epoch(share)
             self.epoch += 1
             self.network.thresholds = self._whole_thresholds(share)
-            figures = evaluate(self._model({}), self.features, "validation", early=self._early(share))
+            figures = evaluate(self._model({}), self.features, "validation", early=early)
             words = sum(n * c for n, c in zip(figures["events"], self.columns, strict=True)) / figures["frames"]
             if self.budget:
                 self.budget.measured(words)
             score = self._score(figures["accuracy"], words)
-            if share == 1 and score >= self.best:               # a tie: the later one, at a lower learning rate
+            if share == 1 and early == bool(self.recipe.stop) and score >= self.best:               # a tie: the later one, at a lower learning rate
                 self.best, self.best_epoch = score, self.epoch
                 self._write()
             self.log.append(Epoch(
@@ -153,9 +153,11 @@ class Trainer:
         ramp = min(self.recipe.anneal * self.recipe.epochs, self.recipe.epochs - 1)
         return min(1.0, epoch / ramp) if ramp > 0 else 1.0
 
-    def _early(self, share: float) -> bool:
-        """Whether a batch ends where it has decided."""
-        return share == 1 and self.recipe.stop is not None
+    def _early(self, epoch: int) -> bool:
+        """Whether in an epoch a batch ends where it has decided; at least in the last one."""
+        last = self.recipe.epochs - 1
+        return (self.recipe.stop is not None and self._annealed(epoch) == 1
+                and epoch >= min(self.recipe.stop_from * self.recipe.epochs, last))
 
     def _whole_thresholds(self, share: float) -> list[int]:
         """Θ that the exported model has: whole, without what agility makes of it."""
@@ -194,7 +196,7 @@ class Trainer:
         return math.exp(low + (high - low) * torch.rand((), generator=rng).item())
 
     def _loss(self, batch: Batch, share: float, factor: float, noise: torch.Generator) -> Tensor:
-        thresholds, early = self._thresholds(share, factor), self._early(share)
+        thresholds, early = self._thresholds(share, factor), self._early(self.epoch)
         if early:
             batch = until_decided(self.network, batch, self.recipe.stop, thresholds)
         output = self.network(batch.frames, thresholds=thresholds, noise=self.recipe.hidden_noise, generator=noise)

@@ -78,8 +78,9 @@ class Recipe:
 
     Deciding early (rank coding, Jeffares et al. 2021, arXiv:2110.02865).  ``stop_margin``: the lead of the best logit
     over the second, in units of the logits, at which the network has decided (``spec/stop.py``; 0: no such rule), not
-    in the first ``stop_hold`` frames of a word.  Once the annealing is over, the cross-entropy is that of the frame of
-    the decision, or the last without one, and nothing after it is computed.  ``entropy_reward``: times the entropy of
+    in the first ``stop_hold`` frames of a word.  After the annealing and ``stop_from``, a share of the epochs, the
+    cross-entropy is that of the frame of the decision, or the last without one, and nothing after it is computed.
+    ``entropy_reward``: times the entropy of
     the softmax there, taken off the loss: the more, the later and surer the network decides.
     """
 
@@ -116,6 +117,7 @@ class Recipe:
     reject: float = 0.0
     stop_margin: float = 0.0
     stop_hold: int = 0
+    stop_from: float = 0.0
     entropy_reward: float = 0.0
     seed: int = 1
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -158,9 +160,11 @@ class Recipe:
                 Stop.of(self.stop_margin, self.classifier_frac, self.stop_hold)
             except TidegateError as error:
                 raise DataError(f"recipe '{self.name}': stop_margin {self.stop_margin:g}: {error}") from None
-        elif self.entropy_reward or self.stop_hold:
-            raise DataError(f"recipe '{self.name}': entropy_reward and stop_hold are of use with a stop_margin; give "
-                            "one, as 2")
+            if not 0 <= self.stop_from < 1:
+                raise DataError(f"recipe '{self.name}': stop_from is a share of the epochs, not {self.stop_from:g}")
+        elif self.entropy_reward or self.stop_hold or self.stop_from:
+            raise DataError(f"recipe '{self.name}': stop_hold, stop_from and entropy_reward are of use with a "
+                            "stop_margin; give one, as 2")
 
     @property
     def classifier_frac(self) -> int:
