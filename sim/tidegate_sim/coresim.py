@@ -20,20 +20,23 @@ from tidegate.spec.errors import TidegateError
 from tidegate.spec.layout import Layout
 from tidegate.spec.model import Model
 from tidegate.spec.network import MAX_SIGNALS
-from tidegate.spec.registers import REGISTERS
+from tidegate.spec.registers import REGISTERS, stop_registers
+from tidegate.spec.stop import Stop
 
 from .simulators import REGISTER_BYTES, executable
 from .trace import Mismatch, Run, compare, golden_run, read_trace, weight_words
 
 # packed as COUNTERS_LAYOUT of the core
-_COUNTERS = [("frames", "<u4"), ("cycles", "<u4"), ("weight_words", "<u4"), ("events", "<u2", (MAX_SIGNALS,))]
+_COUNTERS = [("frames", "<u4"), ("cycles", "<u4"), ("weight_words", "<u4"), ("events", "<u2", (MAX_SIGNALS,)),
+             ("decision", "<u2")]
 
 
 @dataclass(frozen=True)
 class CoreRun:
     """What a core answered to clips, joined: (T,) or (T, n) arrays over all frames.
 
-    ``logits``, ``events`` (T, signals), ``weight_words``, ``cycles``: as the core reports them.  ``starts``,
+    ``logits``, ``events`` (T, signals), ``weight_words``, ``cycles``, ``decisions`` (class + 1, or 0): as the core
+    reports them.  ``starts``,
     ``completions``: clock cycles in which a frame's first group was taken, and that after its last logit (by when its
     result became valid), seen from outside.  ``total``: cycles from each clip's first group to its last completion, in
     sum.  ``run``: all integers, for ``mismatches``; with those of the cell if they were ``traced``.
@@ -44,6 +47,7 @@ class CoreRun:
     events: np.ndarray
     weight_words: np.ndarray
     cycles: np.ndarray
+    decisions: np.ndarray
     starts: np.ndarray
     completions: np.ndarray
     total: int
@@ -53,25 +57,28 @@ class CoreRun:
 
 def simulate(design: Design, model: Model, frames: np.ndarray | Sequence[np.ndarray], *, dense: bool = False,
              apart: bool = False, stalls: float = 0, seed: int = 0, waveform: str | Path | None = None,
-             trace: bool = True) -> CoreRun:
+             trace: bool = True, stop: Stop | None = None) -> CoreRun:
     """Stream frames through the simulated core.
 
     ``frames``: a clip (T, features) of SIGNAL integers or several; each starts from reset and idle, with its frames
     back to back: a group is offered in every cycle.  ``dense``: dense mode.  ``apart``: a frame is offered when the
     core is idle.  ``stalls``: probability with which, in a cycle, no group is offered, no logit taken, no result
     taken, each for itself; ``seed`` chooses which.  ``waveform``: VCD file; needs another executable.  ``trace``:
-    keep the cell's integers.  The first use of a design compiles it.
+    keep the cell's integers.  ``stop``: a rule with ``stream``, as every frame is run.  The first use of a design
+    compiles it.
 
     CapacityError if the model does not fit; TidegateError if the core hangs or its answers cannot be told apart.
     """
     clips = [frames] if isinstance(frames, np.ndarray) else list(frames)
+    if stop is not None and not stop.stream:
+        raise TidegateError("the simulated core runs every frame; give it a stop rule with stream=True")
     layout = Layout(model.network, design)
     with tempfile.TemporaryDirectory(prefix="tidegate-") as folder:
         file = Path(folder) / "trace"
         command = [str(executable(design, waveform is not None, "core"))]
         command += ["--trace", str(file)] if trace else []
         command += ["--waveform", str(waveform)] if waveform is not None else []
-        done = subprocess.run(command, input=_stimulus(layout, model, clips, dense, apart, stalls, seed),
+        done = subprocess.run(command, input=_stimulus(layout, model, clips, dense, apart, stalls, seed, stop),
                               capture_output=True)
         if done.returncode:
             lines = done.stderr.decode(errors="replace").splitlines() or [f"exit status {done.returncode}"]
@@ -82,15 +89,16 @@ def simulate(design: Design, model: Model, frames: np.ndarray | Sequence[np.ndar
 
 
 def mismatches(run: CoreRun, design: Design, model: Model, frames: np.ndarray | Sequence[np.ndarray],
-               dense: bool = False) -> tuple[int, Mismatch | None]:
+               dense: bool = False, stop: Stop | None = None) -> tuple[int, Mismatch | None]:
     """Number of integers of a run that differ from golden's, and the first.
 
     Compared: the cell's integers if traced, events (none of signals that the network has not), weight words, logits,
-    frame numbers, and the core's count of cycles with the clock's.
+    decisions by ``stop`` (none without), frame numbers, and the core's count of cycles with the clock's.
     """
     clips = [frames] if isinstance(frames, np.ndarray) else list(frames)
-    golden = golden_run(model, clips, dense)
+    golden = golden_run(model, clips, dense, stop)
     golden[None, "weight words"] = weight_words(Layout(model.network, design), golden[None, "events"])
+    golden.setdefault((None, "decision"), np.zeros((sum(run.clips), 1), np.int64))
     golden[None, "frame"] = np.concatenate([np.arange(n) for n in run.clips])[:, None]
     golden[None, "cycles"] = _observed_cycles(run)[:, None]
     golden[None, "events of no signal"] = np.zeros_like(run.run[None, "events of no signal"])
@@ -100,12 +108,12 @@ def mismatches(run: CoreRun, design: Design, model: Model, frames: np.ndarray | 
 
 
 def _stimulus(layout: Layout, model: Model, clips: list[np.ndarray], dense: bool, apart: bool, stalls: float,
-              seed: int) -> bytes:
+              seed: int, stop: Stop | None) -> bytes:
     """What ``core.cpp`` reads."""
     network, e = layout.network, layout.design.encoder_rate
     groups = -(-network.features // e)
     weights = layout.pack(model)
-    values = layout.registers() | {"MODE": int(dense)}
+    values = layout.registers() | stop_registers(stop, network.classes, dense)
     registers, offset = 0, 0
     for register in REGISTERS:
         if register.writable:
@@ -137,9 +145,10 @@ def _core_run(output: bytes, clips: tuple[int, ...], model: Model, run: Run, tra
         (None, "events"): events[:, : network.signals], (None, "events of no signal"): events[:, network.signals :],
         (None, "logits"): records["logits"], (None, "weight words"): records["weight_words"][:, None],
         (None, "frame"): records["frames"][:, None], (None, "cycles"): records["cycles"][:, None],
+        (None, "decision"): records["decision"][:, None],
     }
     return CoreRun(clips, records["logits"], events[:, : network.signals], records["weight_words"].astype(np.int64),
-                   records["cycles"].astype(np.int64), starts, completions, total, traced, run)
+                   records["cycles"].astype(np.int64), records["decision"].astype(np.int64), starts, completions, total, traced, run)
 
 
 def _observed_cycles(run: CoreRun) -> np.ndarray:

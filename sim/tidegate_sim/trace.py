@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from tidegate.spec.errors import TidegateError
 from tidegate.spec.layout import Layout
 from tidegate.spec.model import Model
+from tidegate.spec.stop import Stop, decisions
 
 STAGES = ("r_arg", "z_arg", "nx", "nh", "h")        # in the order in which the cell makes them
 
@@ -39,8 +41,11 @@ class Mismatch:
                 f"({self.lanes} lanes, thresholds {list(self.thresholds)})")
 
 
-def golden_run(model: Model, clips: Sequence[np.ndarray], dense: bool = False) -> Run:
-    """Golden's integers of clips (frames, features), each from reset; all but the weight words, which need lanes."""
+def golden_run(model: Model, clips: Sequence[np.ndarray], dense: bool = False, stop: Stop | None = None) -> Run:
+    """Golden's integers of clips (frames, features), each from reset; all but the weight words, which need lanes.
+
+    ``stop``: with decisions (``decision``: class + 1, or 0); where they end a clip, see ``until_decided``.
+    """
     from tidegate.golden import Golden
 
     trace = Golden(model).run(padded(clips), dense=dense, keep_layers=True)
@@ -49,7 +54,21 @@ def golden_run(model: Model, clips: Sequence[np.ndarray], dense: bool = False) -
                 for l, layer in enumerate(layers) for stage in STAGES}
     run[None, "events"] = joined(trace.events, clips)
     run[None, "logits"] = joined(trace.logits, clips)
+    if stop is not None:
+        run[None, "decision"] = 1 + joined(decisions(trace.logits, stop), clips)[:, None]
     return run
+
+
+def until_decided(golden: Run, clips: Sequence[np.ndarray]) -> Run:
+    """What a board answers that runs no frame after a decision: the keys that belong to no layer, and ``run``, 1 for
+    the frames that were; the others are 0."""
+    starts = np.cumsum([0, *map(len, clips)])
+    run = np.ones((starts[-1], 1), np.int64)
+    for start, end in pairwise(starts):
+        found = np.flatnonzero(golden[None, "decision"][start:end])
+        if len(found):
+            run[start + found[0] + 1 : end] = 0
+    return {(None, "run"): run} | {key: values * run for key, values in golden.items() if key[0] is None}
 
 
 def padded(clips: Sequence[np.ndarray]) -> np.ndarray:

@@ -1,12 +1,13 @@
 """Golden against RTL, or a board's netlist, on real frames, integer by integer, through the driver and the link.
 
-Compared in every frame: the events of every signal, the weight words read, and every logit; of RTL also, for every
-layer and neuron, the four accumulator copies that reach the cell (r_arg, z_arg, nx, nh) and the new state h.
+Compared in every frame: the events of every signal, the weight words read, every logit, and whether it decides, and
+what; of RTL also, for every layer and neuron, the four accumulator copies that reach the cell (r_arg, z_arg, nx, nh)
+and the new state h.  Then the clips come once more, and no frame after a decision may be run.
 """
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,8 +26,9 @@ from tidegate.spec.layout import Layout
 from tidegate.spec.model import Model, expected_tensors
 from tidegate.spec.network import Layer, Network
 from tidegate.spec.packets import result_dtype
+from tidegate.spec.stop import MARGIN_MAX, Stop, leads
 
-from .trace import Mismatch, Run, compare, golden_run, read_trace, weight_words
+from .trace import Mismatch, Run, compare, golden_run, read_trace, until_decided, weight_words
 
 if TYPE_CHECKING:
     from .netlist import NetlistBoard
@@ -36,6 +38,19 @@ def default_thresholds(model: Model) -> list[tuple[int, ...]]:
     """Θ = 0, the model's own Θ, and a large Θ (four times its own, at least 1/4)."""
     own = model.network.thresholds
     return list(dict.fromkeys([(0,) * len(own), own, tuple(max(4 * t, 64) for t in own)]))
+
+
+def stop_of(model: Model, clips: Sequence[np.ndarray]) -> Stop | None:
+    """A rule to compare decisions by: the model's own, or a margin above which half of the frames lead, and a hold-off.
+
+    None for a single class.
+    """
+    if model.network.classes < 2:
+        return None
+    if model.stop is not None:
+        return model.stop
+    lead, _ = leads(golden_run(model, clips)[None, "logits"])
+    return Stop(min(int(np.median(lead)), MARGIN_MAX), hold=2)
 
 
 def random_model(features: int, sizes: Sequence[int], classes: int, seed: int, extreme: bool) -> Model:
@@ -71,28 +86,37 @@ def verify(model: Model, clips: Iterable[np.ndarray], lanes: Sequence[int] = (64
 
     TidegateError if the RTL's integers cannot be told apart: another number of them than golden's, or another order.
 
-    Gives ``{"against", "frames", "integers", "mismatches", "lanes", "thresholds", "first_mismatch"}``: frames and
-    integers compared over all settings, and the number of integers that differ.
+    Gives ``{"against", "frames", "integers", "mismatches", "decisions", "frames_not_run", "lanes", "thresholds",
+    "first_mismatch"}``: frames and integers compared over all settings, the number of integers that differ, decisions
+    in the first pass, and frames that the second did not run.
     """
     clips = list(clips)
     settings = [tuple(t) for t in thresholds] if thresholds is not None else default_thresholds(model)
     each = sum(len(clip) for clip in clips)
-    total, done, integers, mismatches, first = each * len(lanes) * len(settings), 0, 0, 0, None
+    total, done, tally = each * len(lanes) * len(settings), 0, _Tally()
     for theta in settings:
-        golden = golden_run(model.with_thresholds(*theta), clips)
+        turned = model.with_thresholds(*theta)
+        expected = _Expected(turned, clips)
         for p in lanes:
-            layout = Layout(model.network, SIMULATED[p])
-            golden[None, "weight words"] = weight_words(layout, golden[None, "events"])
-
             def step(frames: int, before=done) -> None:
                 if progress:
                     progress(before + frames, total)
 
-            rtl = _rtl(model.with_thresholds(*theta), clips, p, step)
-            count, found = compare(golden, rtl, p, theta)
-            mismatches, first, done = mismatches + count, first or found, done + each
-            integers += sum(values.size for values in golden.values())
-    return _report("rtl", done, integers, mismatches, lanes, settings, first)
+            words = Layout(model.network, SIMULATED[p])
+            with tempfile.TemporaryDirectory(prefix="tidegate-") as folder:
+                trace = Path(folder) / "trace"
+                with Board.open("virtual", lanes=p, trace=trace) as board:
+                    board.load(turned)
+                    run = _streamed(board, clips, expected.stop, step)
+                run |= read_trace(trace, words, each)
+            tally.compare(expected.streaming(words), run, p, theta)
+            if expected.stop is not None:
+                with Board.open("virtual", lanes=p) as board:
+                    board.load(turned)
+                    run = _streamed(board, clips, replace(expected.stop, stream=False))
+                tally.compare(expected.ending(words), run, p, theta)
+            done += each
+    return tally.report("rtl", done, lanes, settings)
 
 
 def verify_netlist(model: Model, clips: Iterable[np.ndarray], name: str, lanes: int | None = None,
@@ -110,56 +134,100 @@ def verify_netlist(model: Model, clips: Iterable[np.ndarray], name: str, lanes: 
     layout = Layout(model.network, design)
     from .netlist import NetlistBoard
 
-    each = sum(map(len, clips)) * (2 * model.network.features + result_dtype(model.network.classes).itemsize)
+    each = 2 * sum(map(len, clips)) * (2 * model.network.features + result_dtype(model.network.classes).itemsize)
     total = layout.pack(model).size + len(settings) * each
     say = progress or (lambda done, total: None)
-    integers, mismatches, first = 0, 0, None
+    tally, what = _Tally(), f"the netlist of {name}"
     with netlist or NetlistBoard(name, design) as running:
         # a byte on the line of a whole board takes 240 cycles, and a second is some 200,000 of them, or much fewer
         with Board(SerialTransport(running.port), timeout=60, patience=600) as board:
             board.load(model, lambda done, _: say(done, total))
             for k, theta in enumerate(settings):
                 board.thresholds(*theta)
-                run = _streamed(board, clips)
-                golden = {key: values for key, values in golden_run(model.with_thresholds(*theta), clips).items()
-                          if key in run}
-                golden[None, "weight words"] = weight_words(layout, golden[None, "events"])
-                count, found = compare(golden, run, design.lanes, theta, f"the netlist of {name}")
-                mismatches, first = mismatches + count, first or found
-                integers += sum(values.size for values in golden.values())
+                expected = _Expected(model.with_thresholds(*theta), clips)
+                run = _streamed(board, clips, expected.stop)
+                golden = {key: values for key, values in expected.streaming(layout).items() if key in run}
+                tally.compare(golden, run, design.lanes, theta, what)
+                say(total - (len(settings) - 1 - k) * each - each // 2, total)
+                if expected.stop is not None:
+                    run = _streamed(board, clips, replace(expected.stop, stream=False))
+                    tally.compare(expected.ending(layout), run, design.lanes, theta, what)
                 say(total - (len(settings) - 1 - k) * each, total)
     frames = len(settings) * sum(map(len, clips))
-    return _report("netlist", frames, integers, mismatches, [design.lanes], settings, first) | {
+    return tally.report("netlist", frames, [design.lanes], settings) | {
         "board": name, "cycles": running.cycles, "seconds": running.seconds}
 
 
-def _report(against: str, frames: int, integers: int, mismatches: int, lanes: Sequence[int],
-            settings: Sequence[Sequence[int]], first: Mismatch | None) -> dict:
-    return {
-        "against": against, "frames": frames, "integers": integers, "mismatches": mismatches, "lanes": list(lanes),
-        "thresholds": [list(t) for t in settings],
-        "first_mismatch": {**asdict(first), "text": str(first)} if first else None,
-    }
+class _Expected:
+    """Golden's integers of clips, for any lanes; ``stop``: the rule that decisions follow, re-arming, or None."""
+
+    def __init__(self, model: Model, clips: list[np.ndarray]):
+        stop = stop_of(model, clips)
+        self.stop, self.clips = stop and replace(stop, stream=True), clips
+        self._streaming = golden_run(model, clips, stop=self.stop)
+        self._ending = stop and golden_run(model, clips, stop=replace(stop, stream=False))
+
+    def streaming(self, layout: Layout) -> Run:
+        """Every frame is run."""
+        run = np.ones((len(self._streaming[None, "logits"]), 1), np.int64)
+        return self._streaming | {(None, "run"): run, **_words(layout, self._streaming)}
+
+    def ending(self, layout: Layout) -> Run:
+        """None is after a decision."""
+        assert self._ending is not None
+        return until_decided(self._ending | _words(layout, self._ending), self.clips)
 
 
-def _streamed(board: Board, clips: list[np.ndarray], step: Callable[[int], None] = lambda done: None) -> Run:
-    """What a board answers to clips; ``step`` is called with the number of frames after each clip."""
-    results = []
+def _words(layout: Layout, run: Run) -> Run:
+    return {(None, "weight words"): weight_words(layout, run[None, "events"])}
+
+
+class _Tally:
+    """Adds up comparisons."""
+
+    def __init__(self):
+        self.integers = self.mismatches = self.decisions = self.frames_not_run = 0
+        self.first: Mismatch | None = None
+
+    def compare(self, golden: Run, got: Run, lanes: int, theta: tuple[int, ...], against: str = "RTL") -> None:
+        count, found = compare(golden, got, lanes, theta, against)
+        self.mismatches, self.first = self.mismatches + count, self.first or found
+        self.integers += sum(values.size for values in golden.values())
+        skipped = int((golden[None, "run"] == 0).sum())
+        self.frames_not_run += skipped
+        if not skipped and (None, "decision") in golden:
+            self.decisions += int((golden[None, "decision"] > 0).sum())
+
+    def report(self, against: str, frames: int, lanes: Sequence[int], settings: Sequence[Sequence[int]]) -> dict:
+        return {
+            "against": against, "frames": frames, "integers": self.integers, "mismatches": self.mismatches,
+            "decisions": self.decisions, "frames_not_run": self.frames_not_run, "lanes": list(lanes),
+            "thresholds": [list(t) for t in settings],
+            "first_mismatch": {**asdict(self.first), "text": str(self.first)} if self.first else None,
+        }
+
+
+def _streamed(board: Board, clips: list[np.ndarray], stop: Stop | None = None,
+              step: Callable[[int], None] = lambda done: None) -> Run:
+    """What a board answers to clips; ``step`` is called with the number of frames after each clip.
+
+    Frames that it does not run, after a decision, are 0 everywhere.
+    """
+    board.stop, parts, done = stop, [], 0
+    network = board.model.network if board.model else None
+    assert network is not None
     for clip in clips:
-        results += board.stream(clip)
-        step(len(results))
-    return {(None, "events"): np.array([r.events for r in results]),
-            (None, "logits"): np.array([r.logits for r in results]),
-            (None, "weight words"): np.array([[r.weight_words] for r in results])}
-
-
-def _rtl(model: Model, clips: list[np.ndarray], lanes: int, step: Callable[[int], None]) -> Run:
-    with tempfile.TemporaryDirectory(prefix="tidegate-") as folder:
-        trace = Path(folder) / "trace"
-        with Board.open("virtual", lanes=lanes, trace=trace) as board:
-            board.load(model)
-            run = _streamed(board, clips, step)
-        return run | read_trace(trace, Layout(model.network, SIMULATED[lanes]), sum(map(len, clips)))
+        values = np.zeros(len(clip), [("events", int, (network.signals,)), ("logits", int, (network.classes,)),
+                                      *((name, int, (1,)) for name in ("weight words", "decision", "run"))])
+        for row, r in zip(values, board.stream(clip), strict=False):
+            row["events"], row["logits"], row["weight words"] = r.events, r.logits, r.weight_words
+            row["decision"], row["run"] = (r.label_index + 1) * r.decided, 1
+        parts.append(values)
+        done += len(clip)
+        step(done)
+    run = np.concatenate(parts)
+    names = [name for name in run.dtype.names or () if stop is not None or name != "decision"]
+    return {(None, name): run[name] for name in names}
 
 
 def speech_frames(model: Model, paths: Iterable[Path], frames: int) -> Iterator[np.ndarray]:

@@ -1,5 +1,7 @@
 """The core alone against golden and against the cycle model; the long campaign is marked slow."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from models import random_frames
@@ -7,10 +9,11 @@ from models import random_frames
 from tidegate.spec.design import SIMULATED
 from tidegate.spec.errors import ModelError, TidegateError
 from tidegate.spec.layout import Layout
+from tidegate.spec.stop import Stop
 from tidegate_sim import coresim
 from tidegate_sim.coresim import mismatches, simulate
 from tidegate_sim.measure import predicted_cycles
-from tidegate_sim.verify import random_model
+from tidegate_sim.verify import random_model, stop_of
 
 # features, sizes, classes: no multiples of lanes or rates, one feature, no classifier, more layers, a frame that
 # waits for the logits of the one before
@@ -29,15 +32,23 @@ def clips(model, seed: int = 0) -> list[np.ndarray]:
     return [random_frames(seed + n, length, model.network.features) for n, length in enumerate((40, 1, 25))]
 
 
+def a_stop(model, frames: list[np.ndarray]) -> Stop | None:
+    """A rule that re-arms, by which about half of the frames are clear."""
+    stop = stop_of(model, frames)
+    return stop and replace(stop, stream=True)
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("theta", [0, 40, 700])
 @pytest.mark.parametrize("stalls", [0, 0.3])
 def test_integers_equal_golden(name, theta, stalls):
     model = network(name, theta)
     frames = clips(model)
-    run = simulate(SIMULATED[LANES], model, frames, stalls=stalls, seed=theta)
+    stop = a_stop(model, frames)
+    run = simulate(SIMULATED[LANES], model, frames, stalls=stalls, seed=theta, stop=stop)
     assert run.run.keys() > {(0, "r_arg"), (len(model.network.gru) - 1, "h"), (None, "logits")}
-    assert mismatches(run, SIMULATED[LANES], model, frames) == (0, None)
+    assert mismatches(run, SIMULATED[LANES], model, frames, stop=stop) == (0, None)
+    assert stop is None or theta == 700 or (run.decisions > 0).sum() > 2    # at 700 hardly anything ever changes
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -118,11 +129,12 @@ def test_cycles_over_100000_frames():
         model = model.with_thresholds(*rng.integers(0, rng.choice([2, 60, 600]), model.network.signals).tolist())
         case = f"{lanes} lanes, {features} features, {sizes}, {classes} classes, seed {frames}"
         clip = random_frames(frames, 2000, features)
-        run = simulate(SIMULATED[lanes], model, clip, trace=False)
+        stop = a_stop(model, [clip])
+        run = simulate(SIMULATED[lanes], model, clip, trace=False, stop=stop)
         frames += len(clip)
         print(case, flush=True)
         assert run.cycles.tolist() == predicted_cycles(model, lanes, [clip]).tolist(), case
-        assert mismatches(run, SIMULATED[lanes], model, clip) == (0, None), case
+        assert mismatches(run, SIMULATED[lanes], model, clip, stop=stop) == (0, None), case
         part = clip[:200]
         stalled = simulate(SIMULATED[lanes], model, part, stalls=float(rng.uniform(0.05, 0.6)), seed=frames,
                            trace=False)

@@ -1,17 +1,21 @@
 """Golden against RTL through driver, link and virtual board; the long campaign is marked slow."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import tidegate.host.board
 import tidegate_sim.trace
 import tidegate_sim.verify
 from tidegate import load_model
 from tidegate.clips import clips
 from tidegate.spec.design import SIMULATED
 from tidegate.spec.layout import Layout
+from tidegate.spec.registers import stop_registers
+from tidegate.spec.stop import Stop, leads
 from tidegate_sim.verify import default_thresholds, random_model, speech_frames, verify
 
 LANES = (8, 16, 64)
@@ -44,6 +48,7 @@ def test_no_mismatch(lanes, name):
     model = NETWORKS[name]()
     report = verify(model, frames_of(model, 100), lanes=[lanes])
     assert (report["frames"], report["mismatches"]) == (300, 0), report
+    assert report["decisions"] > 10 and report["frames_not_run"] > 50
 
 
 @pytest.mark.slow
@@ -60,20 +65,35 @@ def test_no_mismatch_on_10000_frames_of_speech(lanes, name):
 
 
 def test_a_miscounted_weight_word_is_a_mismatch(monkeypatch):
-    def rtl(model, clips, lanes, step):
-        run = tidegate_sim.trace.golden_run(model, clips)
-        lengths = [c.length for c in Layout(model.network, SIMULATED[lanes]).columns]
-        run[None, "weight words"] = (run[None, "events"] @ lengths)[:, None]
-        run[None, "weight words"][5] += 1
+    streamed = tidegate_sim.verify._streamed
+
+    def miscounted(board, clips, stop=None, *step):
+        run = streamed(board, clips, stop, *step)
+        run[None, "weight words"][5] += stop.stream
         return run
 
-    monkeypatch.setattr(tidegate_sim.verify, "_rtl", rtl)
+    monkeypatch.setattr(tidegate_sim.verify, "_streamed", miscounted)
     model = NETWORKS["two layers"]()
     report = verify(model, frames_of(model, 20), lanes=[8], thresholds=[model.network.thresholds])
     found = report["first_mismatch"]
     assert report["mismatches"] == 1
     assert (found["frame"], found["layer"], found["stage"]) == (5, None, "weight words")
     assert found["rtl"] == found["golden"] + 1
+
+
+@pytest.mark.parametrize(("register", "more"), [("STOP_HOLD", 1), ("STOP_MARGIN", 1), ("STOP_CLASSES", -1)])
+def test_another_rule_on_the_board_is_a_mismatch(monkeypatch, register, more):
+    monkeypatch.setattr(tidegate.host.board, "stop_registers", lambda *a: (
+        {name: value + more * (name == register and value > 0) for name, value in stop_registers(*a).items()}))
+    model = NETWORKS["one layer"]()
+    clips = frames_of(model, 100)
+    lead, best = leads(tidegate_sim.trace.golden_run(model, clips)[None, "logits"])
+    assert lead[0] > 0
+    rule = {"STOP_HOLD": Stop(0, hold=2), "STOP_MARGIN": Stop(int(lead[0]) - 1),
+            "STOP_CLASSES": Stop(0, classes=int(best[0]) + 1)}[register]
+    model = replace(model, stop=rule)
+    report = verify(model, clips, lanes=[8], thresholds=[model.network.thresholds])
+    assert report["mismatches"] > 0 and report["first_mismatch"]["stage"] == "decision"
 
 
 def test_one_wrong_bit_of_one_weight_is_named(monkeypatch):
