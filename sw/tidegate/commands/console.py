@@ -24,6 +24,10 @@ ModelOption = Annotated[str, typer.Option("--model", "-m", help="Name of a shipp
 BoardOption = Annotated[str, typer.Option("--board", "-b", help='"virtual" or a serial port, as /dev/ttyUSB1.')]
 LanesOption = Annotated[int | None, typer.Option("--lanes", help="Of the virtual board: 8, 16, 64 (default) or 128.")]
 ThetaOption = Annotated[float, typer.Option("--theta", min=0.0, max=1000.0, help="Factor on the model's thresholds.")]
+EarlyOption = Annotated[bool, typer.Option(
+    "--early", help="Decide as soon as the best label leads by the model's margin, and run no frame after that.")]
+MarginOption = Annotated[float | None, typer.Option(
+    "--margin", help="Decide early at this lead of the best logit, whatever the model's own.", show_default=False)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 
 _EXTRAS = {"torch": "train", "distributed": "train", "dask": "train",

@@ -11,12 +11,25 @@ from tidegate.clips import clips, expected_label
 from tidegate.host.figures import Cost, comparison, ratio_text
 
 from .boards import loaded_board
-from .console import BoardOption, JsonOption, LanesOption, ModelOption, ThetaOption, out, print_json, progress
+from .console import (
+    BoardOption,
+    EarlyOption,
+    JsonOption,
+    LanesOption,
+    MarginOption,
+    ModelOption,
+    ThetaOption,
+    out,
+    print_json,
+    progress,
+)
 
 if TYPE_CHECKING:
     import numpy as np
 
     from tidegate.host.board import Board
+    from tidegate.host.frontend import FrontEndSettings
+    from tidegate.spec.model import Model
     from tidegate.spec.network import Network
 
 _MARKS = {True: "[green]✓[/]", False: "[red]✗[/]", None: " "}      # None: a word that the model cannot say
@@ -24,17 +37,43 @@ _MARKS = {True: "[green]✓[/]", False: "[red]✗[/]", None: " "}      # None: a
 
 @dataclass(frozen=True)
 class Heard:
-    """What a board made of one recording: the last frame's label and confidence, and what it all cost."""
+    """What a board made of one recording: the label and confidence of the last frame that it ran, and what it all cost.
+
+    ``decided_at``: number of the frame in which its stop rule was met, or None; ``frames``: of the recording.
+    """
 
     label: str
     confidence: float
     cost: Cost
+    decided_at: int | None
+    frames: int
+
+    def times(self, frontend: "FrontEndSettings") -> tuple[float, float]:
+        """Seconds of sound that had been heard at the decision (without one: at the end), and of the recording."""
+        last = self.cost.frames - 1
+        return tuple((frame * frontend.hop + frontend.window) / frontend.sample_rate for frame in (last, self.frames - 1))
+
+    def to_dict(self, frontend: "FrontEndSettings") -> dict:
+        at, seconds = self.times(frontend)
+        return {"decided_at": self.decided_at, "decided_at_s": at, "seconds": seconds,
+                "frames_used": self.cost.frames / self.frames}
 
 
 def hear(board: "Board", frames: "np.ndarray") -> Heard:
     """Stream a recording's features from reset."""
     results = list(board.stream(frames))
-    return Heard(results[-1].label, results[-1].confidence, Cost.of(results))
+    last = results[-1]
+    return Heard(last.label, last.confidence, Cost.of(results), last.decided_at, len(frames))
+
+
+def _loaded(model: str, theta: float, early: bool, margin: float | None) -> "Model":
+    """A model, with the rule by which the board shall decide early, or none."""
+    from dataclasses import replace
+
+    from tidegate import load_model
+
+    loaded = load_model(model).turned(theta)
+    return loaded.deciding(margin) if early or margin is not None else replace(loaded, stop=None)
 
 
 def costs_of_dense_clips(board: "Board", clips: "list[np.ndarray]") -> dict[int, Cost]:
@@ -42,30 +81,31 @@ def costs_of_dense_clips(board: "Board", clips: "list[np.ndarray]") -> dict[int,
     from tidegate.spec.errors import TidegateError
 
     by_length: dict[int, list[Cost]] = {}
-    board.dense = True
+    board.dense, stop, board.stop = True, board.stop, None
     for frames in clips:
         costs = by_length.setdefault(len(frames), [])
         if len(costs) < 2:
             costs.append(hear(board, frames).cost)
-    board.dense = False
+    board.dense, board.stop = False, stop
     if any(len(set(costs)) > 1 for costs in by_length.values()):
         raise TidegateError("in dense mode this board's clips differ in cost; its core is not this version's")
     return {length: costs[0] for length, costs in by_length.items()}
 
 
 def demo(model: ModelOption = "commands", board: BoardOption = "virtual", lanes: LanesOption = None,
-         theta: ThetaOption = 1.0, json: JsonOption = False) -> None:
+         theta: ThetaOption = 1.0, early: EarlyOption = False, margin: MarginOption = None,
+         json: JsonOption = False) -> None:
     """Stream the bundled words through the virtual board: what it hears, and what that costs against dense."""
-    from tidegate import load_model
-    from tidegate.host.features import features_of
+    from tidegate.host.features import features_of, settings_of
 
-    loaded = load_model(model).turned(theta)
-    net, rows = loaded.network, []
+    loaded = _loaded(model, theta, early, margin)
+    net, frontend, rows = loaded.network, settings_of(loaded), []
     delta, dense = Cost.none(net), Cost.none(net)
     words = [(clip, features_of(loaded, clip.path)) for clip in clips()]
     with loaded_board(board, lanes, loaded) as device, progress("streaming", json) as step:
         if not json:
-            _print_head(model, net, device.design.lanes)
+            _print_head(model, loaded, device.design.lanes)
+        device.stop = loaded.stop
         dense_clips = costs_of_dense_clips(device, [frames for _, frames in words])
         for clip, frames in words:
             heard, full = hear(device, frames), dense_clips[len(frames)]
@@ -73,16 +113,21 @@ def demo(model: ModelOption = "commands", board: BoardOption = "virtual", lanes:
             expected = expected_label(clip.word, loaded.labels)
             right = None if expected is None else heard.label == expected
             rows.append({"word": clip.word, "voice": clip.voice, "decided": heard.label, "right": right,
-                         "confidence": heard.confidence, **_against_dense(heard.cost, full, net)})
+                         "confidence": heard.confidence, **heard.to_dict(frontend),
+                         **_against_dense(heard.cost, full, net)})
             if not json:
-                out.print(f"{_MARKS[right]} {clip.word:10}{escape(heard.label):10}{heard.confidence:5.0%}"
+                at = "{:8.2f} of {:.2f} s".format(*heard.times(frontend)) if loaded.stop else ""
+                out.print(f"{_MARKS[right]} {clip.word:10}{escape(heard.label):10}{heard.confidence:5.0%}{at}"
                           + _cost_columns(heard.cost, full, net))
             step(len(rows), len(words))
     right, judged = sum(r["right"] is True for r in rows), sum(r["right"] is not None for r in rows)
     if json:
         return print_json({"model": model, "lanes": device.design.lanes, "clips": rows, "totals": {
-            "clips": len(rows), "judged": judged, "right": right, **_against_dense(delta, dense, net)}})
-    out.print(f"[bold]  {'all':10}{f'{right}/{judged} right':15}" + _cost_columns(delta, dense, net) + "[/]")
+            "clips": len(rows), "judged": judged, "right": right, "frames_used": sum(r["frames_used"] for r in rows)
+            / len(rows), **_against_dense(delta, dense, net)}})
+    used = f"{delta.frames / dense.frames:15.0%} of it" if loaded.stop else ""
+    out.print(f"[bold]  {'all':10}{f'{right}/{judged} right':15}{used:{len(used) and 18}}"
+              + _cost_columns(delta, dense, net) + "[/]")
     ratios = comparison(delta, dense, net)
     out.print(f"\nAll in all {ratio_text(ratios['speedup'])} fewer cycles and {ratio_text(ratios['fetch_reduction'])} "
               "fewer weights than the same core in dense mode on the same frames.")
@@ -93,46 +138,51 @@ def _against_dense(cost: Cost, full: Cost, net: "Network") -> dict:
             **comparison(cost, full, net)}
 
 
-def _print_head(model: str, net: "Network", lanes: int) -> None:
+def _print_head(name: str, model: "Model", lanes: int) -> None:
+    net, stop = model.network, model.stop
     thetas = ", ".join(f"{t}/256" for t in net.thresholds)
     sizes = " + ".join(str(layer.size) for layer in net.gru)
-    out.print(f"[bold]{escape(model)}[/]: GRU {sizes}, {net.dense_weights} weights, thresholds {thetas}; "
+    rule = f", decided at a lead above {stop.real_margin(net.classifier.weight_frac):g}" if stop else ""
+    out.print(f"[bold]{escape(name)}[/]: GRU {sizes}, {net.dense_weights} weights, thresholds {thetas}{rule}; "
               f"{lanes} lanes. The voices are synthetic.\n")
-    out.print(f"[bold]  {'spoken':10}{'decided':10}{'sure':>5}{'occupancy':>11}{'cycles/frame':>14}"
+    at = f"{'after':>18}" if stop else ""
+    out.print(f"[bold]  {'spoken':10}{'decided':10}{'sure':>5}{at}{'occupancy':>11}{'cycles/frame':>14}"
               f"{'dense':>7}{'fewer':>7}{'words/frame':>13}{'dense':>7}{'fewer':>7}[/]")
 
 
 def _cost_columns(cost: Cost, full: Cost, net: "Network") -> str:
-    n, words, ratios = cost.frames, cost.weight_words, comparison(cost, full, net)
+    n, all_of_it, words, ratios = cost.frames, full.frames, cost.weight_words, comparison(cost, full, net)
     return (f"{cost.overall_occupancy(net):11.1%}"
-            f"{cost.cycles / n:14.0f}{full.cycles / n:7.0f}{ratio_text(ratios['speedup']):>7}"
-            f"{words / n:13.0f}{full.weight_words / n:7.0f}{ratio_text(ratios['word_reduction']):>7}")
+            f"{cost.cycles / n:14.0f}{full.cycles / all_of_it:7.0f}{ratio_text(ratios['speedup']):>7}"
+            f"{words / n:13.0f}{full.weight_words / all_of_it:7.0f}{ratio_text(ratios['word_reduction']):>7}")
 
 
 def run(files: Annotated[list[Path], typer.Argument(help="Sound files: WAV, FLAC, Ogg.", show_default=False)],
         model: ModelOption = "commands", board: BoardOption = "virtual", lanes: LanesOption = None,
         dense: Annotated[bool, typer.Option("--dense", help="Dense mode: every element is sent.")] = False,
-        theta: ThetaOption = 1.0,
+        theta: ThetaOption = 1.0, early: EarlyOption = False, margin: MarginOption = None,
         json: JsonOption = False) -> None:
-    """Stream recordings through a board and print what each was decided to be: the label of its last frame."""
-    from tidegate import load_model
-    from tidegate.host.features import features_of
+    """Stream recordings through a board and print what each was decided to be: the label of its last frame, or, early,
+    of the first frame in which the best label leads by enough.
+    """
+    from tidegate.host.features import features_of, settings_of
 
-    loaded = load_model(model).turned(theta)
-    net, rows = loaded.network, []
+    loaded = _loaded(model, theta, early, margin)
+    net, frontend, rows = loaded.network, settings_of(loaded), []
     sounds = [(path, features_of(loaded, path)) for path in files]
     with loaded_board(board, lanes, loaded) as device, progress("streaming", json) as step:
-        device.dense = dense
+        device.dense, device.stop = dense, loaded.stop
         width = max(len(str(path)) for path in files)
         for path, frames in sounds:
             heard = hear(device, frames)
             rows.append({"file": str(path), "decided": heard.label, "confidence": heard.confidence,
-                         **heard.cost.to_dict(net)})
+                         **heard.to_dict(frontend), **heard.cost.to_dict(net)})
             if not json:
                 cost = heard.cost
                 occupancy = "/".join(f"{x:.1%}" for x in cost.occupancy(net))
+                at = "after {:.2f} of {:.2f} s  ".format(*heard.times(frontend)) if loaded.stop else ""
                 out.print(escape(f"{path!s:{width}}") + f"  [bold]{escape(heard.label):10}[/] {heard.confidence:4.0%}  "
-                          f"occupancy {occupancy}  {cost.frames} frames  {cost.cycles / cost.frames:.0f} cycles/frame  "
+                          f"{at}occupancy {occupancy}  {cost.frames} frames  {cost.cycles / cost.frames:.0f} cycles/frame  "
                           f"{cost.weight_words / cost.frames:.0f} weight words/frame", soft_wrap=True)
             step(len(rows), len(sounds))
     if json:

@@ -26,7 +26,10 @@ def stream(
         "--snr", metavar="LOW HIGH", help="Of a typical word to the background, in dB (default: 10 40).")] = None,
     json: JsonOption = False,
 ) -> None:
-    """Hits, misses, false accepts an hour and delay on continuous sound, by the golden model."""
+    """Hits, misses, false accepts an hour and delay on continuous sound, by the golden model.
+
+    Of the detector on the host, and of the stop unit on the board, which re-arms when a keyword has passed.
+    """
     from tidegate import load_model
 
     loaded = load_model(model)
@@ -50,10 +53,13 @@ def _print(report: dict) -> None:
                   "after start, s", "after end, s", title="False accepts by kind; delays: median and 95 %")
     for row in report["curve"]:
         chosen = row["threshold"] == report["threshold"]
-        table.add_row(f"{row['threshold']:g}", f"{_percent(row['hit_rate'])}", f"{row['false_accepts_per_hour']:.1f}",
-                      *map(str, row["false_accepts"].values()), _delays(row["delay_from_start_s"]),
-                      _delays(row["delay_from_end_s"]), style="bold" if chosen else None)
+        table.add_row(f"{row['threshold']:g}", *_row(row), style="bold" if chosen else None)
     out.print(table)
+    early = report["early"]
+    stops = Table("margin", *(c.header for c in table.columns[1:]), title="The board's stop unit on the same logits")
+    for row in early["curve"]:
+        stops.add_row(f"{row['margin']:g}", *_row(row), style="bold" if row["margin"] == early["own"] else None)
+    out.print(stops)
     out.print(f"[bold]At {report['threshold']:g}: {report['hits']} of {report['keywords']} keywords detected "
               f"({_percent(report['hit_rate'])}), {report['false_accepts_per_hour']:.1f} false accepts an hour, "
               f"fetch reduction {ratio_text(cost['fetch_reduction'])}[/] (occupancy "
@@ -62,6 +68,11 @@ def _print(report: dict) -> None:
     if report["skipped"]:
         out.print(f"{len(report['skipped'])} clips could not be used, the first: {': '.join(report['skipped'][0])}",
                   markup=False)
+
+
+def _row(row: dict) -> list[str]:
+    return [_percent(row["hit_rate"]), f"{row['false_accepts_per_hour']:.1f}", *map(str, row["false_accepts"].values()),
+            _delays(row["delay_from_start_s"]), _delays(row["delay_from_end_s"])]
 
 
 def _percent(share: float | None) -> str:

@@ -13,7 +13,7 @@ from ..spec.errors import ModelError
 from ..spec.formats import SIGNAL, WEIGHT_BITS, acc_frac, weight_max
 from ..spec.model import Model
 from ..spec.network import Layer, Network
-from ..spec.stop import STOP_SHIFT
+from ..spec.stop import STOP_SHIFT, Stop
 from .encoder import DeltaEncoder, encode, priced_events, whole
 from .fixed import quantise_bias, quantise_weight
 from .gru import DeltaGRU, sequence
@@ -143,13 +143,12 @@ class DeltaNetwork(nn.Module):
         return Output(logits, anchors, None if dense else thresholds)
 
     @torch.no_grad()
-    def decide(self, frames: Tensor, spans: Sequence[tuple[Tensor | int, Tensor]], margin: int,
-               thresholds: Sequence[Tensor | int] | None = None, hold: int = 0) -> list[Tensor]:
-        """The frame (B,) of each span's decision: the first that leads by more than ``margin``, else the span's last frame.
+    def decide(self, frames: Tensor, spans: Sequence[tuple[Tensor, Tensor]], stop: Stop,
+               thresholds: Sequence[Tensor | int] | None = None) -> list[Tensor]:
+        """The frame (B,) of each span's decision: the first that ``stop`` decides, else the span's last.
 
-        ``spans``: (first, last) frame, each (B,) or a number, in order; ``margin`` as a board compares it and ``hold``
-        as in ``spec/stop.py``, at every span's start.  A span's start arms.  No frame is computed after that in which
-        the last member of the batch decides, but to fill a chunk.
+        ``spans``: (first, last) frame, each (B,), in order; each begins as after a reset, but for the network's state.
+        No frame is computed after that in which the last member of the batch decides, but to fill a chunk.
         """
         whole_thetas = [whole(t) for t in (self.thresholds if thresholds is None else thresholds)]
         features = encode(frames, whole_thetas[0])
@@ -162,11 +161,13 @@ class DeltaNetwork(nn.Module):
             for l, layer in enumerate(self.layers):
                 run = sequence(x, *integers[l], layer.weight_frac, whole_thetas[l + 1], start=starts[l])
                 x, starts[l] = run.anchors[1:], (run.anchors[-1], run.states[-1])
-            two = torch.floor(nn.functional.linear(x, weight, bias) * 2.0**-STOP_SHIFT).topk(2, -1).values
-            clear = two[..., 0] - two[..., 1] > margin
+            two, which = torch.floor(nn.functional.linear(x, weight, bias) * 2.0**-STOP_SHIFT).topk(2, -1)
+            clear = two[..., 0] - two[..., 1] > stop.margin
+            if stop.classes is not None:
+                clear &= which[..., 0] < stop.classes
             t = torch.arange(begin, begin + len(x), device=frames.device)[:, None]
             for found, (first, last) in zip(at, spans, strict=True):
-                here = clear & (t >= first + hold) & (t <= last) & (t < found)
+                here = clear & (t >= first + stop.hold) & (t <= last) & (t < found)
                 found.copy_(torch.where(here.any(0), begin + here.int().argmax(0), found))
             if all(bool((found < begin + len(x)).all()) for found in at):
                 break

@@ -13,13 +13,14 @@ softmax and are never reported.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..spec.errors import TidegateError
 from ..spec.formats import acc_frac
 from ..spec.model import Model
+from ..spec.stop import HOLD_MAX, UNDECIDED, Stop, decisions
 from .features import settings_of
 from .frontend import FrontEndSettings
 
@@ -47,6 +48,33 @@ class DetectorSettings:
 
 
 DEFAULTS = DetectorSettings()
+
+
+def listening_stop(model: Model, margin: float, settings: DetectorSettings = DEFAULTS) -> Stop:
+    """The stop rule of a board that listens all the time: it re-arms, decides for keywords only, and holds off for the
+    detector's refractory time after a decision (255 frames at most).  ``margin`` in units of the logits.
+
+    TidegateError if ``unknown`` and ``silence`` are not the last labels: a board allows the first classes only.
+    """
+    keywords = [label not in NEVER_REPORTED for label in model.labels]
+    if not all(keywords[: sum(keywords)]):
+        raise TidegateError(f"the labels {' and '.join(NEVER_REPORTED)} must come last for a board to pass over them")
+    frontend = settings_of(model)
+    hold = min(HOLD_MAX, round(settings.refractory_s * frontend.sample_rate / frontend.hop))
+    rule = Stop.of(margin, model.network.classifier.weight_frac, hold)
+    return replace(rule, classes=sum(keywords), stream=True)
+
+
+def stop_detections(model: Model, logits: np.ndarray, stop: Stop) -> list[Detection]:
+    """What a board's stop unit detects in the logits (T, classes) of a stream from reset.
+
+    ``probability``: the softmax of the frame, not smoothed.
+    """
+    frontend, real = settings_of(model), 2.0 ** -acc_frac(model.network.classifier.weight_frac)
+    found = decisions(np.asarray(logits)[:, None], stop)[:, 0]
+    return [Detection(int(t), (int(t) * frontend.hop + frontend.window) / frontend.sample_rate,
+                      model.labels[found[t]], float(1 / np.exp((logits[t] - logits[t].max()) * real).sum()))
+            for t in np.flatnonzero(found != UNDECIDED)]
 
 
 @dataclass(frozen=True)

@@ -91,8 +91,11 @@ class Cost:
 
 
 def comparison(delta: Cost, dense: Cost, network: Network) -> dict[str, float | None]:
-    """Ratios of a dense and a delta run over the same frames; None where the delta run read nothing at all."""
-    fetch = fetch_reduction(network, delta.events, delta.frames)
+    """Ratios of a dense and a delta run over the same clips; None where the delta run read nothing at all.
+
+    A delta run that decides early has fewer frames, which then is a part of all ratios.
+    """
+    fetch = fetch_reduction(network, delta.events, dense.frames)
     speedup = dense.cycles / delta.cycles
     return {
         "speedup": speedup,

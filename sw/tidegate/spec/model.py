@@ -25,7 +25,7 @@ from safetensors.numpy import save
 from .errors import ModelError
 from .formats import ACC_BITS, BIAS_MAX, SIGNAL, WEIGHT_BITS, weight_max, whole_theta
 from .network import Layer, Network
-from .stop import Stop
+from .stop import MARGIN_MAX, Stop
 
 _PLAIN, _NARROW = 1, 2      # format versions; the second only for files with weights of less than 8 bits
 SUFFIX = ".tidegate"
@@ -72,6 +72,18 @@ class Model:
     def turned(self, factor: float) -> "Model":
         """The same weights with all Θ multiplied, rounded and saturated (``whole_theta``)."""
         return self.with_thresholds(*(whole_theta(factor * t) for t in self.network.thresholds))
+
+    def deciding(self, margin: float | None = None) -> "Model":
+        """The same model with a stop rule of this margin, in units of the logits, in place of its own; ModelError if
+        there is no such rule, or neither is there."""
+        if margin is None:
+            if self.stop is None:
+                raise ModelError("this model was not trained to decide early; give a --margin, as 4")
+            return self
+        if not margin >= 0:
+            raise ModelError(f"a margin is a lead of 0 or more, not {margin:g}")
+        wanted = Stop.of(min(margin, MARGIN_MAX), self.network.classifier.weight_frac)
+        return replace(self, stop=wanted if self.stop is None else replace(self.stop, margin=wanted.margin))
 
     @property
     def digest(self) -> str:

@@ -7,6 +7,7 @@ where it is judged, so that it is there a little sooner the next time.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -15,6 +16,16 @@ from tidegate.golden import DeltaNetwork
 from tidegate.spec.stop import Stop
 
 from .augment import Batch
+from .data import SILENCE
+from .recipe import Recipe
+
+
+def stop_rule(recipe: Recipe, labels: Sequence[str]) -> Stop | None:
+    """A recipe's rule for a model with these labels, or None.  Silence, the last of them, is told by hearing it to the
+    end: every word begins with some."""
+    if recipe.stop is None or labels[-1] != SILENCE:
+        return recipe.stop
+    return replace(recipe.stop, classes=len(labels) - 1)
 
 
 def until_decided(network: DeltaNetwork, batch: Batch, stop: Stop, thresholds: Sequence[Tensor | int]) -> Batch:
@@ -24,7 +35,7 @@ def until_decided(network: DeltaNetwork, batch: Batch, stop: Stop, thresholds: S
     """
     lasts = [last for last, _ in batch.decisions]
     firsts = [torch.zeros_like(lasts[0]), *(last + 1 for last in lasts[:-1])]
-    at = network.decide(batch.frames, list(zip(firsts, lasts, strict=True)), stop.margin, thresholds, stop.hold)
+    at = network.decide(batch.frames, list(zip(firsts, lasts, strict=True)), stop, thresholds)
     decisions = [(frame, target) for frame, (_, target) in zip(at, batch.decisions, strict=True)]
     return Batch(batch.frames[: int(at[-1].max()) + 1], decisions)
 

@@ -6,6 +6,9 @@ detected if the detector is on between its start and 0.5 s after its end.  Here 
 detection must also name the right one, and other words.  Stricter: what comes up to 1 s after a word is no false
 positive there, and a second detection of the same word counts only once; here it is a false accept.
 
+Beside the detector on the host, with its smoothed probabilities, ``early`` judges a board's stop unit on the same
+logits (``host.detector.listening_stop``): one comparison of integers a frame, re-armed when a keyword has passed.
+
 The hour is heard as parallel tracks (16 or more), each from reset and continuous from then on: there is a reset a
 track, and its first-frame transients are in the figures.
 """
@@ -18,7 +21,7 @@ import numpy as np
 
 from tidegate.golden import Golden
 from tidegate.golden.figures import figures
-from tidegate.host.detector import DEFAULTS, Detection, Detector, DetectorSettings
+from tidegate.host.detector import DEFAULTS, Detection, Detector, DetectorSettings, listening_stop, stop_detections
 from tidegate.host.features import settings_of
 from tidegate.host.frontend import FrontEnd
 from tidegate.spec.model import Model
@@ -28,6 +31,7 @@ from .soundscape import Scene, Stream, Track, Word, make_stream
 
 TOLERANCE_S = 0.5
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
+MARGINS = (2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0)     # in units of the logits
 KINDS: tuple[str, ...] = ("confused", "unknown", "repeated", "background")
 _VALUES = 3 << 24               # floats that a golden run may hold
 
@@ -120,6 +124,7 @@ def score(model: Model, stream: Stream, settings: DetectorSettings = DEFAULTS,
     ``unknown_words``, ``noise``, ``scene``, ``skipped``.  How it was detected: ``detector``, ``tolerance_s``.  The
     headline, at the detector's own threshold: ``hits``, ``misses``, ``hit_rate``, ``false_accepts`` by kind and
     ``false_accepts_per_hour``, delays from a word's start and end.  ``curve``: the same at each of ``thresholds``.
+    ``early``: the same of a board's stop unit, a row for each of MARGINS and the model's own margin (``own``, or None).
     ``cost``: all of ``golden.figures.Figures``, and ``quiet_frames``, the share of frames without an event.
     ``progress(done, total)`` counts tracks.
     """
@@ -136,8 +141,21 @@ def score(model: Model, stream: Stream, settings: DetectorSettings = DEFAULTS,
         "keywords": len(words) - unknown, "unknown_words": unknown,
         "noise": "synthetic" if stream.synthetic else "recordings", "scene": asdict(stream.scene),
         "detector": asdict(settings), "tolerance_s": TOLERANCE_S, **headline, "curve": rows,
+        "early": _early(model, stream, logits, settings),
         "cost": {k: list(v) if isinstance(v, tuple) else v for k, v in cost.items()},
         "skipped": [list(item) for item in stream.skipped]}
+
+
+def _early(model: Model, stream: Stream, logits: Sequence[np.ndarray], settings: DetectorSettings) -> dict:
+    own = model.stop and model.stop.real_margin(model.network.classifier.weight_frac)
+    rows = []
+    for margin in sorted({*MARGINS, *([own] if own is not None else [])}):
+        stop = listening_stop(model, margin, settings)
+        total = Count(0, (), (), _none())
+        for track, answers in zip(stream.tracks, logits, strict=True):
+            total += count(track.words, stop_detections(model, answers, stop))
+        rows.append({"margin": margin} | total.to_dict(stream.hours))
+    return {"own": own, "hold_frames": listening_stop(model, 1.0, settings).hold, "curve": rows}
 
 
 def judge(model: Model, stream: Stream, logits: Sequence[np.ndarray], settings: DetectorSettings) -> Count:
