@@ -48,8 +48,8 @@ class Core(wiring.Component):
         clear; ``cycles`` in which the frame was the oldest one under way, from its first group to its last logit;
         ``weight_words`` read, all columns; ``events`` per signal; ``decision``: class + 1, or 0.
     frames : frames whose results are taken, or that were not run, since clear.
-    decision, ended : see ``Stop``.  In early mode without ``stream`` a frame begins when the result of the one before is
-        taken, and from ``ended`` to the next clear frames are taken and dropped, a group a cycle.
+    decision, ended : see ``Stop``.  In early mode without ``stream`` a frame begins when the result of the one before
+        is taken, and from ``ended`` to the next clear frames are taken and dropped, a group a cycle.
     clear : strobe, while ready: anchors and h become 0, accumulators their biases.
     ready : idle, all results taken: a clear, weights or other registers may come.
     trace : ``trace_signature(design)``.

@@ -148,7 +148,8 @@ def _core_run(output: bytes, clips: tuple[int, ...], model: Model, run: Run, tra
         (None, "decision"): records["decision"][:, None],
     }
     return CoreRun(clips, records["logits"], events[:, : network.signals], records["weight_words"].astype(np.int64),
-                   records["cycles"].astype(np.int64), records["decision"].astype(np.int64), starts, completions, total, traced, run)
+                   records["cycles"].astype(np.int64), records["decision"].astype(np.int64), starts, completions, total,
+                   traced, run)
 
 
 def _observed_cycles(run: CoreRun) -> np.ndarray:

@@ -12,7 +12,6 @@ import tidegate_sim.trace
 import tidegate_sim.verify
 from tidegate import load_model
 from tidegate.clips import clips
-from tidegate.spec.design import SIMULATED
 from tidegate.spec.layout import Layout
 from tidegate.spec.registers import stop_registers
 from tidegate.spec.stop import Stop, leads

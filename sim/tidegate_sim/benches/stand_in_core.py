@@ -22,8 +22,10 @@ class StandInCore(wiring.Component):
 
     It takes up to four frames ahead, and pauses at random before it takes one, gives its logits, and gives its result.
 
-    In early mode a frame whose state is a multiple of 4 decides; without ``stream`` what comes after it until a clear is
-    dropped.  THETA0 = HANG: from frame HANG_FRAME since a clear on it takes none.  THETA1: of those it gives no logit.  THETA2:
+    In early mode a frame whose state is a multiple of 4 decides; without ``stream`` what comes after it until a clear
+    is dropped.
+
+    THETA0 = HANG: from frame HANG_FRAME since a clear on it takes none.  THETA1: of those it gives no logit.  THETA2:
     it is never ready after a frame.  THETA3: nor after a clear.  THETA4: it offers a logit too many.
     ``cycles`` = groups of the frame + CLASSES.
     """

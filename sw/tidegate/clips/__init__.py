@@ -10,7 +10,6 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 MANIFEST = FOLDER / "clips.json"
-SILENCE = "silence"
 _DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 

@@ -14,7 +14,8 @@ import numpy as np
 import soundfile
 import soxr
 
-from tidegate.clips import FOLDER, MANIFEST, SILENCE
+from tidegate.clips import FOLDER, MANIFEST
+from tidegate.spec.stop import SILENCE
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "left", "right", "up", "down", "go")
 OTHERS = ("happy", "cat", "house")          # words that the model "commands" calls unknown

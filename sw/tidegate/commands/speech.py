@@ -50,8 +50,10 @@ class Heard:
 
     def times(self, frontend: "FrontEndSettings") -> tuple[float, float]:
         """Seconds of sound that had been heard at the decision (without one: at the end), and of the recording."""
-        last = self.cost.frames - 1
-        return tuple((frame * frontend.hop + frontend.window) / frontend.sample_rate for frame in (last, self.frames - 1))
+        def heard(frames: int) -> float:
+            return ((frames - 1) * frontend.hop + frontend.window) / frontend.sample_rate
+
+        return heard(self.cost.frames), heard(self.frames)
 
     def to_dict(self, frontend: "FrontEndSettings") -> dict:
         at, seconds = self.times(frontend)
@@ -182,7 +184,8 @@ def run(files: Annotated[list[Path], typer.Argument(help="Sound files: WAV, FLAC
                 occupancy = "/".join(f"{x:.1%}" for x in cost.occupancy(net))
                 at = "after {:.2f} of {:.2f} s  ".format(*heard.times(frontend)) if loaded.stop else ""
                 out.print(escape(f"{path!s:{width}}") + f"  [bold]{escape(heard.label):10}[/] {heard.confidence:4.0%}  "
-                          f"{at}occupancy {occupancy}  {cost.frames} frames  {cost.cycles / cost.frames:.0f} cycles/frame  "
+                          f"{at}occupancy {occupancy}  {cost.frames} frames  "
+                          f"{cost.cycles / cost.frames:.0f} cycles/frame  "
                           f"{cost.weight_words / cost.frames:.0f} weight words/frame", soft_wrap=True)
             step(len(rows), len(sounds))
     if json:

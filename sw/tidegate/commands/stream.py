@@ -49,14 +49,15 @@ def _print(report: dict) -> None:
     out.print(f"{report['part']}, seed {report['seed']}: {report['hours']:.2f} h in {report['streams']} streams, "
               f"{report['keywords']} keywords, {report['unknown_words']} other words, "
               f"{report['noise']} noise {low:g} to {high:g} dB below a typical word")
-    table = Table("threshold", "hits", "false accepts/h", "confused", "unknown", "repeated", "background",
-                  "after start, s", "after end, s", title="False accepts by kind; delays: median and 95 %")
+    columns = ("hits", "false accepts/h", "confused", "unknown", "repeated", "background", "after start, s",
+               "after end, s")
+    table = Table("threshold", *columns, title="False accepts by kind; delays: median and 95 %")
     for row in report["curve"]:
         chosen = row["threshold"] == report["threshold"]
         table.add_row(f"{row['threshold']:g}", *_row(row), style="bold" if chosen else None)
     out.print(table)
     early = report["early"]
-    stops = Table("margin", *(c.header for c in table.columns[1:]), title="The board's stop unit on the same logits")
+    stops = Table("margin", *columns, title="The board's stop unit on the same logits")
     for row in early["curve"]:
         stops.add_row(f"{row['margin']:g}", *_row(row), style="bold" if row["margin"] == early["own"] else None)
     out.print(stops)

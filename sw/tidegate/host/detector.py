@@ -61,7 +61,7 @@ def listening_stop(model: Model, margin: float, settings: DetectorSettings = DEF
         raise TidegateError(f"the labels {' and '.join(NEVER_REPORTED)} must come last for a board to pass over them")
     frontend = settings_of(model)
     hold = min(HOLD_MAX, round(settings.refractory_s * frontend.sample_rate / frontend.hop))
-    rule = Stop.of(margin, model.network.classifier.weight_frac, hold)
+    rule = Stop.of(margin, model.network.classifier.weight_frac, model.labels, hold)
     return replace(rule, classes=sum(keywords), stream=True)
 
 

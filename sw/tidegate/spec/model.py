@@ -82,7 +82,7 @@ class Model:
             return self
         if not margin >= 0:
             raise ModelError(f"a margin is a lead of 0 or more, not {margin:g}")
-        wanted = Stop.of(min(margin, MARGIN_MAX), self.network.classifier.weight_frac)
+        wanted = Stop.of(min(margin, MARGIN_MAX), self.network.classifier.weight_frac, self.labels)
         return replace(self, stop=wanted if self.stop is None else replace(self.stop, margin=wanted.margin))
 
     @property

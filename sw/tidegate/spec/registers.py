@@ -44,8 +44,9 @@ def _bank(name: str, address: int, count: int, bits: int, doc: str, capacity: st
 
 
 REGISTERS: tuple[Register, ...] = (
-    Register("MODE", 0x00, 3, True, "bit 0 `dense`: every element of every signal is sent; bit 1 `early`: decide, and run "
-             "no frame after a decision; bit 2 `stream`: but re-arm instead (see `spec/stop.py`)"),
+    Register("MODE", 0x00, 3, True,
+             "bit 0 `dense`: every element of every signal is sent; bit 1 `early`: decide, and run no frame after a "
+             "decision; bit 2 `stream`: but re-arm instead (see `spec/stop.py`)"),
     Register("LAYERS", 0x01, 3, True, "number of GRU layers, 0 = no model loaded"),
     Register("FEATURES", 0x02, 16, True, "elements of a feature frame", "features"),
     Register("CLASSES", 0x03, 16, True, "logits of the classifier", "classes"),

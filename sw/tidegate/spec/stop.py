@@ -8,10 +8,14 @@
 A margin and no threshold on a logit: cross-entropy sees differences of logits only, so that their level means nothing,
 and with C classes a lead of m bounds the softmax of the best, p ≥ 1 / (1 + (C − 1)·exp(−m)).
 
+``silence``, where it is the last class, is told by hearing a clip to its end, for every word begins with some: its
+``classes`` are those before it.
+
 A reset arms.  A decision disarms: on a clip nothing is computed any more until the next reset; with ``stream`` the
 network goes on, and the first frame that is not clear, when the keyword has passed, arms again.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 
 import numpy as np
@@ -23,6 +27,7 @@ STOP_SHIFT = 8
 STOP_BITS = ACC_BITS - STOP_SHIFT
 MARGIN_MAX, HOLD_MAX = (1 << STOP_BITS) - 1, 255
 UNDECIDED = -1
+SILENCE = "silence"
 
 
 @dataclass(frozen=True)
@@ -43,9 +48,9 @@ class Stop:
             raise ModelError(f"a stop rule can hold off 0 to {HOLD_MAX} frames, not {self.hold}")
 
     @staticmethod
-    def of(margin: float, weight_frac: int, hold: int = 0) -> "Stop":
-        """``margin`` in units of the logits, rounded to the grid of the classifier's weights."""
-        return Stop(round(margin * (1 << weight_frac)), hold)
+    def of(margin: float, weight_frac: int, labels: Sequence[str], hold: int = 0) -> "Stop":
+        """A rule for clips; ``margin`` in units of the logits, rounded to the grid of the classifier's weights."""
+        return Stop(round(margin * (1 << weight_frac)), hold, len(labels) - 1 if labels[-1] == SILENCE else None)
 
     def real_margin(self, weight_frac: int) -> float:
         """The margin in units of the logits."""

@@ -22,13 +22,13 @@ from typing import TYPE_CHECKING
 from tidegate.clips import clips as bundled_clips
 from tidegate.host.audio import SUFFIXES
 from tidegate.spec.errors import TidegateError
+from tidegate.spec.stop import SILENCE
 
 from .split import MANY_SPEAKERS, PARTS, UNKNOWN, UNSEEN, by_lists, by_speakers
 
 if TYPE_CHECKING:
     from .recipe import Recipe
 
-SILENCE = "silence"
 CLASSES = ("folder", "auto", "none")
 NOISE_FOLDER, _UNKNOWN_FOLDER = "_background_noise_", "_unknown_"
 MIN_CLIPS, FEW_CLIPS = 5, 20        # of a word: refused, warned about

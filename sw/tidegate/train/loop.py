@@ -35,7 +35,7 @@ from .files import replacing
 from .log import Epoch, log_path, write_log
 from .memory import keep_freed_memory
 from .objective import Budget, movement, until
-from .rank import entropy, stop_rule, until_decided
+from .rank import entropy, until_decided
 from .recipe import Recipe
 from .reject import with_rejection
 from .split import ALL_PARTS
@@ -97,7 +97,7 @@ class Trainer:
         self.mean, self.scale = normalisation(features)
         self.augmenter = Augmenter(features, recipe.augmentation, self.mean, self.scale)
         self.network = _network(recipe, len(features.labels)).to(self.device)
-        self.stop = stop_rule(recipe, features.labels)
+        self.stop = recipe.stop(features.labels)
         groups: list[dict] = [{"params": list(self.network.parameters())}]
         self.log_thresholds = None
         if recipe.learn_thresholds:
@@ -133,7 +133,8 @@ class Trainer:
             if self.budget:
                 self.budget.measured(words)
             score = self._score(figures["accuracy"], words)
-            if share == 1 and early == bool(self.stop) and score >= self.best:               # a tie: the later one, at a lower learning rate
+            settled = share == 1 and early == bool(self.stop)
+            if settled and score >= self.best:                  # a tie: the later one, at a lower learning rate
                 self.best, self.best_epoch = score, self.epoch
                 self._write()
             self.log.append(Epoch(
@@ -199,6 +200,7 @@ class Trainer:
     def _loss(self, batch: Batch, share: float, factor: float, noise: torch.Generator) -> Tensor:
         thresholds, early = self._thresholds(share, factor), self._early(self.epoch)
         if early:
+            assert self.stop is not None and isinstance(self.network, DeltaNetwork)     # the recipe sees to it
             batch = until_decided(self.network, batch, self.stop, thresholds)
         output = self.network(batch.frames, thresholds=thresholds, noise=self.recipe.hidden_noise, generator=noise)
         loss = self._cross_entropy(output.logits, batch, 1 if early else self.recipe.decision_frames)

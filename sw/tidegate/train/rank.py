@@ -7,7 +7,6 @@ where it is judged, so that it is there a little sooner the next time.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -16,16 +15,6 @@ from tidegate.golden import DeltaNetwork
 from tidegate.spec.stop import Stop
 
 from .augment import Batch
-from .data import SILENCE
-from .recipe import Recipe
-
-
-def stop_rule(recipe: Recipe, labels: Sequence[str]) -> Stop | None:
-    """A recipe's rule for a model with these labels, or None.  Silence, the last of them, is told by hearing it to the
-    end: every word begins with some."""
-    if recipe.stop is None or labels[-1] != SILENCE:
-        return recipe.stop
-    return replace(recipe.stop, classes=len(labels) - 1)
 
 
 def until_decided(network: DeltaNetwork, batch: Batch, stop: Stop, thresholds: Sequence[Tensor | int]) -> Batch:

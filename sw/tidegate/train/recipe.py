@@ -1,6 +1,7 @@
 """What a training run is made of: one frozen, validated description, kept as JSON and in the model's card."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
@@ -157,7 +158,7 @@ class Recipe:
             if not self.rounding or self.reject:
                 raise DataError(f"recipe '{self.name}': a stop_margin needs rounding, and no reject")
             try:
-                Stop.of(self.stop_margin, self.classifier_frac, self.stop_hold)
+                self.stop(("",))
             except TidegateError as error:
                 raise DataError(f"recipe '{self.name}': stop_margin {self.stop_margin:g}: {error}") from None
             if not 0 <= self.stop_from < 1:
@@ -170,10 +171,9 @@ class Recipe:
     def classifier_frac(self) -> int:
         return self.weight_fracs[-1] if self.weight_fracs else Layer(1).weight_frac
 
-    @property
-    def stop(self) -> Stop | None:
-        """The rule as a board compares it, or None."""
-        return Stop.of(self.stop_margin, self.classifier_frac, self.stop_hold) if self.stop_margin else None
+    def stop(self, labels: Sequence[str]) -> Stop | None:
+        """The rule for these labels as a board compares it, or None."""
+        return Stop.of(self.stop_margin, self.classifier_frac, labels, self.stop_hold) if self.stop_margin else None
 
     def to_dict(self) -> dict:
         return asdict(self)

@@ -147,9 +147,9 @@ def score(model: Model, stream: Stream, settings: DetectorSettings = DEFAULTS,
 
 
 def _early(model: Model, stream: Stream, logits: Sequence[np.ndarray], settings: DetectorSettings) -> dict:
-    own = model.stop and model.stop.real_margin(model.network.classifier.weight_frac)
-    rows = []
-    for margin in sorted({*MARGINS, *([own] if own is not None else [])}):
+    own = None if model.stop is None else model.stop.real_margin(model.network.classifier.weight_frac)
+    margins, rows = {*MARGINS} if own is None else {*MARGINS, own}, []
+    for margin in sorted(margins):
         stop = listening_stop(model, margin, settings)
         total = Count(0, (), (), _none())
         for track, answers in zip(stream.tracks, logits, strict=True):
