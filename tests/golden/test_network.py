@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from tidegate.golden import DeltaNetwork, Golden
+from tidegate.golden import DeltaNetwork, Golden, network
 from tidegate.spec.errors import ModelError
 from tidegate.spec.model import read_model, save_model
+from tidegate.spec.stop import UNDECIDED, Stop, decisions
 
 
 def export(net, **changes):
@@ -101,3 +102,39 @@ def test_errors_say_what_is_wrong(model_factory):
         wide.gru[0].bias_ih.zero_()
     with pytest.raises(ModelError, match=r"gru\.0\.z row 1"):
         export(wide)
+
+
+@pytest.mark.parametrize(("sizes", "thetas", "stop"), [
+    ([8, 5], [2, 4, 8], Stop(20)), ([12], [40, 20], Stop(60, hold=3)), ([6], [0, 0], Stop(5, classes=2))], ids=str)
+def test_decide_is_the_first_decision_of_the_golden_model(frames_factory, sizes, thetas, stop):
+    """Chunk by chunk, and of a second word behind the first one as well."""
+    torch.manual_seed(5)
+    net, batch, steps = DeltaNetwork(6, sizes, 4, thetas), 7, 45
+    with torch.no_grad():
+        for p in net.parameters():
+            p.mul_(4)
+    frames = frames_factory(3, steps, batch, 6)
+    logits = Golden(export(net)).run(frames).logits
+    middle, last = torch.randint(3, 20, (batch,)), torch.randint(25, steps, (batch,))
+    first, second = net.decide(torch.tensor(frames).float(), [(torch.zeros_like(middle), middle), (middle + 1, last)],
+                               stop)
+    found = [[], []]
+    for b in range(batch):
+        for k, (start, end) in enumerate(((0, int(middle[b])), (int(middle[b]) + 1, int(last[b])))):
+            here = decisions(logits[start : end + 1, b : b + 1], stop)[:, 0]
+            found[k].append(start + int(np.flatnonzero(here != UNDECIDED)[0]) if (here != UNDECIDED).any() else end)
+    assert (first.tolist(), second.tolist()) == (found[0], found[1])
+    assert first.tolist() != middle.tolist(), "some should have decided early"
+
+
+def test_a_batch_is_computed_until_it_has_decided(frames_factory, monkeypatch):
+    torch.manual_seed(5)
+    net, computed = DeltaNetwork(6, [8], 3), []
+    run = network.sequence
+    monkeypatch.setattr(network, "sequence", lambda x, *a, **k: computed.append(len(x)) or run(x, *a, **k))
+    frames, last = torch.tensor(frames_factory(3, 80, 4, 6)).float(), torch.full((4,), 79)
+    assert net.decide(frames, [(torch.zeros_like(last), last)], Stop(65535))[0].tolist() == [79] * 4
+    assert sum(computed) == 80
+    computed.clear()
+    assert (net.decide(frames, [(torch.zeros_like(last), last)], Stop(0))[0] < 79).all()
+    assert sum(computed) < 80 and set(computed) == {network.DECIDE_CHUNK}

@@ -8,6 +8,7 @@ from tidegate.spec.design import SIMULATED, Design
 from tidegate.spec.fixed import saturate, wrap
 from tidegate.spec.formats import ACC_BITS, BIAS_DELTAS, DELTA_BITS, SIGNAL
 from tidegate.spec.packets import Result
+from tidegate.spec.registers import DENSE
 from tidegate_sim.board_model import BoardModel
 
 
@@ -36,7 +37,7 @@ class CoreBoard(BoardModel):
         v, anchors = saturate(np.array(values, np.int64), SIGNAL.bits), self.x[: len(values)]
         for s in range(r["LAYERS"] + 1):
             change = v - anchors
-            fired = np.flatnonzero((np.abs(change) >= r[f"THETA{s}"]) & (change != 0) | bool(r["MODE"]))
+            fired = np.flatnonzero((np.abs(change) >= r[f"THETA{s}"]) & (change != 0) | bool(r["MODE"] & DENSE))
             delta = saturate(change[fired], DELTA_BITS)
             anchors[fired] += delta
             length = max(r[f"COLUMN_LENGTH{s}"], 1)

@@ -13,6 +13,7 @@ import numpy as np
 from tidegate.host.transport import Transport
 from tidegate.spec.design import SIMULATED, Design
 from tidegate.spec.packets import Result
+from tidegate.spec.registers import DENSE
 from tidegate_sim.board_model import BoardModel
 
 DIGEST = bytes(range(0xA0, 0xB0))
@@ -31,10 +32,10 @@ class FakeBoard(BoardModel):
     def frame(self, number: int, values: tuple[int, ...]) -> Result:
         theta = struct.pack("<5H", *(self.registers[f"THETA{s}"] for s in range(5)))
         frame = struct.pack(f"<{len(values)}h", *values)
-        self.state = zlib.crc32(frame + theta + bytes([self.registers["MODE"]]), self.state)
+        self.state = zlib.crc32(frame + theta + bytes([self.registers["MODE"] & DENSE]), self.state)
         logits = np.random.default_rng(self.state).integers(-(1 << 17), 1 << 17, self.registers["CLASSES"])
         signals = range(self.registers["LAYERS"] + 1)
-        events = tuple(16 if self.registers["MODE"] else self.state >> (4 * s) & 15 for s in signals)
+        events = tuple(16 if self.registers["MODE"] & DENSE else self.state >> (4 * s) & 15 for s in signals)
         return Result(number, 40 + sum(events), 3 * sum(events), events, tuple(map(int, logits)))
 
 

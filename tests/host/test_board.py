@@ -14,6 +14,7 @@ from tidegate.spec.design import SIMULATED
 from tidegate.spec.errors import CapacityError, ModelError
 from tidegate.spec.layout import Layout
 from tidegate.spec.packets import Request, most_frames
+from tidegate.spec.stop import UNDECIDED, Stop, decisions, leads
 
 
 @pytest.fixture
@@ -255,3 +256,49 @@ def test_weight_chunks_are_whole_words(board, fake):
     board.link.request = spy
     board.load(random_model())
     assert all(n % 64 == 0 and n <= 508 for n in lengths)
+
+
+def test_a_stop_rule_ends_a_clip_at_its_decision(board, fake):
+    board.load(random_model())
+    frames = random_frames(7, 90)
+    whole = list(board.stream(frames))
+    lead, best = leads(np.array([r.logits for r in whole]))
+    for hold in (0, 5, 30):
+        rule = Stop(int(np.sort(lead)[-4]), hold)
+        at = int(np.flatnonzero((lead > rule.margin) & (np.arange(90) >= hold))[0])
+        board.stop = rule
+        results = list(board.stream(frames))
+        assert len(results) == at + 1 and [r.logits for r in results] == [r.logits for r in whole[: at + 1]]
+        assert [r.decided for r in results] == [False] * at + [True]
+        assert (results[-1].decided_at, results[-1].label_index) == (at, best[at])
+        assert all(r.decided_at is None for r in results[:-1])
+        assert board.read_register("DECISION") == best[at] + 1
+        assert list(board.stream(frames, reset=False)) == []        # until the next reset
+    board.stop = None
+    assert list(board.stream(frames)) == whole
+
+
+def test_a_listening_board_decides_again(board):
+    board.load(random_model())
+    frames = random_frames(7, 90)
+    logits = np.array([r.logits for r in board.stream(frames)])
+    rule = Stop(int(np.median(leads(logits)[0])), hold=2, classes=3, stream=True)
+    board.stop = rule
+    found = decisions(logits[:, None], rule)[:, 0]
+    results = list(board.stream(iter(np.array_split(frames, 13))))
+    assert len(results) == 90 and [r.decided for r in results] == (found != UNDECIDED).tolist()
+    assert sum(r.decided for r in results) > 3
+    assert results[-1].decided_at == np.flatnonzero(found != UNDECIDED)[-1]
+
+
+def test_dense_mode_and_a_stop_rule_are_apart(board, fake):
+    board.load(random_model())
+    board.stop, board.dense = Stop(100), True
+    assert fake.registers["MODE"] == 3 and fake.registers["STOP_MARGIN"] == 100 and fake.registers["STOP_CLASSES"] == 4
+    board.dense = False
+    assert (fake.registers["MODE"], board.stop) == (2, Stop(100))
+    board.load(random_model())
+    assert (fake.registers["MODE"], board.stop) == (0, None)
+    fake.registers["MODE"], fake.registers["STOP_CLASSES"] = 2, 4           # a rule that the driver knows nothing of
+    with pytest.raises(BoardError, match="another model"):
+        list(board.stream(random_frames(7, 90)))

@@ -73,9 +73,9 @@ def test_figures_are_counted_as_defined(trained, recipe):
 def test_the_test_part_is_judged_once_in_the_end(features, recipe, tmp_path, monkeypatch):
     judged = []
 
-    def spy(model, features, part):
+    def spy(model, features, part, early=False):
         judged.append(part)
-        return evaluate(model, features, part)
+        return evaluate(model, features, part, early)
 
     monkeypatch.setattr("tidegate.train.loop.evaluate", spy)
     out = tmp_path / "m.tidegate"
