@@ -68,7 +68,7 @@ def test_the_loss_is_that_of_the_deciding_frames(trained):
     assert 0 < sparse < 0.1
     p = logits.softmax(-1)
     assert entropy(trainer.network(cut.frames).logits, cut).item() == pytest.approx(
-        float(-(p * p.log()).sum(-1).mean()), rel=1e-5)
+        float(-(p * p.log()).sum(-1).mean().detach()), rel=1e-5)
 
 
 def test_a_first_frame_that_decides_is_a_decision():
@@ -105,7 +105,7 @@ def test_figures_are_counted_as_defined(trained, features):
             trace, state = golden.step(frame, state)
             logits.append(trace.logits)
             weights += int(trace.weights[0])
-            at, which, met = first_decisions(np.array(logits), np.array([len(logits)]), model.stop)
+            _at, which, met = first_decisions(np.array(logits), np.array([len(logits)]), model.stop)
             if met[0]:
                 break
         used.append(len(logits) / len(sequence))

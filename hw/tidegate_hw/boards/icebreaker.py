@@ -25,7 +25,8 @@ class ICEBreaker(Board):
 
     def files(self, core: UartTop) -> dict[str, str | bytes]:
         top = BoardTop(core, Clock(), (("led_g", 0), ("led_r", 0)))
-        return self._plan(ICEBreakerPlatform(), top, "-dsp -spram -device u", PREPARE)
+        # eight flip-flops share an enable: in so full a device fewer enables are worth more than a few LUTs
+        return self._plan(ICEBreakerPlatform(), top, "-dsp -spram -device u -dffe_min_ce_use 8", PREPARE)
 
     def place_and_route(self) -> tuple[str, ...]:
         return ("--up5k", "--package", "sg48", "--pcf", "top.pcf", "--asc", "top.asc")

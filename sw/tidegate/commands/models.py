@@ -9,7 +9,16 @@ from rich.table import Column, Table
 
 from tidegate.host.figures import ratio_text
 
-from .console import JsonOption, ThetaOption, hint_at_extras, out, print_json, progress
+from .console import (
+    EarlyOption,
+    JsonOption,
+    MarginOption,
+    ThetaOption,
+    hint_at_extras,
+    out,
+    print_json,
+    progress,
+)
 
 ModelArgument = Annotated[str, typer.Argument(help="Name of a shipped model, or a model file.", show_default=False)]
 NETLIST_FRAMES = 40     # of a netlist, which takes its time
@@ -42,7 +51,8 @@ def _figures(card: dict) -> list[str]:
     lines = []
     for part, figures in card.items():
         if isinstance(figures, dict) and "accuracy" in figures:
-            lines.append(f"{part}: {figures['accuracy']:.1%} of {figures.get('utterances', '?')} clips, "
+            early = f" after {figures['frames_used']:.0%} of the frames" if "frames_used" in figures else ""
+            lines.append(f"{part}: {figures['accuracy']:.1%} of {figures.get('utterances', '?')} clips{early}, "
                          f"fetch reduction {ratio_text(figures.get('fetch_reduction'))}")
     return lines
 
@@ -81,6 +91,8 @@ def evaluate(
     data: Annotated[Path, typer.Option("--data", "-d", help="Folder of words.", show_default=False)],
     part: Annotated[str | None, typer.Option("--part", help="train, validation, test or unseen.")] = None,
     theta: ThetaOption = 1.0,
+    early: EarlyOption = False,
+    margin: MarginOption = None,
     json: JsonOption = False,
 ) -> None:
     """Accuracy, sparsity and fetch reduction of a model on a folder of words, by the golden model."""
@@ -89,14 +101,21 @@ def evaluate(
     with hint_at_extras():
         from tidegate.train.evaluate import evaluate_directory
 
-        loaded = load_model(model).turned(theta)
-        figures = evaluate_directory(loaded, data, part, progress=True)
+        loaded, early = load_model(model).turned(theta), early or margin is not None
+        loaded = loaded.deciding(margin) if early else loaded
+        figures = evaluate_directory(loaded, data, part, progress=True, early=early)
     if json:
         return print_json(figures)
     out.print(f"{figures['part']}: {figures['accuracy']:.2%} of {figures['utterances']} clips right; "
               f"fetch reduction {ratio_text(figures['fetch_reduction'], 2)}, "
               f"temporal sparsity {figures['temporal_sparsity']:.1%}, "
               f"occupancy {' '.join(f'{x:.1%}' for x in figures['occupancy'])}")
+    if early:
+        out.print(f"decided at a lead above {figures['margin']:g} in {figures['decided']:.1%} of the clips, on average "
+                  f"after {figures['frames_used']:.1%} of the frames; "
+                  f"{figures['weight_words_per_decision']:.0f} weight words a decision on {figures['lanes']} lanes, "
+                  f"{ratio_text(figures['decision_reduction'])} fewer weights than a dense network on the whole clips",
+                  soft_wrap=True)
     table = Table("label", "recall")
     for label, recall in figures["recall"].items():
         table.add_row(label, "-" if recall is None else f"{recall:.1%}")
@@ -118,6 +137,8 @@ def verify(
     json: JsonOption = False,
 ) -> None:
     """Compare golden and RTL on real frames, every integer: at Θ = 0, at the model's own Θ and at a large Θ.
+
+    Every frame is also compared for whether it decides, and what; then that no frame after a decision is run.
 
     With --against netlist, the netlist of a board's bitstream in place of the RTL: logits, events and weight words.
     It is synthesised and compiled once, which takes minutes.
@@ -150,8 +171,9 @@ def verify(
     else:
         where = f" of {board}'s netlist, {report['cycles']} cycles in {report['seconds']:.0f} s" if board else ""
         out.print(f"{report['frames']} frames at {len(report['thresholds'])} settings of Θ on "
-                  f"{', '.join(map(str, report['lanes']))} lanes{where}: {report['integers']} integers compared, "
-                  f"{report['mismatches']} mismatches")
+                  f"{', '.join(map(str, report['lanes']))} lanes{where}, {report['decisions']} decisions, then "
+                  f"{report['frames_not_run']} frames not run after one: {report['integers']} integers compared, "
+                  f"{report['mismatches']} mismatches", soft_wrap=True)
     if report["first_mismatch"]:
         raise TidegateError(f"golden and {'netlist' if board else 'RTL'} differ: {report['first_mismatch']['text']}")
 

@@ -38,18 +38,20 @@ def sweep(
     folder = data or Path("data") / (plan.data or plan.name)
     results = out_folder or Path("results") / plan.name
     with hint_at_extras():
-        from tidegate.train.sweep import Sweep, read_results, summary
+        from tidegate.train.sweep import Sweep, early_summary, read_early, read_results, summary
 
         with Sweep(plan, folder, results, progress=True) as task:
             points, failed = len(task.points), _train(task, workers, cluster)
     rows = read_results(results)
-    groups = summary(rows)
+    groups, early = summary(rows), early_summary(read_early(results)) if rows else []
     if not json:
         _print(plan.name, list(plan.vary), groups)
+        if early:
+            _print_early(list(plan.vary), early)
     page = _report(results, folder) if report and rows else None
     if json:
         print_json({"sweep": plan.name, "folder": str(results), "points": points, "failed": failed, "summary": groups,
-                    "report": page and str(page)})
+                    **({"early": early} if early else {}), "report": page and str(page)})
     else:
         out.print(f"{points - len(failed)} of {points} points are in {results}" + (f", report {page}" if page else ""))
     if failed:
@@ -102,6 +104,22 @@ def _print(name: str, varied: list[str], groups: list[dict[str, Any]]) -> None:
             cells += [_spread(g[f"{part}_accuracy"], g[f"{part}_accuracy_std"]), ratio_text(
                 g[f"{part}_fetch_reduction"], 2)]
         table.add_row(*cells)
+    out.print(table)
+
+
+def _print_early(varied: list[str], groups: list[dict[str, Any]]) -> None:
+    """One row a group and margin, on the part that was tested."""
+    part = next((p for p in reversed(_PARTS) if any(g[f"{p}_accuracy"] is not None for g in groups)), _PARTS[0])
+    fields = [field for field in varied if field != "seed"]
+    table = Table("variant", *fields, "Θ", "margin", "n", "accuracy", "frames used", "words a decision",
+                  "fewer weights", title=f"Decided early, {part} part")
+    for g in groups:
+        words = g[f"{part}_weight_words_per_decision"]
+        table.add_row(g["label"], *("" if g[field] is None else str(g[field]) for field in fields), _theta(g),
+                      "whole clip" if g["margin"] is None else f"{g['margin']:g}", str(g["n"]),
+                      _spread(g[f"{part}_accuracy"], g[f"{part}_accuracy_std"]),
+                      _spread(g[f"{part}_frames_used"], g[f"{part}_frames_used_std"]),
+                      "-" if words is None else f"{words:.0f}", ratio_text(g[f"{part}_decision_reduction"]))
     out.print(table)
 
 

@@ -8,6 +8,8 @@
     variants   [{"label": text, "set": {field: value}}]: groups of changes, each crossed with ``vary``
     theta      settings of Θ at which every trained model is evaluated: a list with one Θ per signal, or a factor on
                the model's own; default [1]
+    margins    of the stop rule, in units of the logits, at which every trained model decides early at every Θ, or null
+               for the whole clip; default none
     speakers   each is left out in turn (``data.scan``), or "each" for all; crossed with the rest
 """
 
@@ -33,7 +35,7 @@ from .recipe import Recipe
 
 EACH = "each"
 _SHIPPED = Path(__file__).parents[1] / "sweeps"
-_FIELDS = ("name", "about", "data", "recipe", "vary", "variants", "theta", "speakers")
+_FIELDS = ("name", "about", "data", "recipe", "vary", "variants", "theta", "margins", "speakers")
 Setting = float | tuple[int, ...]
 
 
@@ -68,6 +70,7 @@ class Plan:
     variants: tuple[tuple[str, dict], ...]
     theta: tuple[Setting, ...]
     speakers: str | tuple[str, ...] | None
+    margins: tuple[float | None, ...] = ()
 
     def points(self, speakers: Iterable[str] = ("",)) -> list[Point]:
         """Every point, in the order of the description; ``speakers``: to leave out, "" for nobody.
@@ -113,6 +116,8 @@ class Plan:
         if self.variants != _NO_VARIANTS:
             d["variants"] = [{"label": label, "set": changes} for label, changes in self.variants]
         d["theta"] = [list(s) if isinstance(s, tuple) else s for s in self.theta]
+        if self.margins:
+            d["margins"] = list(self.margins)
         if self.speakers is not None:
             d["speakers"] = EACH if self.speakers == EACH else list(self.speakers)
         return d
@@ -159,7 +164,8 @@ def make_plan(d: Any, name: str = "", folder: str | Path = ".") -> Plan:
     vary = reader.vary(d.get("vary", {}))
     return Plan(name, d.get("about", ""), d.get("data", ""), reader.recipe(d["recipe"], Path(folder)), vary,
                 reader.variants(d["variants"], vary) if "variants" in d else _NO_VARIANTS,
-                reader.theta(d.get("theta", [1])), reader.speakers(d["speakers"]) if "speakers" in d else None)
+                reader.theta(d.get("theta", [1])), reader.speakers(d["speakers"]) if "speakers" in d else None,
+                reader.margins(d["margins"]) if "margins" in d else ())
 
 
 def thresholds_at(setting: Setting, own: Iterable[int]) -> tuple[int, ...]:
@@ -231,6 +237,13 @@ class _Reader:
                 self.need(_fits(setting, float) and 0 <= setting < math.inf,
                           f"'theta': {setting!r} must be a factor of 0 or more, or a list of Θ")
         return tuple(tuple(s) if isinstance(s, list) else s for s in value)
+
+    def margins(self, value: Any) -> tuple[float | None, ...]:
+        self.need(isinstance(value, list) and value, "'margins' must be a list of leads, or null for the whole clip")
+        for margin in value:
+            self.need(margin is None or (_fits(margin, float) and 0 <= margin < math.inf),
+                      f"'margins': {margin!r} must be a lead of 0 or more, or null")
+        return tuple(value)
 
     def speakers(self, value: Any) -> str | tuple[str, ...]:
         names = isinstance(value, list) and value and all(isinstance(s, str) and s for s in value)

@@ -3,6 +3,7 @@
     sweep.json          the description as run, its recipe spelled out
     data.json           the data set: folder, number of clips, digest of their names and parts
     results.csv         one row per trained point and setting of Θ
+    early.csv           of a sweep with margins: see ``early.py``
     models/KEY.tidegate the trained model               logs/KEY.csv     one row an epoch
 
 Model and log are written before the rows, the rows of a point at once and flushed to the disk, and what a kill leaves
@@ -22,6 +23,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from .data import DataError
+from .early import EARLY, early_columns
 from .files import replacing
 from .plan import Plan, compact, make_plan
 from .split import UNSEEN
@@ -77,18 +79,24 @@ class Results:
             os.close(self._lock)
             self._lock = -1
 
-    def add(self, key: str, model: bytes, log: list[dict], rows: list[dict[str, Any]]) -> None:
+    def add(self, key: str, model: bytes, log: list[dict], rows: list[dict[str, Any]],
+            early: Iterable[dict[str, Any]] = ()) -> None:
         """Keep a trained point: its model file, its epochs, and its rows, which may lack columns."""
         try:
             _replace(self.folder / "models" / f"{key}.tidegate", model)
             _replace(self.folder / "logs" / f"{key}.csv", _csv([list(log[0]), *(e.values() for e in log)]))
-            with open(self.folder / RESULTS, "ab") as file:
-                file.write(_csv([row.get(column) for column in self.columns] for row in rows))
-                file.flush()
-                os.fsync(file.fileno())
+            if self.plan.margins:
+                self._append(EARLY, _csv([row.get(column) for column in early_columns(self.plan)] for row in early))
+            self._append(RESULTS, _csv([row.get(column) for column in self.columns] for row in rows))
         except OSError as error:
             raise self._unwritable(error) from None
         self.done.add(key)
+
+    def _append(self, name: str, data: bytes) -> None:
+        with open(self.folder / name, "ab") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
 
     def fail(self, key: str, trace: str) -> None:
         """Keep why a point failed, in ``logs/KEY.txt``, where one line cannot say it."""
@@ -126,6 +134,10 @@ class Results:
         after = _csv([self.columns, *rows])
         if after != before:
             _replace(table, after)
+        if self.plan.margins:
+            early = self.folder / EARLY
+            _, rows = _read(early.read_bytes() if early.is_file() else b"", _early_rows(self.plan))
+            _replace(early, _csv([early_columns(self.plan), *(row for row in rows if row[0] in self.done)]))
 
     def _found(self, name: str) -> dict | None:
         """A description that is there already; empty if it is damaged."""
@@ -142,7 +154,8 @@ class Results:
             plan = make_plan(description)
         except DataError:
             return False
-        return columns(plan) == self.columns and plan.theta == self.plan.theta and self.done <= self.keys
+        same = (columns(plan), plan.theta, plan.margins) == (self.columns, self.plan.theta, self.plan.margins)
+        return same and self.done <= self.keys
 
     def _unwritable(self, error: OSError) -> DataError:
         return DataError(f"'{self.folder}' cannot be written ({error.strerror}); choose another --out")
@@ -181,9 +194,30 @@ def read_results(folder: str | Path) -> list[dict[str, Any]]:
         return [*(texts.index(row[field]) if row[field] in texts else len(texts) for field, texts in order.items()),
                 row["speaker"]]
 
-    found = sorted((dict(zip(header, row, strict=True)) for row in rows), key=rank)
+    return _parsed_rows(path, sorted((dict(zip(header, row, strict=True)) for row in rows), key=rank))
+
+
+def read_early(folder: str | Path) -> list[dict[str, Any]]:
+    """The rows of ``early.csv`` in the order of ``read_results``; none of a sweep without margins."""
+    plan, path = read_description(folder), Path(folder) / EARLY
+    if not plan.margins:
+        return []
+    order = list(dict.fromkeys(row["key"] for row in read_results(folder)))
     try:
-        return [{column: _parsed(column, text) for column, text in row.items()} for row in found]
+        header, rows = _read(path.read_bytes(), _early_rows(plan))
+    except OSError as error:
+        raise DataError(f"'{folder}' lacks {EARLY} ({error.strerror}); run the sweep in a new folder") from None
+    there = [dict(zip(header, row, strict=True)) for row in rows if row[0] in order]
+    return _parsed_rows(path, sorted(there, key=lambda row: order.index(row["key"])))
+
+
+def _early_rows(plan: Plan) -> int:
+    return len(plan.theta) * len(plan.margins)
+
+
+def _parsed_rows(path: Path, rows: Iterable[dict[str, str]]) -> list[dict[str, Any]]:
+    try:
+        return [{column: _parsed(column, text) for column, text in row.items()} for row in rows]
     except ValueError as error:
         raise DataError(f"'{path}' is damaged ({error}); delete that line, and run the sweep again") from None
 

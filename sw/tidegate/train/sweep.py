@@ -26,15 +26,16 @@ from tidegate.spec.model import read_model
 
 from .cluster import BROUGHT, KEPT, PATIENCE, connect, line_of, local, next_of, not_lost, sent
 from .data import DataError, DataSet, scan, scan_for
+from .early import early_rows, early_summary
 from .evaluate import evaluate
 from .features import Features, load_features
 from .loop import Trainer
 from .memory import keep_freed_memory
 from .plan import EACH, Plan, Point, Setting, read_plan, thresholds_at
 from .recipe import Recipe
-from .results import JUDGED, Results, read_results, summary
+from .results import JUDGED, Results, read_early, read_results, summary
 
-__all__ = ["Outcome", "Sweep", "read_plan", "read_results", "summary"]
+__all__ = ["Outcome", "Sweep", "early_summary", "read_early", "read_plan", "read_results", "summary"]
 
 _MOST_SPEAKERS = 50     # features of each travel to every worker
 
@@ -104,7 +105,7 @@ class Sweep:
                 threads = sum(counts.values())
                 while waiting and len(running) < threads:
                     p = waiting.popleft()
-                    arguments = p.recipe.to_dict(), self.plan.theta, names[_features_name(p)]
+                    arguments = p.recipe.to_dict(), self.plan.theta, names[_features_name(p)], self.plan.margins
                     task = client.submit(train_point, *arguments, pure=False)
                     running[task] = p
                     task.add_done_callback(finished.put)
@@ -124,37 +125,42 @@ class Sweep:
         same = {"key": point.key, "label": point.label, "speaker": point.speaker, **point.varied, "seed": recipe.seed,
                 "epochs": recipe.epochs, "file_bytes": len(answer["model"])} | answer["same"]
         rows = [same | row for row in answer["rows"]]
-        self.results.add(point.key, answer["model"], answer["log"], rows)
+        self.results.add(point.key, answer["model"], answer["log"], rows, [same | row for row in answer["early"]])
         return Outcome(point, rows, "", number, len(self.points))
 
 
-def train_point(recipe: dict, theta: Iterable[Setting], features: str) -> dict[str, Any]:
+def train_point(recipe: dict, theta: Iterable[Setting], features: str,
+                margins: Iterable[float | None] = ()) -> dict[str, Any]:
     """A worker's task: train a recipe on features that it was sent under a name.
 
     ``model``: bytes of the file; ``log``: the epochs; ``same`` and ``rows``: columns that all rows share, and of each
-    setting.  Or ``error``, in one line, with ``trace`` if it was none of a user's making.
+    setting; ``early``: rows of each setting and margin.  Or ``error``, in one line, with ``trace`` if it was none of a
+    user's making.
     """
     torch.set_num_threads(1)
     keep_freed_memory()
     try:
         with tempfile.TemporaryDirectory() as folder:
-            return _trained(Recipe.from_dict(recipe), theta, BROUGHT[features], Path(folder) / "model.tidegate")
+            path = Path(folder) / "model.tidegate"
+            return _trained(Recipe.from_dict(recipe), theta, margins, BROUGHT[features], path)
     except TidegateError as error:
         return {"error": line_of(error)}
     except Exception as error:
         return {"error": f"{type(error).__name__}: {line_of(error)}", "trace": traceback.format_exc()}
 
 
-def _trained(recipe: Recipe, theta: Iterable[Setting], features: Features, path: Path) -> dict[str, Any]:
+def _trained(recipe: Recipe, theta: Iterable[Setting], margins: Iterable[float | None], features: Features,
+             path: Path) -> dict[str, Any]:
     start = perf_counter()
     log = [asdict(epoch) for epoch in Trainer(recipe, features, path).epochs()]
     seconds, model = round(perf_counter() - start, 2), read_model(path)
     same = {"dense_weights": model.network.dense_weights, "weight_bytes": model.network.weight_bytes,
             "epoch": model.card["epoch"], "seconds": seconds}
-    rows = []
+    rows, early = [], []
     for setting in theta:
         at = thresholds_at(setting, model.network.thresholds)
         row = {"theta": at, "factor": None if isinstance(setting, tuple) else setting}
+        early += [row | more for more in early_rows(model.with_thresholds(*at), features, margins)]
         for part in JUDGED:
             if len(features.of(part)):
                 f = evaluate(model.with_thresholds(*at), features, part)
@@ -163,7 +169,7 @@ def _trained(recipe: Recipe, theta: Iterable[Setting], features: Features, path:
                     "clips", "accuracy", "fetch_reduction", "temporal_sparsity", "weights_per_frame", "rejected",
                     "occupancy")}
         rows.append(row)
-    return {"model": path.read_bytes(), "log": log, "same": same, "rows": rows}
+    return {"model": path.read_bytes(), "log": log, "same": same, "rows": rows, "early": early}
 
 
 def _answer(task: Future) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
+from ..evaluate import LANES
 from .page import INK, MUTED, STYLE, short
 from .results import Sweep, series_name
 
@@ -77,6 +78,36 @@ def _pareto_panel(panel: Axes, sweep: Sweep, part: str) -> None:
     axis.set_minor_locator(NullLocator())
     axis.set_minor_formatter(NullFormatter())
     panel.yaxis.set_major_formatter(FuncFormatter(_percent))
+
+
+@rc_context(STYLE)
+def early(groups: Sequence[Mapping], part: str) -> Figure:
+    """Accuracy against mean frames used, and against weight words a decision: a line per variant, a marker a margin.
+
+    ``groups``: as ``train.early.early_summary`` gives them; bars are ± 1 standard deviation over the runs.
+    """
+    figure = Figure(figsize=(_WIDTH, 4.6), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    names = list(dict.fromkeys(g["label"] or "trained" for g in groups))
+    for panel, figure_name, label in zip(panels, ("frames_used", "weight_words_per_decision"), (
+            "mean share of a clip's frames until the decision", f"weight words a decision ({LANES} lanes)"),
+            strict=True):
+        for name, colour in zip(names, colours(len(names)), strict=True):
+            rows = sorted((g for g in groups if (g["label"] or "trained") == name
+                           and None not in (g[f"{part}_{figure_name}"], g[f"{part}_accuracy"])),
+                          key=lambda g: g[f"{part}_{figure_name}"])
+            if rows:
+                x, y = ([g[f"{part}_{column}"] for g in rows] for column in (figure_name, "accuracy"))
+                sd_x, sd_y = ([g[f"{part}_{column}_std"] or 0.0 for g in rows] for column in (figure_name, "accuracy"))
+                panel.errorbar(x, y, sd_y, sd_x, fmt="o-", color=colour, markersize=4, linewidth=1.2, elinewidth=0.8,
+                               capsize=2, label=short(name))
+        panel.set_xlabel(label)
+        panel.yaxis.set_major_formatter(FuncFormatter(_percent))
+    panels[0].xaxis.set_major_formatter(FuncFormatter(_percent))
+    panels[0].set_ylabel(f"accuracy, {part} part")
+    if handles := panels[0].get_legend_handles_labels()[0]:
+        figure.legend(handles=handles, loc="outside lower left", ncols=3)
+    return figure
 
 
 @rc_context(STYLE)

@@ -10,7 +10,9 @@ import numpy as np
 from tidegate.host.figures import ratio_text
 from tidegate.spec.model import SUFFIX, Model, read_model
 
-from ..results import Stat
+from .. import card
+from ..early import early_summary
+from ..results import Stat, read_early
 from . import charts, page
 from .model import closer_look, part_figures, theta_text
 from .raster import Example
@@ -19,7 +21,8 @@ from .results import PARTS, Group, Row, Sweep, read_log, read_sweep
 
 def write_report(folder: str | Path, data_dir: str | Path | None = None, clip: str | Path | None = None,
                  out_html: str | Path | None = None) -> Path:
-    """``report.html`` (or ``out_html``), ``pareto.svg`` and ``pareto.png`` of a sweep's folder, from its files alone.
+    """``report.html`` (or ``out_html``), ``pareto.svg`` and ``pareto.png`` of a sweep's folder, from its files alone;
+    of one with margins ``early.svg`` and ``early.png``, too.
 
     ``clip``, ``data_dir``: as in ``write_model_report``.  TidegateError if a file of the sweep is missing or damaged,
     or the report cannot be written.
@@ -28,12 +31,17 @@ def write_report(folder: str | Path, data_dir: str | Path | None = None, clip: s
     sweep = read_sweep(folder)
     logs, row = _median_logs(sweep), sweep.chosen()        # all files are read before anything is drawn
     model = row and _at(row, read_model(folder / "models" / f"{row.key}{SUFFIX}"))
-    drawing = charts.pareto(sweep, sweep.part)
+    drawings = {"pareto": charts.pareto(sweep, sweep.part)}
+    early = early_summary(read_early(folder))
+    if early:
+        drawings["early"] = charts.early(early, sweep.part)
     example = None if clip is None else Example(Path(clip), f"the recording {clip}")
-    body = [*_head(sweep), *_summary(sweep), *_pareto(sweep, drawing), *_curves(logs),
+    body = [*_head(sweep), *_summary(sweep), *_pareto(sweep, drawings["pareto"]),
+            *(_early(early, sweep.part, drawings["early"]) if early else ()), *_curves(logs),
             *_chosen(sweep, row, model, example, data_dir)]
-    for suffix in (".svg", ".png"):
-        page.save(drawing, folder / f"pareto{suffix}")
+    for name, drawing in drawings.items():
+        for suffix in (".svg", ".png"):
+            page.save(drawing, folder / f"{name}{suffix}")
     out = folder / "report.html" if out_html is None else Path(out_html)
     page.write(page.document(f"Sweep {sweep.plan.name}", body), out)
     return out
@@ -119,6 +127,25 @@ def _pareto(sweep: Sweep, drawing) -> list[str]:
     if missing:
         caption += f" {missing} groups without figures on this part, or without any fetches, are not drawn."
     return [page.heading("Accuracy against fetches"), page.figure(drawing, "pareto", caption)]
+
+
+def _early(groups: list[dict], part: str, drawing) -> list[str]:
+    head = ["", "Θ", "margin", "runs", "accuracy", "decided", "frames used", "words a decision", "fewer weights"]
+    rows = []
+    for g in groups:
+        accuracy, used, words, fewer = (g[f"{part}_{name}"] for name in (
+            "accuracy", "frames_used", "weight_words_per_decision", "decision_reduction"))
+        decided = g[f"{part}_decided"]
+        theta = "" if g["theta"] is None else theta_text(g["theta"])
+        rows.append([g["label"] or "trained", theta or f"x{g['factor']:g}",
+                     "whole clip" if g["margin"] is None else f"{g['margin']:g}", str(g["n"]),
+                     card.spread(accuracy, g[f"{part}_accuracy_std"]), "-" if decided is None else f"{decided:.1%}",
+                     card.spread(used, g[f"{part}_frames_used_std"]), "-" if words is None else f"{words:.0f}",
+                     ratio_text(fewer)])
+    caption = (f"Decided at the first frame in which the best logit leads by more than the margin, else at the clip's "
+               f"end ({part} part): mean ± sample standard deviation over the runs. Fewer weights: than a dense "
+               "network reads over the whole clips.")
+    return [page.heading("Deciding early"), page.figure(drawing, "early", caption), page.table(head, rows, caption, 3)]
 
 
 def _median_logs(sweep: Sweep) -> list[tuple[str, dict[str, np.ndarray]]]:

@@ -1,0 +1,80 @@
+"""What a sweep says of deciding early: every trained model at every margin, in a table of its own.
+
+    early.csv       one row per trained point, setting of Θ and margin; no margin: decided at the clip's end
+
+The rows of a point are written before those of ``results.csv``, and count only when these are there.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from tidegate.spec.design import Design
+from tidegate.spec.layout import Layout
+from tidegate.spec.model import Model
+from tidegate.spec.network import Network
+
+from .evaluate import LANES, evaluate
+from .features import Features
+from .plan import Plan
+
+EARLY = "early.csv"
+FIGURES = ("accuracy", "decided", "frames_used", "weight_words_per_decision", "decision_reduction")
+PARTS = ("validation", "test")
+_SAME = ("key", "label", "speaker")
+
+
+def early_columns(plan: Plan) -> tuple[str, ...]:
+    """Names of the columns of a sweep's ``early.csv``."""
+    varied = [field for field in plan.vary if field != "seed"]
+    return (*_SAME, *varied, "seed", "theta", "factor", "margin", *(f"{p}_{f}" for p in PARTS for f in FIGURES))
+
+
+def early_rows(model: Model, features: Features, margins: Iterable[float | None]) -> list[dict[str, Any]]:
+    """A row for each margin (units of the logits), at the model's Θ; None: the whole clip."""
+    rows = []
+    for margin in margins:
+        row: dict[str, Any] = {"margin": margin}
+        for part in PARTS:
+            if not len(features.of(part)):
+                continue
+            if margin is None:
+                f = evaluate(model, features, part)
+                f |= {"decided": None, "frames_used": 1.0, "decision_reduction": f["fetch_reduction"],
+                      "weight_words_per_decision": _words(model.network, f["events"]) / f["utterances"]}
+            else:
+                f = evaluate(model.deciding(margin), features, part, early=True)
+            row |= {f"{part}_{name}": f[name] for name in FIGURES}
+        rows.append(row)
+    return rows
+
+
+def _words(network: Network, events: Iterable[int]) -> int:
+    columns = Layout(network, Design(LANES, cell_rate=1), check=False).columns
+    return sum(n * column.length for n, column in zip(events, columns, strict=True))
+
+
+def early_summary(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows that differ in seed and speaker only, taken together: mean and, with ``_std``, sample standard deviation of
+    every figure, and their number ``n``; in the order of their first row."""
+    from .results import Stat
+
+    groups: dict[tuple, list[dict]] = {}
+    for row in rows:
+        by_chance = ("key", "speaker", "seed", "theta")
+        same = {c: v for c, v in row.items() if not c.startswith(PARTS) and c not in by_chance}
+        setting = row["theta"] if row["factor"] is None else None
+        groups.setdefault((*same.items(), ("theta", setting)), []).append(row)
+    found = []
+    for group, members in groups.items():
+        d = dict(group) | {"n": len(members)}
+        for name in (f"{part}_{figure}" for part in PARTS for figure in FIGURES):
+            stat = Stat.of(row.get(name) for row in members)
+            stat = stat if stat and stat.n == len(members) else None
+            d[name], d[f"{name}_std"] = (stat.mean, stat.sd) if stat else (None, None)
+        found.append(d)
+    return found
+
+
+def early_path(folder: str | Path) -> Path:
+    return Path(folder) / EARLY

@@ -1,0 +1,97 @@
+"""A sweep with margins: its table of early decisions, what is kept of it, and what is drawn."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tidegate.spec.model import read_model
+from tidegate.train.data import DataError, scan
+from tidegate.train.early import FIGURES, early_columns
+from tidegate.train.evaluate import evaluate
+from tidegate.train.features import load_features
+from tidegate.train.plan import make_plan, names, read_plan
+from tidegate.train.report import write_report
+from tidegate.train.results import RESULTS
+from tidegate.train.sweep import Sweep, early_summary, read_early
+
+MARGINS = [None, 1, 3]
+
+
+@pytest.fixture(scope="module")
+def plan(recipe):
+    fields = json.loads(json.dumps(recipe.to_dict())) | {"epochs": 4}
+    return make_plan({
+        "name": "early", "recipe": fields, "vary": {"seed": [5, 6]}, "margins": MARGINS, "theta": [1, 2],
+        "variants": [{"label": "rank coding", "set": {"stop_margin": 1.5}}, {"label": "whole clip", "set": {}}]})
+
+
+@pytest.fixture(scope="module")
+def swept(plan, write_words, tmp_path_factory):
+    words, folder = write_words(clips=20), tmp_path_factory.mktemp("swept")
+    with Sweep(plan, words, folder, folder) as task:
+        assert not [o for o in task.outcomes(workers=1) if o.error]
+    return words, folder
+
+
+def test_every_model_is_judged_at_every_margin(swept, plan, recipe):
+    words, folder = swept
+    rows, features = read_early(folder), load_features(scan(words), recipe.frontend, folder)
+    assert len(rows) == 4 * 2 * 3 and tuple(rows[0]) == early_columns(plan)
+    assert [row["margin"] for row in rows] == 8 * MARGINS
+    for row in rows[::5] + rows[:2]:
+        model = read_model(folder / "models" / f"{row['key']}.tidegate").with_thresholds(*row["theta"])
+        for part in ("validation", "test"):
+            early = row["margin"] is not None
+            f = evaluate(model.deciding(row["margin"]) if early else model, features, part, early)
+            assert row[f"{part}_accuracy"] == f["accuracy"]
+            if early:
+                assert all(row[f"{part}_{name}"] == f[name] for name in FIGURES)
+            else:
+                assert (row[f"{part}_frames_used"], row[f"{part}_decided"]) == (1, None)
+                assert row[f"{part}_decision_reduction"] == f["fetch_reduction"]
+    by_margin = {row["margin"]: row for row in rows[:3]}
+    words_a_decision = [by_margin[m]["test_weight_words_per_decision"] for m in (1, 3, None)]
+    assert words_a_decision == sorted(words_a_decision)
+
+
+def test_seeds_are_taken_together(swept):
+    rows = read_early(swept[1])
+    groups = early_summary(rows)
+    assert len(groups) == 2 * 2 * 3 and all(g["n"] == 2 for g in groups)
+    g = groups[1]
+    members = [r for r in rows if all(r[c] == g[c] for c in ("label", "factor", "margin"))]
+    used = [r["test_frames_used"] for r in members]
+    assert (g["label"], g["margin"]) == ("rank coding", 1)
+    assert (g["test_frames_used"], g["test_frames_used_std"]) == pytest.approx((np.mean(used), np.std(used, ddof=1)))
+
+
+def test_it_is_drawn(swept):
+    _, folder = swept
+    page = write_report(folder).read_text(encoding="utf-8")
+    assert "Deciding early" in page and "whole clip" in page
+    assert (folder / "early.svg").stat().st_size > 5000 and (folder / "early.png").is_file()
+
+
+def test_a_point_that_lacks_its_rows_is_trained_again(swept, plan, tmp_path):
+    words, folder = swept
+    for path in folder.iterdir():
+        if path.is_file() and path.suffix in (".csv", ".json"):
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    lines = (tmp_path / RESULTS).read_text().splitlines(keepends=True)
+    (tmp_path / RESULTS).write_text("".join(lines[:-1]))       # killed while it wrote the last point's rows
+    with Sweep(plan, words, tmp_path, folder) as task:
+        assert len(task.left) == 1
+        assert len(read_early(tmp_path)) == 3 * 2 * 3
+
+
+def test_plans_without_margins_are_as_they_were():
+    plan = read_plan("digits")
+    assert plan.margins == () and "margins" not in plan.to_dict()
+    assert "digits-early" in names() and read_plan("digits-early").margins[:2] == (None, 1)
+
+
+@pytest.mark.parametrize("margins", [[], 3, [-1], ["2"], [True]])
+def test_margins_that_make_no_sense(margins):
+    with pytest.raises(DataError, match="'margins'"):
+        make_plan({"name": "bad", "recipe": "digits", "margins": margins})
