@@ -23,6 +23,7 @@ def card(model: Model, name: str, size: int) -> str:
     recipe = model.card["recipe"]
     sections = [
         [f"# {name}", "", recipe["about"]], _facts(model, size), _figures(model), _turned(model), _runs(model),
+        _early(model),
         _speakers(model), _unseen(model), _stream(model), _verified(model), _training(model, name),
         ["## Not good for", "", *(f"- {x}" for x in recipe["limits"])],
     ]
@@ -39,6 +40,7 @@ def _facts(model: Model, size: int) -> list[str]:
         f"| network | delta-GRU {' + '.join(str(x.size) for x in net.gru)}, "
         f"{net.widths} weights, {net.dense_weights} weights a dense frame |",
         f"| thresholds Θ | {', '.join(f'{t}/256' for t in net.thresholds)} (features, then each layer) |",
+        *([] if model.stop is None else [f"| stop rule | {_rule(model)} |"]),
         f"| size | {net.weight_bytes} bytes of weights, {size} bytes in all; digest `{model.digest[:16]}` |",
     ]
 
@@ -48,14 +50,50 @@ def _figures(model: Model) -> list[str]:
     rows = [f"| {f['part']} | {f['utterances']} | {f['accuracy']:.2%} | {ratio_text(f['fetch_reduction'], 2)} | "
             f"{f['weights'] / f['frames']:.0f} | {f['temporal_sparsity']:.2%} | "
             f"{', '.join(f'{o:.3f}' for o in f['occupancy'])} |" for f in figures]
+    early = all("frames_used" in f for f in figures)
+    how = "by the stop rule" if early else "at a clip's last frame"
+    used = [] if not early else ["", *(
+        f"Decided early ({f['part']}): {f['decided']:.1%} of the clips before or at their end, on average after "
+        f"{f['frames_used']:.1%} of the frames; {f['weight_words_per_decision']:.0f} weight words a decision on "
+        f"{f['lanes']} lanes, {ratio_text(f['decision_reduction'])} fewer weights than a dense network reads over the "
+        "whole clips." for f in figures)]
     recall = ", ".join(f"{label} {r:.1%}" for label, r in figures[0]["recall"].items() if r is not None)
     return [
         "## Figures of this model", "",
-        "Golden model, decision at a clip's last frame; integers, so the same on any board.", "",
+        f"Golden model, decision {how}; integers, so the same on any board.", "",
         "| part | clips | accuracy | fetch reduction | weights read a frame | temporal sparsity | "
-        "occupancy per signal |", "|---|---|---|---|---|---|---|", *rows,
+        "occupancy per signal |", "|---|---|---|---|---|---|---|", *rows, *used,
         "", f"Recall by class ({figures[0]['part']}): {recall}.",
     ]
+
+
+def _rule(model: Model) -> str:
+    assert model.stop is not None
+    margin = model.stop.real_margin(model.network.classifier.weight_frac)
+    never = "" if model.stop.classes is None else f", never {' or '.join(model.labels[model.stop.classes:])}"
+    hold = f", not in the first {model.stop.hold} frames" if model.stop.hold else ""
+    return (f"decided at the first frame in which the best logit leads by more than {margin:g} ({model.stop.margin} "
+            f"LSBs of the classifier's weights){never}{hold}")
+
+
+def _early(model: Model) -> list[str]:
+    """Accuracy and frames used at other margins, beside the other runs of the sweep."""
+    groups = model.card.get("early")
+    if not groups:
+        return []
+    part = next(part for part in _PARTS if groups[0].get(f"{part}_accuracy") is not None)
+    lines = [f"## Deciding early (`tidegate sweep {model.card['sweep']}`)", "",
+             f"All seeds, at other margins ({part} part); mean ± standard deviation over n runs. This model is the one "
+             "of its runs that is best by validation.", "",
+             "| runs | margin | n | accuracy | frames used | fewer weights than dense whole clips |",
+             "|---|---|---|---|---|---|"]
+    for g in groups:
+        margin = "whole clip" if g["margin"] is None else f"{g['margin']:g}"
+        lines.append(f"| {g['label'] or 'this recipe'} | {margin} | {g['n']} | "
+                     f"{spread(g[f'{part}_accuracy'], g[f'{part}_accuracy_std'])} | "
+                     f"{spread(g[f'{part}_frames_used'], g[f'{part}_frames_used_std'])} | "
+                     f"{ratio_text(g[f'{part}_decision_reduction'])} |")
+    return lines
 
 
 def _turned(model: Model) -> list[str]:

@@ -20,9 +20,10 @@ from tidegate.spec.model import Model, read_model, save_model
 
 from .card import card
 from .data import UNSEEN
+from .early import PARTS, early_summary
 from .files import replacing
 from .recipe import Recipe
-from .results import read_description, read_results, summary
+from .results import read_description, read_early, read_results, summary
 
 _FIGURES = ("accuracy", "accuracy_std", "fetch_reduction")
 
@@ -43,17 +44,32 @@ def score(row: dict) -> float:
     return row["validation_accuracy"] - max(0.0, over)
 
 
+def as_decided(rows: list[dict], early: list[dict], margin: float) -> list[dict]:
+    """The rows with the accuracies of deciding early at this margin in place of those of whole clips."""
+    decided = {(row["key"], row["factor"]): row for row in early if row["margin"] == margin}
+    if not all((row["key"], row["factor"]) in decided for row in rows):
+        raise TidegateError(f"the sweep has no 'margins' of {margin:g}, at which this model decides; add it")
+    return [row | {name: decided[row["key"], row["factor"]][name] for name in ("validation_accuracy", "test_accuracy")}
+            for row in rows]
+
+
 def compose(folder: Path, label: str) -> Model:
     """The best model of a variant, with the sweep's findings in its card."""
-    rows = read_results(folder)
+    rows, early = read_results(folder), read_early(folder)
     plan = read_description(folder)
     recipe = plan.recipe | dict(plan.variants).get(label, {})
+    if recipe["stop_margin"]:
+        rows = as_decided(rows, early, recipe["stop_margin"])
     if recipe["budget_lanes"] == 1:
         rows = [{"budget": recipe["budget"]} | row for row in rows]
     row = best(rows, label)
     model = read_model(folder / "models" / f"{row['key']}.tidegate")
-    found = {"sweep": plan.name, "seconds": row["seconds"],
-             "runs": [_run(group) for group in summary(rows)]}
+    found = {"sweep": plan.name, "seconds": row["seconds"]}
+    if not recipe["stop_margin"]:
+        found["runs"] = [_run(group) for group in summary(rows)]
+    else:
+        found["early"] = [{k: v for k, v in group.items() if k in ("label", "margin", "n") or k.startswith(PARTS)}
+                          for group in early_summary(early)]
     turned = [r for r in rows if r["key"] == row["key"] and r["factor"] is not None]
     if len(turned) > 1:
         found["turned"] = [{k: v for k, v in r.items() if k == "factor" or k.endswith(_FIGURES)} for r in turned]
