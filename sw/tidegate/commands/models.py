@@ -58,7 +58,8 @@ def _figures(card: dict) -> list[str]:
 
 
 def train(
-    directory: Annotated[Path, typer.Argument(help="Folder of words: one folder of recordings per word.")],
+    directory: Annotated[Path | None, typer.Argument(
+        help="Folder of words: one folder of recordings per word.", show_default=False)] = None,
     recipe: Annotated[str, typer.Option("--recipe", "-r", help='Name of a shipped one, or a JSON file.')] = "digits",
     out_file: Annotated[Path, typer.Option("--out", "-o", help="Model file to write.")] = Path("model.tidegate"),
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")] = False,
@@ -80,7 +81,8 @@ def train(
         path = training.run(directory, chosen, out_file, resume=resume)
         card = zoo.load(str(path)).card
         if json:
-            return print_json({"file": str(path), "card": card, "data": survey_of(directory, chosen)})
+            survey = {"data": survey_of(directory, chosen)} if chosen.task == "words" and directory else {}
+            return print_json({"file": str(path), "card": card, **survey})
     for line in _figures(card):
         out.print(line)
     out.print(f"wrote {path}; `tidegate report {path}` draws how it was trained and what it does", soft_wrap=True)
@@ -88,7 +90,7 @@ def train(
 
 def evaluate(
     model: ModelArgument,
-    data: Annotated[Path, typer.Option("--data", "-d", help="Folder of words.", show_default=False)],
+    data: Annotated[Path | None, typer.Option("--data", "-d", help="Folder of words.", show_default=False)] = None,
     part: Annotated[str | None, typer.Option("--part", help="train, validation, test or unseen.")] = None,
     theta: ThetaOption = 1.0,
     early: EarlyOption = False,

