@@ -42,7 +42,7 @@ class Clock(Elaboratable):
 
 class ULX3S(Board):
     family, suffix = "ecp5", "bit"
-    seed = 3
+    seed = 2
     cells = ("ecp5/cells_sim.v",)
 
     def files(self, core: UartTop) -> dict[str, str | bytes]:
