@@ -29,6 +29,12 @@ def test_wrong_model_file(sound, tmp_path):
     fails(tidegate("run", sound, "--model", path), "not a readable model file")
 
 
+def test_a_model_that_does_not_decide_early(sound, tmp_path):
+    for verb in (("run", sound, "--model", "digits"), ("eval", "digits", "--data", tmp_path)):
+        fails(tidegate(*verb, "--early"), "was not trained to decide early; give a --margin")
+        fails(tidegate(*verb, "--margin", "-1"), "a margin is a lead of 0 or more, not -1")
+
+
 @pytest.mark.parametrize("share", [0.01, 0.5, 0.999])
 def test_truncated_model_file(sound, model, share):
     data = model.read_bytes()

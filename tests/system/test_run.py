@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from random import Random
 
+import numpy as np
 import pytest
 from command import tidegate
 
@@ -11,6 +12,7 @@ from tidegate import load_model
 from tidegate.clips import clips
 from tidegate.golden import Golden
 from tidegate.host.features import features_of
+from tidegate.spec.stop import first_decisions
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 
@@ -34,3 +36,21 @@ def test_same_decisions_as_golden(compiled, name):
         expected.append((str(path), model.labels[int(trace.logits[-1, 0].argmax())]))
     assert [(row["file"], row["decided"]) for row in json.loads(done.stdout)["files"]] == expected
     assert len({label for _, label in expected}) > 5
+
+
+def test_early_decisions_are_golden_s(compiled):
+    """Label, frame and cost: nothing after the decision is run."""
+    model, files = load_model("digits").deciding(4.0), recordings("digits")[:30]
+    done = tidegate("run", *files, "--model", "digits", "--margin", "4", "--json")
+    assert done.returncode == 0, done.stderr
+    golden, early = Golden(model), 0
+    for path, row in zip(files, json.loads(done.stdout)["files"], strict=True):
+        frames = model.quantise(features_of(model, path))
+        trace = golden.run(frames[:, None])
+        (at,), (which,), (met,) = first_decisions(trace.logits, np.array([len(frames)]), model.stop)
+        assert (row["decided"], row["decided_at"]) == (model.labels[which], at if met else None)
+        assert row["frames"] == at + 1 and row["frames_used"] == (at + 1) / len(frames)
+        assert row["decided_at_s"] == (at * 16 + 32) / 1000 and row["seconds"] == ((len(frames) - 1) * 16 + 32) / 1000
+        assert row["events"] == trace.events[: at + 1, 0].sum(0).tolist()
+        early += bool(met)
+    assert early > 15
