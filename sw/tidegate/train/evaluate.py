@@ -35,9 +35,9 @@ def evaluate(model: Model, features: Features | Sequences, part: str = "validati
     ``temporal_sparsity`` and, per signal, ``occupancy``; ``recall`` per label (None without clips); ``confusion``:
     rows are the truth; ``rejected``: share of the clips of ``unknown`` that were taken for no keyword.
     ``early`` adds ``margin`` (of the rule, in units of the logits); ``decided``: share of the clips that met the rule
-    before or at their end; ``frames_used``: mean share of a clip's frames up to the decision; ``weights_per_decision``,
-    and on ``lanes`` lanes ``weight_words_per_decision``: means over the clips; ``decision_reduction``: weights that a
-    dense network reads over the whole clips / weights read.
+    before or at their end, ``decided_at_once``: in their first frame; ``frames_used``: mean share of a clip's frames up
+    to the decision; ``weights_per_decision``, and on ``lanes`` lanes ``weight_words_per_decision``: means over the
+    clips; ``decision_reduction``: weights that a dense network reads over the whole clips / weights read.
     """
     if early and model.stop is None:
         raise DataError("this model has no stop rule; give a --margin, or train one with a stop_margin")
@@ -48,7 +48,7 @@ def evaluate(model: Model, features: Features | Sequences, part: str = "validati
         raise DataError(f"the model's classes {', '.join(model.labels)} are not the data set's "
                         f"{', '.join(features.labels)}; evaluate it on a data set with the same words")
     net, golden = model.network, Golden(model)
-    events, used, decided = [], [], 0
+    events, used, decided, at_once = [], [], 0, 0
     confusion = np.zeros((net.classes, net.classes), np.int64)
     for batch, frames, lengths in padded(model, features, clips):
         trace = golden.run(frames)
@@ -57,6 +57,7 @@ def evaluate(model: Model, features: Features | Sequences, part: str = "validati
             at, _, met = first_decisions(trace.logits, lengths, model.stop)
             used += list((at + 1) / lengths)
             decided += int(met.sum())
+            at_once += int((met & (at == 0)).sum())
         counts = np.arange(len(frames))[:, None] <= at
         events.append(trace.events[counts])
         decisions = trace.logits[at, np.arange(len(lengths))].argmax(-1)
@@ -67,6 +68,7 @@ def evaluate(model: Model, features: Features | Sequences, part: str = "validati
     cost |= {name: list(cost[name]) for name in ("events", "occupancy")}        # as they come back from a card
     if early:
         cost |= _per_decision(model, cost, used, decided, int(np.diff(features.offsets)[clips].sum()))
+        cost["decided_at_once"] = at_once / len(clips)
     return {"part": part, "utterances": len(clips), "accuracy": float(np.trace(confusion) / len(clips)), **cost,
             "recall": recall, "confusion": confusion.tolist(), "rejected": _rejected(model.labels, confusion)}
 
