@@ -66,7 +66,8 @@ class Sweep:
         data = scan(directory)
         self.points = plan.points(_speakers(plan, data))
         if any(p.recipe.task != WORDS for p in self.points):
-            raise DataError(f"sweep '{plan.name}': a sweep trains on words; `tidegate train` takes other tasks")
+            raise DataError(f"sweep '{plan.name}': a sweep trains on folders of words; other tasks are for "
+                            "`tidegate train`")
         for recipe, speaker in {(_features_name(p)): (p.recipe, p.speaker) for p in self.points}.values():
             scan_for(recipe, directory, speaker)                # complain before hours are spent
         self.results = Results(out, plan, (p.key for p in self.points), _identity(data))

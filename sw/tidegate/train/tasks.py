@@ -28,7 +28,7 @@ from .split import ALL_PARTS
 CUE_STEPS, CUE_LINES, CUE_CLASSES = 40, 12, 4
 EVIDENCE_STEPS, EVIDENCE_MEANS = 50, (0.15, 0.3, 0.6, 1.2)
 MNIST_STEPS, MNIST_SIDE, MNIST_SHIFT, MNIST_VALIDATION = 4, 28, 2, 5000
-MNIST_UP = 4.0      # and not 1: smaller weights, so that 784 of them pass the proof of the accumulators, which takes all at ±8
+MNIST_UP = 4.0      # not 1: with small weights 784 lines pass the proof of the accumulators, which takes each at 8
 _COUNTS = {"train": 4000, "validation": 1000, "test": 1000}        # of the made ones
 
 
