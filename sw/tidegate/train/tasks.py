@@ -140,7 +140,7 @@ def _mnist(folder: Path) -> Sequences:
         targets.append(digits.astype(np.int64))
         parts.append(part)
     return Sequences(tuple(map(str, range(10))), np.concatenate(images), np.concatenate(targets), np.concatenate(parts),
-                     MNIST_STEPS, (MNIST_SIDE // 2) ** 2, spikes, shifted)
+                     MNIST_STEPS, MNIST_SIDE**2, spikes, shifted)
 
 
 def _idx(path: Path, dimensions: int) -> np.ndarray:
