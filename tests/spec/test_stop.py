@@ -71,5 +71,8 @@ def test_what_no_board_can_compare_is_refused():
     for margin in (-1, MARGIN_MAX + 1):
         with pytest.raises(ModelError, match=f"stop margin must be in 0..{MARGIN_MAX}"):
             Stop(margin)
+    for margin in (-0.1, 600, float("nan")):
+        with pytest.raises(ModelError, match=r"lead from 0 to 511\.992 in units of the logits"):
+            Stop.of(margin, 7, ("yes", "no"))
     with pytest.raises(ModelError, match=f"hold off 0 to {HOLD_MAX} frames"):
         Stop(1, hold=HOLD_MAX + 1)

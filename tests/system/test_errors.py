@@ -32,7 +32,7 @@ def test_wrong_model_file(sound, tmp_path):
 def test_a_model_that_does_not_decide_early(sound, tmp_path):
     for verb in (("run", sound, "--model", "digits"), ("eval", "digits", "--data", tmp_path)):
         fails(tidegate(*verb, "--early"), "was not trained to decide early; give a --margin")
-        fails(tidegate(*verb, "--margin", "-1"), "a margin is a lead of 0 or more, not -1")
+        fails(tidegate(*verb, "--margin", "-1"), "a stop margin is a lead from 0 to 511.992")
 
 
 @pytest.mark.parametrize("share", [0.01, 0.5, 0.999])

@@ -144,8 +144,8 @@ def test_only_epochs_that_decide_early_are_kept(features, early, tmp_path):
 
 
 @pytest.mark.parametrize(("fields", "message"), [
-    ({"stop_margin": -1.0}, "stop margin must be in"),
-    ({"stop_margin": 1e4}, "stop margin must be in"),
+    ({"stop_margin": -1.0}, r"stop margin is a lead from 0 to 511\.992"),
+    ({"stop_margin": 1e4}, r"stop margin is a lead from 0 to 511\.992"),
     ({"stop_margin": 2.0, "stop_hold": 256}, "hold off 0 to 255 frames"),
     ({"stop_margin": 2.0, "reject": 0.01}, "needs rounding, and no reject"),
     ({"stop_margin": 2.0, "stop_from": 1.0}, "stop_from is a share of the epochs"),

@@ -25,7 +25,7 @@ from safetensors.numpy import save
 from .errors import ModelError
 from .formats import ACC_BITS, BIAS_MAX, SIGNAL, WEIGHT_BITS, weight_max, whole_theta
 from .network import Layer, Network
-from .stop import MARGIN_MAX, Stop
+from .stop import Stop
 
 _PLAIN, _NARROW = 1, 2      # format versions; the second only for files with weights of less than 8 bits
 SUFFIX = ".tidegate"
@@ -80,9 +80,7 @@ class Model:
             if self.stop is None:
                 raise ModelError("this model was not trained to decide early; give a --margin, as 4")
             return self
-        if not margin >= 0:
-            raise ModelError(f"a margin is a lead of 0 or more, not {margin:g}")
-        wanted = Stop.of(min(margin, MARGIN_MAX), self.network.classifier.weight_frac, self.labels)
+        wanted = Stop.of(margin, self.network.classifier.weight_frac, self.labels)
         return replace(self, stop=wanted if self.stop is None else replace(self.stop, margin=wanted.margin))
 
     @property

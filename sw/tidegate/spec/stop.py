@@ -49,7 +49,13 @@ class Stop:
 
     @staticmethod
     def of(margin: float, weight_frac: int, labels: Sequence[str], hold: int = 0) -> "Stop":
-        """A rule for clips; ``margin`` in units of the logits, rounded to the grid of the classifier's weights."""
+        """A rule for clips; ``margin`` in units of the logits, rounded to the grid of the classifier's weights.
+
+        ModelError if a board cannot compare it.
+        """
+        most = MARGIN_MAX / (1 << weight_frac)
+        if not 0 <= margin <= most:
+            raise ModelError(f"a stop margin is a lead from 0 to {most:g} in units of the logits, not {margin:g}")
         return Stop(round(margin * (1 << weight_frac)), hold, len(labels) - 1 if labels[-1] == SILENCE else None)
 
     def real_margin(self, weight_frac: int) -> float:

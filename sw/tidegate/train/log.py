@@ -15,6 +15,7 @@ class Epoch:
     """What one epoch came to: mean loss; accuracy and cost on the validation part; Θ in force, and prices.
 
     ``words_per_frame``: weight words, on the lanes of the recipe's budget (1: weights).  ``price``: of a budget.
+    ``frames_used``: mean share of a clip up to its decision, where the epoch decided early (None: at the end).
     """
 
     number: int
@@ -27,6 +28,7 @@ class Epoch:
     price: float | None
     learning_rate: float
     seconds: float = field(compare=False)
+    frames_used: float | None = None
 
 
 def log_path(out: Path) -> Path:

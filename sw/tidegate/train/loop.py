@@ -75,8 +75,10 @@ def run(directory: str | Path | None, recipe: Recipe, out: str | Path, *, cache:
     trainer = Trainer(recipe, features, out, resume, progress)
     try:
         for epoch in trainer.epochs():
+            early = "" if epoch.frames_used is None else f" after {epoch.frames_used:.0%} of the frames"
             console.print(f"epoch {epoch.number:3}/{recipe.epochs}  loss {epoch.loss:.3f}  "
-                          f"validation {epoch.accuracy:.2%}  fetch reduction {ratio_text(epoch.fetch_reduction, 2)}  "
+                          f"validation {epoch.accuracy:.2%}{early}  "
+                          f"fetch reduction {ratio_text(epoch.fetch_reduction, 2)}  "
                           f"Θ {' '.join(map(str, epoch.thresholds))}")
     except KeyboardInterrupt:
         if trainer.epoch:
@@ -155,7 +157,8 @@ class Trainer:
             self.log.append(Epoch(
                 self.epoch, loss, figures["accuracy"], figures["fetch_reduction"], words, tuple(figures["occupancy"]),
                 tuple(self.network.thresholds), self.budget.price if self.budget else None,
-                float(self.schedule.get_last_lr()[0]), time.monotonic() - started))
+                float(self.schedule.get_last_lr()[0]), time.monotonic() - started,
+                figures.get("frames_used")))
             write_log(log_path(self.out), self.log)
             self._checkpoint()
             yield self.log[-1]

@@ -75,8 +75,17 @@ def _facts(model: Model, size: int) -> list[str]:
         ("part", "clips", "accuracy", "fetch reduction", "temporal sparsity"),
         [(part, _text(f, "utterances", "d"), _text(f, "accuracy", ".2%"), ratio_text(f.get("fetch_reduction"), 2),
           _text(f, "temporal_sparsity", ".2%")) for part, f in figures.items()],
-        "Golden model, one seed; integers, so the same on any board. The decision is a clip's last frame. "
+        f"Golden model, one seed; integers, so the same on any board. {_decision(model, figures)} "
         "Epochs are chosen by the validation part, never by the test part.")]
+
+
+def _decision(model: Model, figures: dict[str, dict]) -> str:
+    used = [f"{f['frames_used']:.1%} ({part})" for part, f in figures.items() if f.get("frames_used") is not None]
+    if model.stop is None or not used:
+        return "The decision is a clip's last frame."
+    margin = model.stop.real_margin(model.network.classifier.weight_frac)
+    return (f"The decision is the first frame in which the best logit leads by more than {margin:g}, on average after "
+            f"{' and '.join(used)} of a clip's frames; later ones do not count.")
 
 
 def _occupancy(model: Model) -> list[str]:
