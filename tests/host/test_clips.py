@@ -3,8 +3,9 @@
 import numpy as np
 import soundfile
 
-from tidegate.clips import FOLDER, SILENCE, clips
+from tidegate.clips import FOLDER, clips
 from tidegate.clips.make_clips import OTHERS, WORDS
+from tidegate.spec.stop import SILENCE
 
 
 def test_every_word_is_there_and_every_file_is_listed():
