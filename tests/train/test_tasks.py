@@ -129,7 +129,7 @@ def test_a_network_answers_when_the_cue_has_come(few, tmp_path):
     sequences = tasks.load_task("cue")
     clips, at, right = decided(path, sequences)
     waited = at - tasks.cue_times(sequences)[clips]
-    assert np.median(waited[right]) == 0 and (waited[right] >= 0).mean() > 0.95
+    assert (waited[right] == 0).mean() > 0.9
     assert evaluate_directory(read_model(path), None, early=True) == figures | {"skipped": []}
 
 
