@@ -6,15 +6,11 @@ The rows of a point are written before those of ``results.csv``, and count only 
 """
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
-from tidegate.spec.design import Design
-from tidegate.spec.layout import Layout
 from tidegate.spec.model import Model
-from tidegate.spec.network import Network
 
-from .evaluate import LANES, evaluate
+from .evaluate import evaluate, words_read
 from .features import Features
 from .plan import Plan
 
@@ -41,17 +37,12 @@ def early_rows(model: Model, features: Features, margins: Iterable[float | None]
             if margin is None:
                 f = evaluate(model, features, part)
                 f |= {"decided": None, "frames_used": 1.0, "decision_reduction": f["fetch_reduction"],
-                      "weight_words_per_decision": _words(model.network, f["events"]) / f["utterances"]}
+                      "weight_words_per_decision": words_read(model.network, f["events"]) / f["utterances"]}
             else:
                 f = evaluate(model.deciding(margin), features, part, early=True)
             row |= {f"{part}_{name}": f[name] for name in FIGURES}
         rows.append(row)
     return rows
-
-
-def _words(network: Network, events: Iterable[int]) -> int:
-    columns = Layout(network, Design(LANES, cell_rate=1), check=False).columns
-    return sum(n * column.length for n, column in zip(events, columns, strict=True))
 
 
 def early_summary(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -74,7 +65,3 @@ def early_summary(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
             d[name], d[f"{name}_std"] = (stat.mean, stat.sd) if stat else (None, None)
         found.append(d)
     return found
-
-
-def early_path(folder: str | Path) -> Path:
-    return Path(folder) / EARLY

@@ -5,7 +5,7 @@ model's stop rule is met (``spec/stop.py``); then no frame after it counts.  Fra
 length count nowhere; first-frame transients and the classifier's rows count everywhere.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from tidegate.host.frontend import FrontEndSettings
 from tidegate.spec.design import Design
 from tidegate.spec.layout import Layout
 from tidegate.spec.model import Model
+from tidegate.spec.network import Network
 from tidegate.spec.stop import first_decisions
 
 from .data import SILENCE, UNKNOWN, DataError, leave_out, scan
@@ -73,15 +74,23 @@ def evaluate(model: Model, features: Features | Sequences, part: str = "validati
             "recall": recall, "confusion": confusion.tolist(), "rejected": _rejected(model.labels, confusion)}
 
 
+def columns(network: Network, lanes: int) -> list[int]:
+    """Weight words of a column of each signal on a board of so many lanes."""
+    return [c.length for c in Layout(network, Design(lanes, cell_rate=1), check=False).columns]
+
+
+def words_read(network: Network, events: Iterable[int]) -> int:
+    """Weight words, on LANES lanes, that so many events of each signal read."""
+    return sum(n * c for n, c in zip(events, columns(network, LANES), strict=True))
+
+
 def _per_decision(model: Model, cost: dict, used: list[float], decided: int, frames: int) -> dict:
     """What ``early`` adds; ``frames``: of the whole clips."""
     net, clips, stop = model.network, len(used), model.stop
     assert stop is not None
-    columns = Layout(net, Design(LANES, cell_rate=1), check=False).columns
-    words = sum(n * column.length for n, column in zip(cost["events"], columns, strict=True))
     return {"margin": stop.real_margin(net.classifier.weight_frac), "decided": decided / clips,
             "frames_used": float(np.mean(used)), "weights_per_decision": cost["weights"] / clips, "lanes": LANES,
-            "weight_words_per_decision": words / clips,
+            "weight_words_per_decision": words_read(net, cost["events"]) / clips,
             "decision_reduction": net.dense_weights * frames / cost["weights"] if cost["weights"] else None}
 
 

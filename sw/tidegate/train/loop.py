@@ -20,16 +20,13 @@ from tidegate.golden import DeltaNetwork, FloatNetwork
 from tidegate.golden.encoder import whole
 from tidegate.host.figures import ratio_text
 from tidegate.host.frontend import log_energies
-from tidegate.spec.design import Design
 from tidegate.spec.formats import whole_theta
-from tidegate.spec.layout import Layout
 from tidegate.spec.model import Model, read_model, save_model
-from tidegate.spec.network import Network
 
 from .augment import Augmenter, Batch
 from .checkpoint import checkpoint_path, read_checkpoint, write_checkpoint
 from .data import SILENCE, DataError, scan_for
-from .evaluate import evaluate
+from .evaluate import columns, evaluate
 from .features import Features, load_features
 from .files import replacing
 from .log import Epoch, log_path, write_log
@@ -311,11 +308,6 @@ def class_weights(targets: np.ndarray, classes: int, balance: float) -> Tensor:
     sizes = np.bincount(targets, minlength=classes).clip(min=1)
     weights = sizes ** -balance
     return torch.from_numpy((weights / (weights * sizes).sum() * sizes.sum()).astype(np.float32))
-
-
-def columns(network: Network, lanes: int) -> list[int]:
-    """Weight words of a column of each signal on a board of so many lanes."""
-    return [c.length for c in Layout(network, Design(lanes, cell_rate=1), check=False).columns]
 
 
 def _digest(recipe: Recipe, features: Features | Sequences) -> str:
