@@ -156,6 +156,11 @@ def test_a_model_that_knows_every_word_hits_all(noisy_words, monkeypatch):
     assert result["hits"] == result["keywords"] > 10 and result["misses"] == 0 and result["unknown_words"] > 10
     assert not any(result["false_accepts"].values()) and result["noise"] == "recordings"
     assert 0 < result["delay_from_start_s"]["median"] < 1 and result["cost"]["quiet_frames"] == 0
+    early = result["early"]         # a board's stop unit on the same logits: at once, and never for the other words
+    assert early["own"] is None and early["hold_frames"] == round(0.75 / 0.032)
+    for row in early["curve"]:
+        assert row["hits"] == result["keywords"] and not any(row["false_accepts"].values())
+        assert row["delay_from_start_s"]["median"] <= 0.064 < result["delay_from_start_s"]["median"]
 
 
 def test_words_must_be_the_models(words):
