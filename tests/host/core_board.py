@@ -8,7 +8,7 @@ from tidegate.spec.design import SIMULATED, Design
 from tidegate.spec.fixed import saturate, wrap
 from tidegate.spec.formats import ACC_BITS, BIAS_DELTAS, DELTA_BITS, SIGNAL
 from tidegate.spec.packets import Result
-from tidegate.spec.registers import DENSE
+from tidegate.spec.registers import DENSE, STREAM
 from tidegate_sim.board_model import BoardModel
 
 
@@ -96,6 +96,11 @@ FAULTS = {                                                      # → the step t
     "a state is off by one": "golden",
     "a word too many is counted": "golden",
     "an event too many is counted": "golden",
+    "a lead that equals the margin is enough": "stop",
+    "every class is decided": "stop",
+    "decisions are held off too long": "stop",
+    "a clip goes on when it is decided": "stop",
+    "a stream decides once": "stop",
 }
 
 
@@ -104,8 +109,8 @@ class Broken(CoreBoard):
 
     def __init__(self, fault: str, design: Design = SIMULATED[8], byte: int = 4321):
         assert fault in FAULTS
-        super().__init__(design)
         self.fault, self.byte = fault, byte
+        super().__init__(design)
 
     def fetch(self, words):
         if self.fault == "an address line is stuck":
@@ -150,6 +155,26 @@ class Broken(CoreBoard):
             self.registers["FRAMES"] = 1
         for part, values in zip(kept, before, strict=True):
             part[:] = values
+
+    @property
+    def ended(self):
+        return self._ended and self.fault != "a clip goes on when it is decided"
+
+    @ended.setter
+    def ended(self, value):
+        self._ended = value
+
+    def decision(self, logits):
+        r = dict(self.registers)
+        self.registers["STOP_MARGIN"] -= self.fault == "a lead that equals the margin is enough"
+        self.registers["STOP_HOLD"] += self.fault == "decisions are held off too long"
+        if self.fault == "every class is decided":
+            self.registers["STOP_CLASSES"] = r["CLASSES"]
+        if self.fault == "a stream decides once":
+            self.registers["MODE"] &= ~STREAM
+        decided = super().decision(logits)
+        self.registers |= r
+        return decided
 
     def layer(self, l):
         v, sent = super().layer(l)

@@ -61,7 +61,7 @@ def test_the_virtual_board_passes():
     done = tidegate("selftest", "virtual", "--lanes", "8", "--expect", digest, "--seed", "77")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert [line.split()[:2] for line in lines[:5]] == [["✓", name] for name in STEPS] and "seed 77" in lines[2]
+    assert [line.split()[:2] for line in lines[:-1]] == [["✓", name] for name in STEPS] and "seed 77" in lines[2]
 
 
 def through(board: Board, change) -> None:

@@ -23,7 +23,7 @@ def selftest(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of patterns and weights.")] = 1,
     json: JsonOption = False,
 ) -> None:
-    """Go through a board's bring-up checklist: identity, link, all of the weight memory, reset, golden's integers.
+    """Go through a board's checklist: identity, link, all of the weight memory, reset, golden's integers, stop unit.
 
     It stops at the first step that fails.  A model on the board is lost.
     """

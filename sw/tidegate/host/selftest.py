@@ -8,6 +8,7 @@
     memory      the whole weight memory holds what is written to it (``memtest.py``)
     reset       frames leave something behind, and a reset takes all of it away
     golden      logits, events and weight words of a small model are golden's, in delta and in dense mode
+    stop        it decides when and what the stop rule says, to one LSB of the margin, on clips and in a stream
 
 A model that was on the board is lost, and it is left with none or that of the last step.
 """
@@ -16,6 +17,7 @@ import struct
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import astuple, dataclass
+from itertools import zip_longest
 from pathlib import Path
 from random import Random
 
@@ -28,6 +30,7 @@ from ..spec.model import Model, read_model
 from ..spec.network import MAX_LAYERS
 from ..spec.packets import MAX_PAYLOAD, Request
 from ..spec.registers import BY_NAME
+from ..spec.stop import UNDECIDED, Stop, decisions, leads
 from .board import Board, FrameResult
 from .errors import BoardError
 from .memtest import RELOAD, check_memory
@@ -35,7 +38,7 @@ from .memtest import RELOAD, check_memory
 # Models of so many layers, written by `python -m tidegate.golden.selftest`; a board gets the deepest that fits.
 PATHS = {layers: Path(__file__).with_name(f"selftest-{layers}.tidegate") for layers in range(1, MAX_LAYERS + 1)}
 MODES = ("delta", "dense")      # entries of its card: {"logits": (T, classes), "events": (T, signals)}; and "frames"
-STEPS = ("identify", "link", "memory", "reset", "golden")
+STEPS = ("identify", "link", "memory", "reset", "golden", "stop")
 REGISTER = "THETA0"             # any value will do while there is no model
 _PATTERNS, _LONG_PACKETS = 256, 64
 _TIMEOUT = 2.0                  # seconds until a request is repeated: a busy host must not look like a bad cable
@@ -93,8 +96,10 @@ def _check(name: str, board: Board, seed: int, progress: Progress | None) -> str
             return check_memory(board, seed, progress)
         case "reset":
             return _reset(board)
-        case _:
+        case "golden":
             return _golden(board)
+        case _:
+            return _stop(board)
 
 
 def _identify(board: Board) -> str:
@@ -190,3 +195,39 @@ def _compare(board: Board, expected: dict, where: str, t: int, result: FrameResu
         for k, (is_now, should_be) in enumerate(zip(got, wanted, strict=True)):
             if is_now != should_be:
                 raise SelfTestError(f"{where}: {what.format(k)} is {is_now}, golden says {should_be}; {RELOAD}")
+
+
+def stop_rules(logits: np.ndarray) -> list[Stop]:
+    """Rules that, on logits (T, classes), tell a stop unit that is off by one LSB, class or frame from a sound one."""
+    lead, best = leads(logits)
+    median = int(np.median(lead))
+    first = int(np.argmax(lead > median))
+    return [Stop(int(lead[first]) - 1), Stop(int(lead[first])), Stop(median, hold=first + 1),
+            Stop(median, classes=int(best[first])), Stop(median, hold=3, stream=True)]
+
+
+def _stop(board: Board) -> str:
+    model, frames = _load(board)
+    logits = np.array(model.card["delta"]["logits"])
+    rules, count = stop_rules(logits), 0
+    for rule in rules:
+        expected = decisions(logits, rule).tolist()
+        there = [t for t, label in enumerate(expected) if label != UNDECIDED]
+        if there and not rule.stream:
+            del expected[there[0] + 1 :]        # frames that are not run
+        board.stop = rule
+        got = [r.label_index if r.decided else UNDECIDED for r in board.stream(frames)]
+        board.stop = None
+        if got != expected:
+            t = next(t for t, (a, b) in enumerate(zip_longest(got, expected)) if a != b)
+            now, wanted = (_word(run[t:]) for run in (got, expected))
+            raise SelfTestError(f"stop rule {rule.to_dict()}, frame {t}: {now}, golden says {wanted}; {RELOAD}")
+        count += len(there)
+    return f"{len(rules)} stop rules on these frames: all {count} decisions are golden's, and no frame after one is run"
+
+
+def _word(decisions: list[int]) -> str:
+    """What a frame, the first of those that were run from here on, has decided."""
+    if not decisions:
+        return "it is not run"
+    return "no decision" if decisions[0] == UNDECIDED else f"class {decisions[0]} is decided"
