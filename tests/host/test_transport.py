@@ -43,6 +43,7 @@ def test_read_waits_no_longer_than_asked(device):
 
 @pytest.mark.parametrize("port, text", [
     ("/dev/ttyNOPE7", "no port '/dev/ttyNOPE7'; `tidegate boards` lists"),
+    ("ulx3s", "ulx3s is a board, not a port; `tidegate boards` lists"),
     (__file__, "is not a serial port"),
     ("/tmp", "is not a serial port"),
     ("/dev/null", "is not a serial port"),

@@ -144,6 +144,8 @@ def test_what_a_build_leaves(build, tools, tmp_path, digest):
 def test_it_says_whether_what_is_there_is_up_to_date(build, tools, tmp_path):
     folder = tmp_path / "bitstreams/icebreaker"
     failed(build("--board", "icebreaker", "--check"), "there is no bitstream for icebreaker", folder)
+    failed(build("--board", "icebreaker", "--check", "--to", tmp_path / "other one"),
+           f"run `tidegate build --board icebreaker --to '{tmp_path / 'other one'}'`", tmp_path / "other one")
     assert build("--board", "icebreaker").returncode == 0
     done = build("--board", "icebreaker", "--check")
     assert (done.returncode, done.stdout, done.stderr) == (0, f"'{folder}' belongs to this RTL\n", "")
@@ -169,7 +171,7 @@ def test_stale(build, tmp_path, changes, text):
     path.write_text(json.dumps({k: v for k, v in entries.items() if v is not None}))
     done = build("--board", "icebreaker", "--to", tmp_path / "it", "--check")
     fails(done, text)
-    assert "run `tidegate build --board icebreaker`" in done.stderr
+    assert f"run `tidegate build --board icebreaker --to {tmp_path / 'it'}`" in done.stderr
     done = build("--board", "icebreaker", "--to", tmp_path / "it", "--check", "--json")
     assert done.returncode == 1 and text in json.loads(done.stdout)["why"]
     done = build("--board", "icebreaker", "--to", tmp_path / "it")

@@ -8,6 +8,7 @@ from command import fails, tidegate, write_model
 from models import random_model
 
 from tidegate import load_model
+from tidegate.host.bitstreams import MANIFEST, bitstreams_folder, read_manifest
 from tidegate.spec.boards import board_spec
 from tidegate.spec.cycles import latency_cycles, steady_cycles
 from tidegate.spec.design import SIMULATED
@@ -78,6 +79,13 @@ def test_a_model_on_a_board(board, lanes, mhz):
     assert speed["duty"] == pytest.approx(62.5 * speed["cycles"] / mhz / 1e6) and speed["duty"] < 0.03
     done = tidegate("fit", "commands", "--board", board, "--lanes", str(lanes), "--clock", "12")
     assert done.returncode == 0 and f"commands on {board}, {lanes} lanes" in done.stdout and "at 12 MHz" in done.stdout
+    assert done.stderr == ""
+
+
+def test_a_clock_that_the_bitstream_does_not_reach():
+    fmax = read_manifest(bitstreams_folder("ulx3s") / MANIFEST).fmax_mhz
+    done = tidegate("fit", "commands", "--board", "ulx3s", "--clock", "200")
+    assert done.returncode == 0 and f"its bitstream runs at up to {fmax:.1f} MHz" in done.stderr
 
 
 def test_boards_and_designs_that_there_are_not():

@@ -133,6 +133,7 @@ def test_an_icebreaker_that_does_not_take_it_into_sram(flash, loader, tmp_path):
 def test_boards_and_bitstreams_that_are_not_there(flash, loader):
     fails(flash("--board", "tangnano"), "there is no board 'tangnano'; there are icebreaker, ulx3s")
     fails(flash("--board", "ulx3s"), "run `tidegate build --board ulx3s`")
+    fails(flash("--board", "ulx3s", "--bitstream", "/nowhere/top.bit"), "there is no bitstream '/nowhere/top.bit'")
     assert loader.called is None
 
 

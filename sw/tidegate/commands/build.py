@@ -1,5 +1,6 @@
 """The verb ``build``: a board's bitstream, from the gateware."""
 
+import shlex
 from os import W_OK, access
 from pathlib import Path
 from time import monotonic
@@ -45,7 +46,7 @@ def build(
         with err.status(f"elaborating, to see whether '{folder}' belongs to this RTL"):
             why = _why_not(board, design, folder)
         if check:
-            return _checked(board, folder, why, json)
+            return _checked(board, folder, why, json, "" if to is None else f" --to {shlex.quote(str(to))}")
         err.print(f"{why}; building" if why else f"'{folder}' belongs to this RTL; building again", soft_wrap=True,
                   markup=False)
         _writable(folder, work)
@@ -90,11 +91,12 @@ def _why_not(board: str, design: "Design", folder: Path) -> str | None:
     return why and why.split("; ")[0]
 
 
-def _checked(board: str, folder: Path, why: str | None, json: bool) -> None:
+def _checked(board: str, folder: Path, why: str | None, json: bool, where: str) -> None:
+    """``where``: the option that builds in this folder."""
     if json:
         print_json({"board": board, "folder": str(folder), "up_to_date": why is None, "why": why})
     if why:
-        raise TidegateError(f"{why}; run `tidegate build --board {board}`")
+        raise TidegateError(f"{why}; run `tidegate build --board {board}{where}`")
     if not json:
         out.print(f"'{folder}' belongs to this RTL", soft_wrap=True, markup=False)
 

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from tidegate.spec.errors import TidegateError
 
-from .console import JsonOption, out, print_json
+from .console import JsonOption, err, out, print_json
 
 if TYPE_CHECKING:
     from tidegate.spec.design import Design
@@ -57,6 +57,8 @@ def fit(
               "needs": [{"what": n.what, "need": n.need, "have": n.have} for n in layout.needs],
               "speed": speed, "energy_estimate": speed and _energy(layout, speed, seconds)}
     print_json(report) if json else _print(report)
+    if board is not None and clock is not None:
+        _mention_fmax(board, clock)
     if refusal:
         raise TidegateError(refusal)
 
@@ -133,6 +135,18 @@ def _speed(layout: "Layout", occupancy: list[float], clock: float, rate: float |
         "frame_rate": rate, "duty": rate and rate * cycles / clock,
         "weight_bytes_per_second": rate and rate * words * layout.design.lanes,
     }
+
+
+def _mention_fmax(board: str, clock: float) -> None:
+    """Says so where a clock in MHz is faster than the board's bitstream, if there is one."""
+    from tidegate.host.bitstreams import MANIFEST, bitstreams_folder, read_manifest
+
+    try:
+        fmax = read_manifest(bitstreams_folder(board) / MANIFEST).fmax_mhz
+    except TidegateError:
+        return
+    if fmax is not None and clock > fmax:
+        err.print(f"{clock:g} MHz is beyond the board: its bitstream runs at up to {fmax:.1f} MHz by nextpnr's timing")
 
 
 def _energy(layout: "Layout", speed: dict, seconds: float) -> dict:

@@ -61,4 +61,8 @@ def _digest(expect: str) -> str:
     """A digest in hexadecimal, as given or from a manifest."""
     from tidegate.host.bitstreams import read_manifest
 
-    return expect if fullmatch("[0-9a-fA-F]{32,64}", expect) else read_manifest(Path(expect)).design_digest
+    if fullmatch("[0-9a-fA-F]{32,64}", expect):
+        return expect
+    if fullmatch("[0-9a-fA-F]+", expect) and not Path(expect).exists():
+        raise TidegateError(f"a core's digest has 32 hexadecimal digits, not {len(expect)}; give all of them")
+    return read_manifest(Path(expect)).design_digest

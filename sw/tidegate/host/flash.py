@@ -47,6 +47,8 @@ def flash(board: str, volatile: bool = False, bitstream: Path | None = None) -> 
     ``bitstream``: another file than the one that is found; its manifest lies beside it.  TidegateError of one line if
     there is none, it is not what the manifest says, there is no openFPGALoader, or that fails.
     """
+    if bitstream is not None and not bitstream.is_file():
+        raise BoardError(f"there is no bitstream '{bitstream}'; without --bitstream the one that was built is taken")
     manifest = read_manifest(bitstreams_folder(board, bitstream) / MANIFEST)
     if manifest.board != board:
         raise BoardError(f"the bitstream beside '{manifest.bitstream.with_name(MANIFEST)}' is for {manifest.board}, "

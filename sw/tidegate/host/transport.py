@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 
 import serial
 
-from ..spec.boards import BAUD
+from ..spec.boards import BAUD, BOARDS
 from .errors import BoardError
 
 _POLL = 0.005            # seconds; to change pyserial's time limit costs six system calls, so it stays
@@ -94,6 +94,8 @@ class SerialTransport(Transport):
 
 def _why_not_opened(port: str, error: Exception) -> str:
     code = getattr(error, "errno", None)
+    if port in BOARDS:
+        return f"{port} is a board, not a port; `tidegate boards` lists the ports that are there"
     if code in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
         return f"no port '{port}'; `tidegate boards` lists the ones that are there"
     if code in (errno.EAGAIN, errno.EBUSY):
