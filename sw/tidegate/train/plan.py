@@ -28,7 +28,8 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from tidegate import zoo
 from tidegate.spec.errors import TidegateError
-from tidegate.spec.formats import THETA_MAX, whole_theta
+from tidegate.spec.formats import THETA_MAX, WEIGHT_FRACS, whole_theta
+from tidegate.spec.stop import MARGIN_MAX
 
 from .data import DataError
 from .recipe import Recipe
@@ -240,9 +241,11 @@ class _Reader:
 
     def margins(self, value: Any) -> tuple[float | None, ...]:
         self.need(isinstance(value, list) and value, "'margins' must be a list of leads, or null for the whole clip")
+        most = MARGIN_MAX >> max(WEIGHT_FRACS)      # of any classifier
         for margin in value:
-            self.need(margin is None or (_fits(margin, float) and 0 <= margin < math.inf),
-                      f"'margins': {margin!r} must be a lead of 0 or more, or null")
+            self.need(margin is None or (_fits(margin, float) and 0 <= margin <= most),
+                      f"'margins': {margin!r} must be a lead from 0 to {most}, or null")
+        self.need(len(set(value)) == len(value), f"'margins': one of {value} is there twice")
         return tuple(value)
 
     def speakers(self, value: Any) -> str | tuple[str, ...]:
