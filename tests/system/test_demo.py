@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 
+import numpy as np
 import pytest
 from command import COMMAND, fails, tidegate, write_sound
 from models import random_frames, random_model
@@ -16,6 +17,7 @@ from tidegate.golden import Golden
 from tidegate.host.features import features_of
 from tidegate.spec.design import SIMULATED
 from tidegate.spec.layout import Layout
+from tidegate.spec.stop import first_decisions
 
 
 @pytest.mark.parametrize("lanes", SIMULATED)
@@ -72,6 +74,25 @@ def test_demo_is_golden(compiled):
         assert row["weight_words"] == int(events @ [c.length for c in layout.columns])
         assert row["dense_weight_words"] == layout.dense_words() * len(frames)
         assert row["cycles"] < row["dense_cycles"]
+
+
+def test_early_demo_is_golden(compiled):
+    """Every clip ends where golden's rule decides it; the dense core that it is compared with hears it to its end."""
+    done = tidegate("demo", "--model", "digits-early", "--early", "--json")
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    report = json.loads(done.stdout)
+    model = load_model("digits-early")
+    layout = Layout(model.network, SIMULATED[64])
+    for row, clip in zip(report["clips"], clips(), strict=True):
+        frames = model.quantise(features_of(model, clip.path))
+        trace = Golden(model).run(frames[:, None])
+        (at,), (label,), (decided,) = first_decisions(trace.logits, np.array([len(frames)]), model.stop)
+        assert (row["decided"], row["decided_at"]) == (model.labels[label], int(at) if decided else None)
+        assert (row["frames"], row["frames_used"]) == (at + 1, (at + 1) / len(frames))
+        assert row["events"] == trace.events[: at + 1, 0].sum(0).tolist()
+        assert row["dense_weight_words"] == layout.dense_words() * len(frames)
+    assert 0.2 < report["totals"]["frames_used"] < 0.6
+    assert "dense mode over the whole clips" in tidegate("demo", "--model", "digits-early", "--early").stdout
 
 
 def test_interrupt_stops_the_virtual_board_too(compiled, model, tmp_path):

@@ -130,9 +130,9 @@ def demo(model: ModelOption = "commands", board: BoardOption = "virtual", lanes:
     used = f"{delta.frames / dense.frames:15.0%} of it" if loaded.stop else ""
     out.print(f"[bold]  {'all':10}{f'{right}/{judged} right':15}{used:{len(used) and 18}}"
               + _cost_columns(delta, dense, net) + "[/]")
-    ratios = comparison(delta, dense, net)
+    ratios, where = comparison(delta, dense, net), "over the whole clips" if loaded.stop else "on the same frames"
     out.print(f"\nAll in all {ratio_text(ratios['speedup'])} fewer cycles and {ratio_text(ratios['fetch_reduction'])} "
-              "fewer weights than the same core in dense mode on the same frames.")
+              f"fewer weights than the same core in dense mode {where}.")
 
 
 def _against_dense(cost: Cost, full: Cost, net: "Network") -> dict:
