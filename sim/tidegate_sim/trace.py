@@ -41,11 +41,9 @@ class Mismatch:
                 f"({self.lanes} lanes, thresholds {list(self.thresholds)})")
 
 
-def golden_run(model: Model, clips: Sequence[np.ndarray], dense: bool = False, stop: Stop | None = None) -> Run:
-    """Golden's integers of clips (frames, features), each from reset; all but the weight words, which need lanes.
-
-    ``stop``: with decisions (``decision``: class + 1, or 0); where they end a clip, see ``until_decided``.
-    """
+def golden_run(model: Model, clips: Sequence[np.ndarray], dense: bool = False) -> Run:
+    """Golden's integers of clips (frames, features), each from reset; all but weight words (they need lanes) and
+    decisions (a rule)."""
     from tidegate.golden import Golden
 
     trace = Golden(model).run(padded(clips), dense=dense, keep_layers=True)
@@ -54,9 +52,13 @@ def golden_run(model: Model, clips: Sequence[np.ndarray], dense: bool = False, s
                 for l, layer in enumerate(layers) for stage in STAGES}
     run[None, "events"] = joined(trace.events, clips)
     run[None, "logits"] = joined(trace.logits, clips)
-    if stop is not None:
-        run[None, "decision"] = 1 + joined(decisions(trace.logits, stop), clips)[:, None]
     return run
+
+
+def decided(golden: Run, clips: Sequence[np.ndarray], stop: Stop) -> Run:
+    """``decision`` (frames, 1), class + 1 or 0, of clips by a rule; where it ends them, see ``until_decided``."""
+    logits = np.split(golden[None, "logits"], np.cumsum([len(clip) for clip in clips])[:-1])
+    return {(None, "decision"): 1 + np.concatenate([decisions(clip, stop) for clip in logits])[:, None]}
 
 
 def until_decided(golden: Run, clips: Sequence[np.ndarray]) -> Run:

@@ -8,13 +8,14 @@ and the new state h.  Then the clips come once more, and no frame after a decisi
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tidegate.host.audio import AudioError, read_audio
-from tidegate.host.board import Board
+from tidegate.host.board import Board, FrameResult
 from tidegate.host.features import settings_of
 from tidegate.host.frontend import FrontEnd, FrontEndSettings
 from tidegate.host.transport import SerialTransport
@@ -25,10 +26,10 @@ from tidegate.spec.formats import BIAS_MAX
 from tidegate.spec.layout import Layout
 from tidegate.spec.model import Model, expected_tensors
 from tidegate.spec.network import Layer, Network
-from tidegate.spec.packets import result_dtype
+from tidegate.spec.packets import most_frames, result_dtype
 from tidegate.spec.stop import MARGIN_MAX, Stop, leads
 
-from .trace import Mismatch, Run, compare, golden_run, read_trace, until_decided, weight_words
+from .trace import Mismatch, Run, compare, decided, golden_run, read_trace, until_decided, weight_words
 
 if TYPE_CHECKING:
     from .netlist import NetlistBoard
@@ -40,8 +41,9 @@ def default_thresholds(model: Model) -> list[tuple[int, ...]]:
     return list(dict.fromkeys([(0,) * len(own), own, tuple(max(4 * t, 64) for t in own)]))
 
 
-def stop_of(model: Model, clips: Sequence[np.ndarray]) -> Stop | None:
-    """A rule to compare decisions by: the model's own, or a margin above which half of the frames lead, and a hold-off.
+def stop_of(model: Model, golden: Run) -> Stop | None:
+    """A rule to compare decisions by: the model's own, or a margin above which half of golden's frames lead, and a
+    hold-off.
 
     None for a single class.
     """
@@ -49,7 +51,7 @@ def stop_of(model: Model, clips: Sequence[np.ndarray]) -> Stop | None:
         return None
     if model.stop is not None:
         return model.stop
-    lead, _ = leads(golden_run(model, clips)[None, "logits"])
+    lead, _ = leads(golden[None, "logits"])
     return Stop(min(int(np.median(lead)), MARGIN_MAX), hold=2)
 
 
@@ -109,7 +111,9 @@ def verify(model: Model, clips: Iterable[np.ndarray], lanes: Sequence[int] = (64
                     board.load(turned)
                     run = _streamed(board, clips, expected.stop, step)
                 run |= read_trace(trace, words, each)
-            tally.compare(expected.streaming(words), run, p, theta)
+            golden = expected.streaming(words)
+            tally.compare(golden, run, p, theta)
+            tally.decided(golden)
             if expected.stop is not None:
                 with Board.open("virtual", lanes=p) as board:
                     board.load(turned)
@@ -148,6 +152,7 @@ def verify_netlist(model: Model, clips: Iterable[np.ndarray], name: str, lanes: 
                 run = _streamed(board, clips, expected.stop)
                 golden = {key: values for key, values in expected.streaming(layout).items() if key in run}
                 tally.compare(golden, run, design.lanes, theta, what)
+                tally.decided(golden)
                 say(total - (len(settings) - 1 - k) * each - each // 2, total)
                 if expected.stop is not None:
                     run = _streamed(board, clips, replace(expected.stop, stream=False))
@@ -162,24 +167,23 @@ class _Expected:
     """Golden's integers of clips, for any lanes; ``stop``: the rule that decisions follow, re-arming, or None."""
 
     def __init__(self, model: Model, clips: list[np.ndarray]):
-        stop = stop_of(model, clips)
-        self.stop, self.clips = stop and replace(stop, stream=True), clips
-        self._streaming = golden_run(model, clips, stop=self.stop)
-        self._ending = stop and golden_run(model, clips, stop=replace(stop, stream=False))
+        self.clips, self._golden = clips, golden_run(model, clips)
+        stop = stop_of(model, self._golden)
+        self.stop = stop and replace(stop, stream=True)
 
     def streaming(self, layout: Layout) -> Run:
         """Every frame is run."""
-        run = np.ones((len(self._streaming[None, "logits"]), 1), np.int64)
-        return self._streaming | {(None, "run"): run, **_words(layout, self._streaming)}
+        run = np.ones((len(self._golden[None, "logits"]), 1), np.int64)
+        return self._all(layout, self.stop) | {(None, "run"): run}
 
     def ending(self, layout: Layout) -> Run:
         """None is after a decision."""
-        assert self._ending is not None
-        return until_decided(self._ending | _words(layout, self._ending), self.clips)
+        assert self.stop is not None
+        return until_decided(self._all(layout, replace(self.stop, stream=False)), self.clips)
 
-
-def _words(layout: Layout, run: Run) -> Run:
-    return {(None, "weight words"): weight_words(layout, run[None, "events"])}
+    def _all(self, layout: Layout, stop: Stop | None) -> Run:
+        words = {(None, "weight words"): weight_words(layout, self._golden[None, "events"])}
+        return self._golden | words | (decided(self._golden, self.clips, stop) if stop else {})
 
 
 class _Tally:
@@ -192,11 +196,15 @@ class _Tally:
     def compare(self, golden: Run, got: Run, lanes: int, theta: tuple[int, ...], against: str = "RTL") -> None:
         count, found = compare(golden, got, lanes, theta, against)
         self.mismatches, self.first = self.mismatches + count, self.first or found
-        self.integers += sum(values.size for values in golden.values())
         skipped = int((golden[None, "run"] == 0).sum())
         self.frames_not_run += skipped
-        if not skipped and (None, "decision") in golden:
-            self.decisions += int((golden[None, "decision"] > 0).sum())
+        # of a frame that is not run, nothing else is there to be compared
+        self.integers += sum(values.size - skipped * (values.shape[1] - (key == (None, "run")))
+                             for key, values in golden.items())
+
+    def decided(self, golden: Run) -> None:
+        """Count the decisions of a pass in which every frame is run."""
+        self.decisions += int((golden.get((None, "decision"), np.zeros(0)) > 0).sum())
 
     def report(self, against: str, frames: int, lanes: Sequence[int], settings: Sequence[Sequence[int]]) -> dict:
         return {
@@ -209,7 +217,8 @@ class _Tally:
 
 def _streamed(board: Board, clips: list[np.ndarray], stop: Stop | None = None,
               step: Callable[[int], None] = lambda done: None) -> Run:
-    """What a board answers to clips; ``step`` is called with the number of frames after each clip.
+    """What a board answers to clips, all of whose frames it is sent; ``step`` is called with the number of frames after
+    each clip.
 
     Frames that it does not run, after a decision, are 0 everywhere.
     """
@@ -219,7 +228,8 @@ def _streamed(board: Board, clips: list[np.ndarray], stop: Stop | None = None,
     for clip in clips:
         values = np.zeros(len(clip), [("events", int, (network.signals,)), ("logits", int, (network.classes,)),
                                       *((name, int, (1,)) for name in ("weight words", "decision", "run"))])
-        for row, r in zip(values, board.stream(clip), strict=False):
+        for r in chain(board.stream(clip), _rest(board, clip)):
+            row = values[r.frame]
             row["events"], row["logits"], row["weight words"] = r.events, r.logits, r.weight_words
             row["decision"], row["run"] = (r.label_index + 1) * r.decided, 1
         parts.append(values)
@@ -228,6 +238,15 @@ def _streamed(board: Board, clips: list[np.ndarray], stop: Stop | None = None,
     run = np.concatenate(parts)
     names = [name for name in run.dtype.names or () if stop is not None or name != "decision"]
     return {(None, name): run[name] for name in names}
+
+
+def _rest(board: Board, clip: np.ndarray) -> Iterator[FrameResult]:
+    """Sends what the driver did not, as the clip was decided: what it is answered, of which there should be nothing."""
+    burst = most_frames(board.model.network.features, board.model.network.classes) if board.model else 1
+    for start in range(board.read_register("FRAMES"), len(clip), burst):
+        yield from board.stream(clip[start : start + burst], reset=False)
+    if (count := board.read_register("FRAMES")) != len(clip):
+        raise TidegateError(f"the board counts {count} frames of a clip of {len(clip)}, run or not")
 
 
 def speech_frames(model: Model, paths: Iterable[Path], frames: int) -> Iterator[np.ndarray]:

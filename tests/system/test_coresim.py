@@ -13,6 +13,7 @@ from tidegate.spec.stop import Stop
 from tidegate_sim import coresim
 from tidegate_sim.coresim import mismatches, simulate
 from tidegate_sim.measure import predicted_cycles
+from tidegate_sim.trace import golden_run
 from tidegate_sim.verify import random_model, stop_of
 
 # features, sizes, classes: no multiples of lanes or rates, one feature, no classifier, more layers, a frame that
@@ -34,7 +35,7 @@ def clips(model, seed: int = 0) -> list[np.ndarray]:
 
 def a_stop(model, frames: list[np.ndarray]) -> Stop | None:
     """A rule that re-arms, by which about half of the frames are clear."""
-    stop = stop_of(model, frames)
+    stop = stop_of(model, golden_run(model, frames))
     return stop and replace(stop, stream=True)
 
 

@@ -6,16 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from core_board import Broken, CoreBoard
+from fake_board import FakeTransport
 
 import tidegate.host.board
 import tidegate_sim.trace
 import tidegate_sim.verify
 from tidegate import load_model
 from tidegate.clips import clips
+from tidegate.host.board import Board
 from tidegate.spec.layout import Layout
 from tidegate.spec.registers import stop_registers
 from tidegate.spec.stop import Stop, leads
-from tidegate_sim.verify import default_thresholds, random_model, speech_frames, verify
+from tidegate_sim.trace import compare
+from tidegate_sim.verify import _Expected, _streamed, default_thresholds, random_model, speech_frames, verify
 
 LANES = (8, 16, 64)
 SPEECH = Path(__file__).parents[3] / "shared" / "data" / "speech_commands"
@@ -93,6 +97,21 @@ def test_another_rule_on_the_board_is_a_mismatch(monkeypatch, register, more):
     model = replace(model, stop=rule)
     report = verify(model, clips, lanes=[8], thresholds=[model.network.thresholds])
     assert report["mismatches"] > 0 and report["first_mismatch"]["stage"] == "decision"
+
+
+@pytest.mark.parametrize("fault", [None, "a clip goes on when it is decided", "a clip goes on with the next request"])
+def test_a_frame_that_is_run_after_a_decision_is_a_mismatch(fault):
+    model = NETWORKS["one layer"]()
+    clips = frames_of(model, 200)
+    core = Broken(fault) if fault else CoreBoard()
+    board = Board(FakeTransport(core))
+    board.load(model)
+    expected = _Expected(model, clips)
+    run = _streamed(board, clips, replace(expected.stop, stream=False))
+    golden = expected.ending(Layout(model.network, core.design))
+    count, first = compare(golden, run, core.design.lanes, model.network.thresholds)
+    assert (golden[None, "run"] == 0).sum() > 50
+    assert (count == 0) if fault is None else (count > 0 and golden[None, "run"][first.frame] == 0)
 
 
 def test_one_wrong_bit_of_one_weight_is_named(monkeypatch):

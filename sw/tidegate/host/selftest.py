@@ -217,6 +217,8 @@ def _stop(board: Board) -> str:
             del expected[there[0] + 1 :]        # frames that are not run
         board.stop = rule
         got = [r.label_index if r.decided else UNDECIDED for r in board.stream(frames)]
+        rest = frames[board.read_register("FRAMES") :]      # what the driver did not send, as it was decided
+        got += [UNDECIDED for _ in board.stream(rest, reset=False)]
         board.stop = None
         if got != expected:
             t = next(t for t, (a, b) in enumerate(zip_longest(got, expected)) if a != b)
