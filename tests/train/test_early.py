@@ -6,14 +6,16 @@ import math
 import numpy as np
 import pytest
 
+from tidegate.spec.errors import TidegateError
 from tidegate.spec.model import read_model
 from tidegate.train.data import DataError, scan
-from tidegate.train.early import FIGURES, early_columns
+from tidegate.train.early import EARLY, FIGURES, early_columns
 from tidegate.train.evaluate import evaluate
 from tidegate.train.features import load_features
 from tidegate.train.plan import make_plan, names, read_plan
-from tidegate.train.report import write_report
-from tidegate.train.results import RESULTS
+from tidegate.train.release import as_decided
+from tidegate.train.report import charts, write_report
+from tidegate.train.results import RESULTS, read_results
 from tidegate.train.sweep import Sweep, early_summary, read_early
 
 MARGINS = [None, 1, 3]
@@ -47,7 +49,8 @@ def test_every_model_is_judged_at_every_margin(swept, plan, recipe):
             f = evaluate(model.deciding(row["margin"]) if early else model, features, part, early)
             assert row[f"{part}_accuracy"] == f["accuracy"]
             if early:
-                assert all(row[f"{part}_{name}"] == f[name] for name in FIGURES)
+                assert all(row[f"{part}_{name}"] == f[name] for name in FIGURES if name in f)
+                assert row[f"{part}_weights_per_frame"] == pytest.approx(f["weights"] / f["frames"])
             else:
                 assert (row[f"{part}_frames_used"], row[f"{part}_decided"]) == (1, None)
                 assert row[f"{part}_decision_reduction"] == f["fetch_reduction"]
@@ -71,6 +74,11 @@ def test_it_is_drawn(swept):
     _, folder = swept
     page = write_report(folder).read_text(encoding="utf-8")
     assert "Deciding early" in page and "whole clip" in page
+    groups = early_summary(read_early(folder))
+    drawn = charts.early(groups, "test")
+    assert [text.get_text() for text in drawn.legends[0].get_texts()] == [
+        "rank coding", "rank coding, Θ x2", "whole clip", "whole clip, Θ x2"]
+    assert all(len(line[0].get_xdata()) == 3 for line in drawn.axes[0].containers)
     assert (folder / "early.svg").stat().st_size > 5000 and (folder / "early.png").is_file()
 
 
@@ -84,6 +92,40 @@ def test_a_point_that_lacks_its_rows_is_trained_again(swept, plan, tmp_path):
     with Sweep(plan, words, tmp_path, folder) as task:
         assert len(task.left) == 1
         assert len(read_early(tmp_path)) == 3 * 2 * 3
+
+
+def test_early_rows_that_are_lost_or_damaged_are_made_again(swept, plan, tmp_path):
+    words, folder = swept
+    for path in folder.iterdir():
+        if path.is_file() and path.suffix in (".csv", ".json"):
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    lines = (tmp_path / EARLY).read_text().splitlines(keepends=True)
+    (tmp_path / EARLY).write_text("".join(lines[:2] + lines[3:]))
+    with Sweep(plan, words, tmp_path, folder) as task:
+        assert len(task.left) == 1
+    assert len(read_early(tmp_path)) == 3 * 2 * 3
+    cells = lines[-1].rstrip().split(",")
+    (tmp_path / EARLY).write_text("".join(lines[:-1]) + ",".join([*cells[:-1], "abc"]) + "\n")
+    with pytest.raises(DataError, match=r"early\.csv' is damaged .*test_decision_reduction is 'abc'"):
+        read_early(tmp_path)
+    (tmp_path / EARLY).write_text("key,label\n")
+    with pytest.raises(DataError, match="other columns than today's"):
+        read_early(tmp_path)
+    (tmp_path / EARLY).unlink()
+    with Sweep(plan, words, tmp_path, folder) as task:
+        assert len(task.left) == 4
+
+
+def test_a_release_is_chosen_by_what_is_decided_early(swept):
+    _, folder = swept
+    rows, early = read_results(folder), read_early(folder)
+    with pytest.raises(TidegateError, match=r"no 'margins' of 1\.5, at which this model decides; add it"):
+        as_decided(rows, early, 1.5)
+    for row in as_decided(rows, early, 1):
+        there = next(e for e in early if (e["key"], e["factor"], e["margin"]) == (row["key"], row["factor"], 1))
+        for part in ("validation", "test"):
+            assert all(row[f"{part}_{name}"] == there[f"{part}_{name}"]
+                       for name in ("accuracy", "fetch_reduction", "weights_per_frame"))
 
 
 def test_plans_without_margins_are_as_they_were():

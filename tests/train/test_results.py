@@ -8,7 +8,8 @@ import pytest
 
 from tidegate.train.data import DataError
 from tidegate.train.plan import make_plan
-from tidegate.train.results import Results, Stat, columns, read_results, summary
+from tidegate.train.results import Results, columns, read_results, summary
+from tidegate.train.stat import Stat
 
 DATA = {"folder": "words", "clips": 3, "digest": "d"}
 

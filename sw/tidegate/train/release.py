@@ -45,12 +45,12 @@ def score(row: dict) -> float:
 
 
 def as_decided(rows: list[dict], early: list[dict], margin: float) -> list[dict]:
-    """The rows with the accuracies of deciding early at this margin in place of those of whole clips."""
+    """The rows with the figures of deciding early at this margin in place of those of whole clips."""
     decided = {(row["key"], row["factor"]): row for row in early if row["margin"] == margin}
     if not all((row["key"], row["factor"]) in decided for row in rows):
         raise TidegateError(f"the sweep has no 'margins' of {margin:g}, at which this model decides; add it")
-    return [row | {name: decided[row["key"], row["factor"]][name] for name in ("validation_accuracy", "test_accuracy")}
-            for row in rows]
+    names = [f"{part}_{figure}" for part in PARTS for figure in ("accuracy", "fetch_reduction", "weights_per_frame")]
+    return [row | {name: decided[row["key"], row["factor"]][name] for name in names} for row in rows]
 
 
 def compose(folder: Path, label: str) -> Model:
@@ -68,8 +68,7 @@ def compose(folder: Path, label: str) -> Model:
     if not recipe["stop_margin"]:
         found["runs"] = [_run(group) for group in summary(rows)]
     else:
-        found["early"] = [{k: v for k, v in group.items() if k in ("label", "margin", "n") or k.startswith(PARTS)}
-                          for group in early_summary(early)]
+        found["early"] = early_summary(early)
     turned = [r for r in rows if r["key"] == row["key"] and r["factor"] is not None]
     if len(turned) > 1:
         found["turned"] = [{k: v for k, v in r.items() if k == "factor" or k.endswith(_FIGURES)} for r in turned]

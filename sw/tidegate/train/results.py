@@ -17,16 +17,15 @@ import json
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
 from .data import DataError
-from .early import EARLY, early_columns
+from .early import EARLY, EARLY_FIGURES, early_columns
 from .files import replacing
 from .plan import Plan, compact, make_plan
 from .split import UNSEEN
+from .stat import spreads
 
 RESULTS, PLAN, DATA = "results.csv", "sweep.json", "data.json"
 JUDGED = ("validation", "test", UNSEEN)
@@ -118,6 +117,9 @@ class Results:
         table, description = self.folder / RESULTS, self.plan.to_dict()
         before = table.read_bytes() if table.is_file() else b""
         header, rows = _read(before, len(self.plan.theta))
+        early, early_rows = self._early() if self.plan.margins else (b"", [])
+        if self.plan.margins:           # a point is finished when it has its rows in both tables
+            rows = [row for row in rows if row[0] in {row[0] for row in early_rows}]
         self.done = {row[0] for row in rows}
         data, plan = self._found(DATA), self._found(PLAN)
         otherwise = "choose another --out, or delete the folder"
@@ -135,9 +137,16 @@ class Results:
         if after != before:
             _replace(table, after)
         if self.plan.margins:
-            early = self.folder / EARLY
-            _, rows = _read(early.read_bytes() if early.is_file() else b"", _early_rows(self.plan))
-            _replace(early, _csv([early_columns(self.plan), *(row for row in rows if row[0] in self.done)]))
+            table = _csv([early_columns(self.plan), *(row for row in early_rows if row[0] in self.done)])
+            if table != early:
+                _replace(self.folder / EARLY, table)
+
+    def _early(self) -> tuple[bytes, list[list[str]]]:
+        """What ``early.csv`` holds, and its rows of whole points; none if its columns are not this sweep's."""
+        path = self.folder / EARLY
+        held = path.read_bytes() if path.is_file() else b""
+        header, rows = _read(held, _early_rows(self.plan))
+        return held, rows if tuple(header) == early_columns(self.plan) else []
 
     def _found(self, name: str) -> dict | None:
         """A description that is there already; empty if it is damaged."""
@@ -207,6 +216,8 @@ def read_early(folder: str | Path) -> list[dict[str, Any]]:
         header, rows = _read(path.read_bytes(), _early_rows(plan))
     except OSError as error:
         raise DataError(f"'{folder}' lacks {EARLY} ({error.strerror}); run the sweep in a new folder") from None
+    if header and tuple(header) != early_columns(plan):
+        raise DataError(f"'{path}' has other columns than today's; run the sweep in a new folder")
     there = [dict(zip(header, row, strict=True)) for row in rows if row[0] in order]
     return _parsed_rows(path, sorted(there, key=lambda row: order.index(row["key"])))
 
@@ -220,21 +231,6 @@ def _parsed_rows(path: Path, rows: Iterable[dict[str, str]]) -> list[dict[str, A
         return [{column: _parsed(column, text) for column, text in row.items()} for row in rows]
     except ValueError as error:
         raise DataError(f"'{path}' is damaged ({error}); delete that line, and run the sweep again") from None
-
-
-@dataclass(frozen=True)
-class Stat:
-    """Mean and sample standard deviation (n - 1) of ``n`` values; ``sd`` is None for one value."""
-
-    n: int
-    mean: float
-    sd: float | None
-
-    @staticmethod
-    def of(values: Iterable[float | None]) -> "Stat | None":
-        """None stands for no value and is left out; None if there are no others."""
-        known = [v for v in values if v is not None]
-        return Stat(len(known), mean(known), stdev(known) if len(known) > 1 else None) if known else None
 
 
 def summary(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -256,11 +252,7 @@ def summary(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 def _summed(same: dict[str, Any], rows: list[dict]) -> dict[str, Any]:
     thetas = {row["theta"] for row in rows}
     d = same | {"theta": thetas.pop() if len(thetas) == 1 else None, "n": len(rows)}
-    for part in JUDGED:
-        for figure in FIGURES[1:-1]:
-            stat = Stat.of(row.get(f"{part}_{figure}") for row in rows)
-            stat = stat if stat and stat.n == len(rows) else None
-            d[f"{part}_{figure}"], d[f"{part}_{figure}_std"] = (stat.mean, stat.sd) if stat else (None, None)
+    d |= spreads(rows, (f"{part}_{figure}" for part in JUDGED for figure in FIGURES[1:-1]))
     for size in ("dense_weights", "weight_bytes"):
         d[size] = rows[0][size] if len({row[size] for row in rows}) == 1 else None
     return d
@@ -299,7 +291,7 @@ def _parsed(column: str, text: str) -> Any:
             return tuple(map(int, text.split()))
         if column.endswith("_occupancy"):
             return tuple(map(float, text.split())) or None
-        if text and column in _FIXED:
+        if text and column in (*_FIXED, "margin", *EARLY_FIGURES):
             raise ValueError
     except ValueError:
         raise ValueError(f"{column} is '{text}'") from None

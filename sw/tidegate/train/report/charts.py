@@ -9,6 +9,7 @@ from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
+from ..early import group_name
 from ..evaluate import LANES
 from .page import INK, MUTED, STYLE, short
 from .results import Sweep, series_name
@@ -82,18 +83,19 @@ def _pareto_panel(panel: Axes, sweep: Sweep, part: str) -> None:
 
 @rc_context(STYLE)
 def early(groups: Sequence[Mapping], part: str) -> Figure:
-    """Accuracy against mean frames used, and against weight words a decision: a line per variant, a marker a margin.
+    """Accuracy against mean frames used, and against weight words a decision: a line per variant, varied fields
+    and Θ, a marker a margin.
 
     ``groups``: as ``train.early.early_summary`` gives them; bars are ± 1 standard deviation over the runs.
     """
     figure = Figure(figsize=(_WIDTH, 4.6), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
-    names = list(dict.fromkeys(g["label"] or "trained" for g in groups))
+    names = list(dict.fromkeys(map(group_name, groups)))
     for panel, figure_name, label in zip(panels, ("frames_used", "weight_words_per_decision"), (
             "mean share of a clip's frames until the decision", f"weight words a decision ({LANES} lanes)"),
             strict=True):
         for name, colour in zip(names, colours(len(names)), strict=True):
-            rows = sorted((g for g in groups if (g["label"] or "trained") == name
+            rows = sorted((g for g in groups if group_name(g) == name
                            and None not in (g[f"{part}_{figure_name}"], g[f"{part}_accuracy"])),
                           key=lambda g: g[f"{part}_{figure_name}"])
             if rows:

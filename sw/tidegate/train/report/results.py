@@ -12,7 +12,8 @@ import numpy as np
 
 from ..data import DataError
 from ..plan import Plan
-from ..results import Stat, read_description, read_results
+from ..results import read_description, read_results
+from ..stat import Stat
 
 PARTS = ("validation", "test")          # the order of all tables
 

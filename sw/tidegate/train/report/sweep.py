@@ -11,8 +11,9 @@ from tidegate.host.figures import ratio_text
 from tidegate.spec.model import SUFFIX, Model, read_model
 
 from .. import card
-from ..early import early_summary
-from ..results import Stat, read_early
+from ..early import early_summary, group_name
+from ..results import read_early
+from ..stat import Stat
 from . import charts, page
 from .model import closer_look, part_figures, theta_text
 from .raster import Example
@@ -130,22 +131,20 @@ def _pareto(sweep: Sweep, drawing) -> list[str]:
 
 
 def _early(groups: list[dict], part: str, drawing) -> list[str]:
-    head = ["", "Θ", "margin", "runs", "accuracy", "decided", "frames used", "words a decision", "fewer weights"]
+    head = ["", "margin", "runs", "accuracy", "decided", "frames used", "words a decision", "fewer weights"]
     rows = []
     for g in groups:
         accuracy, used, words, fewer = (g[f"{part}_{name}"] for name in (
             "accuracy", "frames_used", "weight_words_per_decision", "decision_reduction"))
         decided = g[f"{part}_decided"]
-        theta = "" if g["theta"] is None else theta_text(g["theta"])
-        rows.append([g["label"] or "trained", theta or f"x{g['factor']:g}",
-                     "whole clip" if g["margin"] is None else f"{g['margin']:g}", str(g["n"]),
+        rows.append([group_name(g), "whole clip" if g["margin"] is None else f"{g['margin']:g}", str(g["n"]),
                      card.spread(accuracy, g[f"{part}_accuracy_std"]), "-" if decided is None else f"{decided:.1%}",
                      card.spread(used, g[f"{part}_frames_used_std"]), "-" if words is None else f"{words:.0f}",
                      ratio_text(fewer)])
     caption = (f"Decided at the first frame in which the best logit leads by more than the margin, else at the clip's "
                f"end ({part} part): mean ± sample standard deviation over the runs. Fewer weights: than a dense "
                "network reads over the whole clips.")
-    return [page.heading("Deciding early"), page.figure(drawing, "early", caption), page.table(head, rows, caption, 3)]
+    return [page.heading("Deciding early"), page.figure(drawing, "early", caption), page.table(head, rows, caption, 2)]
 
 
 def _median_logs(sweep: Sweep) -> list[tuple[str, dict[str, np.ndarray]]]:
