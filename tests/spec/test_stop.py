@@ -60,7 +60,7 @@ def test_a_clip_without_a_decision_is_judged_at_its_end():
 
 def test_margins_are_on_the_grid_of_the_classifiers_weights():
     stop = Stop.of(2.0, 7, ("yes", "no", "silence"), hold=4)
-    assert stop == Stop(256, 4, classes=2) and stop.real_margin(7) == 2.0
+    assert stop == Stop(256, 4, classes=2)
     assert Stop.of(1.5, 4, ("yes", "no")) == Stop(24)
     for rule in (stop, Stop(3), Stop(3, 1, 2, True)):
         assert Stop.from_dict(rule.to_dict()) == rule
@@ -76,3 +76,8 @@ def test_what_no_board_can_compare_is_refused():
             Stop.of(margin, 7, ("yes", "no"))
     with pytest.raises(ModelError, match=f"hold off 0 to {HOLD_MAX} frames"):
         Stop(1, hold=HOLD_MAX + 1)
+    for rule in ({}, {"margin": 0.5}, {"margin": True}, {"margin": 3, "hold": "2"}, {"margin": 3, "classes": "x"}):
+        with pytest.raises(ModelError, match=r"of a stop rule is a whole number, not"):
+            Stop.from_dict(rule)
+    with pytest.raises(ModelError, match="decides for the first 0 or more classes, not for -1"):
+        Stop(3, classes=-1)

@@ -151,7 +151,7 @@ def test_no_board_no_port_no_manifest(pty, tmp_path):
     assert [s["name"] for s in json.loads(done.stdout)["steps"]] == ["identify"]
     assert "no port '/dev/ttyNOPE7'" in tidegate("selftest", "/dev/ttyNOPE7").stderr
     fails(tidegate("selftest", "virtual", "--expect", tmp_path / "nope.json"), "cannot read the manifest")
-    fails(tidegate("selftest", "virtual", "--expect", "e5afa0cf"), "32 hexadecimal digits, not 8; give all")
+    fails(tidegate("selftest", "virtual", "--expect", "e5afa0cf"), "32 hexadecimal digits, not 8; copy it")
     (tmp_path / "text.json").write_text("this is no manifest")
     fails(tidegate("selftest", "virtual", "--expect", tmp_path / "text.json"), "is no manifest of a bitstream")
     (tmp_path / "list.json").write_text("[1]")

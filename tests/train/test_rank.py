@@ -14,7 +14,7 @@ from tidegate.train.data import DataError, scan
 from tidegate.train.evaluate import evaluate, padded
 from tidegate.train.features import load_features
 from tidegate.train.loop import Trainer
-from tidegate.train.rank import entropy, until_decided
+from tidegate.train.rank import until_decided
 from tidegate.train.recipe import Recipe
 
 
@@ -55,20 +55,22 @@ def test_a_batch_ends_where_its_last_member_has_decided(trained):
     assert torch.equal(cut.frames, batch.frames[: len(cut.frames)])
 
 
-def test_the_loss_is_that_of_the_deciding_frames(trained):
-    """No gradient comes from any other frame: the cut batch's loss, by hand on the whole one."""
-    trainer, model = trained
-    batch = batch_of(trainer)
-    cut = until_decided(trainer.network, batch, model.stop, trainer.network.thresholds)
-    (at, target), = cut.decisions
+@pytest.mark.parametrize("reward", [0.0, 0.3])
+def test_the_loss_is_that_of_the_deciding_frames(trained, features, tmp_path, reward):
+    """The cut batch's loss and gradients are those of the deciding frames, by hand on the whole batch."""
+    model = trained[1]
+    recipe = replace(trained[0].recipe, sparsity_cost=0.0, entropy_reward=reward)
+    trainer = Trainer(recipe, features, tmp_path / "m.tidegate")
+    trainer.network, trainer.epoch = trained[0].network, recipe.epochs - 1
+    batch, parameters = batch_of(trainer), list(trainer.network.parameters())
+    (at, target), = until_decided(trainer.network, batch, model.stop, trainer.network.thresholds).decisions
     loss = trainer._loss(batch, 1.0, 1.0, torch.Generator())
     logits = trainer.network(batch.frames).logits[at, torch.arange(len(at))]
-    expected = torch.nn.functional.cross_entropy(logits, target)
-    sparse = loss - expected                    # what movement costs
-    assert 0 < sparse < 0.1
     p = logits.softmax(-1)
-    assert entropy(trainer.network(cut.frames).logits, cut).item() == pytest.approx(
-        float(-(p * p.log()).sum(-1).mean().detach()), rel=1e-5)
+    expected = torch.nn.functional.cross_entropy(logits, target) + reward * (p * p.log()).sum(-1).mean()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    for got, wanted in zip(*(torch.autograd.grad(x, parameters) for x in (loss, expected)), strict=True):
+        assert torch.allclose(got, wanted, rtol=1e-4, atol=1e-6) and got.any()
 
 
 def test_a_first_frame_that_decides_is_a_decision():
@@ -149,6 +151,7 @@ def test_only_epochs_that_decide_early_are_kept(features, early, tmp_path):
     ({"stop_margin": 2.0, "stop_hold": 256}, "hold off 0 to 255 frames"),
     ({"stop_margin": 2.0, "reject": 0.01}, "needs rounding, and no reject"),
     ({"stop_margin": 2.0, "stop_from": 1.0}, "stop_from is a share of the epochs"),
+    ({"stop_margin": 2.0, "entropy_reward": -0.1}, "entropy_reward must be 0 or more"),
     ({"entropy_reward": 0.1}, "are of use with a stop_margin"),
     ({"stop_from": 0.5}, "are of use with a stop_margin"),
 ])

@@ -12,6 +12,7 @@ import soundfile
 
 pytest.importorskip("matplotlib")
 
+from tidegate import zoo
 from tidegate.clips import clips
 from tidegate.commands.report import report
 from tidegate.golden import Golden
@@ -383,3 +384,9 @@ def test_verb(tmp_path, capsys):
         report(str(tmp_path))
     with pytest.raises(TidegateError, match="no such folder"):
         report(str(folder), out_file=tmp_path / "nowhere" / "s.html")
+
+
+def test_a_clip_that_is_decided_early(tmp_path):
+    page = write_model_report(zoo.path("digits-early"), None, tmp_path / "early.html").read_text(encoding="utf-8")
+    assert re.search(r"decided: “\w+” with \d+%, in frame \d+ \(dotted\)\. 61 frames", page)
+    assert re.search(r"leads by more than 2, on average after 3\d\.\d% \(validation\) and 31\.0% \(test\) of", page)

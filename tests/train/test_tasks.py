@@ -162,7 +162,7 @@ def test_pictures_are_decided_in_their_first_frame(blobs, tmp_path):
 def test_recipes_start_with_what_a_board_can_prove(name, task, blobs, few, tmp_path):
     recipe = shipped(name)
     assert recipe.name == name and recipe.task == task and recipe.task in TASKS and recipe.stop_margin
-    trainer = Trainer(recipe, tasks.load_task(task, blobs), tmp_path / "m.tidegate")
+    trainer = Trainer(recipe, tasks.load_task(task, blobs if task == "mnist" else None), tmp_path / "m.tidegate")
     trainer._model({})                      # a ModelError if an accumulator could wrap
     assert (trainer.mean == 0).all() and (trainer.scale == 1).all()
 
@@ -189,13 +189,16 @@ def test_folders_that_will_not_do(blobs, tmp_path):
     whole = images.read_bytes()
     for content in (whole[:-1], whole[:10], b"", b"\x1f\x8b" + whole, b"\0\0\x0d\x03" + whole[4:]):
         images.write_bytes(content)
-        fails("t10k-images-idx3-ubyte' is damaged .*fetch it again")
+        fails("t10k-images-idx3-ubyte' is damaged .*delete the folder, then run `tidegate data mnist`")
     images.write_bytes(idx(np.zeros((200, 20, 20), np.uint8)))
     fails("images of 28 x 28 pixels, each with a label")
     images.write_bytes(whole)
     labels = tmp_path / "train-labels-idx1-ubyte"
     labels.write_bytes(idx(np.full(1800, 10, np.uint8)))
     fails("labels that are not 0 to 9")
+    labels.unlink()
+    labels.mkdir()
+    fails("train-labels-idx1-ubyte' cannot be read .*give the folder of MNIST's files")
 
 
 def test_recipes_that_will_not_do(tmp_path):
@@ -206,6 +209,10 @@ def test_recipes_that_will_not_do(tmp_path):
             Recipe("r", task="cue", **field)
     with pytest.raises(DataError, match="trains on a folder of words; give one"):
         run(None, Recipe("r"), tmp_path / "r.tidegate", progress=False)
+    with pytest.raises(DataError, match="the task 'cue' is made from a seed; leave the folder out"):
+        run(tmp_path, shipped("toy-cue"), tmp_path / "r.tidegate", progress=False)
+    with pytest.raises(DataError, match="the task 'cue' has no speakers; leave 'jane' out"):
+        run(None, shipped("toy-cue"), tmp_path / "r.tidegate", progress=False, speaker="jane")
     assert Recipe.from_dict({"name": "r"}).task == "words"
 
 

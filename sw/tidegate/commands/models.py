@@ -59,7 +59,8 @@ def _figures(card: dict) -> list[str]:
 
 def train(
     directory: Annotated[Path | None, typer.Argument(
-        help="Folder of words: one folder of recordings per word.", show_default=False)] = None,
+        help="Folder of words, one folder of recordings per word; or of the recipe's task.",
+        show_default=False)] = None,
     recipe: Annotated[str, typer.Option("--recipe", "-r", help='Name of a shipped one, or a JSON file.')] = "digits",
     out_file: Annotated[Path, typer.Option("--out", "-o", help="Model file to write.")] = Path("model.tidegate"),
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")] = False,
@@ -72,7 +73,7 @@ def train(
     with hint_at_extras():
         from tidegate import train as training
         from tidegate import zoo
-        from tidegate.train.recipe import Recipe
+        from tidegate.train.recipe import WORDS, Recipe
         from tidegate.train.survey import survey_of
 
         chosen = Recipe.read(recipe if Path(recipe).suffix == ".json" else zoo.recipe_path(recipe))
@@ -81,7 +82,7 @@ def train(
         path = training.run(directory, chosen, out_file, resume=resume)
         card = zoo.load(str(path)).card
         if json:
-            survey = {"data": survey_of(directory, chosen)} if chosen.task == "words" and directory else {}
+            survey = {"data": survey_of(directory, chosen)} if chosen.task == WORDS and directory else {}
             return print_json({"file": str(path), "card": card, **survey})
     for line in _figures(card):
         out.print(line)
@@ -90,7 +91,8 @@ def train(
 
 def evaluate(
     model: ModelArgument,
-    data: Annotated[Path | None, typer.Option("--data", "-d", help="Folder of words.", show_default=False)] = None,
+    data: Annotated[Path | None, typer.Option(
+        "--data", "-d", help="Folder of words, or of the model's task.", show_default=False)] = None,
     part: Annotated[str | None, typer.Option("--part", help="train, validation, test or unseen.")] = None,
     theta: ThetaOption = 1.0,
     early: EarlyOption = False,

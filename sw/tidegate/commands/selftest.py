@@ -64,5 +64,5 @@ def _digest(expect: str) -> str:
     if fullmatch("[0-9a-fA-F]{32,64}", expect):
         return expect
     if fullmatch("[0-9a-fA-F]+", expect) and not Path(expect).exists():
-        raise TidegateError(f"a core's digest has 32 hexadecimal digits, not {len(expect)}; give all of them")
+        raise TidegateError(f"a core's digest has 32 hexadecimal digits, not {len(expect)}; copy it whole")
     return read_manifest(Path(expect)).design_digest

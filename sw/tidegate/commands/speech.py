@@ -50,14 +50,12 @@ class Heard:
 
     def times(self, frontend: "FrontEndSettings") -> tuple[float, float]:
         """Seconds of sound that had been heard at the decision (without one: at the end), and of the recording."""
-        def heard(frames: int) -> float:
-            return ((frames - 1) * frontend.hop + frontend.window) / frontend.sample_rate
-
-        return heard(self.cost.frames), heard(self.frames)
+        return frontend.heard(self.cost.frames), frontend.heard(self.frames)
 
     def to_dict(self, frontend: "FrontEndSettings") -> dict:
         at, seconds = self.times(frontend)
-        return {"decided_at": self.decided_at, "decided_at_s": at, "seconds": seconds,
+        return {"decided_at": self.decided_at, "decided_at_s": None if self.decided_at is None else at,
+                "seconds": seconds,
                 "frames_used": self.cost.frames / self.frames}
 
 
@@ -123,12 +121,13 @@ def demo(model: ModelOption = "commands", board: BoardOption = "virtual", lanes:
                           + _cost_columns(heard.cost, full, net))
             step(len(rows), len(words))
     right, judged = sum(r["right"] is True for r in rows), sum(r["right"] is not None for r in rows)
+    frames_used = sum(r["frames_used"] for r in rows) / len(rows)
     if json:
         return print_json({"model": model, "lanes": device.design.lanes, "clips": rows, "totals": {
-            "clips": len(rows), "judged": judged, "right": right, "frames_used": sum(r["frames_used"] for r in rows)
-            / len(rows), **_against_dense(delta, dense, net)}})
-    used = f"{delta.frames / dense.frames:15.0%} of it" if loaded.stop else ""
-    out.print(f"[bold]  {'all':10}{f'{right}/{judged} right':15}{used:{len(used) and 18}}"
+            "clips": len(rows), "judged": judged, "right": right, "frames_used": frames_used,
+            **_against_dense(delta, dense, net)}})
+    used = f"{frames_used:12.0%} of it" if loaded.stop else ""
+    out.print(f"[bold]  {'all':10}{f'{right}/{judged} right':15}{used}"
               + _cost_columns(delta, dense, net) + "[/]")
     ratios, where = comparison(delta, dense, net), "over the whole clips" if loaded.stop else "on the same frames"
     out.print(f"\nAll in all {ratio_text(ratios['speedup'])} fewer cycles and {ratio_text(ratios['fetch_reduction'])} "
@@ -144,7 +143,7 @@ def _print_head(name: str, model: "Model", lanes: int) -> None:
     net, stop = model.network, model.stop
     thetas = ", ".join(f"{t}/256" for t in net.thresholds)
     sizes = " + ".join(str(layer.size) for layer in net.gru)
-    rule = f", decided at a lead above {stop.real_margin(net.classifier.weight_frac):g}" if stop else ""
+    rule = f", decided at a lead above {model.stop_margin:g}" if stop else ""
     out.print(f"[bold]{escape(name)}[/]: GRU {sizes}, {net.dense_weights} weights, thresholds {thetas}{rule}; "
               f"{lanes} lanes. The voices are synthetic.\n")
     at = f"{'after':>18}" if stop else ""

@@ -36,7 +36,8 @@ class FrameResult:
     equals.  ``logits``: accumulator integers, in LSBs of 2**-(8 + weight_frac).  ``confidence``: softmax of
     the logits at ``label_index``, 0..1.  ``cycles``: clock cycles spent.  ``events``: per signal, features
     first.  ``weight_words``: words of weights read.  ``decided``: whether it is this frame that decides, by the
-    board's stop rule, and ``decided_at``: the last frame that did, None before any; ``label`` is then what was decided.
+    board's stop rule; ``label`` is then what is decided.  ``decided_at``: the last frame of this ``stream`` that did,
+    or None.
     """
 
     frame: int
@@ -259,7 +260,7 @@ class Board:
             yield self._results(self.link.finish(pending), count, model)
 
     def _ends(self, results: np.ndarray) -> bool:
-        """Whether the board runs no frame after these; it was so before if there are none."""
+        """Whether these results end the clip; without any it had ended before."""
         clip = self._stop is not None and not self._stop.stream
         return clip and (not len(results) or bool(results["decision"][-1]))
 
@@ -270,7 +271,7 @@ class Board:
             results = np.frombuffer(answer, layout)
             if len(results) == count or (len(results) < count and self._ends(results)):
                 return results
-        raise BoardError("the board has another model than the one loaded here; load it again")
+        raise BoardError("the board has another model, or another stop rule, than is known here; load it again")
 
     def _loaded(self) -> Model:
         if self.model is None:

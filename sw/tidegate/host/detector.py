@@ -52,13 +52,14 @@ DEFAULTS = DetectorSettings()
 
 def listening_stop(model: Model, margin: float, settings: DetectorSettings = DEFAULTS) -> Stop:
     """The stop rule of a board that listens all the time: it re-arms, decides for keywords only, and holds off for the
-    detector's refractory time after a decision (255 frames at most).  ``margin`` in units of the logits.
+    detector's refractory time after a reset or a decision (255 frames at most).  ``margin`` in units of the logits.
 
     TidegateError if ``unknown`` and ``silence`` are not the last labels: a board allows the first classes only.
     """
     keywords = [label not in NEVER_REPORTED for label in model.labels]
     if not all(keywords[: sum(keywords)]):
-        raise TidegateError(f"the labels {' and '.join(NEVER_REPORTED)} must come last for a board to pass over them")
+        raise TidegateError(f"the labels {' and '.join(NEVER_REPORTED)} must come last for a board to pass over them; "
+                            "train it with these classes last")
     frontend = settings_of(model)
     hold = min(HOLD_MAX, round(settings.refractory_s * frontend.sample_rate / frontend.hop))
     rule = Stop.of(margin, model.network.classifier.weight_frac, model.labels, hold)
@@ -72,8 +73,8 @@ def stop_detections(model: Model, logits: np.ndarray, stop: Stop) -> list[Detect
     """
     frontend, real = settings_of(model), 2.0 ** -acc_frac(model.network.classifier.weight_frac)
     found = decisions(np.asarray(logits)[:, None], stop)[:, 0]
-    return [Detection(int(t), (int(t) * frontend.hop + frontend.window) / frontend.sample_rate,
-                      model.labels[found[t]], float(1 / np.exp((logits[t] - logits[t].max()) * real).sum()))
+    return [Detection(int(t), frontend.heard(int(t) + 1), model.labels[found[t]],
+                      float(1 / np.exp((logits[t] - logits[t].max()) * real).sum()))
             for t in np.flatnonzero(found != UNDECIDED)]
 
 
@@ -126,8 +127,8 @@ class Detector:
         for t, k in self._rises(smoothed):
             frame = self._frames + t
             if frame >= self._silent_until:
-                time_s = (frame * self.frontend.hop + self.frontend.window) / self.frontend.sample_rate
-                found.append(Detection(frame, time_s, self.labels[self._keywords[k]], float(smoothed[t, k])))
+                found.append(Detection(frame, self.frontend.heard(frame + 1), self.labels[self._keywords[k]],
+                                       float(smoothed[t, k])))
                 self._silent_until = frame + self._refractory
         self._frames += len(smoothed)
         return found

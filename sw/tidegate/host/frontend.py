@@ -58,6 +58,10 @@ class FrontEndSettings:
         """Frames that so many samples give; only whole windows count."""
         return max(0, 1 + (samples - self.window) // self.hop)
 
+    def heard(self, frames: int) -> float:
+        """Seconds of sound up to the last sample of so many frames, at least one."""
+        return ((frames - 1) * self.hop + self.window) / self.sample_rate
+
     def to_dict(self) -> dict:
         return asdict(self)
 

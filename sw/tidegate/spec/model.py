@@ -63,6 +63,9 @@ class Model:
             raise ModelError(f"{self.network.classes} classes need as many labels, not {len(self.labels)}")
         if self.stop is not None and len(self.labels) < 2:
             raise ModelError("a stop rule compares two classes at least; leave it out")
+        if self.stop is not None and (self.stop.classes or 0) > len(self.labels):
+            raise ModelError(f"the stop rule decides for {self.stop.classes} classes, the network has "
+                             f"{len(self.labels)}; correct it")
         check_bounds(self)
 
     def with_thresholds(self, *thresholds: int) -> "Model":
@@ -74,14 +77,19 @@ class Model:
         return self.with_thresholds(*(whole_theta(factor * t) for t in self.network.thresholds))
 
     def deciding(self, margin: float | None = None) -> "Model":
-        """The same model with a stop rule of this margin, in units of the logits, in place of its own; ModelError if
-        there is no such rule, or neither is there."""
+        """The same model with a stop rule of this margin, in units of the logits, in place of its own; ModelError if no
+        board can compare it.  Without a margin the model as it is; ModelError if it has no rule."""
         if margin is None:
             if self.stop is None:
                 raise ModelError("this model was not trained to decide early; give a --margin, as 4")
             return self
         wanted = Stop.of(margin, self.network.classifier.weight_frac, self.labels)
         return replace(self, stop=wanted if self.stop is None else replace(self.stop, margin=wanted.margin))
+
+    @property
+    def stop_margin(self) -> float | None:
+        """The stop rule's margin in units of the logits, None without a rule."""
+        return None if self.stop is None else self.stop.margin / (1 << self.network.classifier.weight_frac)
 
     @property
     def digest(self) -> str:

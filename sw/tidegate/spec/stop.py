@@ -41,6 +41,11 @@ class Stop:
     stream: bool = False
 
     def __post_init__(self):
+        for name in ("margin", "hold", *(() if self.classes is None else ("classes",))):
+            if type(value := getattr(self, name)) is not int:
+                raise ModelError(f"the {name} of a stop rule is a whole number, not {value!r}")
+        if self.classes is not None and self.classes < 0:
+            raise ModelError(f"a stop rule decides for the first 0 or more classes, not for {self.classes}")
         if not 0 <= self.margin <= MARGIN_MAX:
             raise ModelError(f"a stop margin must be in 0..{MARGIN_MAX} LSBs of the classifier's weights, "
                              f"not {self.margin}")
@@ -58,17 +63,14 @@ class Stop:
             raise ModelError(f"a stop margin is a lead from 0 to {most:g} in units of the logits, not {margin:g}")
         return Stop(round(margin * (1 << weight_frac)), hold, len(labels) - 1 if labels[-1] == SILENCE else None)
 
-    def real_margin(self, weight_frac: int) -> float:
-        """The margin in units of the logits."""
-        return self.margin / (1 << weight_frac)
-
     def to_dict(self) -> dict:
         """As JSON; what is not set is left out."""
         return {f.name: value for f in fields(self) if (value := asdict(self)[f.name]) != f.default}
 
     @staticmethod
     def from_dict(d: dict) -> "Stop":
-        return Stop(int(d["margin"]), int(d.get("hold", 0)), d.get("classes"), bool(d.get("stream", False)))
+        """The inverse of ``to_dict``; ModelError on what makes no rule."""
+        return Stop(d.get("margin", "missing"), d.get("hold", 0), d.get("classes"), bool(d.get("stream", False)))
 
 
 def leads(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -71,11 +71,10 @@ def _figures(model: Model) -> list[str]:
 
 def _rule(model: Model) -> str:
     assert model.stop is not None
-    margin = model.stop.real_margin(model.network.classifier.weight_frac)
     never = "" if model.stop.classes is None else f", never {' or '.join(model.labels[model.stop.classes:])}"
     hold = f", not in the first {model.stop.hold} frames" if model.stop.hold else ""
-    return (f"decided at the first frame in which the best logit leads by more than {margin:g} ({model.stop.margin} "
-            f"LSBs of the classifier's weights){never}{hold}")
+    return (f"decided at the first frame in which the best logit leads by more than {model.stop_margin:g} "
+            f"({model.stop.margin} LSBs of the classifier's weights){never}{hold}")
 
 
 def _early(model: Model) -> list[str]:
@@ -85,8 +84,8 @@ def _early(model: Model) -> list[str]:
         return []
     part = next(part for part in _PARTS if groups[0].get(f"{part}_accuracy") is not None)
     lines = [f"## Deciding early (`tidegate sweep {model.card['sweep']}`)", "",
-             f"All seeds, at other margins ({part} part); mean ± standard deviation over n runs. This model is the one "
-             "of its runs that is best by validation.", "",
+             f"All seeds, at other margins ({part} part); mean ± standard deviation over n runs. This model is the run "
+             "with the best validation accuracy.", "",
              "| runs | margin | n | accuracy | frames used | fewer weights than dense whole clips |",
              "|---|---|---|---|---|---|"]
     for g in groups:

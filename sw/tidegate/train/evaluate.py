@@ -30,7 +30,7 @@ _BATCH = 256
 
 
 def evaluate(model: Model, features: Features | Sequences, part: str = "validation", early: bool = False) -> dict:
-    """Figures of a model on one part; DataError if the part is empty, or it shall decide early and has no stop rule.
+    """Figures of a model on one part; DataError if the part is empty, or ``early`` is set and there is no stop rule.
 
     ``part``, ``utterances``, ``accuracy``; all of ``golden.figures.Figures``, as ``fetch_reduction``,
     ``temporal_sparsity`` and, per signal, ``occupancy``; ``recall`` per label (None without clips); ``confusion``:
@@ -86,9 +86,8 @@ def words_read(network: Network, events: Iterable[int]) -> int:
 
 def _per_decision(model: Model, cost: dict, used: list[float], decided: int, frames: int) -> dict:
     """What ``early`` adds; ``frames``: of the whole clips."""
-    net, clips, stop = model.network, len(used), model.stop
-    assert stop is not None
-    return {"margin": stop.real_margin(net.classifier.weight_frac), "decided": decided / clips,
+    net, clips = model.network, len(used)
+    return {"margin": model.stop_margin, "decided": decided / clips,
             "frames_used": float(np.mean(used)), "weights_per_decision": cost["weights"] / clips, "lanes": LANES,
             "weight_words_per_decision": words_read(net, cost["events"]) / clips,
             "decision_reduction": net.dense_weights * frames / cost["weights"] if cost["weights"] else None}

@@ -63,6 +63,8 @@ def run(directory: str | Path | None, recipe: Recipe, out: str | Path, *, cache:
         features = load_features(scan_for(recipe, directory, speaker), recipe.frontend, cache, progress)
         lines = survey_lines(features)
     else:
+        if speaker:
+            raise DataError(f"the task '{recipe.task}' has no speakers; leave '{speaker}' out")
         features = load_task(recipe.task, directory)
         lines = [f"task {recipe.task}: {len(features.of('train'))} sequences of {features.steps} frames to train"]
     layers = " + ".join(map(str, recipe.gru))

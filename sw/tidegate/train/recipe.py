@@ -86,8 +86,8 @@ class Recipe:
     over the second, in units of the logits, at which the network has decided (``spec/stop.py``; 0: no such rule), not
     in the first ``stop_hold`` frames of a word.  After the annealing and ``stop_from``, a share of the epochs, the
     cross-entropy is that of the frame of the decision, or the last without one, and nothing after it is computed.
-    ``entropy_reward``: times the entropy of
-    the softmax there, taken off the loss: the more, the later and surer the network decides.
+    ``entropy_reward``: times the entropy of the softmax there, taken off the loss: the more, the flatter the softmax
+    and the later the network decides.
     """
 
     name: str
@@ -171,6 +171,8 @@ class Recipe:
                 self.stop(("",))
             except TidegateError as error:
                 raise DataError(f"recipe '{self.name}': stop_margin {self.stop_margin:g}: {error}") from None
+            if self.entropy_reward < 0:
+                raise DataError(f"recipe '{self.name}': entropy_reward must be 0 or more, not {self.entropy_reward:g}")
             if not 0 <= self.stop_from < 1:
                 raise DataError(f"recipe '{self.name}': stop_from is a share of the epochs, not {self.stop_from:g}")
         elif self.entropy_reward or self.stop_hold or self.stop_from:

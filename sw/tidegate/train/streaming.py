@@ -124,7 +124,8 @@ def score(model: Model, stream: Stream, settings: DetectorSettings = DEFAULTS,
     ``unknown_words``, ``noise``, ``scene``, ``skipped``.  How it was detected: ``detector``, ``tolerance_s``.  The
     headline, at the detector's own threshold: ``hits``, ``misses``, ``hit_rate``, ``false_accepts`` by kind and
     ``false_accepts_per_hour``, delays from a word's start and end.  ``curve``: the same at each of ``thresholds``.
-    ``early``: the same of a board's stop unit, a row for each of MARGINS and the model's own margin (``own``, or None).
+    ``early``: the same of a board's stop unit, a row for each of MARGINS and the model's own margin (``own``, or None);
+    ``hold_frames``: for so many after a reset or a decision it decides nothing.
     ``cost``: all of ``golden.figures.Figures``, and ``quiet_frames``, the share of frames without an event.
     ``progress(done, total)`` counts tracks.
     """
@@ -147,8 +148,8 @@ def score(model: Model, stream: Stream, settings: DetectorSettings = DEFAULTS,
 
 
 def _early(model: Model, stream: Stream, logits: Sequence[np.ndarray], settings: DetectorSettings) -> dict:
-    own = None if model.stop is None else model.stop.real_margin(model.network.classifier.weight_frac)
-    margins, rows = {*MARGINS} if own is None else {*MARGINS, own}, []
+    own, rows = model.stop_margin, []
+    margins = {*MARGINS} if own is None else {*MARGINS, own}
     for margin in sorted(margins):
         stop = listening_stop(model, margin, settings)
         total = Count(0, (), (), _none())

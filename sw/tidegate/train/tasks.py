@@ -29,12 +29,14 @@ CUE_STEPS, CUE_LINES, CUE_CLASSES = 40, 12, 4
 EVIDENCE_STEPS, EVIDENCE_MEANS = 50, (0.15, 0.3, 0.6, 1.2)
 MNIST_STEPS, MNIST_SIDE, MNIST_SHIFT, MNIST_VALIDATION = 4, 28, 2, 5000
 MNIST_UP = 4.0      # not 1: with small weights 784 lines pass the proof of the accumulators, which takes each at 8
+_AGAIN = "delete the folder, then run `tidegate data mnist`"
 _COUNTS = {"train": 4000, "validation": 1000, "test": 1000}        # of the made ones
 
 
 @dataclass(frozen=True)
 class Sequences:
-    """Sequences of frames as a model takes them, all of one length; the other half of ``Features``.
+    """Sequences of frames as a model takes them, all of one length; it has the members of ``Features`` that training
+    and evaluation use.
 
     ``values`` (clips, ...): what ``code`` makes (clips, steps, width) float32 of; ``targets`` (clips,), ``parts``
     (clips,) indices into ALL_PARTS; ``vary``: a batch of values for training, from (values, generator).
@@ -71,11 +73,14 @@ class Sequences:
 
 
 def load_task(task: str, directory: str | Path | None = None) -> Sequences:
-    """The sequences of a task; DataError if it needs a folder and there is none, or the folder is another's."""
+    """The sequences of a task; DataError if it needs a folder and there is none, or it needs none, or its files are not
+    the task's."""
     if task == "mnist":
         if directory is None:
             raise DataError("the task 'mnist' needs its data: run `tidegate data mnist` and give the folder data/mnist")
         return _mnist(Path(directory))
+    if directory is not None:
+        raise DataError(f"the task '{task}' is made from a seed; leave the folder out")
     return {"cue": _cue, "evidence": _evidence}[task]()
 
 
@@ -128,9 +133,9 @@ def _mnist(folder: Path) -> Sequences:
         pixels = _idx(folder / f"{prefix}-images-idx3-ubyte", 3)
         digits = _idx(folder / f"{prefix}-labels-idx1-ubyte", 1)
         if pixels.shape[1:] != (MNIST_SIDE, MNIST_SIDE) or len(pixels) != len(digits):
-            raise DataError(f"'{folder}' does not hold images of 28 x 28 pixels, each with a label; fetch it again")
+            raise DataError(f"'{folder}' does not hold images of 28 x 28 pixels, each with a label; {_AGAIN}")
         if digits.max(initial=0) > 9:
-            raise DataError(f"'{folder}' has labels that are not 0 to 9; fetch it again")
+            raise DataError(f"'{folder}' has labels that are not 0 to 9; {_AGAIN}")
         part = np.full(len(digits), ALL_PARTS.index("test"))
         if prefix == "train":
             held = min(MNIST_VALIDATION, len(digits) // 6)
@@ -153,5 +158,7 @@ def _idx(path: Path, dimensions: int) -> np.ndarray:
         return np.frombuffer(data, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
     except FileNotFoundError:
         raise DataError(f"no file '{path}'; run `tidegate data mnist` and give the folder data/mnist") from None
-    except (OSError, ValueError, struct.error) as error:
-        raise DataError(f"'{path}' is damaged ({error}); fetch it again") from None
+    except OSError as error:
+        raise DataError(f"'{path}' cannot be read ({error.strerror}); give the folder of MNIST's files") from None
+    except (ValueError, struct.error) as error:
+        raise DataError(f"'{path}' is damaged ({error}); {_AGAIN}") from None

@@ -83,9 +83,8 @@ def _decision(model: Model, figures: dict[str, dict]) -> str:
     used = [f"{f['frames_used']:.1%} ({part})" for part, f in figures.items() if f.get("frames_used") is not None]
     if model.stop is None or not used:
         return "The decision is a clip's last frame."
-    margin = model.stop.real_margin(model.network.classifier.weight_frac)
-    return (f"The decision is the first frame in which the best logit leads by more than {margin:g}, on average after "
-            f"{' and '.join(used)} of a clip's frames; later ones do not count.")
+    return ("The decision is the first frame in which the best logit leads by more than "
+            f"{model.stop_margin:g}, on average after {' and '.join(used)} of a clip's frames; later ones do not count.")
 
 
 def _occupancy(model: Model) -> list[str]:
@@ -110,9 +109,9 @@ def _events(model: Model, clip: Example | None, data_dir: str | Path | None) -> 
         return [*body, page.paragraph(f"Left out: {why}.")]
     events = clip_events(model, clip.path)
     settings = settings_of(model)
-    last = events.probabilities[-1]
-    decided = f"decided: “{model.labels[last.argmax()]}” with {last.max():.0%}. " if len(last) else ""
-    cost = events.figures
+    at, cost = events.probabilities[events.decided], events.figures
+    early = f", in frame {events.decided} (dotted)" if events.decided < cost.frames - 1 else ""
+    decided = f"decided: “{model.labels[at.argmax()]}” with {at.max():.0%}{early}. " if len(at) else ""
     caption = (f"One clip from reset at Θ = {theta_text(model.network.thresholds)}: {clip.what}; {decided}"
                f"{cost.frames} frames of {settings.hop_ms:g} ms, fetch reduction {ratio_text(cost.fetch_reduction)}. "
                "A dash is an event: the element had moved by Θ since it last sent. Top: log-mel "

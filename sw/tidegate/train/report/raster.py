@@ -16,6 +16,7 @@ from tidegate.golden import Golden
 from tidegate.golden.figures import Figures, figures
 from tidegate.host.features import features_of, settings_of
 from tidegate.spec.model import Model
+from tidegate.spec.stop import first_decisions
 
 from ..data import SILENCE, UNKNOWN, DataError, scan
 from .charts import COLOURS, signal_names
@@ -38,11 +39,13 @@ class Example:
 @dataclass(frozen=True)
 class ClipEvents:
     """A clip from reset through golden.  ``features`` (T, bands) as the front end gives them; ``fired[s]``
-    (T, elements) whether an element sent; ``probabilities`` (T, classes): softmax of the logits."""
+    (T, elements) whether an element sent; ``probabilities`` (T, classes): softmax of the logits; ``decided``: the frame
+    of the decision, by the model's stop rule, or the last."""
 
     features: np.ndarray
     fired: list[np.ndarray]
     probabilities: np.ndarray
+    decided: int
     figures: Figures
 
 
@@ -78,14 +81,17 @@ def clip_events(model: Model, path: str | Path) -> ClipEvents:
     assert trace.anchors is not None
     logits = trace.logits[:, 0] * 2.0**-golden.logit_frac
     odds = np.exp(logits - logits.max(1, keepdims=True))
+    decided = len(logits) - 1
+    if model.stop is not None:
+        decided = int(first_decisions(trace.logits, np.array([len(logits)]), model.stop)[0][0])
     return ClipEvents(features, [np.diff(a[:, 0], axis=0, prepend=0) != 0 for a in trace.anchors],
-                      odds / odds.sum(1, keepdims=True), figures(model.network, trace.events))
+                      odds / odds.sum(1, keepdims=True), decided, figures(model.network, trace.events))
 
 
 @rc_context(STYLE)
 def raster(events: ClipEvents, labels: Sequence[str], hop: float) -> Figure:
     """Spectrogram with the features' events, a panel of events per layer, events a frame, probabilities of the top
-    classes at the last frame; ``hop``: seconds a frame."""
+    classes at the decision, which is marked where it is not the last frame; ``hop``: seconds a frame."""
     frames, layers = len(events.features), events.fired[1:]
     time, names = hop * np.arange(frames + 1), signal_names(len(events.fired))
     figure = Figure(figsize=(9.2, 6.4 + 2.2 * len(layers)), layout="constrained")
@@ -105,12 +111,15 @@ def raster(events: ClipEvents, labels: Sequence[str], hop: float) -> Figure:
         counts.stairs(fired.sum(1), time, baseline=None, color=_EVENT if s == 0 else COLOURS[s - 1], linewidth=1.3,
                       label=f"{names[s]} (of {fired.shape[1]})")
     counts.set(title="events a frame", ylim=(0, None))
-    best = np.argsort(-events.probabilities[-1], kind="stable")[:_TOP]
+    best = np.argsort(-events.probabilities[events.decided], kind="stable")[:_TOP]
     for k, c in enumerate(map(int, best)):
         top.stairs(events.probabilities[:, c], time, baseline=None, color=(INK, COLOURS[3], COLOURS[2])[k],
                    linewidth=1.3, label=short(labels[c]))
     top.set(title="probability (softmax of the logits)", ylim=(-0.03, 1.03), xlabel="time, s", xlim=(0, time[-1]))
     top.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
+    if events.decided < frames - 1:
+        for panel in panels:
+            panel.axvline(time[events.decided + 1], color=INK, linewidth=1, linestyle=":")
     for panel in (counts, top):
         panel.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0, ncols=5)
         panel.grid(color=LINE)
