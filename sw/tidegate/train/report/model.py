@@ -84,7 +84,8 @@ def _decision(model: Model, figures: dict[str, dict]) -> str:
     if model.stop is None or not used:
         return "The decision is a clip's last frame."
     return ("The decision is the first frame in which the best logit leads by more than "
-            f"{model.stop_margin:g}, on average after {' and '.join(used)} of a clip's frames; later ones do not count.")
+            f"{model.stop_margin:g}, on average after {' and '.join(used)} of a clip's frames; "
+            "later ones do not count.")
 
 
 def _occupancy(model: Model) -> list[str]:
