@@ -109,6 +109,8 @@ def _print(name: str, varied: list[str], groups: list[dict[str, Any]]) -> None:
 
 def _print_early(varied: list[str], groups: list[dict[str, Any]]) -> None:
     """One row a group and margin, on the part that was tested."""
+    from tidegate.train.early import margin_text
+
     part = next((p for p in reversed(_PARTS) if any(g[f"{p}_accuracy"] is not None for g in groups)), _PARTS[0])
     fields = [field for field in varied if field != "seed"]
     table = Table("variant", *fields, "Θ", "margin", "n", "accuracy", "frames used", "words a decision",
@@ -116,7 +118,7 @@ def _print_early(varied: list[str], groups: list[dict[str, Any]]) -> None:
     for g in groups:
         words = g[f"{part}_weight_words_per_decision"]
         table.add_row(g["label"], *("" if g[field] is None else str(g[field]) for field in fields), _theta(g),
-                      "whole clip" if g["margin"] is None else f"{g['margin']:g}", str(g["n"]),
+                      margin_text(g["margin"]), str(g["n"]),
                       _spread(g[f"{part}_accuracy"], g[f"{part}_accuracy_std"]),
                       _spread(g[f"{part}_frames_used"], g[f"{part}_frames_used_std"]),
                       "-" if words is None else f"{words:.0f}", ratio_text(g[f"{part}_decision_reduction"]))

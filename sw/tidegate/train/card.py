@@ -12,7 +12,7 @@ from tidegate.spec.errors import TidegateError
 from tidegate.spec.model import Model, read_model
 
 from .data import UNSEEN
-from .early import group_name
+from .early import group_name, margin_text
 
 _PARTS = ("test", "validation")
 
@@ -89,8 +89,7 @@ def _early(model: Model) -> list[str]:
              "| runs | margin | n | accuracy | frames used | fewer weights than dense whole clips |",
              "|---|---|---|---|---|---|"]
     for g in groups:
-        margin = "whole clip" if g["margin"] is None else f"{g['margin']:g}"
-        lines.append(f"| {group_name(g)} | {margin} | {g['n']} | "
+        lines.append(f"| {group_name(g)} | {margin_text(g['margin'])} | {g['n']} | "
                      f"{spread(g[f'{part}_accuracy'], g[f'{part}_accuracy_std'])} | "
                      f"{spread(g[f'{part}_frames_used'], g[f'{part}_frames_used_std'])} | "
                      f"{ratio_text(g[f'{part}_decision_reduction'])} |")

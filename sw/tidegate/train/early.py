@@ -58,6 +58,10 @@ def group_name(group: Mapping[str, Any]) -> str:
     return ", ".join([*([group["label"]] if group["label"] else []), *fields, *turned]) or "trained"
 
 
+def margin_text(margin: float | None) -> str:
+    return "whole clip" if margin is None else f"{margin:g}"
+
+
 def early_summary(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Rows that differ in seed and speaker only, taken together: mean and, with ``_std``, sample standard deviation of
     every figure, and their number ``n``; in the order of their first row."""

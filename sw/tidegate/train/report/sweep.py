@@ -11,7 +11,7 @@ from tidegate.host.figures import ratio_text
 from tidegate.spec.model import SUFFIX, Model, read_model
 
 from .. import card
-from ..early import early_summary, group_name
+from ..early import early_summary, group_name, margin_text
 from ..results import read_early
 from ..stat import Stat
 from . import charts, page
@@ -137,7 +137,7 @@ def _early(groups: list[dict], part: str, drawing) -> list[str]:
         accuracy, used, words, fewer = (g[f"{part}_{name}"] for name in (
             "accuracy", "frames_used", "weight_words_per_decision", "decision_reduction"))
         decided = g[f"{part}_decided"]
-        rows.append([group_name(g), "whole clip" if g["margin"] is None else f"{g['margin']:g}", str(g["n"]),
+        rows.append([group_name(g), margin_text(g["margin"]), str(g["n"]),
                      card.spread(accuracy, g[f"{part}_accuracy_std"]), "-" if decided is None else f"{decided:.1%}",
                      card.spread(used, g[f"{part}_frames_used_std"]), "-" if words is None else f"{words:.0f}",
                      ratio_text(fewer)])
