@@ -1,6 +1,6 @@
 """Verilog → simulator executable with Verilator, kept in a cache so that every design is compiled once.
 
-The cache (``$TIDEGATE_CACHE``, else ``~/.cache/tidegate``; there in ``sim/``) has one folder per executable,
+The cache (``spec.cache``; there in ``sim/``) has one folder per executable,
 named by a digest of all that goes into it.  A folder appears by one rename when its executable is complete; a
 lock file makes simultaneous first users wait for one build.  The compiler inherits the lock, so that after a
 killed build nobody starts anew before its orphans are gone.
@@ -27,6 +27,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from tidegate.spec.cache import cache_folder
 from tidegate.spec.errors import TidegateError
 
 OPTIMISE = ("-O3", "--x-assign", "fast", "--x-initial", "0", "--no-assert", "--no-timing")
@@ -69,7 +70,7 @@ def version() -> str:
 
 def cache_dir() -> Path:
     """The cache's folder, made if need be; TidegateError if it cannot be used."""
-    folder = Path(os.environ.get("TIDEGATE_CACHE") or Path.home() / ".cache" / "tidegate").absolute() / "sim"
+    folder = cache_folder().absolute() / "sim"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -9,6 +9,10 @@ import warnings
 
 FAILED, INTERRUPTED = 1, 130
 
+# One thread, as in a sweep: these networks are too small for more, which on a busy machine only wait for each other;
+# and sums in floats come out the same on any number of cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 def main() -> None:
     """Entry point; exits with 0, 1 for a TidegateError, 2 for wrong usage, 130 when interrupted."""

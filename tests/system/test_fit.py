@@ -82,6 +82,15 @@ def test_a_model_on_a_board(board, lanes, mhz):
     assert done.stderr == ""
 
 
+def test_a_model_that_decides_early():
+    model = load_model("digits-early")
+    done = tidegate("fit", "digits-early", "--json")
+    speed = json.loads(done.stdout)["speed"]
+    assert speed["early"] == {"frames_used": model.card["test"]["frames_used"], "cycles": speed["latency_cycles"]}
+    assert "decided early: after 31% of a clip's frames, " in tidegate("fit", "digits-early").stdout
+    assert "early" not in json.loads(tidegate("fit", "digits", "--json").stdout)["speed"]
+
+
 def test_a_clock_that_the_bitstream_does_not_reach():
     fmax = read_manifest(bitstreams_folder("ulx3s") / MANIFEST).fmax_mhz
     done = tidegate("fit", "commands", "--board", "ulx3s", "--clock", "200")

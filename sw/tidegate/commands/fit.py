@@ -53,6 +53,9 @@ def fit(
     if refusal is None:
         shares = _occupancy(network, loaded, occupancy)
         speed = _speed(layout, shares, clock * 1e6 if clock else default_clock, _frame_rate(loaded))
+        if speed and (used := _frames_used(loaded)):
+            # frames do not overlap on a clip that is decided, so each takes as long as one alone
+            speed["early"] = {"frames_used": used, "cycles": speed["latency_cycles"]}
     report = {"model": model, "board": board, "lanes": design.lanes, "fits": refusal is None,
               "needs": [{"what": n.what, "need": n.need, "have": n.have} for n in layout.needs],
               "speed": speed, "energy_estimate": speed and _energy(layout, speed, seconds)}
@@ -106,6 +109,12 @@ def _occupancy(network: "Network", model: "Model | None", percent: list[float] |
     if len(percent) not in (1, signals):
         raise TidegateError(f"give --occupancy once, or once for each of the model's {signals} signals")
     return [x / 100 for x in percent] * (signals // len(percent))
+
+
+def _frames_used(model: "Model | None") -> float | None:
+    """Mean share of a clip's frames up to the decision, by the card of a model that decides early."""
+    parts = [] if model is None or model.stop is None else [model.card.get(part) for part in ("test", "validation")]
+    return next((p["frames_used"] for p in parts if isinstance(p, dict) and "frames_used" in p), None)
 
 
 def _frame_rate(model: "Model | None") -> float | None:
@@ -177,6 +186,9 @@ def _print(report: dict) -> None:
     if speed["frame_rate"] is not None:
         out.print(f"at the model's {speed['frame_rate']:g} frames/s: duty {speed['duty']:.3%}, "
                   f"{speed['weight_bytes_per_second'] / 1e6:.2f} MB/s of weights")
+    if early := speed.get("early"):
+        out.print(f"decided early: after {early['frames_used']:.0%} of a clip's frames, {early['cycles']:.0f} cycles "
+                  "each, as they do not overlap")
     _print_energy(report["energy_estimate"])
 
 

@@ -115,7 +115,7 @@ def evaluate(
               f"temporal sparsity {figures['temporal_sparsity']:.1%}, "
               f"occupancy {' '.join(f'{x:.1%}' for x in figures['occupancy'])}")
     if early:
-        at_once = f" ({figures['decided_at_once']:.1%} at once)" if figures["decided_at_once"] else ""
+        at_once = f" ({figures['decided_at_once']:.1%} in the first frame)" if figures["decided_at_once"] else ""
         out.print(f"decided at a lead above {figures['margin']:g} in {figures['decided']:.1%} of the clips{at_once}, "
                   f"on average after {figures['frames_used']:.1%} of the frames; "
                   f"{figures['weight_words_per_decision']:.0f} weight words a decision on {figures['lanes']} lanes, "

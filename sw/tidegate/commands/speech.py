@@ -52,6 +52,11 @@ class Heard:
         """Seconds of sound that had been heard at the decision (without one: at the end), and of the recording."""
         return frontend.heard(self.cost.frames), frontend.heard(self.frames)
 
+    def when(self, frontend: "FrontEndSettings", form: str) -> str:
+        """``form`` of the first of ``times`` as text, "end" where nothing was decided before, and the second."""
+        at, seconds = self.times(frontend)
+        return form.format("end" if self.decided_at is None else f"{at:.2f}", seconds)
+
     def to_dict(self, frontend: "FrontEndSettings") -> dict:
         at, seconds = self.times(frontend)
         return {"decided_at": self.decided_at, "decided_at_s": None if self.decided_at is None else at,
@@ -116,7 +121,7 @@ def demo(model: ModelOption = "commands", board: BoardOption = "virtual", lanes:
                          "confidence": heard.confidence, **heard.to_dict(frontend),
                          **_against_dense(heard.cost, full, net)})
             if not json:
-                at = "{:8.2f} of {:.2f} s".format(*heard.times(frontend)) if loaded.stop else ""
+                at = heard.when(frontend, "{:>8} of {:.2f} s") if loaded.stop else ""
                 out.print(f"{_MARKS[right]} {clip.word:10}{escape(heard.label):10}{heard.confidence:5.0%}{at}"
                           + _cost_columns(heard.cost, full, net))
             step(len(rows), len(words))
@@ -181,7 +186,7 @@ def run(files: Annotated[list[Path], typer.Argument(help="Sound files: WAV, FLAC
             if not json:
                 cost = heard.cost
                 occupancy = "/".join(f"{x:.1%}" for x in cost.occupancy(net))
-                at = "after {:.2f} of {:.2f} s  ".format(*heard.times(frontend)) if loaded.stop else ""
+                at = heard.when(frontend, "at {:>4} of {:.2f} s  ") if loaded.stop else ""
                 out.print(escape(f"{path!s:{width}}") + f"  [bold]{escape(heard.label):10}[/] {heard.confidence:4.0%}  "
                           f"{at}occupancy {occupancy}  {cost.frames} frames  "
                           f"{cost.cycles / cost.frames:.0f} cycles/frame  "

@@ -190,6 +190,8 @@ class Board:
 
     @stop.setter
     def stop(self, rule: Stop | None) -> None:
+        if rule is not None and not isinstance(rule, Stop):
+            raise ModelError(f"a stop rule is a Stop, as model.deciding(5.0).stop, not {rule!r}")
         if rule is not None and self._loaded().network.classes < 2:
             raise ModelError("a stop rule compares two classes at least; this model has one")
         self._stop = rule

@@ -55,10 +55,10 @@ def _figures(model: Model) -> list[str]:
     early = all("frames_used" in f for f in figures)
     how = "by the stop rule" if early else "at a clip's last frame"
     used = [] if not early else ["", *(
-        f"Decided early ({f['part']}): {f['decided']:.1%} of the clips before or at their end, on average after "
-        f"{f['frames_used']:.1%} of the frames; {f['weight_words_per_decision']:.0f} weight words a decision on "
-        f"{f['lanes']} lanes, {ratio_text(f['decision_reduction'])} fewer weights than a dense network reads over the "
-        "whole clips." for f in figures)]
+        f"Decided early ({f['part']}): {f['decided']:.1%} of the clips met the rule, the others were decided at their "
+        f"end; on average after {f['frames_used']:.1%} of the frames; {f['weight_words_per_decision']:.0f} weight "
+        f"words a decision on {f['lanes']} lanes, {ratio_text(f['decision_reduction'])} fewer weights than a dense "
+        "network reads over the whole clips." for f in figures)]
     recall = ", ".join(f"{label} {r:.1%}" for label, r in figures[0]["recall"].items() if r is not None)
     return [
         "## Figures of this model", "",

@@ -46,8 +46,7 @@ def evaluate(model: Model, features: Features | Sequences, part: str = "validati
     if not len(clips):
         raise DataError(f"the data set has no {part} part")
     if tuple(model.labels) != tuple(features.labels):
-        raise DataError(f"the model's classes {', '.join(model.labels)} are not the data set's "
-                        f"{', '.join(features.labels)}; evaluate it on a data set with the same words")
+        raise _other_words(model, features.labels)
     net, golden = model.network, Golden(model)
     events, used, decided, at_once = [], [], 0, 0
     confusion = np.zeros((net.classes, net.classes), np.int64)
@@ -72,6 +71,11 @@ def evaluate(model: Model, features: Features | Sequences, part: str = "validati
         cost["decided_at_once"] = at_once / len(clips)
     return {"part": part, "utterances": len(clips), "accuracy": float(np.trace(confusion) / len(clips)), **cost,
             "recall": recall, "confusion": confusion.tolist(), "rejected": _rejected(model.labels, confusion)}
+
+
+def _other_words(model: Model, labels: Iterable[str]) -> DataError:
+    return DataError(f"the model's classes {', '.join(model.labels)} are not the data set's {', '.join(labels)}; "
+                     "evaluate it on a data set with the same words")
 
 
 def columns(network: Network, lanes: int) -> list[int]:
@@ -144,6 +148,8 @@ def evaluate_directory(model: Model, directory: str | Path | None, part: str | N
     classes = {name: recipe.get(name, "folder") for name in (UNKNOWN, SILENCE)}
     data = scan(directory, labels if UNKNOWN in model.labels else (), speaker, **classes)
     data = leave_out(data, tuple(recipe.get("leave_out", ())))
+    if tuple(data.labels) != tuple(model.labels):       # before all is decoded
+        raise _other_words(model, data.labels)
     features = load_features(data, FrontEndSettings.from_dict(model.frontend), cache, progress)
     part = part or ("test" if len(features.of("test")) else "validation")
     return evaluate(model, features, part, early) | {"skipped": [list(item) for item in features.skipped]}

@@ -18,6 +18,7 @@ from rich.progress import track
 
 from tidegate.host.audio import AudioError, read_audio
 from tidegate.host.frontend import FrontEnd, FrontEndSettings, log_energies
+from tidegate.spec.cache import cache_folder
 
 from .data import PARTS, SILENCE, UNKNOWN, DataError, DataSet
 from .made import Words, silence_clips, unknown_clips
@@ -78,12 +79,12 @@ class Features:
 
 def load_features(data: DataSet, settings: FrontEndSettings, cache: str | Path | None = None,
                   progress: bool = False) -> Features:
-    """Decode a data set, or take it from the cache folder (default ``$TIDEGATE_CACHE``, else ``~/.cache/tidegate``).
+    """Decode a data set, or take it from the cache folder (default ``spec.cache``).
 
     DataError if a class has no usable clip to train with.
     """
     paths = [clip.path for clip in data.clips] + list(data.noise)
-    cache = cache or os.environ.get("TIDEGATE_CACHE") or "~/.cache/tidegate"
+    cache = cache or cache_folder()
     store = Path(cache).expanduser() / f"energies-{_key(data.root, paths, settings)[:24]}.npz"
     found = _read_cache(store)
     if found is None:

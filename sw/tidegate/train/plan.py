@@ -28,8 +28,8 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from tidegate import zoo
 from tidegate.spec.errors import TidegateError
-from tidegate.spec.formats import THETA_MAX, WEIGHT_FRACS, whole_theta
-from tidegate.spec.stop import MARGIN_MAX
+from tidegate.spec.formats import THETA_MAX, whole_theta
+from tidegate.spec.stop import Stop
 
 from .data import DataError
 from .recipe import Recipe
@@ -108,6 +108,11 @@ class Plan:
             if isinstance(setting, tuple) and len(setting) != len(recipe.thresholds):
                 raise DataError(f"sweep '{self.name}': 'theta' has {list(setting)}, but a network with "
                                 f"{len(recipe.gru)} GRU layers has {len(recipe.thresholds)} signals")
+        for margin in self.margins:
+            try:
+                Stop.of(margin or 0, recipe.classifier_frac, ("",))
+            except TidegateError as error:
+                raise DataError(f"sweep '{self.name}': 'margins': {error}") from None
         return recipe
 
     def to_dict(self) -> dict:
@@ -241,10 +246,9 @@ class _Reader:
 
     def margins(self, value: Any) -> tuple[float | None, ...]:
         self.need(isinstance(value, list) and value, "'margins' must be a list of leads, or null for the whole clip")
-        most = MARGIN_MAX >> max(WEIGHT_FRACS)      # of any classifier
         for margin in value:
-            self.need(margin is None or (_fits(margin, float) and 0 <= margin <= most),
-                      f"'margins': {margin!r} must be a lead from 0 to {most}, or null")
+            self.need(margin is None or (_fits(margin, float) and 0 <= margin < math.inf),
+                      f"'margins': {margin!r} must be a lead of 0 or more, or null")
         self.need(len(set(value)) == len(value), f"'margins': one of {value} is there twice")
         return tuple(value)
 

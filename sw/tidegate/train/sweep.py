@@ -63,11 +63,11 @@ class Sweep:
     def __init__(self, plan: Plan, directory: str | Path, out: str | Path, cache: str | Path | None = None,
                  progress: bool = False):
         self.plan, self.directory, self.cache, self.progress = plan, Path(directory), cache, progress
-        data = scan(directory)
-        self.points = plan.points(_speakers(plan, data))
-        if any(p.recipe.task != WORDS for p in self.points):
+        if any(p.recipe.task != WORDS for p in plan.points()):
             raise DataError(f"sweep '{plan.name}': a sweep trains on folders of words; other tasks are for "
                             "`tidegate train`")
+        data = scan(directory)
+        self.points = plan.points(_speakers(plan, data))
         for recipe, speaker in {(_features_name(p)): (p.recipe, p.speaker) for p in self.points}.values():
             scan_for(recipe, directory, speaker)                # complain before hours are spent
         self.results = Results(out, plan, (p.key for p in self.points), _identity(data))
