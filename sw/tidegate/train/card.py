@@ -166,16 +166,31 @@ def _stream(model: Model) -> list[str]:
     if not s:
         return []
     (low, high), delay = s["scene"]["snr_db"], s["delay_from_end_s"]
-    rows = [f"| {row['threshold']:g} | {_percent(row['hit_rate'])} | {row['false_accepts_per_hour']:.1f} |"
-            for row in s["curve"]]
-    return [
+    lines = [
         "## In a stream (`tidegate stream`)", "",
         f"{s['hours']:.2f} h of continuous sound made from {s['part']} clips (seed {s['seed']}; {s['keywords']} "
         f"keywords, {s['unknown_words']} other words, noise {low:g} to {high:g} dB below a typical word), in "
         f"{s['streams']} streams. At the detector's threshold of {s['threshold']:g}: {_percent(s['hit_rate'])} of the "
         f"keywords detected, {s['false_accepts_per_hour']:.1f} false accepts an hour, median delay "
         f"{delay['median']:.2f} s after a word's end; fetch reduction {ratio_text(s['cost']['fetch_reduction'])}.",
-        "", "| threshold | keywords detected | false accepts an hour |", "|---|---|---|", *rows]
+        "", *_operating_points("threshold", s["curve"])]
+    if early := s.get("early"):
+        lines += ["", "The board's stop unit alone, which decides by single frames and holds off for "
+                  f"{early['hold_frames']} of them after each decision:",
+                  "", *_operating_points("margin", early["curve"])]
+    return lines
+
+
+def _operating_points(what: str, curve: list[dict]) -> list[str]:
+    """A table, a row for each threshold or margin."""
+    def after(row: dict, point: str) -> str:
+        median = row[f"delay_from_{point}_s"]["median"]
+        return "-" if median is None else f"{median:.2f} s"
+
+    return [f"| {what} | keywords detected | false accepts an hour | median delay from a word's start | from its end |",
+            "|---|---|---|---|---|", *(
+                f"| {row[what]:g} | {_percent(row['hit_rate'])} | {row['false_accepts_per_hour']:.1f} | "
+                f"{after(row, 'start')} | {after(row, 'end')} |" for row in curve)]
 
 
 def _percent(share: float | None) -> str:
@@ -185,10 +200,12 @@ def _percent(share: float | None) -> str:
 def _verified(model: Model) -> list[str]:
     """The comparison with the RTL, as `tidegate verify --json` gave it."""
     v = model.card.get("verified")
+    decided = f", {v['decisions']} decisions, and {v['frames_not_run']} frames not run after one" if v and v.get(
+        "decisions") else ""
     return [] if not v else ["## The same integers", "", (
         f"Golden against RTL (simulated, {', '.join(map(str, v['lanes']))} lanes): {v['frames']} frames at "
-        f"{len(v['thresholds'])} settings of Θ, every accumulator, state, event count, weight word count and logit: "
-        f"{v['mismatches']} mismatches.")]
+        f"{len(v['thresholds'])} settings of Θ, every accumulator, state, event count, weight word count and logit"
+        f"{decided}: {v['mismatches']} mismatches.")]
 
 
 def _training(model: Model, name: str) -> list[str]:
