@@ -23,8 +23,7 @@ from functools import cached_property
 from hashlib import sha256
 from itertools import product
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
 from tidegate import zoo
 from tidegate.spec.errors import TidegateError
@@ -32,7 +31,7 @@ from tidegate.spec.formats import THETA_MAX, whole_theta
 from tidegate.spec.stop import Stop
 
 from .data import DataError
-from .recipe import Recipe
+from .recipe import Recipe, fits
 
 EACH = "each"
 _SHIPPED = Path(__file__).parents[1] / "sweeps"
@@ -181,7 +180,7 @@ def thresholds_at(setting: Setting, own: Iterable[int]) -> tuple[int, ...]:
 
 def compact(value: Any) -> str:
     """A value as text on one line: a list of numbers as "64 32", printable text as it is, all else as JSON."""
-    if isinstance(value, list | tuple) and value and all(_fits(x, float) for x in value):
+    if isinstance(value, list | tuple) and value and all(fits(x, float) for x in value):
         return " ".join(map(compact, value))
     if isinstance(value, str) and value.isprintable():
         return value
@@ -237,17 +236,17 @@ class _Reader:
         self.need(isinstance(value, list) and value, "'theta' must be a list of factors and lists of Θ")
         for setting in value:
             if isinstance(setting, list):
-                fine = setting and all(_fits(t, int) and 0 <= t <= THETA_MAX for t in setting)
+                fine = setting and all(fits(t, int) and 0 <= t <= THETA_MAX for t in setting)
                 self.need(fine, f"'theta': {setting} must be whole numbers from 0 to {THETA_MAX}, one per signal")
             else:
-                self.need(_fits(setting, float) and 0 <= setting < math.inf,
+                self.need(fits(setting, float) and 0 <= setting < math.inf,
                           f"'theta': {setting!r} must be a factor of 0 or more, or a list of Θ")
         return tuple(tuple(s) if isinstance(s, list) else s for s in value)
 
     def margins(self, value: Any) -> tuple[float | None, ...]:
         self.need(isinstance(value, list) and value, "'margins' must be a list of leads, or null for the whole clip")
         for margin in value:
-            self.need(margin is None or (_fits(margin, float) and 0 <= margin < math.inf),
+            self.need(margin is None or (fits(margin, float) and 0 <= margin < math.inf),
                       f"'margins': {margin!r} must be a lead of 0 or more, or null")
         self.need(len(set(value)) == len(value), f"'margins': one of {value} is there twice")
         return tuple(value)
@@ -265,27 +264,10 @@ class _Reader:
             self.need(name in known, f"'{where}': a recipe has no field '{field}'"
                       + (f"; known are {', '.join(known)}" if known else ""))
             hint = get_type_hints(hint)[name]
-        self.need(_fits(value, hint), f"'{where}': '{field}' cannot be {json.dumps(value, ensure_ascii=False)}")
+        self.need(fits(value, hint), f"'{where}': '{field}' cannot be {json.dumps(value, ensure_ascii=False)}")
         if is_dataclass(hint):
             for name, content in value.items():
                 self.field(where, f"{field}.{name}", content)
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a JSON value can be a field with this annotation."""
-    args = get_args(hint)
-    if get_origin(hint) in (Union, UnionType):
-        return any(_fits(value, h) for h in args)
-    if get_origin(hint) is tuple:
-        if not isinstance(value, list | tuple):
-            return False
-        wanted = [args[0]] * len(value) if args[-1] is ... else args
-        return len(value) == len(wanted) and all(map(_fits, value, wanted))
-    if is_dataclass(hint):
-        return isinstance(value, dict)
-    if hint in (int, float):
-        return isinstance(value, int if hint is int else int | float) and not isinstance(value, bool)
-    return value is None if hint is NoneType else not isinstance(hint, type) or isinstance(value, hint)
 
 
 def _canonical(value: Any) -> str:

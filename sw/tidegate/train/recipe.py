@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from tidegate.host.frontend import FrontEndSettings
 from tidegate.spec.errors import TidegateError
@@ -216,11 +218,32 @@ class Recipe:
 
 
 def _build(kind, values: dict):
-    known = {f.name for f in fields(kind)}
+    if not isinstance(values, dict):
+        raise DataError(f"a recipe's '{kind.__name__.lower()}' must be an object, not {values!r}")
+    known, hints = {f.name for f in fields(kind)}, get_type_hints(kind)
     for name in values:
         if name not in known:
             raise DataError(f"a recipe has no field '{name}'; known are {', '.join(sorted(known))}")
-    try:
-        return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
-    except TypeError as error:
-        raise DataError(f"recipe incomplete or of a wrong type ({error}); see tidegate.train.recipe") from None
+        if not is_dataclass(values[name]) and not fits(values[name], hints[name]):
+            raise DataError(f"a recipe's '{name}' cannot be {json.dumps(values[name], ensure_ascii=False)}; "
+                            "see tidegate.train.recipe")
+    if kind is Recipe and "name" not in values:
+        raise DataError("a recipe needs a 'name'; give it one")
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a JSON value can be a field with this annotation."""
+    args = get_args(hint)
+    if get_origin(hint) in (Union, UnionType):
+        return any(fits(value, h) for h in args)
+    if get_origin(hint) is tuple:
+        if not isinstance(value, list | tuple):
+            return False
+        wanted = [args[0]] * len(value) if args[-1] is ... else args
+        return len(value) == len(wanted) and all(map(fits, value, wanted))
+    if is_dataclass(hint):
+        return isinstance(value, dict)
+    if hint in (int, float):
+        return isinstance(value, int if hint is int else int | float) and not isinstance(value, bool)
+    return value is None if hint is NoneType else not isinstance(hint, type) or isinstance(value, hint)
