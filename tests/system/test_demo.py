@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +20,8 @@ from tidegate.host.features import features_of
 from tidegate.spec.design import SIMULATED
 from tidegate.spec.layout import Layout
 from tidegate.spec.stop import first_decisions
+
+README = Path(__file__).parents[2] / "README.md"
 
 
 @pytest.mark.parametrize("lanes", SIMULATED)
@@ -93,6 +97,14 @@ def test_early_demo_is_golden(compiled):
         assert row["dense_weight_words"] == layout.dense_words() * len(frames)
     assert 0.2 < report["totals"]["frames_used"] < 0.6
     assert "dense mode over the whole clips" in tidegate("demo", "--model", "digits-early", "--early").stdout
+
+
+@pytest.mark.parametrize("arguments", [(), ("--model", "digits-early", "--early")], ids=["whole", "early"])
+def test_the_excerpt_in_the_readme_is_what_it_prints(compiled, arguments):
+    (excerpt,) = (block for block in re.findall(r"^```\w*\n(.*?)^```$", README.read_text("utf-8"), re.M | re.S)
+                  if "spoken    decided" in block and ("after" in block) == bool(arguments))
+    printed = [line.rstrip() for line in tidegate("demo", *arguments).stdout.splitlines()]
+    assert not [line for line in excerpt.splitlines() if line != "..." and line.rstrip() not in printed]
 
 
 def test_interrupt_stops_the_virtual_board_too(compiled, model, tmp_path):

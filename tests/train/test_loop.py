@@ -155,7 +155,8 @@ def test_recipes_round_trip_and_refuse_nonsense(recipe, tmp_path):
         Recipe.read(tmp_path / "none.json")
     for text, message in (("{", "not a recipe"), ("[]", "JSON object"), ('{"nmae": "x"}', "no field 'nmae'"),
                           ("{}", "needs a 'name'"), ('{"name": "x", "epochs": "2"}', "'epochs' cannot be \"2\""),
-                          ('{"name": "x", "augmentation": 3}', "'augmentation' must be an object"), ('{"name": "x", "thresholds": [1]}', "need 2 thresholds"),
+                          ('{"name": "x", "augmentation": 3}', "'augmentation' must be an object"),
+                          ('{"name": "x", "thresholds": [1]}', "need 2 thresholds"),
                           ('{"name": "x", "epochs": 0}', "at least 1")):
         (tmp_path / "r.json").write_text(text)
         with pytest.raises(DataError, match=message):
