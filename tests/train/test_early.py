@@ -111,6 +111,8 @@ def test_early_rows_that_are_lost_or_damaged_are_made_again(swept, plan, tmp_pat
     (tmp_path / EARLY).write_text("key,label\n")
     with pytest.raises(DataError, match="other columns than today's"):
         read_early(tmp_path)
+    with pytest.raises(DataError, match="other columns than this sweep; choose another --out"):
+        Sweep(plan, words, tmp_path, folder).__enter__()
     (tmp_path / EARLY).unlink()
     with Sweep(plan, words, tmp_path, folder) as task:
         assert len(task.left) == 4

@@ -119,7 +119,8 @@ class Results:
         header, rows = _read(before, len(self.plan.theta))
         early, early_rows = self._early() if self.plan.margins else (b"", [])
         if self.plan.margins:           # a point is finished when it has its rows in both tables
-            rows = [row for row in rows if row[0] in {row[0] for row in early_rows}]
+            judged = {row[0] for row in early_rows}
+            rows = [row for row in rows if row[0] in judged]
         self.done = {row[0] for row in rows}
         data, plan = self._found(DATA), self._found(PLAN)
         otherwise = "choose another --out, or delete the folder"
@@ -142,11 +143,13 @@ class Results:
                 _replace(self.folder / EARLY, table)
 
     def _early(self) -> tuple[bytes, list[list[str]]]:
-        """What ``early.csv`` holds, and its rows of whole points; none if its columns are not this sweep's."""
+        """What ``early.csv`` holds, and its rows of whole points."""
         path = self.folder / EARLY
         held = path.read_bytes() if path.is_file() else b""
         header, rows = _read(held, _early_rows(self.plan))
-        return held, rows if tuple(header) == early_columns(self.plan) else []
+        if header and tuple(header) != early_columns(self.plan):
+            raise DataError(f"'{path}' has other columns than this sweep; choose another --out")
+        return held, rows
 
     def _found(self, name: str) -> dict | None:
         """A description that is there already; empty if it is damaged."""
