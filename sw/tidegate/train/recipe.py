@@ -198,6 +198,8 @@ class Recipe:
         d = dict(d)
         frontend = FrontEndSettings.from_dict(d.pop("frontend", {}))
         augmentation = _build(Augmentation, d.pop("augmentation", {}))
+        if "name" not in d and set(d) <= {f.name for f in fields(Recipe)}:
+            raise DataError("a recipe needs a 'name'; give it one")
         return _build(Recipe, d | {"frontend": frontend, "augmentation": augmentation})
 
     @staticmethod
@@ -227,8 +229,6 @@ def _build(kind, values: dict):
         if not is_dataclass(values[name]) and not fits(values[name], hints[name]):
             raise DataError(f"a recipe's '{name}' cannot be {json.dumps(values[name], ensure_ascii=False)}; "
                             "see tidegate.train.recipe")
-    if kind is Recipe and "name" not in values:
-        raise DataError("a recipe needs a 'name'; give it one")
     return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
