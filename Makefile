@@ -20,7 +20,7 @@ lint: $(VENV)/.dev
 sim: $(VENV)/.dev               ## all RTL benches, waveforms in build/waves
 	$(BIN)/python -m tidegate_sim.runner --waves build/waves
 
-campaign: $(VENV)/.dev          ## the long campaigns: 10,000 frames for each design, network and threshold
+campaign: $(VENV)/.dev          ## the long campaigns: 10,000 frames for each design, network and threshold; boards' netlists; a bitstream built again
 	$(BIN)/python -m pytest -m slow
 
 performance: $(VENV)/.dev       ## measure all of docs/performance.md (leave the machine alone meanwhile)

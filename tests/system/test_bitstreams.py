@@ -39,7 +39,8 @@ def test_the_manifest_is_what_nextpnr_reported(board):
     assert not manifest["git_revision"].endswith("-dirty")
 
 
-@pytest.mark.timeout(1800)      # 4 to 5 minutes on a machine with little else to do
+@pytest.mark.slow               # 6 to 12 minutes
+@pytest.mark.timeout(1800)
 def test_the_same_tools_give_the_same_bytes(tmp_path):
     """The whole build of the iCEBreaker, as ``make bitstream`` has it."""
     manifest = manifest_of("icebreaker")
