@@ -82,11 +82,16 @@ def test_it_is_drawn(swept):
     assert (folder / "early.svg").stat().st_size > 5000 and (folder / "early.png").is_file()
 
 
-def test_a_point_that_lacks_its_rows_is_trained_again(swept, plan, tmp_path):
-    words, folder = swept
+def copy_tables(folder, to):
+    """What a sweep's folder says, without its models."""
     for path in folder.iterdir():
         if path.is_file() and path.suffix in (".csv", ".json"):
-            (tmp_path / path.name).write_bytes(path.read_bytes())
+            (to / path.name).write_bytes(path.read_bytes())
+
+
+def test_a_point_that_lacks_its_rows_is_trained_again(swept, plan, tmp_path):
+    words, folder = swept
+    copy_tables(folder, tmp_path)
     lines = (tmp_path / RESULTS).read_text().splitlines(keepends=True)
     (tmp_path / RESULTS).write_text("".join(lines[:-1]))       # killed while it wrote the last point's rows
     with Sweep(plan, words, tmp_path, folder) as task:
@@ -96,9 +101,7 @@ def test_a_point_that_lacks_its_rows_is_trained_again(swept, plan, tmp_path):
 
 def test_early_rows_that_are_lost_or_damaged_are_made_again(swept, plan, tmp_path):
     words, folder = swept
-    for path in folder.iterdir():
-        if path.is_file() and path.suffix in (".csv", ".json"):
-            (tmp_path / path.name).write_bytes(path.read_bytes())
+    copy_tables(folder, tmp_path)
     lines = (tmp_path / EARLY).read_text().splitlines(keepends=True)
     (tmp_path / EARLY).write_text("".join(lines[:2] + lines[3:]))
     with Sweep(plan, words, tmp_path, folder) as task:
