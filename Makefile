@@ -25,7 +25,7 @@ campaign: $(VENV)/.dev          ## the long campaigns: 10,000 frames for each de
 
 performance: $(VENV)/.dev       ## measure all of docs/performance.md (leave the machine alone meanwhile)
 	$(BIN)/tidegate bench --json --plot docs/speedup.svg > docs/performance.json
-	$(BIN)/tidegate bench --tools --json > docs/tools.json
+	OMP_NUM_THREADS=$$(nproc) $(BIN)/tidegate bench --tools --json > docs/tools.json
 	$(BIN)/python -m tidegate_sim.performance
 
 bitstream: $(if $(BOARD),$(VENV)/.build,no-board)       ## of a board: make bitstream BOARD=icebreaker

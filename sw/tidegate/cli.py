@@ -9,8 +9,8 @@ import warnings
 
 FAILED, INTERRUPTED = 1, 130
 
-# One thread, as in a sweep: these networks are too small for more, which on a busy machine only wait for each other;
-# and sums in floats come out the same on any number of cores.
+# One thread, as in a sweep, unless it is set: torch's threads wait by spinning, so on a busy machine more of them take
+# many times longer, while two on idle cores gain less than a factor of two; and sums come out the same on any number.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
