@@ -1,80 +1,78 @@
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from models import random_model
 
-from tidegate.host.detector import Detection, Detector, DetectorSettings
+from tidegate.host.detector import DEFAULTS, Detection, Detector, DetectorSettings, listening_stop
 from tidegate.host.frontend import FrontEndSettings
-from tidegate.spec.errors import TidegateError
+from tidegate.spec.errors import ModelError, TidegateError
 from tidegate.spec.model import Model
+from tidegate.spec.stop import UNDECIDED, Stop, decisions
 
 FRONTEND = FrontEndSettings(sample_rate=1000, window_ms=20, hop_ms=10, bands=4, high_hz=500)      # 100 frames/s
 LABELS = ("yes", "no", "unknown", "silence")
-PLAIN = DetectorSettings(smooth=1, threshold=0.8, release=0.5, refractory_s=0.0)
+PLAIN = DetectorSettings(smooth=0, threshold=0.8, release=0.5, refractory_s=0.0)
+LEAD = math.log(0.8 / 0.2)
 
 
 def logits_of(**curves):
-    """Logits whose softmax has the given curves; what is left goes to silence, or to the last label."""
-    length = max(map(len, curves.values()))
-    p = np.full((length, len(LABELS)), 1e-9)
+    """Logits (T, classes): of each label its curve of leads over 0, the logit of all others."""
+    logits = np.zeros((max(map(len, curves.values())), len(LABELS)))
     for label, curve in curves.items():
-        p[: len(curve), LABELS.index(label)] = np.maximum(curve, 1e-9)
-    p[:, -1] += 1 - p.sum(1)
-    return np.log(np.maximum(p, 1e-12))
+        logits[: len(curve), LABELS.index(label)] = curve
+    return logits
 
 
 def detect(logits, settings=PLAIN, labels=LABELS):
     return [(d.frame, d.label) for d in Detector(labels, FRONTEND, settings).accept(logits)]
 
 
-def test_a_rise_is_one_detection_until_the_probability_was_low():
-    yes = [0, 0.79, 0.81, 0.95, 0.7, 0.9, 0.41, 0.9, 0.39, 0.79, 0.81, 0.95]      # 0.41 is not low enough, below 0.4 is
+def test_a_rise_is_one_detection_until_the_lead_was_low():
+    low, high = LEAD / 2, LEAD
+    yes = [0, high - 0.05, high + 0.05, 3, low + 0.05, 3, low + 0.05, 3, low - 0.05, high - 0.05, high + 0.05, 3]
     assert detect(logits_of(yes=yes)) == [(2, "yes"), (10, "yes")]
     (d, _) = Detector(LABELS, FRONTEND, PLAIN).accept(logits_of(yes=yes))
-    assert isinstance(d, Detection) and d.probability == pytest.approx(0.81)
+    assert isinstance(d, Detection) and d.probability == pytest.approx(1 / (1 + math.exp(-high - 0.05)), abs=0.01)
     assert d.time_s == pytest.approx(0.04)      # frame 2: samples 20 to 40 at 1 kHz
 
 
-def test_smoothing_is_the_mean_over_frames_and_starts_from_nothing():
-    steady, peak = [0.9] * 6, [0, 0, 1, 1, 1, 0, 0]
-    smooth = DetectorSettings(smooth=4, threshold=0.8, refractory_s=0)
-    assert detect(logits_of(yes=steady), smooth) == [(3, "yes")]      # 3 · 0.9 / 4 = 0.675, 4 · 0.9 / 4 = 0.9
-    assert detect(logits_of(yes=peak), smooth) == []                  # never above 3/4
-    assert detect(logits_of(yes=peak), DetectorSettings(4, 0.7, 0.5, 0)) == [(4, "yes")]
+def test_logits_are_smoothed_from_nothing():
+    settings = DetectorSettings(smooth=2, threshold=0.8, refractory_s=0)
+    assert detect(logits_of(yes=[2.0] * 9), settings) == [(4, "yes")]     # 2·(1 − 0.75**5) = 1.53 > 1.39
+    assert detect(logits_of(yes=[2.0] * 4 + [0] * 9), settings) == []     # 2·(1 − 0.75**4) = 1.37
+    assert detect(logits_of(yes=[8.0]), settings) == [(0, "yes")]
 
 
 def test_refractory_time_drops_rises_of_all_keywords():
-    yes, no = [0, 0.9, 0, 0, 0, 0, 0, 0.9], [0, 0, 0, 0.9, 0, 0.9, 0, 0]
+    yes, no = [0, 3, 0, 0, 0, 0, 0, 3], [0, 0, 0, 3, 0, 3, 0, 0]
     curves = logits_of(yes=yes, no=no)
     assert detect(curves) == [(1, "yes"), (3, "no"), (5, "no"), (7, "yes")]
-    assert detect(curves, DetectorSettings(1, 0.8, 0.5, 0.02)) == [(1, "yes"), (3, "no"), (5, "no"), (7, "yes")]
-    assert detect(curves, DetectorSettings(1, 0.8, 0.5, 0.03)) == [(1, "yes"), (5, "no")]
-    assert detect(curves, DetectorSettings(1, 0.8, 0.5, 0.05)) == [(1, "yes"), (7, "yes")]
+    assert detect(curves, replace(PLAIN, refractory_s=0.01)) == [(1, "yes"), (3, "no"), (5, "no"), (7, "yes")]
+    assert detect(curves, replace(PLAIN, refractory_s=0.02)) == [(1, "yes"), (5, "no")]
+    assert detect(curves, replace(PLAIN, refractory_s=0.05)) == [(1, "yes"), (7, "yes")]
     # A rise in the refractory time is not reported late, however long the keyword stays likely.
-    late = logits_of(yes=[0, 0.9, 0], no=[0, 0, *[0.9] * 20])
-    assert detect(late, DetectorSettings(1, 0.8, 0.5, 0.05)) == [(1, "yes")]
-
-
-def test_of_two_rises_in_one_frame_the_likelier_one_counts():
-    curves = logits_of(yes=[0, 0.4], no=[0, 0.5])
-    assert detect(curves, DetectorSettings(1, 0.3, 0.5, 0.01)) == [(1, "no")]
-    assert detect(curves, DetectorSettings(1, 0.3, 0.5, 0.0)) == [(1, "no"), (1, "yes")]
+    late = logits_of(yes=[0, 3, 0], no=[0, 0, *[3] * 20])
+    assert detect(late, replace(PLAIN, refractory_s=0.05)) == [(1, "yes")]
 
 
 def test_unknown_and_silence_are_never_reported():
-    assert detect(logits_of(unknown=[0, 1, 0, 1], silence=[1, 0, 1, 0])) == []
-    assert detect(logits_of(unknown=[0, 1, 0, 1]), labels=("a", "b", "c", "d")) == \
-        [(0, "d"), (1, "c"), (2, "d"), (3, "c")]
+    assert detect(logits_of(unknown=[0, 3, 0, 3], silence=[3, 0, 3, 0])) == []
+    assert detect(logits_of(unknown=[0, 3, 0, 3]), labels=("a", "b", "c", "d")) == [(1, "c"), (3, "c")]
     with pytest.raises(TidegateError, match="without keywords"):
         Detector(("unknown", "silence"), FRONTEND)
+    with pytest.raises(TidegateError, match="must come last"):
+        Detector(("unknown", "yes", "silence"), FRONTEND)
 
 
-@pytest.mark.parametrize("smooth", [1, 5])
+@pytest.mark.parametrize("smooth", [0, 3])
 def test_the_detections_do_not_depend_on_the_blocks(smooth):
     rng = np.random.default_rng(smooth)
     logits = 4 * np.sin(np.cumsum(rng.normal(0, 0.2, (4000, 4)), 0))
     settings = DetectorSettings(smooth, 0.7, 0.6, 0.1)
     whole = Detector(LABELS, FRONTEND, settings).accept(logits)
-    assert len(whole) > 20 and {d.label for d in whole} == {"yes", "no"}
+    assert len(whole) > 15 and {d.label for d in whole} == {"yes", "no"}
     cut = Detector(LABELS, FRONTEND, settings)
     for _ in range(2):
         found, at = [], 0
@@ -90,10 +88,34 @@ def test_integers_are_what_a_model_answers():
     settings = FrontEndSettings()
     model = random_model(features=settings.bands)
     model = Model(model.network, model.tensors, LABELS, settings.to_dict())
-    real = logits_of(yes=[0, 0.9, 0.9, 0, 0, 0.9])
+    real = logits_of(yes=[0, 3, 3, 0, 0, 3])
     detector = Detector.of(model, PLAIN)
     assert [d.frame for d in detector.accept(np.round(real * 2**14).astype(np.int32))] == [1, 5]     # weight_frac 6
     assert [d.time_s for d in detector.accept(real)] == pytest.approx([0.016 * t + 0.032 for t in (7, 11)])
+    # on a board the same rule gives the same frames
+    noise = np.random.default_rng(1).normal(0, 20_000, (3000, 4)).cumsum(0).astype(np.int64) % (1 << 20)
+    found = decisions(noise[:, None], listening_stop(model, PLAIN))[:, 0]
+    assert [(d.frame, d.label) for d in Detector.of(model, PLAIN).accept(noise)] == \
+        [(t, LABELS[found[t]]) for t in np.flatnonzero(found != UNDECIDED)] != []
+
+
+def test_a_model_may_bring_its_own_settings():
+    settings = FrontEndSettings()
+    model = random_model(features=settings.bands)
+    own = DetectorSettings(2, 0.95, 0.25, 0.5)
+    model = Model(model.network, model.tensors, LABELS, settings.to_dict())
+    assert DetectorSettings.of(model) == DEFAULTS and Detector.of(model).stop == listening_stop(model, DEFAULTS)
+    taught = replace(model, detector=listening_stop(model, own))
+    assert taught.digest != model.digest
+    assert Detector.of(taught).stop == listening_stop(taught) == listening_stop(model, own)
+    told = DetectorSettings.of(taught)
+    assert (told.smooth, told.refractory_s) == (2, pytest.approx(0.5, abs=0.01))
+    assert (told.threshold, told.release) == (pytest.approx(0.95, abs=0.001), pytest.approx(0.25, abs=0.01))
+    with pytest.raises(ModelError, match="a model's detector is a stop rule for streams"):
+        replace(model, detector=Stop(3))
+
+
+def test_a_model_without_front_end_has_no_detector():
     with pytest.raises(TidegateError, match="no feature front end"):
         Detector.of(random_model())
 
@@ -103,8 +125,11 @@ def test_what_cannot_be_used_is_refused_and_not_taken_in():
     for bad, reason in ((np.zeros((3, 5)), "shape"), (np.zeros(4), "shape"), (np.full((2, 4), np.nan), "NaN")):
         with pytest.raises(TidegateError, match=reason):
             detector.accept(bad)
-    assert detector.accept(logits_of(yes=[0, 0.9]))[0].frame == 1
-    for wrong in ({"smooth": 0}, {"threshold": 0}, {"threshold": 1.0}, {"release": 0}, {"release": 1.1},
-                  {"refractory_s": -1}, {"refractory_s": float("nan")}):
+    assert detector.accept(logits_of(yes=[0, 3]))[0].frame == 1
+    for wrong in ({"smooth": -1}, {"smooth": 4}, {"smooth": 0.5}, {"threshold": 0.4}, {"threshold": 1.0},
+                  {"threshold": float("nan")}, {"release": -0.1}, {"release": 1.1}, {"refractory_s": -1},
+                  {"refractory_s": float("nan")}):
         with pytest.raises(TidegateError):
             DetectorSettings(**wrong)
+    with pytest.raises(TidegateError, match=r"more than the 2\.55 s that a board can hold off"):
+        Detector(LABELS, FRONTEND, DetectorSettings(refractory_s=3))

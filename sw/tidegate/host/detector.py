@@ -1,26 +1,25 @@
 """From logits to detected words: what turns a network that answers every frame into one that says a word once.
 
-    p[t, k]     softmax of frame t's logits
-    s[t, k]     mean of p over the last ``smooth`` frames (before the first frame p counts as 0)
-    rise        s[t, k] reaches ``threshold`` for the first time since it was below ``release`` · ``threshold``
-    detection   a keyword's rise, unless a detection (of any keyword) was less than ``refractory_s`` ago
+The rule is that of the board's stop unit in a stream (``tidegate.spec.stop``), integers and all, so that a host and a
+board that hear the same sound detect the same words in the same frames.  Here it has a user's units:
 
-A rise that falls into the refractory time is dropped, not reported late: inside one word two keywords may well
-be likely in turn, and the first is the answer.  A delta network holds what it heard while its input stands
-still, so s may stay high for long after a word; it counts once.  ``unknown`` and ``silence`` take part in the
-softmax and are never reported.
+    threshold   p = σ(lead): the probability of the best class against the second, from the smoothed logits
+    release     share of the lead at the threshold below which a word has passed
+    refractory  s after a detection in which no other is reported
+
+``unknown`` and ``silence`` compete with the keywords and are never reported.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass
 
 import numpy as np
 
 from ..spec.errors import TidegateError
-from ..spec.formats import acc_frac
 from ..spec.model import Model
-from ..spec.stop import HOLD_MAX, UNDECIDED, Stop, decisions
+from ..spec.stop import HOLD_MAX, MARGIN_MAX, SMOOTH_MAX, STOP_SHIFT, UNDECIDED, Decider, Stop, best_two
 from .features import settings_of
 from .frontend import FrontEndSettings
 
@@ -29,59 +28,79 @@ NEVER_REPORTED = ("unknown", "silence")
 
 @dataclass(frozen=True)
 class DetectorSettings:
-    """``smooth`` in frames; ``threshold`` a probability in 0..1; ``release`` a share of it; ``refractory_s`` in s."""
+    """``smooth``: logits are smoothed over about 2**smooth frames; ``threshold`` a probability in 0..1; ``release`` a
+    share of the threshold's lead; ``refractory_s`` in s."""
 
-    smooth: int = 16
+    smooth: int = 3
     threshold: float = 0.8
     release: float = 0.5
     refractory_s: float = 0.75
 
     def __post_init__(self):
-        if self.smooth < 1:
-            raise TidegateError(f"a detector smooths over at least one frame, not {self.smooth}")
-        if not 0 < self.threshold < 1:
-            raise TidegateError(f"a detection threshold lies between 0 and 1, not at {self.threshold:g}")
-        if not 0 < self.release <= 1:
+        if self.smooth not in range(SMOOTH_MAX + 1):
+            raise TidegateError(f"a detector smooths by a whole number from 0 to {SMOOTH_MAX}, not by {self.smooth}")
+        if not 0.5 <= self.threshold < 1:
+            raise TidegateError(f"a detection threshold is at least 0.5 and below 1, not {self.threshold:g}")
+        if not 0 <= self.release <= 1:
             raise TidegateError(f"a detector's release is a share of its threshold, not {self.release:g}")
         if not self.refractory_s >= 0:
             raise TidegateError(f"a detector's refractory time cannot be {self.refractory_s:g} s")
+
+    @property
+    def margin(self) -> float:
+        """The lead at the threshold, in units of the logits."""
+        return math.log(self.threshold / (1 - self.threshold))
+
+    @staticmethod
+    def of(model: Model) -> DetectorSettings:
+        """The settings that a model was made with, or the defaults."""
+        rule = model.detector
+        if rule is None:
+            return DEFAULTS
+        lead = rule.margin / (1 << model.network.classifier.weight_frac)
+        frontend = settings_of(model)
+        return DetectorSettings(rule.smooth, 1 / (1 + math.exp(-lead)),
+                                1.0 if rule.release is None or not rule.margin else rule.release / rule.margin,
+                                rule.hold * frontend.hop / frontend.sample_rate)
+
+    def rule(self, labels: tuple[str, ...], frontend: FrontEndSettings, weight_frac: int) -> Stop:
+        """The rule that a board compares for a model with these labels, front end and classifier.
+
+        TidegateError if there is no keyword, if ``unknown`` and ``silence`` are not the last labels (a board decides
+        for the first classes only), or if a board cannot hold off or compare so much.
+        """
+        keywords = [label not in NEVER_REPORTED for label in labels]
+        if not any(keywords):
+            raise TidegateError("a model without keywords detects nothing; choose another")
+        if not all(keywords[: sum(keywords)]):
+            raise TidegateError(f"the labels {' and '.join(NEVER_REPORTED)} must come last; train the model with "
+                                "these classes last")
+        hold = round(self.refractory_s * frontend.sample_rate / frontend.hop)
+        if hold > HOLD_MAX:
+            most = HOLD_MAX * frontend.hop / frontend.sample_rate
+            raise TidegateError(f"a refractory time of {self.refractory_s:g} s is more than the {most:.2f} s that a "
+                                "board can hold off")
+        margin = round(self.margin * (1 << weight_frac))
+        if margin > MARGIN_MAX:
+            raise TidegateError(f"a threshold of {self.threshold} is more than a board can compare; choose a lower one")
+        return Stop(margin, hold, sum(keywords), True, self.smooth, round(self.release * margin))
 
 
 DEFAULTS = DetectorSettings()
 
 
-def listening_stop(model: Model, margin: float, settings: DetectorSettings = DEFAULTS) -> Stop:
-    """The stop rule of a board that listens all the time: it re-arms, decides for keywords only, and holds off for the
-    detector's refractory time after a reset or a decision (255 frames at most).  ``margin`` in units of the logits.
-
-    TidegateError if ``unknown`` and ``silence`` are not the last labels: a board allows the first classes only.
-    """
-    keywords = [label not in NEVER_REPORTED for label in model.labels]
-    if not all(keywords[: sum(keywords)]):
-        raise TidegateError(f"the labels {' and '.join(NEVER_REPORTED)} must come last for a board to pass over them; "
-                            "train it with these classes last")
-    frontend = settings_of(model)
-    hold = min(HOLD_MAX, round(settings.refractory_s * frontend.sample_rate / frontend.hop))
-    rule = Stop.of(margin, model.network.classifier.weight_frac, model.labels, hold)
-    return replace(rule, classes=sum(keywords), stream=True)
-
-
-def stop_detections(model: Model, logits: np.ndarray, stop: Stop) -> list[Detection]:
-    """What a board's stop unit detects in the logits (T, classes) of a stream from reset.
-
-    ``probability``: the softmax of the frame, not smoothed.
-    """
-    frontend, real = settings_of(model), 2.0 ** -acc_frac(model.network.classifier.weight_frac)
-    found = decisions(np.asarray(logits)[:, None], stop)[:, 0]
-    return [Detection(int(t), frontend.heard(int(t) + 1), model.labels[found[t]],
-                      float(1 / np.exp((logits[t] - logits[t].max()) * real).sum()))
-            for t in np.flatnonzero(found != UNDECIDED)]
+def listening_stop(model: Model, settings: DetectorSettings | None = None) -> Stop:
+    """The stop rule of a board that listens all the time: the same decisions as a ``Detector`` with these settings
+    (None: the model's own); see ``DetectorSettings.rule`` for errors."""
+    if settings is None and model.detector is not None:
+        return model.detector
+    return (settings or DEFAULTS).rule(model.labels, settings_of(model), model.network.classifier.weight_frac)
 
 
 @dataclass(frozen=True)
 class Detection:
     """``frame``: number since reset, from 0.  ``time_s``: when that frame's last sample was heard, in seconds since
-    reset.  ``probability``: the smoothed one."""
+    reset.  ``probability``: σ of the smoothed lead in that frame."""
 
     frame: int
     time_s: float
@@ -92,78 +111,54 @@ class Detection:
 class Detector:
     """Listens to one stream; the detections do not depend on how it is cut into blocks.
 
-    ``labels``: one per class.  ``frontend`` gives the times of frames.  ``logit_frac``: fraction bits of integer
-    logits, as a board or the golden model gives them; logits in floats are taken as they are.
+    ``labels``: one per class.  ``frontend`` gives the times of frames.  ``weight_frac``: of the classifier, fraction
+    bits of the numbers that the rule compares.  Integer logits are accumulators, as a board or the golden model gives
+    them; logits in floats are in real units and are rounded down to that grid.  ``stop``: the rule, in place of the
+    one that ``settings`` come to.
     """
 
     def __init__(self, labels: tuple[str, ...], frontend: FrontEndSettings, settings: DetectorSettings = DEFAULTS,
-                 logit_frac: int = 0):
-        self.labels, self.settings, self.frontend, self.logit_frac = tuple(labels), settings, frontend, logit_frac
-        self._keywords = [k for k, label in enumerate(self.labels) if label not in NEVER_REPORTED]
-        if not self._keywords:
-            raise TidegateError("a model without keywords detects nothing; choose another")
-        self._refractory = settings.refractory_s * frontend.sample_rate / frontend.hop      # in frames
+                 weight_frac: int = 7, stop: Stop | None = None):
+        self.labels, self.frontend, self.weight_frac = tuple(labels), frontend, weight_frac
+        self.stop = stop or settings.rule(self.labels, frontend, weight_frac)
+        self._rule = Decider(self.stop)
         self.reset()
 
     @classmethod
-    def of(cls, model: Model, settings: DetectorSettings = DEFAULTS) -> Detector:
-        """A detector for a model's logits; TidegateError if the model has no front end."""
-        return cls(model.labels, settings_of(model), settings, acc_frac(model.network.classifier.weight_frac))
+    def of(cls, model: Model, settings: DetectorSettings | None = None) -> Detector:
+        """A detector for a model's logits, with the model's own settings if None are given; TidegateError if the model
+        has no front end."""
+        return cls(model.labels, settings_of(model), DEFAULTS, model.network.classifier.weight_frac,
+                   listening_stop(model, settings))
 
     def reset(self) -> None:
         """Forget what was heard; the next frame is frame 0."""
         self._frames = 0
-        self._before = np.zeros((self.settings.smooth - 1, len(self._keywords)))
-        self._risen = np.zeros(len(self._keywords), bool)
-        self._silent_until = 0.0
+        self._rule.reset()
 
     def accept(self, logits: np.ndarray) -> list[Detection]:
         """More frames' logits (n, classes), any n → detections in these frames, in order of time.
 
         TidegateError for another shape or NaN; nothing of such a block is taken in.
         """
-        smoothed = self._smooth(self._probabilities(logits))
-        found = []
-        for t, k in self._rises(smoothed):
-            frame = self._frames + t
-            if frame >= self._silent_until:
-                found.append(Detection(frame, self.frontend.heard(frame + 1), self.labels[self._keywords[k]],
-                                       float(smoothed[t, k])))
-                self._silent_until = frame + self._refractory
-        self._frames += len(smoothed)
-        return found
+        lead, best = best_two(self._rule.smooth(self._values(logits)))
+        found = self._rule.decide(lead, best)
+        first, self._frames = self._frames, self._frames + len(found)
+        return [self._detection(first + int(t), self.labels[found[t]], int(lead[t]))
+                for t in np.flatnonzero(found != UNDECIDED)]
 
-    def _probabilities(self, logits: np.ndarray) -> np.ndarray:
-        """Softmax in double precision, (n, keywords)."""
+    def _detection(self, frame: int, label: str, lead: int) -> Detection:
+        probability = 1 / (1 + math.exp(-lead / (1 << self.weight_frac)))
+        return Detection(frame, self.frontend.heard(frame + 1), label, probability)
+
+    def _values(self, logits: np.ndarray) -> np.ndarray:
+        """The numbers that the rule compares, int64 (n, classes)."""
         logits = np.asarray(logits)
         if logits.ndim != 2 or logits.shape[1] != len(self.labels):
             raise TidegateError(f"logits of shape {logits.shape}: this detector takes (frames, {len(self.labels)})")
-        scale = 1.0 if logits.dtype.kind == "f" else 2.0**-self.logit_frac
-        logits = logits.astype(np.float64) * scale
-        if not np.isfinite(logits).all():
+        if logits.dtype.kind in "iu":
+            return logits.astype(np.int64) >> STOP_SHIFT
+        scaled = np.floor(logits.astype(np.float64) * (1 << self.weight_frac))
+        if not np.isfinite(scaled).all():
             raise TidegateError("logits contain NaN or infinity; check what computed them")
-        p = np.exp(logits - logits.max(1, keepdims=True, initial=-np.inf))
-        return (p / p.sum(1, keepdims=True))[:, self._keywords]
-
-    def _smooth(self, p: np.ndarray) -> np.ndarray:
-        """Sums in a fixed order, not running ones: cutting the stream elsewhere must not move a last place."""
-        smooth, padded = self.settings.smooth, np.concatenate([self._before, p])
-        total = np.zeros_like(p)
-        for k in range(smooth):
-            total += padded[k : k + len(p)]
-        self._before = padded[len(p) :].copy()
-        return total / smooth
-
-    def _rises(self, smoothed: np.ndarray) -> list[tuple[int, int]]:
-        """(frame in the block, keyword) of all rises, by time, then the likelier one first."""
-        high = smoothed >= self.settings.threshold
-        decided = high | (smoothed < self.settings.release * self.settings.threshold)
-        # Between the two levels a keyword stays as it was when it was last above or below both.
-        last = np.where(decided, np.arange(1, len(smoothed) + 1)[:, None], 0)
-        last = np.maximum.accumulate(last, 0)
-        risen = np.where(last > 0, np.take_along_axis(high, np.maximum(last - 1, 0), 0), self._risen)
-        before = np.concatenate([self._risen[None], risen])
-        self._risen = before[-1]
-        t, k = np.nonzero(before[1:] & ~before[:-1])
-        order = np.lexsort((-smoothed[t, k], t))
-        return list(zip(t[order].tolist(), k[order].tolist(), strict=True))
+        return np.clip(scaled, -MARGIN_MAX - 1, MARGIN_MAX).astype(np.int64)

@@ -10,7 +10,8 @@ Tensors (PyTorch's row order r, z, n for the weights; accumulator order nx, r, z
 Weights of a layer with ``weight_bits`` 4 lie in the file as uint8, two of a row in a byte, the first in the low half.
 
 Normalised features enter the network as ``round((feature - mean) · scale · 2**8)``.  The description is the
-metadata entry ``tidegate``: format version, network, labels, front-end settings, card, and (if any) stop rule.
+metadata entry ``tidegate``: format version, network, labels, front-end settings, card, and (if any) the rules by
+which the model decides early and by which it listens.
 """
 
 import json
@@ -37,7 +38,8 @@ class Model:
 
     ``tensors``: name → array as in the module's docstring.  ``labels``: one per class.  ``frontend``: settings
     of the feature front end (see ``tidegate.host.frontend``).  ``card``: what a reader should know (free JSON).
-    ``stop``: the rule by which it was trained to decide early, if it was.
+    ``stop``: the rule by which it was trained to decide early on clips, if it was.  ``detector``: the rule by which it
+    detects words in a stream, if it was trained for streams.
     """
 
     network: Network
@@ -46,6 +48,7 @@ class Model:
     frontend: dict = field(default_factory=dict)
     card: dict = field(default_factory=dict)
     stop: Stop | None = None
+    detector: Stop | None = None
 
     def __post_init__(self):
         for name, (dtype, shape) in expected_tensors(self.network).items():
@@ -61,11 +64,14 @@ class Model:
                                  f"these or describe it as {WEIGHT_BITS} bits")
         if len(self.labels) != self.network.classes:
             raise ModelError(f"{self.network.classes} classes need as many labels, not {len(self.labels)}")
-        if self.stop is not None and len(self.labels) < 2:
-            raise ModelError("a stop rule compares two classes at least; leave it out")
-        if self.stop is not None and (self.stop.classes or 0) > len(self.labels):
-            raise ModelError(f"the stop rule decides for {self.stop.classes} classes, the network has "
-                             f"{len(self.labels)}; correct it")
+        for rule in filter(None, (self.stop, self.detector)):
+            if len(self.labels) < 2:
+                raise ModelError("a stop rule compares two classes at least; leave it out")
+            if (rule.classes or 0) > len(self.labels):
+                raise ModelError(f"the stop rule decides for {rule.classes} classes, the network has "
+                                 f"{len(self.labels)}; correct it")
+        if self.detector is not None and not self.detector.stream:
+            raise ModelError("a model's detector is a stop rule for streams; set its 'stream'")
         check_bounds(self)
 
     def with_thresholds(self, *thresholds: int) -> "Model":
@@ -94,14 +100,15 @@ class Model:
     @property
     def digest(self) -> str:
         """SHA-256 over description and tensors, in hexadecimal."""
-        description = [self.network.to_dict(), self.labels, self.frontend, *self._stop()]
+        description = [self.network.to_dict(), self.labels, self.frontend, *self._rules().values()]
         h = sha256(json.dumps(description, sort_keys=True).encode())
         for name in sorted(self.tensors):
             h.update(name.encode() + np.ascontiguousarray(self.tensors[name]).tobytes())
         return h.hexdigest()
 
-    def _stop(self) -> list[dict]:
-        return [] if self.stop is None else [self.stop.to_dict()]
+    def _rules(self) -> dict[str, dict]:
+        """The rules that the model has, as JSON; files and digests of models without them do not mention them."""
+        return {name: rule.to_dict() for name in ("stop", "detector") if (rule := getattr(self, name)) is not None}
 
     def quantise(self, features: np.ndarray) -> np.ndarray:
         """Float features (..., features) as the front end gives them → int16 SIGNAL integers, saturated."""
@@ -182,10 +189,8 @@ def save_model(model: Model, path: str | Path) -> None:
     tensors |= {name: pack_nibbles(tensors[name]) for name in narrow}
     description = {
         "version": _NARROW if narrow else _PLAIN, "network": model.network.to_dict(), "labels": list(model.labels),
-        "frontend": model.frontend, "card": model.card,
+        "frontend": model.frontend, "card": model.card, **model._rules(),
     }
-    if model.stop is not None:
-        description["stop"] = model.stop.to_dict()
     data = save({n: np.ascontiguousarray(t) for n, t in tensors.items()}, {"tidegate": json.dumps(description)})
     Path(path).write_bytes(data)
 
@@ -211,7 +216,7 @@ def read_model(path: str | Path) -> Model:
         expected = expected_tensors(network)
         tensors |= {name: unpack_nibbles(tensors[name], expected[name][1][1])
                     for name, layer in _weights(network).items() if layer.weight_bits < WEIGHT_BITS}
-        stop = Stop.from_dict(d["stop"]) if "stop" in d else None
-        return Model(network, tensors, labels, frontend, card, stop)
+        stop, detector = (Stop.from_dict(d[name]) if name in d else None for name in ("stop", "detector"))
+        return Model(network, tensors, labels, frontend, card, stop, detector)
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise ModelError(f"'{path}' is a safetensors file but not a tidegate model ({error!r})") from None

@@ -21,7 +21,7 @@ import numpy as np
 
 from tidegate.golden import Golden
 from tidegate.golden.figures import figures
-from tidegate.host.detector import DEFAULTS, Detection, Detector, DetectorSettings, listening_stop, stop_detections
+from tidegate.host.detector import DEFAULTS, Detection, Detector, DetectorSettings
 from tidegate.host.features import settings_of
 from tidegate.host.frontend import FrontEnd
 from tidegate.spec.model import Model
@@ -142,21 +142,8 @@ def score(model: Model, stream: Stream, settings: DetectorSettings = DEFAULTS,
         "keywords": len(words) - unknown, "unknown_words": unknown,
         "noise": "synthetic" if stream.synthetic else "recordings", "scene": asdict(stream.scene),
         "detector": asdict(settings), "tolerance_s": TOLERANCE_S, **headline, "curve": rows,
-        "early": _early(model, stream, logits, settings),
         "cost": {k: list(v) if isinstance(v, tuple) else v for k, v in cost.items()},
         "skipped": [list(item) for item in stream.skipped]}
-
-
-def _early(model: Model, stream: Stream, logits: Sequence[np.ndarray], settings: DetectorSettings) -> dict:
-    own, rows = model.stop_margin, []
-    margins = {*MARGINS} if own is None else {*MARGINS, own}
-    for margin in sorted(margins):
-        stop = listening_stop(model, margin, settings)
-        total = Count(0, (), (), _none())
-        for track, answers in zip(stream.tracks, logits, strict=True):
-            total += count(track.words, stop_detections(model, answers, stop))
-        rows.append({"margin": margin} | total.to_dict(stream.hours))
-    return {"own": own, "hold_frames": listening_stop(model, 1.0, settings).hold, "curve": rows}
 
 
 def judge(model: Model, stream: Stream, logits: Sequence[np.ndarray], settings: DetectorSettings) -> Count:
