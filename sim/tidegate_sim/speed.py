@@ -100,7 +100,7 @@ def training_step(repeats: int = 60) -> dict:
         return _time(lambda: (output() * weight).sum().backward())
 
     def pair() -> tuple[float, float]:
-        return step(mine, lambda: mine(anchors, 64)), step(theirs, lambda: theirs(real)[0])
+        return step(mine, lambda: mine(anchors, 64)[0]), step(theirs, lambda: theirs(real)[0])
 
     for _ in range(5):
         pair()

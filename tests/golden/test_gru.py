@@ -63,14 +63,20 @@ class Lag(torch.autograd.Function):
         return g, None, -(g * lag).sum() / torch.clamp(threshold, min=1)
 
 
-def plain_layer(x, w_ih, w_hh, bias, weight_frac, threshold, noise=None):
-    """Same arguments and result as DeltaGRU, one torch operation after another."""
+def delta_gru(*args):
+    return DeltaGRU.apply(*args)[0]
+
+
+def plain_layer(x, w_ih, w_hh, bias, weight_frac, threshold, noise=None, start=None):
+    """Same arguments and anchors as DeltaGRU, one torch operation after another."""
     threshold = Round.apply(torch.as_tensor(threshold, dtype=x.dtype), 0, 4094)
     a = 8 + weight_frac
     b_nx, b_r, b_z, b_nh = bias
     ir, iz, i_n = w_ih.chunk(3)
     hr, hz, hn = w_hh.chunk(3)
     h = anchor = used = torch.zeros(x.shape[1], w_hh.shape[1], dtype=x.dtype)
+    if start is not None:
+        (anchor, h), used = start, start[0]
     anchors = []
     for t, frame in enumerate(x):
         m_r = frame @ ir.T + used @ hr.T + b_r
@@ -112,16 +118,31 @@ def same_gradients(got, expected, rtol=1e-10):
 def test_forward_and_gradient(threshold, features, hidden, weight_frac):
     args, generator = layer_arguments(threshold, features, hidden, weight_frac)
     cost = torch.randn(25, 4, hidden, generator=generator, dtype=torch.float64)
-    expected, got = (layer(*args, weight_frac, threshold) for layer in (plain_layer, DeltaGRU.apply))
+    expected, got = (layer(*args, weight_frac, threshold) for layer in (plain_layer, delta_gru))
     assert torch.equal(got, expected)
     assert 0.02 < (got[1:] != got[:-1]).double().mean() <= 1
     gradient = torch.autograd.grad((got * cost).sum(), args)
     same_gradients(gradient, torch.autograd.grad((expected * cost).sum(), args))
     single = [a.detach().float().requires_grad_() for a in args]
-    got32 = DeltaGRU.apply(*single, weight_frac, threshold)
+    got32 = delta_gru(*single, weight_frac, threshold)
     assert torch.equal(got32.double(), got)
     for g, e in zip(torch.autograd.grad((got32 * cost).sum(), single), gradient, strict=True):
         torch.testing.assert_close(g.double(), e, rtol=1e-3, atol=1e-4 * float(e.abs().max()))
+
+
+@pytest.mark.parametrize("threshold", [0, 40])
+def test_a_sequence_that_goes_on(threshold):
+    args, generator = layer_arguments(5, 7, 13, 7)
+    x, *weights = args
+    cost = torch.randn(15, 4, 13, generator=generator, dtype=torch.float64)
+    whole, last = DeltaGRU.apply(*args, 7, threshold)
+    first, state = DeltaGRU.apply(x[:10], *weights, 7, threshold)
+    start = (first[-1].detach(), state)
+    got, end = DeltaGRU.apply(x[10:], *weights, 7, threshold, None, start)
+    assert torch.equal(torch.cat([first, got]), whole) and torch.equal(end, last) and not state.requires_grad
+    expected = plain_layer(x[10:], *weights, 7, threshold, None, start)
+    assert torch.equal(got, expected)
+    same_gradients(*(torch.autograd.grad((y * cost).sum(), args) for y in (got, expected)))
 
 
 @pytest.mark.parametrize("threshold", [3.0, 17.7, 40.0])
@@ -132,7 +153,7 @@ def test_learned_threshold(threshold, noisy):
     theta = torch.tensor(threshold, dtype=torch.float64, requires_grad=True)
     cost = torch.randn(25, 4, 13, generator=generator, dtype=torch.float64)
     same_gradients(*(torch.autograd.grad((layer(*args, 7, theta, noise) * cost).sum(), (*args, theta))
-                     for layer in (DeltaGRU.apply, plain_layer)))
+                     for layer in (delta_gru, plain_layer)))
 
 
 @pytest.mark.parametrize("threshold", [30.0, 130.6])
@@ -169,15 +190,15 @@ def test_non_contiguous_gradient_and_input():
     w_ih, w_hh = (torch.randint(-60, 60, (15, n)).float().requires_grad_() for n in (6, 5))
     bias = torch.zeros(4, 5, requires_grad=True)
     weights = (w_ih, w_hh, bias)
-    expanded = DeltaGRU.apply(x, *weights, 7, 3).sum()       # its gradient has stride 0
-    plain = DeltaGRU.apply(x.contiguous(), *weights, 7, 3).mul(1.0).sum()
+    expanded = delta_gru(x, *weights, 7, 3).sum()       # its gradient has stride 0
+    plain = delta_gru(x.contiguous(), *weights, 7, 3).mul(1.0).sum()
     first, second = torch.autograd.grad(expanded, weights), torch.autograd.grad(plain, weights)
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
 def test_a_second_backward_is_refused_not_wrong():
     weights = torch.ones(6, 3), torch.ones(6, 2, requires_grad=True), torch.zeros(4, 2)
-    out = DeltaGRU.apply(torch.ones(4, 1, 3), *weights, 7, 0).sum()
+    out = delta_gru(torch.ones(4, 1, 3), *weights, 7, 0).sum()
     out.backward(retain_graph=True)
     with pytest.raises(RuntimeError):
         out.backward()

@@ -34,6 +34,20 @@ def test_export_gives_the_integers_of_the_forward_pass(tmp_path, frames_factory)
     assert torch.equal(again(torch.tensor(frames).float()).logits, out.logits)
 
 
+def test_a_network_goes_on_where_it_stopped(frames_factory):
+    torch.manual_seed(1)
+    net, frames = DeltaNetwork(6, [8, 5], 3, [20, 8, 4]), torch.tensor(frames_factory(1, 40, 2, 6)).float()
+    whole, state, pieces = net(frames), None, []
+    for piece in frames.split(13):
+        pieces.append(net(piece, start=state))
+        state = pieces[-1].state
+    assert torch.equal(torch.cat([p.logits for p in pieces]), whole.logits)
+    for s in range(3):
+        assert torch.equal(torch.cat([p.events[s] for p in pieces]), whole.events[s])
+    assert all(torch.equal(a, b) for a, b in zip(state.states, whole.states, strict=True))
+    assert not any(a.requires_grad for a in (*state.anchors, *state.states))
+
+
 def test_parameters_are_named_as_in_torch():
     net = DeltaNetwork(6, [8, 5], 3)
     names = {f"gru.{l}.{kind}" for l in range(2) for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}

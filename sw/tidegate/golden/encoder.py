@@ -48,14 +48,14 @@ def lag_gradient(lag: Tensor, threshold: int, grad: Tensor) -> Tensor:
 class DeltaEncoder(torch.autograd.Function):
     """Anchors (T, B, n) of a signal (T, B, n) that nothing trains: the features.
 
-    ``apply(signal, threshold)``; a 0-dim tensor as Θ (LSBs, a real number that is rounded) gets a gradient.  Features
+    ``apply(signal, threshold, start)``, as in ``encode``; a 0-dim tensor as Θ (LSBs, a real number that is rounded) gets a gradient.  Features
     jump, so it is that of the step: to fire moves the anchor by v − v̂, and ``near`` says where Θ decides it.
     """
 
     @staticmethod
-    def forward(ctx, signal: Tensor, threshold: Tensor | int) -> Tensor:
-        anchors = encode(signal, whole(threshold))
-        ctx.save_for_backward(signal, anchors)
+    def forward(ctx, signal: Tensor, threshold: Tensor | int, start: Tensor | None = None) -> Tensor:
+        anchors = encode(signal, whole(threshold), start)
+        ctx.save_for_backward(signal, anchors, start)
         ctx.threshold = threshold
         return anchors
 
@@ -63,21 +63,22 @@ class DeltaEncoder(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad: Tensor):
         if not ctx.needs_input_grad[1]:
-            return None, None
-        signal, anchors = ctx.saved_tensors
-        before = torch.cat([torch.zeros_like(anchors[:1]), anchors[:-1]])
+            return None, None, None
+        signal, anchors, start = ctx.saved_tensors
+        before = earlier(anchors, start)
         kept, carry = grad.clone(), torch.zeros_like(grad[0])
         for g, still in zip(reversed(kept.unbind(0)), reversed((anchors == before).unbind(0)), strict=True):
             torch.mul(g.add_(carry), still, out=carry)
         change = signal - before
-        return None, -(near(change, whole(ctx.threshold)) * change * kept).sum()
+        return None, -(near(change, whole(ctx.threshold)) * change * kept).sum(), None
 
 
 @torch.no_grad()
-def encode(signal: Tensor, threshold: int) -> Tensor:
-    """Anchors v̂ (T, B, n) after each frame of a signal (T, B, n), from reset; SIGNAL integers held in floats."""
+def encode(signal: Tensor, threshold: int, start: Tensor | None = None) -> Tensor:
+    """Anchors v̂ (T, B, n) after each frame of a signal (T, B, n), from reset or from the anchors ``start`` (B, n);
+    SIGNAL integers held in floats."""
     anchors = torch.empty_like(signal)
-    anchor = signal.new_zeros(signal.shape[1:])
+    anchor = signal.new_zeros(signal.shape[1:]) if start is None else start
     lam, step = shrink(threshold), torch.empty_like(anchor)
     for v, out in zip(signal.unbind(0), anchors.unbind(0), strict=True):
         torch.sub(v, anchor, out=step)
@@ -86,27 +87,33 @@ def encode(signal: Tensor, threshold: int) -> Tensor:
     return anchors
 
 
-def count_events(anchors: Tensor, dense: bool = False) -> Tensor:
-    """Events (T, B), int64, that made these anchors (T, B, n) from reset; in dense mode all n elements."""
+def earlier(anchors: Tensor, start: Tensor | None = None) -> Tensor:
+    """The anchors (T, B, n) before each frame: ``start`` (B, n), or those of a reset, before the first."""
+    return torch.cat([torch.zeros_like(anchors[:1]) if start is None else start[None], anchors[:-1]])
+
+
+def count_events(anchors: Tensor, dense: bool = False, start: Tensor | None = None) -> Tensor:
+    """Events (T, B), int64, that made these anchors (T, B, n) from reset or from ``start`` (B, n); in dense mode all n
+    elements."""
     if dense:
         return torch.full(anchors.shape[:2], anchors.shape[2], dtype=torch.int64, device=anchors.device)
     anchors = anchors.detach()
     events = torch.empty(anchors.shape[:2], dtype=torch.int64, device=anchors.device)
     if len(anchors):
-        events[0] = anchors[0].count_nonzero(-1)
+        events[0] = anchors[0].count_nonzero(-1) if start is None else (anchors[0] != start).sum(-1)
         events[1:] = (anchors[1:] != anchors[:-1]).sum(-1)
     return events
 
 
-def priced_events(anchors: Tensor, threshold: Tensor | int) -> Tensor:
+def priced_events(anchors: Tensor, threshold: Tensor | int, start: Tensor | None = None) -> Tensor:
     """``count_events`` in floats, (T, B), with the slope of distance / Θ: what makes events cost something.
 
     A signal that moves by some distance fires about distance / Θ times, so the gradient is that of Σ|Δ|/Θ, the L1 cost
     of delta networks, and for a learned Θ that of a count in proportion to 1/Θ.
     """
-    count = count_events(anchors).to(anchors.dtype)
+    count = count_events(anchors, start=start).to(anchors.dtype)
     if anchors.requires_grad:
-        moved = torch.cat([anchors[:1], anchors[1:] - anchors[:-1]]).abs().sum(-1) / max(whole(threshold), 1)
+        moved = (anchors - earlier(anchors, start)).abs().sum(-1) / max(whole(threshold), 1)
         count = count + (moved - moved.detach())
     return count if isinstance(threshold, int) else count * (threshold.detach() / threshold)
 

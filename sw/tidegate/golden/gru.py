@@ -147,27 +147,32 @@ def _backward(grad: Tensor, w_hh: Tensor, run: Sequence, threshold: int) -> Tens
 
 
 class DeltaGRU(torch.autograd.Function):
-    """Anchors ĥ (T, B, H) of a delta-GRU layer from reset, SIGNAL integers held in floats.
+    """Anchors ĥ (T, B, H) of a delta-GRU layer, SIGNAL integers held in floats.
 
-    ``apply(x, w_ih, w_hh, bias, weight_frac, threshold, noise)``: ``x`` (T, B, inputs) anchors of the signal below;
+    ``apply(x, w_ih, w_hh, bias, weight_frac, threshold, noise, start)``: ``x`` (T, B, inputs) anchors of the signal below;
     ``w_ih`` (3H, inputs), ``w_hh`` (3H, H) integers, rows r, z, n; ``bias`` (4, H) accumulator LSBs, nx, r, z,
     nh; ``threshold`` Θ in LSBs, an int or (learned, rounded in the forward pass) a 0-dim tensor; ``noise`` None or
-    (T, B, H), integers added to v in training.  All in one float dtype.  Exact while |b| + Σ|w|·max|v̂| < 2**24 in
-    float32.
+    (T, B, H), integers added to v in training; ``start`` None (reset) or (anchors, states) (B, H) before the first
+    frame, which get no gradient.  All in one float dtype.  Exact while |b| + Σ|w|·max|v̂| < 2**24 in float32.
+
+    Returns the anchors and, without gradient, the states (B, H) after the last frame.
     """
 
     @staticmethod
-    def forward(ctx, x, w_ih, w_hh, bias, weight_frac: int, threshold: Tensor | int, noise: Tensor | None = None):
+    def forward(ctx, x, w_ih, w_hh, bias, weight_frac: int, threshold: Tensor | int, noise: Tensor | None = None,
+                start: tuple[Tensor, Tensor] | None = None):
         theta = whole(threshold)
-        run = sequence(x, w_ih, w_hh, bias, weight_frac, theta, noise=noise)
+        run = sequence(x, w_ih, w_hh, bias, weight_frac, theta, noise=noise, start=start)
         if any(ctx.needs_input_grad):
             ctx.save_for_backward(x, w_ih, w_hh, *run[:3], noise)
             ctx.weight_frac, ctx.threshold, ctx.spent = weight_frac, theta, False
-        return run.anchors[1:]
+        last = run.states[-1].clone()
+        ctx.mark_non_differentiable(last)
+        return run.anchors[1:], last
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, grad: Tensor):
+    def backward(ctx, grad: Tensor, _):
         x, w_ih, w_hh, anchors, states, cells, noise = ctx.saved_tensors
         if ctx.spent:
             raise RuntimeError("DeltaGRU's backward overwrites what it saved; run the forward pass again")
@@ -184,7 +189,7 @@ class DeltaGRU(torch.autograd.Function):
         g_x = (g_input @ _input_order(w_ih * scale)).view(x.shape) if ctx.needs_input_grad[0] else None
         g_ih = (g_input.t() @ inputs).roll(-hidden, 0) * scale
         g_hh = (g_recurrent.t() @ run.anchors[:-1].reshape(-1, hidden)) * scale
-        return g_x, g_ih, g_hh, g.sum(0).view(4, hidden) * scale, None, g_threshold, None
+        return g_x, g_ih, g_hh, g.sum(0).view(4, hidden) * scale, None, g_threshold, None, None
 
 
 assert GATE_FRAC == SIGNAL.frac    # r, z, n and anchors share one grid; sigmoid_ and tanh_ count on it

@@ -1,9 +1,9 @@
 """The trainable network: float master weights, quantised on the fly, evaluated on the integer grid."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -22,17 +22,33 @@ WEIGHT_FRAC = 7
 DECIDE_CHUNK = 8    # frames that are computed at once while a batch decides
 
 
+class State(NamedTuple):
+    """A network's memory between two frames: ``anchors[s]`` (B, elements) v̂ of signal s, SIGNAL integers; ``states[l]``
+    (B, size) h of layer l, STATE integers; all held in floats."""
+
+    anchors: list[Tensor]
+    states: list[Tensor]
+
+
 @dataclass
 class Output:
     """Result of a batch of sequences from reset.
 
     ``logits`` (T, B, classes) in real units.  ``anchors[s]`` (T, B, elements): v̂ of signal s after each frame,
     SIGNAL integers held in floats; differentiable for s > 0.  ``thresholds``: as given; None in dense mode.
+    ``states[l]`` (B, size): h of layer l after the last frame.  ``start``: where the sequences began, None: at reset.
     """
 
     logits: Tensor
     anchors: list[Tensor]
     thresholds: Sequence[Tensor | int] | None
+    states: list[Tensor] = field(default_factory=list)
+    start: "State | None" = None
+
+    @property
+    def state(self) -> "State":
+        """Where the next frames of the same sequences begin; no gradient goes back through it."""
+        return State([a[-1].detach() for a in self.anchors], self.states)
 
     @cached_property
     def events(self) -> list[Tensor]:
@@ -41,7 +57,8 @@ class Output:
             return [a.new_full(a.shape[:2], a.shape[2]) for a in self.anchors]
         features, *hidden = self.anchors
         signals = [features.detach(), *hidden]          # no price moves the features
-        return [priced_events(a, t) for a, t in zip(signals, self.thresholds, strict=True)]
+        starts = [None] * len(signals) if self.start is None else self.start.anchors
+        return [priced_events(a, t, s) for a, t, s in zip(signals, self.thresholds, starts, strict=True)]
 
 
 class GRULayer(nn.Module):
@@ -64,8 +81,10 @@ class GRULayer(nn.Module):
         bias = quantise_bias(torch.stack([i_n, ir + hr, iz + hz, hn]), f)
         return quantise_weight(self.weight_ih, f, most), quantise_weight(self.weight_hh, f, most), bias
 
-    def forward(self, x: Tensor, threshold: Tensor | int, noise: Tensor | None = None) -> Tensor:
-        return DeltaGRU.apply(x, *self.integers(), self.weight_frac, threshold, noise)
+    def forward(self, x: Tensor, threshold: Tensor | int, noise: Tensor | None = None,
+                start: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
+        """Anchors (T, B, H) and the states (B, H) after the last frame, see ``DeltaGRU``."""
+        return DeltaGRU.apply(x, *self.integers(), self.weight_frac, threshold, noise, start)
 
 
 class DeltaNetwork(nn.Module):
@@ -120,27 +139,31 @@ class DeltaNetwork(nn.Module):
         return weight, quantise_bias(self.classifier.bias, f)
 
     def forward(self, frames: Tensor, dense: bool = False, thresholds: Sequence[Tensor | int] | None = None,
-                noise: float = 0.0, generator: torch.Generator | None = None) -> Output:
+                noise: float = 0.0, generator: torch.Generator | None = None, start: State | None = None) -> Output:
         """``frames`` (T, B, features): SIGNAL integers held in floats of the parameters' dtype.
 
         ``dense``: ignore the thresholds and count every element as an event.  ``thresholds``: instead of the
         attribute; 0-dim tensors among them get gradients.  ``noise``: standard deviation of Gaussian noise on every
         hidden signal, in units of h, drawn on the CPU from ``generator`` (the result is no longer golden's).
+        ``start``: go on from there instead of from reset.
         """
         thresholds = self.thresholds if thresholds is None else thresholds
         if dense:
             thresholds = [0] * len(thresholds)
-        anchors = [cast(Tensor, DeltaEncoder.apply(frames, thresholds[0]))]
-        for layer, threshold in zip(self.layers, thresholds[1:], strict=True):
+        anchors = [cast(Tensor, DeltaEncoder.apply(frames, thresholds[0], start and start.anchors[0]))]
+        states = []
+        for l, (layer, threshold) in enumerate(zip(self.layers, thresholds[1:], strict=True)):
             shape = (*frames.shape[:2], layer.hidden)
             drawn = None
             if noise:
                 drawn = torch.randn(shape, dtype=frames.dtype, generator=generator)
                 drawn = drawn.mul_(noise * (1 << SIGNAL.frac)).round_().to(frames.device)
-            anchors.append(layer(anchors[-1], threshold, drawn))
+            a, h = layer(anchors[-1], threshold, drawn, start and (start.anchors[l + 1], start.states[l]))
+            anchors.append(a)
+            states.append(h)
         weight, bias = self.classifier_integers()
         logits = nn.functional.linear(anchors[-1], weight, bias) * 2.0 ** -acc_frac(self.classifier_frac)
-        return Output(logits, anchors, None if dense else thresholds)
+        return Output(logits, anchors, None if dense else thresholds, states, start)
 
     @torch.no_grad()
     def decide(self, frames: Tensor, spans: Sequence[tuple[Tensor, Tensor]], stop: Stop,
