@@ -65,7 +65,8 @@ def test_decisions_equal_a_plain_loop(seed, stop):
 def test_decisions_do_not_depend_on_the_blocks(stop):
     rng = np.random.default_rng(7)
     stretches = np.repeat(rng.random((20, 2, 1)) < 0.6, 10, 0)
-    logits = np.clip((rng.normal(0, 40_000, (200, 2, 4)).cumsum(0) * stretches).astype(np.int64), -(1 << 23), (1 << 23) - 1)
+    walk = rng.normal(0, 40_000, (200, 2, 4)).cumsum(0) * stretches
+    logits = np.clip(walk.astype(np.int64), -(1 << 23), (1 << 23) - 1)
     cut = Decider(stop, (2,))
     for _ in range(2):
         at = np.sort(rng.integers(0, 200, 30))

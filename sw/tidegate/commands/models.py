@@ -65,6 +65,15 @@ def train(
     out_file: Annotated[Path, typer.Option("--out", "-o", help="Model file to write.")] = Path("model.tidegate"),
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")] = False,
     epochs: Annotated[int | None, typer.Option("--epochs", help="Instead of the recipe's.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Instead of the recipe's.")] = None,
+    speech: Annotated[list[Path] | None, typer.Option(
+        "--speech", help="Folder of continuous speech to reject; the recipe must listen.", show_default=False)] = None,
+    other_words: Annotated[list[Path] | None, typer.Option(
+        "--other-words", help="Folder of other words to reject: near misses.", show_default=False)] = None,
+    noise: Annotated[list[Path] | None, typer.Option(
+        "--noise", help="Folder of sounds that are no speech.", show_default=False)] = None,
+    rooms: Annotated[list[Path] | None, typer.Option(
+        "--rooms", help="Folder of impulse responses of rooms.", show_default=False)] = None,
     json: JsonOption = False,
 ) -> None:
     """Train a model on a folder of words; what is trained is bit for bit what the board computes."""
@@ -73,13 +82,17 @@ def train(
     with hint_at_extras():
         from tidegate import train as training
         from tidegate import zoo
+        from tidegate.train.material import Sources
         from tidegate.train.recipe import WORDS, Recipe
         from tidegate.train.survey import survey_of
 
         chosen = Recipe.read(recipe if Path(recipe).suffix == ".json" else zoo.recipe_path(recipe))
         if epochs is not None:
             chosen = replace(chosen, epochs=epochs)
-        path = training.run(directory, chosen, out_file, resume=resume)
+        if seed is not None:
+            chosen = replace(chosen, seed=seed)
+        sources = Sources(*(tuple(folders or ()) for folders in (speech, other_words, noise, rooms)))
+        path = training.run(directory, chosen, out_file, resume=resume, sources=sources)
         card = zoo.load(str(path)).card
         if json:
             survey = {"data": survey_of(directory, chosen)} if chosen.task == WORDS and directory else {}

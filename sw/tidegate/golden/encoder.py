@@ -48,8 +48,9 @@ def lag_gradient(lag: Tensor, threshold: int, grad: Tensor) -> Tensor:
 class DeltaEncoder(torch.autograd.Function):
     """Anchors (T, B, n) of a signal (T, B, n) that nothing trains: the features.
 
-    ``apply(signal, threshold, start)``, as in ``encode``; a 0-dim tensor as Θ (LSBs, a real number that is rounded) gets a gradient.  Features
-    jump, so it is that of the step: to fire moves the anchor by v − v̂, and ``near`` says where Θ decides it.
+    ``apply(signal, threshold, start)``, as in ``encode``; a 0-dim tensor as Θ (LSBs, a real number that is rounded)
+    gets a gradient.  Features jump, so it is that of the step: to fire moves the anchor by v − v̂, and ``near`` says
+    where Θ decides it.
     """
 
     @staticmethod

@@ -149,8 +149,8 @@ def _backward(grad: Tensor, w_hh: Tensor, run: Sequence, threshold: int) -> Tens
 class DeltaGRU(torch.autograd.Function):
     """Anchors ĥ (T, B, H) of a delta-GRU layer, SIGNAL integers held in floats.
 
-    ``apply(x, w_ih, w_hh, bias, weight_frac, threshold, noise, start)``: ``x`` (T, B, inputs) anchors of the signal below;
-    ``w_ih`` (3H, inputs), ``w_hh`` (3H, H) integers, rows r, z, n; ``bias`` (4, H) accumulator LSBs, nx, r, z,
+    ``apply(x, w_ih, w_hh, bias, weight_frac, threshold, noise, start)``: ``x`` (T, B, inputs) anchors of the signal
+    below; ``w_ih`` (3H, inputs), ``w_hh`` (3H, H) integers, rows r, z, n; ``bias`` (4, H) accumulator LSBs, nx, r, z,
     nh; ``threshold`` Θ in LSBs, an int or (learned, rounded in the forward pass) a 0-dim tensor; ``noise`` None or
     (T, B, H), integers added to v in training; ``start`` None (reset) or (anchors, states) (B, H) before the first
     frame, which get no gradient.  All in one float dtype.  Exact while |b| + Σ|w|·max|v̂| < 2**24 in float32.

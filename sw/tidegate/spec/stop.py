@@ -150,8 +150,8 @@ class Decider:
         busy = (clear | ~low).any(tuple(range(1, best.ndim)))
         last = -1                       # between busy frames only time passes
         for t in np.flatnonzero(busy):
-            self._pass(t - last - 1)
-            last = t
+            self._pass(int(t) - last - 1)
+            last = int(t)
             fresh = clear[t] & (best[t] != self._risen)
             decided = fresh & (self._left == 0)
             if not stop.stream:

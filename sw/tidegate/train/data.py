@@ -24,7 +24,7 @@ from tidegate.host.audio import SUFFIXES
 from tidegate.spec.errors import TidegateError
 from tidegate.spec.stop import SILENCE
 
-from .split import MANY_SPEAKERS, PARTS, UNKNOWN, UNSEEN, by_lists, by_speakers
+from .split import MANY_SPEAKERS, PARTS, UNKNOWN, UNSEEN, by_lists, by_speakers, with_test_part
 
 if TYPE_CHECKING:
     from .recipe import Recipe
@@ -130,7 +130,7 @@ def scan(directory: str | Path, keywords: tuple[str, ...] = (), speaker: str = "
 def scan_for(recipe: "Recipe", directory: str | Path, speaker: str = "") -> DataSet:
     """The data set as a recipe wants it: its classes, and its words to leave out in the part "unseen"."""
     data = scan(directory, recipe.keywords, speaker, unknown=recipe.unknown, silence=recipe.silence)
-    return leave_out(data, recipe.leave_out)
+    return leave_out(replace(data, clips=tuple(with_test_part(list(data.clips), recipe.test_share))), recipe.leave_out)
 
 
 def leave_out(data: DataSet, words: tuple[str, ...]) -> DataSet:

@@ -6,6 +6,7 @@ length count nowhere; first-frame transients and the classifier's rows count eve
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from tidegate.spec.stop import first_decisions
 from .data import SILENCE, UNKNOWN, DataError, leave_out, scan
 from .features import Features, load_features
 from .recipe import WORDS
-from .split import ALL_PARTS
+from .split import ALL_PARTS, with_test_part
 from .tasks import Sequences, load_task
 
 LANES = 64      # on which words are counted: the virtual board's
@@ -147,6 +148,7 @@ def evaluate_directory(model: Model, directory: str | Path | None, part: str | N
     labels = tuple(label for label in model.labels if label not in (UNKNOWN, SILENCE))
     classes = {name: recipe.get(name, "folder") for name in (UNKNOWN, SILENCE)}
     data = scan(directory, labels if UNKNOWN in model.labels else (), speaker, **classes)
+    data = replace(data, clips=tuple(with_test_part(list(data.clips), recipe.get("test_share", 0.0))))
     data = leave_out(data, tuple(recipe.get("leave_out", ())))
     if tuple(data.labels) != tuple(model.labels):       # before all is decoded
         raise _other_words(model, data.labels)

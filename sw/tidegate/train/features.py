@@ -86,10 +86,10 @@ def load_features(data: DataSet, settings: FrontEndSettings, cache: str | Path |
     paths = [clip.path for clip in data.clips] + list(data.noise)
     cache = cache or cache_folder()
     store = Path(cache).expanduser() / f"energies-{_key(data.root, paths, settings)[:24]}.npz"
-    found = _read_cache(store)
+    found = read_cache(store)
     if found is None:
         found = _decode(data.root, paths, settings, progress, limit=len(data.clips))
-        _write_cache(store, *found)
+        write_cache(store, *found)
     energies, lengths, reasons = found
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     reasons = [reason or _too_quiet(energies[offsets[i] : offsets[i + 1]], data, settings)
@@ -238,7 +238,7 @@ def _key(root: Path, paths: list[str], settings: FrontEndSettings) -> str:
     return sha256(json.dumps([_VERSION, wanted, str(root.resolve()), files]).encode()).hexdigest()
 
 
-def _read_cache(store: Path):
+def read_cache(store: Path):
     try:
         with np.load(store) as f:
             return f["energies"], f["lengths"], json.loads(str(f["reasons"]))
@@ -246,7 +246,7 @@ def _read_cache(store: Path):
         return None                                 # missing or cut short: decode again
 
 
-def _write_cache(store: Path, energies: np.ndarray, lengths: np.ndarray, reasons: list[str]) -> None:
+def write_cache(store: Path, energies: np.ndarray, lengths: np.ndarray, reasons: list[str]) -> None:
     """Beside its name first: a run that is stopped here leaves no half-written cache."""
     part = store.with_name(f"{store.stem}.{os.getpid()}.npz")
     try:

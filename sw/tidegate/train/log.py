@@ -16,6 +16,7 @@ class Epoch:
 
     ``words_per_frame``: weight words, on the lanes of the recipe's budget (1: weights).  ``price``: of a budget.
     ``frames_used``: mean share of a clip up to its decision, where the epoch decided early (None: at the end).
+    ``misses``: share of the keywords missed in streams, where the recipe listens: mean over rates of false accepts.
     """
 
     number: int
@@ -29,6 +30,7 @@ class Epoch:
     learning_rate: float
     seconds: float = field(compare=False)
     frames_used: float | None = None
+    misses: float | None = None
 
 
 def log_path(out: Path) -> Path:

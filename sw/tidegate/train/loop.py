@@ -12,79 +12,29 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
 from tidegate.golden import DeltaNetwork, FloatNetwork
 from tidegate.golden.encoder import whole
-from tidegate.host.figures import ratio_text
 from tidegate.host.frontend import log_energies
 from tidegate.spec.formats import whole_theta
 from tidegate.spec.model import Model, read_model, save_model
 
 from .augment import Augmenter, Batch
-from .checkpoint import checkpoint_path, read_checkpoint, write_checkpoint
-from .data import SILENCE, DataError, scan_for
+from .checkpoint import read_checkpoint, write_checkpoint
+from .data import SILENCE, DataError
 from .evaluate import columns, evaluate
-from .features import Features, load_features
+from .features import Features
 from .files import replacing
 from .log import Epoch, log_path, write_log
-from .memory import keep_freed_memory
 from .objective import Budget, movement, until
 from .rank import entropy, until_decided
 from .recipe import WORDS, Recipe
 from .reject import with_rejection
 from .split import ALL_PARTS
-from .survey import survey_lines
-from .tasks import Sequences, load_task
-
-
-def run(directory: str | Path | None, recipe: Recipe, out: str | Path, *, cache: str | Path | None = None,
-        resume: bool = False, progress: bool = True, speaker: str = "") -> Path:
-    """Train on a folder of words (see ``data.scan``) and write the best model, by validation, to ``out``.
-
-    The file is written whenever an epoch is no worse than those before, once the thresholds are fully there; a
-    checkpoint ``out.checkpoint`` after each epoch lets ``resume=True`` go on.  The card holds recipe, split sizes
-    and the figures on the validation part and, once the run is complete, on the others.  ``speaker``: keep all clips of
-    this speaker for the test part.
-    """
-    out = Path(out)
-    if not out.parent.is_dir():
-        raise DataError(f"'{out}' cannot be written (no folder '{out.parent}'); choose another place")
-    if out.is_dir():
-        raise DataError(f"'{out}' is a folder; give the name of a model file to write")
-    console = Console(stderr=True, quiet=not progress)
-    keep_freed_memory()
-    features: Features | Sequences
-    if recipe.task == WORDS:
-        if directory is None:
-            raise DataError(f"recipe '{recipe.name}' trains on a folder of words; give one")
-        features = load_features(scan_for(recipe, directory, speaker), recipe.frontend, cache, progress)
-        lines = survey_lines(features)
-    else:
-        if speaker:
-            raise DataError(f"the task '{recipe.task}' has no speakers; leave '{speaker}' out")
-        features = load_task(recipe.task, directory)
-        lines = [f"task {recipe.task}: {len(features.of('train'))} sequences of {features.steps} frames to train"]
-    layers = " + ".join(map(str, recipe.gru))
-    console.print(f"recipe {recipe.name}: GRU {layers}, {recipe.epochs} epochs, seed {recipe.seed}", markup=False)
-    for line in lines:
-        console.print(line, soft_wrap=True, markup=False)
-    trainer = Trainer(recipe, features, out, resume, progress)
-    try:
-        for epoch in trainer.epochs():
-            early = "" if epoch.frames_used is None else f" after {epoch.frames_used:.0%} of the frames"
-            console.print(f"epoch {epoch.number:3}/{recipe.epochs}  loss {epoch.loss:.3f}  "
-                          f"validation {epoch.accuracy:.2%}{early}  "
-                          f"fetch reduction {ratio_text(epoch.fetch_reduction, 2)}  "
-                          f"Θ {' '.join(map(str, epoch.thresholds))}")
-    except KeyboardInterrupt:
-        if trainer.epoch:
-            console.print(f"{trainer.epoch} epochs are kept; the same command with --resume goes on")
-        raise
-    checkpoint_path(out).unlink(missing_ok=True)
-    return out
+from .streams import Mined
+from .tasks import Sequences
 
 
 def normalisation(features: Features | Sequences) -> tuple[np.ndarray, np.ndarray]:
@@ -123,7 +73,9 @@ class Trainer:
         self.train = torch.from_numpy(_training_clips(features, recipe.augmentation.silence_repeats))
         targets, classes = features.targets[self.train], len(features.labels)
         self.class_weights = class_weights(targets, classes, recipe.balance).to(self.device)
-        self.batches = -(-len(self.train) // recipe.batch)
+        self.batches = self._batches()
+        self.mined = Mined()
+        self.told: dict = {}        # of an epoch, for the card
         self.optimiser = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)
         steps = max(self.batches * recipe.epochs + 1, 20)       # fewer would make a phase of length zero
         peaks = [recipe.learning_rate, recipe.learning_rate * recipe.threshold_rate][: len(groups)]
@@ -135,6 +87,10 @@ class Trainer:
         if resume:
             self._resume()
 
+    def _batches(self) -> int:
+        """Updates of the weights per epoch."""
+        return -(-len(self.train) // self.recipe.batch)
+
     def epochs(self):
         patience = self.recipe.patience or math.inf
         while self.epoch < self.recipe.epochs and self.epoch - (self.best_epoch or self.epoch) < patience:
@@ -145,10 +101,7 @@ class Trainer:
             self.epoch += 1
             self.network.thresholds = self._whole_thresholds(share)
             figures = evaluate(self._model({}), self.features, "validation", early=early)
-            words = sum(n * c for n, c in zip(figures["events"], self.columns, strict=True)) / figures["frames"]
-            if self.budget:
-                self.budget.measured(words)
-            score = self._score(figures["accuracy"], words)
+            score, words, misses = self._judge_epoch(figures)
             settled = share == 1 and early == bool(self.stop)
             if settled and score >= self.best:                  # a tie: the later one, at a lower learning rate
                 self.best, self.best_epoch = score, self.epoch
@@ -157,15 +110,22 @@ class Trainer:
                 self.epoch, loss, figures["accuracy"], figures["fetch_reduction"], words, tuple(figures["occupancy"]),
                 tuple(self.network.thresholds), self.budget.price if self.budget else None,
                 float(self.schedule.get_last_lr()[0]), time.monotonic() - started,
-                figures.get("frames_used")))
+                figures.get("frames_used"), misses))
             write_log(log_path(self.out), self.log)
             self._checkpoint()
             yield self.log[-1]
         self._judge()
 
-    def _score(self, accuracy: float, words: float) -> float:
-        """What makes an epoch the best: accuracy, less a point for every percent above the budget."""
-        return accuracy - max(0.0, words / self.recipe.budget - 1) if self.recipe.budget else accuracy
+    def _judge_epoch(self, figures: dict) -> tuple[float, float, float | None]:
+        """(what makes an epoch the best, weight words per frame, misses in streams) from its figures on clips.
+
+        The first is accuracy, less a point for every percent above the budget.
+        """
+        words = sum(n * c for n, c in zip(figures["events"], self.columns, strict=True)) / figures["frames"]
+        if not self.budget:
+            return figures["accuracy"], words, None
+        self.budget.measured(words)
+        return figures["accuracy"] - max(0.0, words / self.budget.target - 1), words, None
 
     def _annealed(self, epoch: int) -> float:
         """Share of thresholds and cost in force in an epoch; all of it in the last one."""
@@ -198,14 +158,18 @@ class Trainer:
         total = 0.0
         for clips in track(self._shuffled(rng), f"epoch {self.epoch + 1}", transient=True, disable=not self.progress):
             loss = self._loss(self.augmenter(clips, rng).to(self.device), share, self._factor(rng), noise)
-            self.optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
-            self.optimiser.step()
-            self.schedule.step()
-            self.network.clip_()
+            self._update(loss)
             total += loss.item()
         return total / self.batches
+
+    def _update(self, loss: Tensor) -> None:
+        """One step of the weights down the gradient of a loss."""
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
+        self.optimiser.step()
+        self.schedule.step()
+        self.network.clip_()
 
     def _factor(self, rng: torch.Generator) -> float:
         """On all Θ of a batch: log-uniform within the recipe's agility."""
@@ -256,7 +220,7 @@ class Trainer:
     def _write(self) -> None:
         f, model = self.features, self._model({})
         card: dict = {"recipe": self.recipe.to_dict(), "clips": {part: len(f.of(part)) for part in ALL_PARTS},
-                      "skipped": len(f.skipped), "epoch": self.epoch}
+                      "skipped": len(f.skipped), "epoch": self.epoch, **self.told}
         if self.recipe.reject and isinstance(f, Features):
             model, card["rejection"] = with_rejection(model, f, self.recipe.reject)
         card["validation"] = evaluate(model, f, "validation", early=model.stop is not None)
@@ -280,6 +244,7 @@ class Trainer:
         state = {"digest": self.digest, "epoch": self.epoch, "best": self.best, "best_epoch": self.best_epoch,
                  "log": [asdict(epoch) for epoch in self.log], "network": self.network.state_dict(),
                  "log_thresholds": self.log_thresholds, "budget": self.budget and self.budget.state(),
+                 "mined": asdict(self.mined),
                  "optimiser": self.optimiser.state_dict(), "schedule": self.schedule.state_dict()}
         write_checkpoint(self.out, state)
 
@@ -287,6 +252,7 @@ class Trainer:
         state = read_checkpoint(self.out, self.digest, self.device)
         self.epoch, self.best, self.best_epoch = state["epoch"], state["best"], state["best_epoch"]
         self.log = [Epoch(**epoch) for epoch in state["log"]]
+        self.mined = Mined(**state["mined"])
         if self.log_thresholds is not None:
             self.log_thresholds.data.copy_(state["log_thresholds"])
         if self.budget:

@@ -14,6 +14,7 @@ from tidegate.spec.network import Layer
 from tidegate.spec.stop import Stop
 
 from .data import DataError
+from .streams import Listening
 
 WORDS = "words"
 TASKS = ("cue", "evidence", "mnist")        # see ``tasks.py``
@@ -63,7 +64,9 @@ class Recipe:
     ``task``: "words", a folder of recordings, or one of ``tasks.TASKS``, which have no front end and no augmentation.
 
     ``keywords``: the classes (none: every word is one), all others are ``unknown``; words to ``leave_out`` are in no
-    part but "unseen", which tells how well words are rejected that were never heard.  ``unknown``, ``silence``:
+    part but "unseen", which tells how well words are rejected that were never heard.
+    ``test_share``: of the validation part's speakers, for the test part, where the data has none: what is reported is
+    then not what chose.  ``unknown``, ``silence``:
     whether these classes exist, "folder", "auto" or "none", see ``data.scan``.
 
     Sparsity.  ``thresholds``: Θ per signal in LSBs of 1/256; they grow linearly from 0 over the first ``anneal`` share
@@ -90,6 +93,9 @@ class Recipe:
     cross-entropy is that of the frame of the decision, or the last without one, and nothing after it is computed.
     ``entropy_reward``: times the entropy of the softmax there, taken off the loss: the more, the flatter the softmax
     and the later the network decides.
+
+    ``listening``: train on endless streams with the hidden state carried, instead of clip by clip (``streams.py``,
+    ``listening.py``); an epoch is then so many chunks, and ``batch``, ``balance``, ``decision_frames`` have no effect.
     """
 
     name: str
@@ -100,6 +106,7 @@ class Recipe:
     task: str = WORDS
     keywords: tuple[str, ...] = ()
     leave_out: tuple[str, ...] = ()
+    test_share: float = 0.0
     gru: tuple[int, ...] = (64,)
     thresholds: tuple[int, ...] = (128, 64)
     anneal: float = 0.3
@@ -130,6 +137,7 @@ class Recipe:
     entropy_reward: float = 0.0
     seed: int = 1
     augmentation: Augmentation = field(default_factory=Augmentation)
+    listening: Listening | None = None
     unknown: str = "folder"
     silence: str = "folder"
 
@@ -198,9 +206,10 @@ class Recipe:
         d = dict(d)
         frontend = FrontEndSettings.from_dict(d.pop("frontend", {}))
         augmentation = _build(Augmentation, d.pop("augmentation", {}))
+        listening = None if d.get("listening") is None else _build(Listening, d["listening"])
         if "name" not in d and set(d) <= {f.name for f in fields(Recipe)}:
             raise DataError("a recipe needs a 'name'; give it one")
-        return _build(Recipe, d | {"frontend": frontend, "augmentation": augmentation})
+        return _build(Recipe, d | {"frontend": frontend, "augmentation": augmentation, "listening": listening})
 
     @staticmethod
     def read(path: str | Path) -> "Recipe":

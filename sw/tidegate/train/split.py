@@ -30,6 +30,14 @@ def by_lists(clips: "list[Clip]", listed: dict[str, str], speaker: str = "") -> 
     return [_held_out(replace(c, part=part), speaker) for c, part in zip(clips, parts, strict=True)]
 
 
+def with_test_part(clips: "list[Clip]", share: float) -> "list[Clip]":
+    """The clips with a test part, where they have none: this share of the validation part's speakers, by hash."""
+    if not share or any(c.part == "test" for c in clips):
+        return clips
+    kept_apart = {c.speaker for c in clips if c.speaker and _hash(c.speaker) // 100 % 100 < 100 * share}
+    return [replace(c, part="test") if c.part == "validation" and c.speaker in kept_apart else c for c in clips]
+
+
 def by_speakers(clips: "list[Clip]", speaker: str = "") -> "tuple[list[Clip], list[str]]":
     """The clips with their parts, and warnings.  With ``speaker``, test is exactly the clips of that speaker."""
     others = [c for c in clips if not speaker or c.speaker != speaker]

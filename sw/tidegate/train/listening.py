@@ -1,0 +1,148 @@
+"""What training on streams minimises, what it mines, and how it judges a network on streams of the validation part.
+
+    loss =  CE(answers of keywords)  +  unknown_weight · CE(answers of other words)  +  silence_weight · CE(pauses)
+          + reject_weight · mean R  +  hard_weight · mean of the largest R
+    R    =  −log(1 − p(any keyword))    in frames in which no keyword is to be answered
+
+R does not say which of ``unknown`` and ``silence`` is right.  The largest R of a chunk count again because false
+accepts are rare: the mean over all frames hardly knows them.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tidegate.golden import DeltaNetwork
+from tidegate.golden.network import State
+from tidegate.host.detector import Detection, DetectorSettings
+from tidegate.host.frontend import FrontEndSettings
+from tidegate.spec.formats import acc_frac
+from tidegate.spec.stop import STOP_SHIFT, UNDECIDED, Decider, best_two
+
+from .soundscape import Word
+from .streaming import count
+from .streams import IGNORE, REJECT, Chunk, Listening, Mined, Mixer, Spoken
+
+_SURE = 0.0             # lead of a keyword over the other classes from which a frame is mined
+MARGINS = (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0)
+
+
+def start_of(state: State | None, fresh: np.ndarray) -> State | None:
+    """The state in which the next chunk begins: that of a reset for the streams that begin anew."""
+    if state is None or fresh.all():
+        return None
+    kept = torch.from_numpy(~fresh).float()[:, None].to(state.anchors[0].device)
+    return State([a * kept for a in state.anchors], [h * kept for h in state.states])
+
+
+class StreamLoss:
+    """The loss of a chunk; ``keywords``: how many of the first classes are keywords, ``unknown`` its number or -1."""
+
+    def __init__(self, options: Listening, keywords: int, unknown: int, silence: int):
+        self.options, self.keywords, self.unknown, self.silence = options, keywords, unknown, silence
+
+    def rejected(self, logits: Tensor) -> Tensor:
+        """R in every frame, from logits (..., classes)."""
+        k = self.keywords
+        return torch.logsumexp(logits, -1) - torch.logsumexp(logits[..., k:], -1)
+
+    def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """``logits`` (T, B, classes), ``targets`` (T, B)."""
+        o = self.options
+        flat, wanted = logits.flatten(0, 1), targets.flatten()
+        total = logits.new_zeros(())
+        for chosen, weight in (((wanted >= 0) & (wanted < self.keywords), 1.0),
+                               ((wanted == self.unknown) & (wanted >= 0), o.unknown_weight),
+                               ((wanted == self.silence) & (wanted >= 0), o.silence_weight)):
+            picked = chosen.nonzero()[:, 0]
+            if weight and len(picked):
+                total = total + weight * torch.nn.functional.cross_entropy(flat[picked], wanted[picked])
+        negative = ((wanted == REJECT) | (wanted == self.unknown) | (wanted == self.silence)).nonzero()[:, 0]
+        if len(negative):
+            lost = self.rejected(flat[negative])
+            worst = lost.topk(max(1, int(o.hard_share * len(lost)))).values
+            total = total + o.reject_weight * lost.mean() + o.hard_weight * worst.mean()
+        return total
+
+
+def mine(mined: Mined, chunk: Chunk, logits: Tensor, keywords: int) -> None:
+    """Remember what speech and which other words the network takes for keywords in a chunk."""
+    with torch.no_grad():
+        lead = (logits[..., :keywords].amax(-1) - logits[..., keywords:].amax(-1)).cpu().numpy()
+    lead[(chunk.targets.numpy() >= 0) & (chunk.targets.numpy() < keywords)] = -np.inf
+    lead[chunk.targets.numpy() == IGNORE] = -np.inf
+    frames = lead.argmax(0)
+    for b, t in enumerate(frames):
+        number = chunk.origin[t, b]
+        if lead[t, b] > _SURE and number >= 0:
+            kind, recording = chunk.items[number]
+            if kind == "speech":
+                mined.add_speech(recording, int(chunk.at[t, b]))
+            elif kind == "other":
+                mined.add_word(recording)
+
+
+@dataclass(frozen=True)
+class Heard:
+    """Figures on streams: rows per margin (``margin``, ``misses`` share, ``per_hour`` false accepts), ``hours``,
+    ``events`` per signal and frame."""
+
+    rows: list[dict]
+    hours: float
+    events: list[float]
+
+    def misses_at(self, per_hour: float) -> float:
+        """Share of the keywords missed at the least margin with at most so many false accepts per hour."""
+        return next((r["misses"] for r in self.rows if r["per_hour"] <= per_hour), 1.0)
+
+
+@torch.no_grad()
+def listen(network: DeltaNetwork, mixer: Mixer, chunks: int, rng: np.random.Generator, frontend: FrontEndSettings,
+           settings: DetectorSettings) -> Heard:
+    """Run a network on ``chunks`` chunks of a mixer's streams and detect with the board's rule at each of MARGINS."""
+    mixer.restart(rng)
+    o, labels = mixer.options, mixer.material.labels
+    rules = [(m, DetectorSettings(settings.smooth, float(1 / (1 + np.exp(-m))), settings.release,
+                                  settings.refractory_s).rule(labels, frontend, network.classifier_frac))
+             for m in MARGINS]
+    deciders = [Decider(rule, (o.streams,)) for _, rule in rules]
+    smoother = Decider(rules[0][1], (o.streams,))
+    found: list[list[np.ndarray]] = [[] for _ in rules]
+    state, events, frames = None, np.zeros(len(network.layers) + 1), 0
+    for _ in range(chunks):
+        chunk = mixer.chunk()
+        output = network(chunk.frames, start=state)
+        state = output.state
+        events += [float(e.sum()) for e in output.events]
+        frames += chunk.frames.shape[0] * chunk.frames.shape[1]
+        raw = torch.round(output.logits.double() * 2.0 ** acc_frac(network.classifier_frac)).long().numpy()
+        lead, best = best_two(smoother.smooth(raw >> STOP_SHIFT))
+        for decider, into in zip(deciders, found, strict=True):
+            into.append(decider.decide(lead, best))
+    words = _truth(mixer.spoken, o.streams, frontend)
+    hours = frames * frontend.hop / frontend.sample_rate / 3600
+    rows = []
+    for (margin, _), pieces in zip(rules, found, strict=True):
+        decided, missed, wrong, total, kinds = np.concatenate(pieces), 0, 0, 0, {}
+        for b in range(o.streams):
+            detections = [Detection(int(t), frontend.heard(int(t) + 1), labels[decided[t, b]], 1.0)
+                          for t in np.flatnonzero(decided[:, b] != UNDECIDED)]
+            c = count(words[b], detections)
+            total += c.keywords
+            missed += c.keywords - len(c.from_end)
+            wrong += sum(c.false_accepts.values())
+            for kind, n in c.false_accepts.items():
+                kinds[kind] = kinds.get(kind, 0) + n
+        rows.append({"margin": margin, "misses": missed / max(total, 1), "per_hour": wrong / hours, "keywords": total,
+                     "kinds": kinds})
+    return Heard(rows, hours, (events / frames).tolist())
+
+
+def _truth(spoken: list[Spoken], streams: int, frontend: FrontEndSettings) -> list[list[Word]]:
+    second = frontend.sample_rate / frontend.hop
+    words: list[list[Word]] = [[] for _ in range(streams)]
+    for s in spoken:
+        words[s.stream].append(Word(s.label, s.first / second, s.end / second, ""))
+    return words

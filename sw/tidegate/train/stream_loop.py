@@ -1,0 +1,77 @@
+"""Training on endless streams, the hidden state carried from chunk to chunk (see ``streams.py``, ``listening.py``)."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.progress import track
+
+from tidegate.golden import DeltaNetwork
+from tidegate.host.detector import DEFAULTS
+
+from .data import SILENCE, UNKNOWN, DataError
+from .features import Features
+from .listening import StreamLoss, listen, mine, start_of
+from .loop import Trainer
+from .material import NOTHING_ELSE, Sources
+from .recipe import Recipe
+from .streams import Material, Mixer
+
+_JUDGED_S = 4000            # of made streams, after each epoch
+_PER_HOUR = (1.0, 4.0)      # false accepts at which an epoch is judged
+
+
+class StreamTrainer(Trainer):
+    """A run of a recipe with ``listening``: an epoch is so many chunks, and what counts are misses on streams."""
+
+    def __init__(self, recipe: Recipe, features: Features, out: Path, material: Material, judged: Material,
+                 resume: bool = False, progress: bool = False, sources: Sources = NOTHING_ELSE):
+        assert recipe.listening is not None
+        self.options, self.material, self.judged, self.sources = recipe.listening, material, judged, sources
+        if UNKNOWN not in features.labels:
+            raise DataError(f"recipe '{recipe.name}': listening takes a class 'unknown'; set unknown to auto")
+        super().__init__(recipe, features, out, resume, progress)
+        labels = features.labels
+        self.loss = StreamLoss(self.options, sum(x not in (UNKNOWN, SILENCE) for x in labels), labels.index(UNKNOWN),
+                               labels.index(SILENCE) if SILENCE in labels else -1)
+        self.mixer = Mixer(material, self.options, self.mean, self.scale, recipe.frontend.floor, recipe.augmentation,
+                           self.mined)
+        plain = replace(self.options, streams=40, reset=0.0, wet=0.0, mined=0.0, splice=0.0, gain=6.0,
+                        snr=(10.0, 40.0), gap=(60, 180))
+        self.judge_mixer = Mixer(judged, plain, self.mean, self.scale, recipe.frontend.floor)
+
+    def _batches(self) -> int:
+        return self.options.chunks
+
+    def _train_epoch(self, share: float) -> float:
+        seed = [self.recipe.seed, self.epoch]
+        self.mixer.restart(np.random.default_rng(seed))
+        rng, state, total = torch.Generator().manual_seed(self.recipe.seed * 100_003 + self.epoch), None, 0.0
+        for _ in track(range(self.options.chunks), f"epoch {self.epoch + 1}", transient=True,
+                       disable=not self.progress):
+            chunk = self.mixer.chunk()
+            thresholds = self._thresholds(share, self._factor(rng))
+            output = self.network(chunk.frames.to(self.device), thresholds=thresholds,
+                                  start=start_of(state, chunk.fresh))
+            state = output.state
+            loss = self.loss(output.logits, chunk.targets.to(self.device))
+            if share and self.budget:
+                loss = loss + self.budget.cost(output.events, torch.ones_like(output.events[0]), share)
+            self._update(loss)
+            mine(self.mined, chunk, output.logits, self.loss.keywords)
+            total += loss.item()
+        return total / self.options.chunks
+
+    def _judge_epoch(self, figures: dict) -> tuple[float, float, float]:
+        """What makes an epoch the best: keywords found in streams at few false accepts, and clips told apart."""
+        assert isinstance(self.network, DeltaNetwork)
+        o, frontend = self.judge_mixer.options, self.recipe.frontend
+        chunks = int(_JUDGED_S * frontend.sample_rate / frontend.hop / (o.chunk * o.streams)) + 1
+        self.heard = heard = listen(self.network, self.judge_mixer, chunks, np.random.default_rng(1), frontend,
+                                    DEFAULTS)
+        words = sum(n * c for n, c in zip(heard.events, self.columns, strict=True))
+        misses = float(np.mean([heard.misses_at(rate) for rate in _PER_HOUR]))
+        self.told = {"sources": self.sources.to_dict(),
+                     "validation_streams": {"hours": heard.hours, "curve": heard.rows}}
+        return (1 - misses + figures["accuracy"]) / 2, words, misses

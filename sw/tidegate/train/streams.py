@@ -1,0 +1,433 @@
+"""Endless streams to train with, made on the fly from mel energies: words, other words, speech, sounds and pauses.
+
+    stream b   |gap|== keyword ==|gap|=== speech ===|gap|== other word ==|gap| pause |...
+    background  ~~~~~~~~ a noise recording at its signal-to-noise ratio ~~~~~~~><~~~~~~~ another ~~~~~
+
+Energies of independent sounds add, so mixing needs no samples.  ``Mixer.chunk`` gives the next frames of all streams
+together with what the network is to answer in each:
+
+    a class     after the end of a word, while it is quiet, and the class ``silence`` in long pauses
+    REJECT      any class but a keyword: continuous speech, sounds, the gaps
+    IGNORE      nothing: inside a word and while an answer may last
+
+A word within continuous speech is not answered: speech is full of words that sound like keywords ("to", "for",
+"right"), and only the quiet before and after it tells a command.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tidegate.spec.formats import SIGNAL
+
+from .data import SILENCE, UNKNOWN
+from .made import word_span
+
+IGNORE, REJECT = -1, -2
+KINDS = ("keyword", "other", "speech", "sound", "pause")
+
+
+@dataclass(frozen=True)
+class Listening:
+    """How streams are made; a recipe's field.  Times in frames, levels in dB.
+
+    ``streams``: how many run side by side; ``chunk``: frames between two updates of the weights, which is how far the
+    gradient reaches back; ``chunks``: of an epoch.
+    ``shares``: of keywords, other words, continuous speech, sounds and pauses among the items of a stream.
+    ``gap``: between two items, (least, most), of which the square of a uniform number is taken, so that short ones are
+    frequent; ``after``: least gap after a keyword.  ``speech``, ``sound``, ``pause``: lengths.
+    ``answer``: frames after a word's end in which its class is to be answered, at least to the end of its recording.
+    ``snr``: of a typical word over the background; ``clean``: share of stretches without background.
+    ``gain``: ± of a stretch; ``word_gain``: ± of an item.  ``wet``: share of the items that are heard in a room.
+    ``mined``: share of the negative items that the network took for a keyword before.
+    ``reject_weight``, ``hard_weight``, ``unknown_weight``, ``silence_weight``: of the losses, see ``listening.py``.
+    ``hard_share``: share of a chunk's worst frames that ``hard_weight`` weighs.
+    ``reset``: share of the streams that begin anew with a chunk.
+    """
+
+    streams: int = 96
+    chunk: int = 128
+    chunks: int = 150
+    shares: tuple[float, float, float, float, float] = (0.42, 0.22, 0.22, 0.06, 0.08)
+    gap: tuple[int, int] = (4, 110)
+    after: int = 16
+    speech: tuple[int, int] = (60, 240)
+    sound: tuple[int, int] = (40, 200)
+    pause: tuple[int, int] = (30, 180)
+    answer: int = 22
+    snr: tuple[float, float] = (3.0, 40.0)
+    clean: float = 0.15
+    gain: float = 10.0
+    word_gain: float = 6.0
+    wet: float = 0.25
+    mined: float = 0.3
+    splice: float = 0.12
+    reject_weight: float = 1.0
+    hard_weight: float = 0.2
+    hard_share: float = 0.01
+    unknown_weight: float = 0.5
+    silence_weight: float = 0.2
+    reset: float = 0.04
+
+
+@dataclass(frozen=True)
+class Bank:
+    """Recordings: number i is ``energies[offsets[i] : offsets[i + 1]]``, (frames, bands) float32.
+
+    ``first``, ``end`` (n,): frames that hold the word, or all.  ``targets`` (n,): class of each, or -1.
+    """
+
+    energies: np.ndarray
+    offsets: np.ndarray
+    first: np.ndarray
+    end: np.ndarray
+    targets: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def clip(self, i: int) -> np.ndarray:
+        return self.energies[self.offsets[i] : self.offsets[i + 1]]
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return np.diff(self.offsets)
+
+    @staticmethod
+    def of(pieces: list[np.ndarray], targets: np.ndarray | None = None, words: bool = False) -> "Bank":
+        """Pack energies (frames, bands) each; with ``words`` find where in each the word is."""
+        offsets = np.concatenate([[0], np.cumsum([len(p) for p in pieces], dtype=np.int64)])
+        spans = [word_span(p) if words else (0, len(p)) for p in pieces]
+        first, end = (np.array([s[k] for s in spans], np.int64) for k in (0, 1))
+        bands = pieces[0].shape[1] if pieces else 0
+        return Bank(np.concatenate(pieces) if pieces else np.empty((0, bands), np.float32), offsets, first, end,
+                    np.full(len(pieces), -1, np.int64) if targets is None else np.asarray(targets, np.int64))
+
+
+@dataclass(frozen=True)
+class Material:
+    """What streams are made of: ``words`` (keywords and ``unknown``) with ``words_wet``, the same in rooms and in the
+    same order, or None; likewise ``speech``; ``sounds``: noise recordings as events; ``noise`` (frames, bands): as
+    background, each recording's mean energy 1; ``typical``: mean energy of a word's frames."""
+
+    labels: tuple[str, ...]
+    words: Bank
+    words_wet: Bank | None
+    speech: Bank
+    speech_wet: Bank | None
+    sounds: Bank
+    noise: np.ndarray
+    typical: float
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """A word in stream ``stream``: ``label``, and the frames ``first`` to ``end`` that hold it."""
+
+    stream: int
+    label: str
+    first: int
+    end: int
+
+
+@dataclass
+class Chunk:
+    """``frames`` (T, B, bands): SIGNAL integers held in floats.  ``targets`` (T, B): class, REJECT or IGNORE.
+    ``origin`` (T, B): number of the item in ``items``, pairs of kind and recording, or -1; ``at`` (T, B): frame of the
+    recording.  ``fresh`` (B,): streams that begin with this chunk."""
+
+    frames: Tensor
+    targets: Tensor
+    origin: np.ndarray
+    at: np.ndarray
+    items: list[tuple[str, int]]
+    fresh: np.ndarray
+
+
+@dataclass
+class _Item:
+    energies: np.ndarray
+    targets: np.ndarray
+    at: np.ndarray
+    source: tuple[str, int]
+    number: int = -1
+    spoken: tuple[str, int, int] | None = None
+
+
+@dataclass
+class Mined:
+    """What the network took for a keyword: (recording, frame) of continuous speech and recordings of other words; the
+    newest ``most`` of each."""
+
+    most: int = 4000
+    speech: list[tuple[int, int]] = field(default_factory=list)
+    words: list[int] = field(default_factory=list)
+
+    def add_speech(self, recording: int, frame: int) -> None:
+        self.speech.append((recording, frame))
+        del self.speech[: -self.most]
+
+    def add_word(self, recording: int) -> None:
+        self.words.append(recording)
+        del self.words[: -self.most]
+
+
+class Mixer:
+    """Makes the chunks of ``options.streams`` streams; everything follows from the generator of ``restart``.
+
+    ``vary``: stretch, warp and mask the words (an ``Augmentation``), None: take them as they are.  ``mean``, ``scale``
+    (bands,) as in the model file; ``floor`` of the front end.
+    """
+
+    def __init__(self, material: Material, options: Listening, mean: np.ndarray, scale: np.ndarray, floor: float,
+                 vary=None, mined: Mined | None = None):
+        self.material, self.options, self.vary, self.floor = material, options, vary, floor
+        self.mined = mined or Mined()
+        self.mean, self.scale = torch.from_numpy(mean), torch.from_numpy(scale * (1 << SIGNAL.frac))
+        self.unknown, self.silence = (material.labels.index(x) if x in material.labels else -1
+                                      for x in (UNKNOWN, SILENCE))
+        targets = material.words.targets
+        self.other = np.flatnonzero(targets == self.unknown)
+        self.keywords = [np.flatnonzero(targets == k) for k in range(len(material.labels))
+                         if k not in (self.unknown, self.silence)]
+        shares = np.array(options.shares, np.float64)
+        here = [True, len(self.other) > 0, len(material.speech) > 0, len(material.sounds) > 0, True]
+        self.shares = shares * here / (shares * here).sum()
+        lengths = material.speech.lengths.astype(np.float64)
+        self.speech_chance = lengths / lengths.sum() if len(lengths) else lengths
+
+    def restart(self, rng: np.random.Generator) -> None:
+        """Begin all streams anew."""
+        streams = self.options.streams
+        self.rng, self.frame = rng, 0
+        self.pending: list[list[_Item]] = [[] for _ in range(streams)]
+        self.begun = [0] * streams          # frames of the first pending item that were given
+        self.left = np.zeros(streams, np.int64)
+        self.place, self.level, self.gain = np.zeros(streams, np.int64), np.zeros(streams), np.ones(streams)
+        self.spoken: list[Spoken] = []
+
+    def chunk(self) -> Chunk:
+        """The next frames of all streams."""
+        o, material = self.options, self.material
+        steps, streams, bands = o.chunk, o.streams, material.words.energies.shape[1]
+        energies = np.zeros((streams, steps, bands), np.float32)
+        targets = np.full((streams, steps), IGNORE, np.int64)
+        origin, at = np.full((streams, steps), -1, np.int64), np.zeros((streams, steps), np.int64)
+        fresh = self.rng.random(streams) < o.reset if self.frame else np.ones(streams, bool)
+        items: list[tuple[str, int]] = []
+        for b in range(streams):
+            if fresh[b]:
+                self.pending[b], self.begun[b] = [], 0
+            self._fill(b, energies[b], targets[b], origin[b], at[b], items, bool(fresh[b]))
+        self._background(energies)
+        frames = torch.from_numpy(energies)
+        features = (torch.log_(frames.add_(self.floor)) - self.mean) * self.scale
+        jitter = getattr(self.vary, "jitter", 0)
+        if jitter:
+            noise = self.rng.standard_normal(features.shape, np.float32)
+            features += torch.from_numpy(noise) * (jitter * (1 << SIGNAL.frac))
+        features = torch.floor(features + 0.5).clamp_(-SIGNAL.max, SIGNAL.max)
+        self.frame += steps
+        return Chunk(features.swapaxes(0, 1).contiguous(), torch.from_numpy(targets).t().contiguous(),
+                     origin.T, at.T, items, fresh)
+
+    def _fill(self, b, energies, targets, origin, at, items, fresh: bool) -> None:
+        done, steps, pending = 0, len(energies), self.pending[b]
+        if not fresh and self.frame == 0:
+            pending.append(self._pause())
+        while done < steps:
+            if not pending:
+                item = self._next()
+                if item.spoken:
+                    label, first, end = item.spoken
+                    start = self.frame + done
+                    self.spoken.append(Spoken(b, label, start + first, start + end))
+                pending.append(item)
+                item.number = -1
+            item, begun = pending[0], self.begun[b]
+            n = min(steps - done, len(item.targets) - begun)
+            if item.number < 0 or begun == 0 or done == 0:
+                item.number = len(items)
+                items.append(item.source)
+            inside = min(n, max(0, len(item.energies) - begun))
+            energies[done : done + inside] = item.energies[begun : begun + inside]
+            targets[done : done + n] = item.targets[begun : begun + n]
+            origin[done : done + n] = item.number
+            at[done : done + n] = item.at[begun : begun + n]
+            done += n
+            self.begun[b] += n
+            if self.begun[b] == len(item.targets):
+                pending.pop(0)
+                self.begun[b] = 0
+
+    def _background(self, energies: np.ndarray) -> None:
+        o, rng, noise, steps = self.options, self.rng, self.material.noise, energies.shape[1]
+        new = np.flatnonzero(self.left <= 0)
+        count = len(new)
+        if count:
+            self.left[new] = rng.integers(600, 2500, count)
+            self.place[new] = rng.integers(0, max(1, len(noise) - 2600), count)
+            decibel = rng.uniform(*o.snr, count)
+            self.level[new] = np.where(rng.random(count) < o.clean, 0, 10 ** (-decibel / 10) * self.material.typical)
+            self.gain[new] = 10 ** (rng.uniform(-o.gain, o.gain, count) / 10)
+        for b in range(len(energies)):
+            if self.level[b] and len(noise):
+                at = (self.place[b] + np.arange(steps)) % len(noise)
+                energies[b] += np.float32(self.level[b]) * noise[at]
+            energies[b] *= np.float32(self.gain[b])
+        self.place += steps
+        self.left -= steps
+
+    def _next(self) -> _Item:
+        kind = KINDS[self.rng.choice(len(KINDS), p=self.shares)]
+        return getattr(self, f"_{kind}")()
+
+    def _gap(self, least: int = 0) -> int:
+        low, high = self.options.gap
+        return max(least, int(low + (high - low) * self.rng.random() ** 2))
+
+    def _pick(self, dry: Bank, wet: Bank | None, i: int) -> np.ndarray:
+        return (wet if wet is not None and self.rng.random() < self.options.wet else dry).clip(i)
+
+    def _keyword(self) -> _Item:
+        some = self.keywords[int(self.rng.integers(len(self.keywords)))]
+        return self._word(int(some[self.rng.integers(len(some))]))
+
+    def _other(self) -> _Item:
+        if self.rng.random() < self.options.splice:
+            return self._spliced()
+        if self.mined.words and self.rng.random() < self.options.mined:
+            return self._word(self.mined.words[int(self.rng.integers(len(self.mined.words)))])
+        return self._word(int(self.other[self.rng.integers(len(self.other))]))
+
+    def _word(self, i: int) -> _Item:
+        words, target = self.material.words, int(self.material.words.targets[i])
+        energies = self._pick(words, self.material.words_wet, i)
+        first, end = int(words.first[i]), int(words.end[i])
+        energies, (first, end) = self._varied(energies, (first, end))
+        answer = max(self.options.answer, len(energies) - end)
+        gap = self._gap(max(self.options.after, end + answer + 2 - len(energies)) if target != self.unknown else 6)
+        size = len(energies) + gap
+        targets = np.full(size, REJECT, np.int64)
+        keyword = target != self.unknown
+        targets[first : end - 1] = IGNORE if keyword else REJECT
+        last = min(size, end - 1 + answer + 1)
+        targets[end - 1 : last] = target
+        targets[last : last + 12] = IGNORE if keyword else REJECT
+        self._quiet(targets, last + 12)
+        label = self.material.labels[target]
+        return _Item(energies, targets, np.arange(size), ("keyword" if keyword else "other", i),
+                     spoken=(label, first, end))
+
+    def _spliced(self) -> _Item:
+        """Half a word, or the halves of two: what begins or ends like a keyword and is none."""
+        words, rng = self.material.words, self.rng
+        halves = []
+        for front in (True, False):
+            some = self.keywords[int(rng.integers(len(self.keywords)))] if rng.random() < 0.7 or not len(self.other) \
+                else self.other
+            i = int(some[rng.integers(len(some))])
+            clip, first, end = words.clip(i), int(words.first[i]), int(words.end[i])
+            middle = first + max(1, int((end - first) * rng.uniform(0.35, 0.65)))
+            halves.append((clip[:middle] if front else clip[middle:], i))
+        kind = rng.random()
+        if kind < 0.4:
+            pieces, target = [halves[0][0], halves[1][0]], self.unknown
+            if words.targets[halves[0][1]] == words.targets[halves[1][1]]:
+                target = IGNORE                 # the same word again
+        else:
+            pieces, target = [halves[int(kind < 0.7)][0]], REJECT
+        energies, _ = self._varied(np.concatenate(pieces), (0, 1))
+        size = len(energies) + self._gap(6)
+        targets = np.full(size, REJECT if target != IGNORE else IGNORE, np.int64)
+        if target == self.unknown:
+            targets[len(energies) - 1 : len(energies) + 6] = target
+        self._quiet(targets, len(energies) + 12)
+        return _Item(energies, targets, np.arange(size), ("splice", -1))
+
+    def _speech(self) -> _Item:
+        speech, rng, o = self.material.speech, self.rng, self.options
+        mined = self.mined.speech if rng.random() < o.mined else []
+        if mined:
+            i, frame = mined[int(rng.integers(len(mined)))]
+            length = int(speech.lengths[i])
+            start = max(0, frame - int(rng.integers(40, 120)))
+            end = min(length, frame + int(rng.integers(15, 60)))
+        else:
+            i = int(rng.choice(len(speech), p=self.speech_chance))
+            length = int(speech.lengths[i])
+            size = min(length, int(rng.integers(*o.speech)))
+            start = int(rng.integers(0, length - size + 1))
+            end = start + size
+        energies = self._pick(speech, self.material.speech_wet, i)[start:end]
+        size = len(energies) + self._gap()
+        targets = np.full(size, REJECT, np.int64)
+        self._quiet(targets, len(energies) + 12)
+        return _Item(energies * self._loudness(), targets, start + np.arange(size), ("speech", i))
+
+    def _sound(self) -> _Item:
+        sounds, rng = self.material.sounds, self.rng
+        i = int(rng.integers(len(sounds)))
+        length = int(sounds.lengths[i])
+        size = min(length, int(rng.integers(*self.options.sound)))
+        start = int(rng.integers(0, length - size + 1))
+        energies = sounds.clip(i)[start : start + size] * self._loudness()
+        size += self._gap()
+        targets = np.full(size, REJECT, np.int64)
+        return _Item(energies, targets, start + np.arange(size), ("sound", i))
+
+    def _pause(self) -> _Item:
+        size = int(self.rng.integers(*self.options.pause))
+        targets = np.full(size, REJECT, np.int64)
+        self._quiet(targets, 0)
+        bands = self.material.words.energies.shape[1]
+        return _Item(np.empty((0, bands), np.float32), targets, np.arange(size), ("pause", -1))
+
+    def _quiet(self, targets: np.ndarray, begin: int) -> None:
+        """From 20 frames after ``begin`` on it is silence."""
+        if self.silence >= 0:
+            targets[begin + 20 :] = self.silence
+
+    def _loudness(self) -> np.float32:
+        return np.float32(10 ** (self.rng.uniform(-self.options.word_gain, self.options.word_gain) / 10))
+
+    def _varied(self, energies: np.ndarray, span: tuple[int, int]) -> tuple[np.ndarray, tuple[int, int]]:
+        """A word at another level, speed and pitch, parts of it masked; and where it then is."""
+        energies = energies * self._loudness()
+        o, rng = self.vary, self.rng
+        if o is None:
+            return energies, span
+        frames, bands = energies.shape
+        speed = 1 + rng.uniform(-o.stretch, o.stretch)
+        size = max(2, round(frames / speed))
+        at = np.minimum(np.arange(size) * speed, frames - 1.001)
+        low = at.astype(np.int64)
+        part = (at - low).astype(np.float32)[:, None]
+        energies = energies[low] * (1 - part) + energies[np.minimum(low + 1, frames - 1)] * part
+        first, end = (int(np.clip(round(x / speed), 0, size)) for x in span)
+        if o.warp:
+            band = np.clip(np.arange(bands) + rng.uniform(-o.warp, o.warp), 0, bands - 1)
+            low = band.astype(np.int64)
+            share = (band - low).astype(np.float32)
+            energies = energies[:, low] * (1 - share) + energies[:, np.minimum(low + 1, bands - 1)] * share
+        if o.mask_bands and (width := int(rng.integers(0, o.mask_bands + 1))):
+            start = int(rng.integers(0, bands - width + 1))
+            energies[:, start : start + width] = 0
+        if o.mask_frames and (width := int(rng.integers(0, o.mask_frames + 1))):
+            start = int(rng.integers(0, size))
+            energies[start : start + width] = 0
+        return energies, (min(first, size - 1), max(1, end))
+
+
+def noise_bed(pieces: list[np.ndarray], bands: int, rng: np.random.Generator) -> np.ndarray:
+    """Background (frames, bands): recordings, each at a mean energy of 1, and coloured noise of some minutes."""
+    made = []
+    for _ in range(8):
+        tilt = np.exp(rng.uniform(-1, 1) * np.linspace(-math.pi, math.pi, bands))
+        power = rng.gamma(3.0, 1 / 3, (1500, bands)) * tilt
+        made.append((power / power.mean()).astype(np.float32))
+    scaled = [p / max(float(p.mean()), 1e-20) for p in pieces if len(p)]
+    return np.concatenate([*(p.astype(np.float32) for p in scaled), *made])
