@@ -27,6 +27,7 @@ from .data import SILENCE, UNKNOWN
 from .made import word_span
 
 IGNORE, REJECT = -1, -2
+_ONSET = 8               # frames at the beginning of an item in which the one before may still be answered
 KINDS = ("keyword", "other", "speech", "sound", "pause")
 
 
@@ -39,7 +40,8 @@ class Listening:
     ``shares``: of keywords, other words, continuous speech, sounds and pauses among the items of a stream.
     ``gap``: between two items, (least, most), of which the square of a uniform number is taken, so that short ones are
     frequent; ``after``: least gap after a keyword.  ``speech``, ``sound``, ``pause``: lengths.
-    ``answer``: frames after a word's end in which its class is to be answered, at least to the end of its recording.
+    ``answer``: frames after a word's end in which its class is to be answered, at least to the end of its recording;
+    ``hold``: frames after that in which it may still be answered.
     ``snr``: of a typical word over the background; ``clean``: share of stretches without background.
     ``gain``: ± of a stretch; ``word_gain``: ± of an item.  ``wet``: share of the items that are heard in a room.
     ``mined``: share of the negative items that the network took for a keyword before.
@@ -48,25 +50,26 @@ class Listening:
     ``reset``: share of the streams that begin anew with a chunk.
     """
 
-    streams: int = 96
-    chunk: int = 128
-    chunks: int = 150
+    streams: int = 64
+    chunk: int = 96
+    chunks: int = 400
     shares: tuple[float, float, float, float, float] = (0.42, 0.22, 0.22, 0.06, 0.08)
     gap: tuple[int, int] = (4, 110)
     after: int = 16
     speech: tuple[int, int] = (60, 240)
     sound: tuple[int, int] = (40, 200)
     pause: tuple[int, int] = (30, 180)
-    answer: int = 22
-    snr: tuple[float, float] = (3.0, 40.0)
+    answer: int = 16
+    hold: int = 40
+    snr: tuple[float, float] = (4.0, 40.0)
     clean: float = 0.15
     gain: float = 10.0
-    word_gain: float = 6.0
+    word_gain: float = 5.0
     wet: float = 0.25
     mined: float = 0.3
     splice: float = 0.12
     reject_weight: float = 1.0
-    hard_weight: float = 0.2
+    hard_weight: float = 0.1
     hard_share: float = 0.01
     unknown_weight: float = 0.5
     silence_weight: float = 0.2
@@ -308,16 +311,15 @@ class Mixer:
         energies = self._pick(words, self.material.words_wet, i)
         first, end = int(words.first[i]), int(words.end[i])
         energies, (first, end) = self._varied(energies, (first, end))
-        answer = max(self.options.answer, len(energies) - end)
-        gap = self._gap(max(self.options.after, end + answer + 2 - len(energies)) if target != self.unknown else 6)
-        size = len(energies) + gap
-        targets = np.full(size, REJECT, np.int64)
         keyword = target != self.unknown
+        last = max(end + self.options.answer, len(energies))
+        size = max(last + 2, len(energies) + self._gap(self.options.after if keyword else 6))
+        targets = np.full(size, REJECT, np.int64)
+        targets[:_ONSET] = IGNORE
         targets[first : end - 1] = IGNORE if keyword else REJECT
-        last = min(size, end - 1 + answer + 1)
         targets[end - 1 : last] = target
-        targets[last : last + 12] = IGNORE if keyword else REJECT
-        self._quiet(targets, last + 12)
+        targets[last : last + self.options.hold] = IGNORE if keyword else REJECT
+        self._quiet(targets, last + self.options.hold)
         label = self.material.labels[target]
         return _Item(energies, targets, np.arange(size), ("keyword" if keyword else "other", i),
                      spoken=(label, first, end))
@@ -343,6 +345,7 @@ class Mixer:
         energies, _ = self._varied(np.concatenate(pieces), (0, 1))
         size = len(energies) + self._gap(6)
         targets = np.full(size, REJECT if target != IGNORE else IGNORE, np.int64)
+        targets[:_ONSET] = IGNORE
         if target == self.unknown:
             targets[len(energies) - 1 : len(energies) + 6] = target
         self._quiet(targets, len(energies) + 12)
@@ -365,6 +368,7 @@ class Mixer:
         energies = self._pick(speech, self.material.speech_wet, i)[start:end]
         size = len(energies) + self._gap()
         targets = np.full(size, REJECT, np.int64)
+        targets[:_ONSET] = IGNORE
         self._quiet(targets, len(energies) + 12)
         return _Item(energies * self._loudness(), targets, start + np.arange(size), ("speech", i))
 
@@ -377,11 +381,13 @@ class Mixer:
         energies = sounds.clip(i)[start : start + size] * self._loudness()
         size += self._gap()
         targets = np.full(size, REJECT, np.int64)
+        targets[:_ONSET] = IGNORE
         return _Item(energies, targets, start + np.arange(size), ("sound", i))
 
     def _pause(self) -> _Item:
         size = int(self.rng.integers(*self.options.pause))
         targets = np.full(size, REJECT, np.int64)
+        targets[:_ONSET] = IGNORE
         self._quiet(targets, 0)
         bands = self.material.words.energies.shape[1]
         return _Item(np.empty((0, bands), np.float32), targets, np.arange(size), ("pause", -1))

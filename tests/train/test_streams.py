@@ -1,0 +1,311 @@
+"""Streams for training: what they are made of, what is to be answered where, the loss, mining, and the judge."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from tidegate.golden import DeltaNetwork
+from tidegate.golden.network import State
+from tidegate.host.detector import DetectorSettings
+from tidegate.host.frontend import FrontEnd, FrontEndSettings
+from tidegate.spec.model import read_model
+from tidegate.train import run
+from tidegate.train.data import DataError, scan
+from tidegate.train.features import load_features
+from tidegate.train.listening import StreamLoss, listen, mine, start_of
+from tidegate.train.loop import Trainer
+from tidegate.train.material import Sources, in_room, in_validation, load_material, sounds
+from tidegate.train.recipe import Augmentation, Recipe
+from tidegate.train.run import run as run_recipe
+from tidegate.train.streams import IGNORE, REJECT, Bank, Listening, Material, Mined, Mixer, noise_bed
+
+LABELS = ("yes", "no", "unknown", "silence")
+BANDS = 5
+PLAIN = Listening(streams=6, chunk=50, chunks=4, wet=0.0, mined=0.0, splice=0.0, clean=1.0, gain=0.0, word_gain=0.0,
+                  reset=0.0)
+MEAN, SCALE = np.zeros(BANDS, np.float32), np.ones(BANDS, np.float32)
+
+
+def clip(level: float, frames: int = 20, first: int = 5, end: int = 14) -> np.ndarray:
+    energies = np.full((frames, BANDS), 1e-6, np.float32)
+    energies[first:end] = level
+    return energies
+
+
+@pytest.fixture(scope="module")
+def material() -> Material:
+    words = Bank.of([clip(1.0), clip(2.0), clip(3.0), clip(4.0)], np.array([0, 0, 1, 2]), words=True)
+    speech = Bank.of([np.full((300, BANDS), 5.0, np.float32), np.full((80, BANDS), 6.0, np.float32)])
+    sounds = Bank.of([np.full((100, BANDS), 7.0, np.float32)])
+    return Material(LABELS, words, replace(words, energies=words.energies * 100), speech, None, sounds,
+                    noise_bed([np.full((50, BANDS), 9.0, np.float32)], BANDS, np.random.default_rng(0)), 2.0)
+
+
+def mixer(material, options=PLAIN, **more) -> Mixer:
+    made = Mixer(material, options, MEAN, SCALE, 1e-3, **more)
+    made.restart(np.random.default_rng(3))
+    return made
+
+
+def whole(mixer: Mixer, chunks: int):
+    """(energies, targets, kinds of the items) (T, B) of some chunks."""
+    energies, targets, kinds = [], [], []
+    for _ in range(chunks):
+        c = mixer.chunk()
+        energies.append(np.exp(c.frames.numpy()[..., 0] / 256) - 1e-3)
+        targets.append(c.targets.numpy())
+        names = np.array([kind for kind, _ in c.items])
+        kinds.append(names[c.origin])
+    return tuple(map(np.concatenate, (energies, targets, kinds)))
+
+
+def test_each_kind_is_answered_as_it_should_be(material):
+    mix = mixer(material)
+    energies, targets, kinds = whole(mix, 60)
+    levels = {"yes": (1, 2), "no": (3,), "unknown": (4,)}
+    assert len(mix.spoken) > 50
+    checked = 0
+    for word in mix.spoken:
+        if word.end + 30 >= len(targets):
+            continue
+        checked += 1
+        heard = energies[word.first : word.end, word.stream]
+        assert any(np.allclose(heard, level, rtol=0.02) for level in levels[word.label])
+        inside = targets[word.first : word.end - 1, word.stream]
+        after = targets[word.end - 1 : word.end + 15, word.stream]
+        assert (after == LABELS.index(word.label)).all()
+        assert (inside == (REJECT if word.label == "unknown" else IGNORE)).all()
+    assert checked > 50
+    for level, kind in ((5, "speech"), (6, "speech"), (7, "sound")):
+        here = np.isclose(energies, level, rtol=0.02)
+        assert here.sum() > 500 and set(np.unique(targets[here])) <= {REJECT, IGNORE}
+        assert (kinds[here] == kind).all()
+        assert (targets[here] == IGNORE).mean() < 0.2
+    silent = targets == LABELS.index("silence")
+    assert silent.any() and (energies[silent] < 1e-3).all()
+
+
+def test_streams_follow_from_the_seed_and_do_not_depend_on_the_past(material):
+    options = replace(PLAIN, clean=0.2, gain=6.0, word_gain=3.0, splice=0.3, reset=0.2)
+    vary = Augmentation(stretch=0.1, warp=0.5)
+    mix = mixer(material, options, vary=vary)
+    first = [mix.chunk() for _ in range(5)]
+    mix.restart(np.random.default_rng(3))
+    for a in first:
+        b = mix.chunk()
+        assert torch.equal(a.frames, b.frames) and torch.equal(a.targets, b.targets) and a.items == b.items
+    assert any(c.fresh.any() for c in first[1:]) and first[0].fresh.all()
+    mix.restart(np.random.default_rng(4))
+    assert not torch.equal(mix.chunk().frames, first[0].frames)
+
+
+def test_background_has_its_level_and_rooms_their_share(material):
+    loud = mixer(material, replace(PLAIN, clean=0.0, snr=(10.0, 10.0), shares=(0, 0, 0, 0, 1)))
+    frames = torch.cat([loud.chunk().frames for _ in range(20)])
+    assert float((torch.exp(frames / 256) - 1e-3).mean()) == pytest.approx(0.2, rel=0.5)      # 10 dB below 2.0
+    wet = mixer(material, replace(PLAIN, wet=1.0, shares=(1, 0, 0, 0, 0)))
+    energies, _, _ = whole(wet, 20)
+    assert 100 == pytest.approx(energies.max() / 3, rel=0.05)
+
+
+def test_parts_of_words_are_no_words(material):
+    mix = mixer(material, replace(PLAIN, splice=1.0, shares=(0, 1, 0, 0, 0)))
+    _, targets, kinds = whole(mix, 40)
+    assert set(np.unique(kinds)) == {"splice"} and not mix.spoken
+    assert set(np.unique(targets)) <= {REJECT, IGNORE, LABELS.index("unknown"), LABELS.index("silence")}
+    assert (targets == LABELS.index("unknown")).any()
+
+
+def test_what_is_missing_has_no_share(material):
+    bare = replace(material, speech=Bank.of([]), sounds=Bank.of([]))
+    _, _, kinds = whole(mixer(bare), 20)
+    assert set(np.unique(kinds)) == {"keyword", "other", "pause"}
+
+
+def test_the_loss_is_that_of_the_docstring():
+    options = replace(PLAIN, reject_weight=2.0, hard_weight=3.0, hard_share=0.34, unknown_weight=0.5,
+                      silence_weight=0.25)
+    loss = StreamLoss(options, 2, 2, 3)
+    logits = torch.randn(7, 1, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    targets = torch.tensor([0, 1, 2, 3, REJECT, IGNORE, REJECT])[:, None]
+    p = logits[:, 0].softmax(-1)
+    ce = -p.log()[torch.arange(4), torch.arange(4)]
+    lost = -(1 - p[[2, 3, 4, 6], :2].sum(-1)).log()
+    expected = ce[:2].mean() + 0.5 * ce[2] + 0.25 * ce[3] + 2 * lost.mean() + 3 * lost.max()
+    assert torch.allclose(loss(logits, targets), expected)
+    assert float(loss(logits, torch.full((7, 1), IGNORE))) == 0
+
+
+def test_false_accepts_are_mined_and_come_again(material):
+    mix = mixer(material)
+    chunks = [mix.chunk() for _ in range(8)]
+    mined = Mined(most=5)
+    for c in chunks:
+        logits = torch.zeros(*c.targets.shape, 4)
+        logits[..., 0] = torch.from_numpy(np.isin(c.origin, [k for k, (kind, _) in enumerate(c.items)
+                                                             if kind in ("speech", "other")])).float()
+        mine(mined, c, logits, 2)
+    assert len(mined.speech) == 5 and set(mined.words) == {3}
+    assert all(0 <= frame < 320 and recording in (0, 1) for recording, frame in mined.speech)
+    quiet = Mined()
+    mine(quiet, chunks[0], torch.zeros(*chunks[0].targets.shape, 4), 2)
+    assert not quiet.speech and not quiet.words
+    again = mixer(material, replace(PLAIN, mined=1.0, shares=(0, 0, 1, 0, 0)), mined=Mined(speech=[(1, 40)]))
+    energies, _, _ = whole(again, 4)
+    assert np.isclose(energies, 6, rtol=0.02).any() and not np.isclose(energies, 5, rtol=0.02).any()
+
+
+def test_streams_that_begin_anew_begin_from_reset():
+    state = State([torch.ones(3, 2), torch.ones(3, 4)], [torch.ones(3, 4)])
+    kept = start_of(state, np.array([False, True, False]))
+    assert all(a[1].abs().sum() == 0 and (a[[0, 2]] == 1).all() for a in (*kept.anchors, *kept.states))
+    assert start_of(state, np.ones(3, bool)) is None and start_of(None, np.zeros(3, bool)) is None
+
+
+class Oracle:
+    """Stands for a network: answers each chunk's targets, and ``wrong`` in speech."""
+
+    classifier_frac, layers = 7, (0,)
+
+    def __init__(self, mix: Mixer, wrong: bool):
+        self.mix, self.wrong, self.chunk = mix, wrong, None
+        make = mix.chunk
+
+        def chunk():
+            self.chunk = make()
+            return self.chunk
+
+        mix.chunk = chunk
+
+    def __call__(self, frames, start=None):
+        targets, logits = self.chunk.targets, torch.zeros(*self.chunk.targets.shape, 4)
+        for k in range(4):
+            logits[..., k] = 8.0 * (targets == k)
+        if self.wrong:
+            logits[..., 1] += 8.0 * (targets == REJECT) * (frames[..., 0] > 256 * np.log(5.0))
+        return SimpleNamespace(logits=logits, state=None, events=[torch.ones(frames.shape[:2])] * 2)
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_the_judge_counts_misses_and_false_accepts(material, wrong):
+    mix = mixer(material, replace(PLAIN, gap=(60, 90), shares=(0.4, 0.2, 0.3, 0.1, 0.0)))
+    frontend = FrontEndSettings(bands=BANDS)
+    settings = DetectorSettings(1, 0.8, 0.5, 0.5)
+    heard = listen(Oracle(mix, wrong), mix, 60, np.random.default_rng(5), frontend, settings)
+    assert heard.hours == pytest.approx(60 * 50 * 6 * 0.016 / 3600) and heard.events == [1.0, 1.0]
+    row = heard.rows[0]
+    assert row["keywords"] > 30
+    if wrong:
+        assert row["kinds"]["background"] > 5 and heard.misses_at(1.0) == 1.0
+    else:
+        assert row["misses"] < 0.05 and row["per_hour"] == 0 and heard.misses_at(1.0) == row["misses"]
+
+
+def test_a_room_keeps_the_loudness_and_adds_its_echo():
+    rng = np.random.default_rng(1)
+    sound = rng.normal(0, 0.1, 4000).astype(np.float32)
+    response = np.zeros(800, np.float32)
+    response[[0, 700]] = 1, 0.5
+    heard = in_room(sound, response, 1000)
+    assert heard.shape == (5000,) and (heard**2).sum() == pytest.approx((sound**2).sum(), rel=1e-3)
+    expected = np.convolve(sound, response)[:5000]
+    assert np.allclose(heard[: len(expected)] / heard[100], expected / expected[100], atol=1e-3)
+    assert np.array_equal(in_room(sound, np.array([1.0], np.float32), 0).round(4), sound.round(4))
+
+
+@pytest.fixture(scope="module")
+def folders(write_words, tmp_path_factory):
+    """(words, sources): tones as words, and other tones as speech, other words, noise and a room."""
+    folder, rng = tmp_path_factory.mktemp("sources"), np.random.default_rng(2)
+    for kind, seconds, count in (("speech/a", 2.0, 20), ("words/b", 0.5, 20), ("noise", 1.0, 30), ("rooms", 0.2, 2)):
+        (folder / kind).mkdir(parents=True)
+        for k in range(count):
+            t = np.arange(int(seconds * 8000))
+            sound = 0.3 * np.sin(t * rng.uniform(0.1, 1.0)) * (rng.random(len(t)) if kind == "noise" else 1)
+            if kind == "rooms":
+                sound = 0.3 * rng.normal(size=len(t)) * np.exp(-t / 200)
+            soundfile.write(folder / kind / f"{k}.wav", sound, 8000)
+    root = write_words(clips=60, noise=True)
+    return root, Sources(*((folder / kind,) for kind in ("speech", "words", "noise", "rooms")))
+
+
+@pytest.fixture
+def listener(recipe) -> Recipe:
+    small = Listening(streams=8, chunk=40, chunks=6)
+    return replace(recipe, keywords=("low", "rise"), listening=small, epochs=3, budget=500.0, sparsity_cost=0.0)
+
+
+def test_material_of_the_parts_is_apart_and_rooms_are_in_order(folders, listener, tmp_path):
+    root, sources = folders
+    data = scan(root, listener.keywords)
+    features = load_features(data, listener.frontend, tmp_path)
+    train, judged = (load_material(data, features, sources, part, tmp_path) for part in ("train", "validation"))
+    files = sounds(sources.speech)
+    kept = [p for p in files if in_validation(p)]
+    assert 0 < len(kept) < len(files) and (len(train.speech), len(judged.speech)) == (len(files) - len(kept), len(kept))
+    own = [len(features.of(part)) - features.counts(part)["silence"] for part in ("train", "validation")]
+    assert len(train.words) > own[0] and len(judged.words) >= own[1]
+    assert train.words_wet is not None and (train.words_wet.targets == train.words.targets).all()
+    # a tone keeps its pitch in a room, and words of another pitch would not match
+    pitch = [(dry.mean(0).argmax(), wet.mean(0).argmax()) for dry, wet in (
+        (train.words.clip(i), train.words_wet.clip(i)) for i in range(len(train.words)))]
+    assert np.mean([abs(a - b) <= 1 for a, b in pitch]) > 0.8 > np.mean([abs(a - b) <= 1 for (a, _), (_, b) in
+                                                                           zip(pitch, pitch[1:], strict=False)])
+    assert all(len(train.words_wet.clip(i)) > len(train.words.clip(i)) for i in range(len(train.words)))
+    assert train.typical > 0 and abs(float(train.noise.mean()) - 1) < 0.2
+    for wrong in (Sources(speech=(tmp_path / "none",)), Sources(rooms=(tmp_path,))):
+        with pytest.raises(DataError, match=r"no folder|no sound files"):
+            load_material(data, features, wrong, "train", tmp_path)
+
+
+def test_training_on_streams_learns_and_goes_on_after_a_stop(folders, listener, tmp_path):
+    root, sources = folders
+    cache = tmp_path / "cache"
+
+    def train(out, resume=False, **changes):
+        return run_recipe(root, replace(listener, **changes), out, cache=cache, resume=resume, progress=False,
+                          sources=sources)
+
+    whole = read_model(train(tmp_path / "a.tidegate"))
+    assert set(whole.card["sources"]) == {"speech", "words", "noise", "rooms"}
+    assert whole.card["validation_streams"]["curve"] and whole.card["recipe"]["listening"]["chunk"] == 40
+
+    class Stop(Exception):
+        pass
+
+    epochs = Trainer.epochs
+
+    def stopped(self):
+        for k, epoch in enumerate(epochs(self)):
+            yield epoch
+            if k == 0:
+                raise Stop
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(Trainer, "epochs", stopped)
+        train(tmp_path / "b.tidegate")
+    assert read_model(train(tmp_path / "b.tidegate", resume=True)).digest == whole.digest
+
+
+def test_who_needs_what_is_said_in_a_line(folders, recipe, listener, tmp_path):
+    root, sources = folders
+    with pytest.raises(DataError, match="trains on clips only; leave the folders of other sound out"):
+        run(root, recipe, tmp_path / "a.tidegate", progress=False, sources=sources)
+    with pytest.raises(DataError, match="listening takes a class 'unknown'"):
+        run(root, replace(listener, keywords=()), tmp_path / "a.tidegate", cache=tmp_path, progress=False)
+    d = listener.to_dict()
+    assert Recipe.from_dict(d) == listener
+    for wrong in ({"chunk": "x"}, {"nothing": 1}):
+        with pytest.raises(DataError):
+            Recipe.from_dict(d | {"listening": wrong})
+
+
+def test_network_and_front_end_agree_on_what_a_frame_is(material):
+    frontend = FrontEndSettings(bands=BANDS)
+    network = DeltaNetwork(BANDS, [8], 4, [20, 10])
+    heard = listen(network, mixer(material), 4, np.random.default_rng(1), frontend, DetectorSettings())
+    assert len(heard.rows) == 12 and heard.hours > 0 and FrontEnd(frontend).settings == frontend
