@@ -17,7 +17,7 @@ from tidegate.spec.model import read_model
 from tidegate.train import run
 from tidegate.train.data import DataError, scan
 from tidegate.train.features import load_features
-from tidegate.train.listening import StreamLoss, listen, mine, start_of
+from tidegate.train.listening import MARGINS, Heard, StreamLoss, listen, mine, start_of
 from tidegate.train.loop import Trainer
 from tidegate.train.material import Sources, in_room, in_validation, load_material, sounds
 from tidegate.train.recipe import Augmentation, Recipe
@@ -27,7 +27,7 @@ from tidegate.train.streams import IGNORE, REJECT, Bank, Listening, Material, Mi
 LABELS = ("yes", "no", "unknown", "silence")
 BANDS = 5
 PLAIN = Listening(streams=6, chunk=50, chunks=4, wet=0.0, mined=0.0, splice=0.0, clean=1.0, gain=0.0, word_gain=0.0,
-                  reset=0.0)
+                  reset=0.0, prompt=1.0)
 MEAN, SCALE = np.zeros(BANDS, np.float32), np.ones(BANDS, np.float32)
 
 
@@ -83,7 +83,7 @@ def test_each_kind_is_answered_as_it_should_be(material):
     assert checked > 50
     for level, kind in ((5, "speech"), (6, "speech"), (7, "sound")):
         here = np.isclose(energies, level, rtol=0.02)
-        assert here.sum() > 500 and set(np.unique(targets[here])) <= {REJECT, IGNORE}
+        assert here.sum() > 200 and set(np.unique(targets[here])) <= {REJECT, IGNORE}
         assert (kinds[here] == kind).all()
         assert (targets[here] == IGNORE).mean() < 0.2
     silent = targets == LABELS.index("silence")
@@ -206,6 +206,14 @@ def test_the_judge_counts_misses_and_false_accepts(material, wrong):
         assert row["misses"] < 0.05 and row["per_hour"] == 0 and heard.misses_at(1.0) == row["misses"]
 
 
+def test_a_margin_counts_only_if_all_above_it_do():
+    points = ((1, 0.4, 0.1), (2, 0.6, 0.2), (3, 0.5, 0.3), (4, 0, 0.4))
+    rows = [{"margin": m, "per_hour": r, "misses": x} for m, r, x in points]
+    heard = Heard(rows, 1.0, [])
+    assert heard.at(0.5) == rows[2] and heard.misses_at(0.5) == 0.3 and heard.misses_at(9) == 0.1
+    assert Heard(rows[:2], 1.0, []).at(0.5) is None and Heard(rows[:2], 1.0, []).misses_at(0.5) == 1.0
+
+
 def test_a_room_keeps_the_loudness_and_adds_its_echo():
     rng = np.random.default_rng(1)
     sound = rng.normal(0, 0.1, 4000).astype(np.float32)
@@ -275,6 +283,8 @@ def test_training_on_streams_learns_and_goes_on_after_a_stop(folders, listener, 
 
     whole = read_model(train(tmp_path / "a.tidegate"))
     assert set(whole.card["sources"]) == {"speech", "words", "noise", "rooms"}
+    assert whole.detector is not None and whole.detector.stream
+    assert whole.card["detector"]["wanted_per_hour"] == 0.5 and whole.card["detector"]["hours"] >= 0.1
     assert whole.card["validation_streams"]["curve"] and whole.card["recipe"]["listening"]["chunk"] == 40
 
     class Stop(Exception):
@@ -311,4 +321,4 @@ def test_network_and_front_end_agree_on_what_a_frame_is(material):
     frontend = FrontEndSettings(bands=BANDS)
     network = DeltaNetwork(BANDS, [8], 4, [20, 10])
     heard = listen(network, mixer(material), 4, np.random.default_rng(1), frontend, DetectorSettings())
-    assert len(heard.rows) == 12 and heard.hours > 0 and FrontEnd(frontend).settings == frontend
+    assert len(heard.rows) == len(MARGINS) and heard.hours > 0 and FrontEnd(frontend).settings == frontend

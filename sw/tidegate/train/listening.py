@@ -26,7 +26,7 @@ from .streaming import count
 from .streams import IGNORE, REJECT, Chunk, Listening, Mined, Mixer, Spoken
 
 _SURE = 0.0             # lead of a keyword over the other classes from which a frame is mined
-MARGINS = (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0)
+MARGINS = tuple(0.5 * k for k in range(1, 21))      # in units of the logits
 
 
 def start_of(state: State | None, fresh: np.ndarray) -> State | None:
@@ -93,9 +93,19 @@ class Heard:
     hours: float
     events: list[float]
 
+    def at(self, per_hour: float) -> dict | None:
+        """The row of the least margin from which on there are at most so many false accepts per hour."""
+        kept = None
+        for row in reversed(self.rows):
+            if row["per_hour"] > per_hour:
+                break
+            kept = row
+        return kept
+
     def misses_at(self, per_hour: float) -> float:
-        """Share of the keywords missed at the least margin with at most so many false accepts per hour."""
-        return next((r["misses"] for r in self.rows if r["per_hour"] <= per_hour), 1.0)
+        """Share of the keywords missed there; 1 if there is no such margin."""
+        row = self.at(per_hour)
+        return 1.0 if row is None else row["misses"]
 
 
 @torch.no_grad()

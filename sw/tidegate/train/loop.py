@@ -77,7 +77,7 @@ class Trainer:
         self.mined = Mined()
         self.told: dict = {}        # of an epoch, for the card
         self.optimiser = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)
-        steps = max(self.batches * recipe.epochs + 1, 20)       # fewer would make a phase of length zero
+        steps = max(self._updates() + 1, 20)        # fewer would make a phase of length zero
         peaks = [recipe.learning_rate, recipe.learning_rate * recipe.threshold_rate][: len(groups)]
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimiser, peaks, total_steps=steps, pct_start=0.2)
         self.columns = columns(self.network.network, recipe.budget_lanes)
@@ -90,6 +90,10 @@ class Trainer:
     def _batches(self) -> int:
         """Updates of the weights per epoch."""
         return -(-len(self.train) // self.recipe.batch)
+
+    def _updates(self) -> int:
+        """Updates of the weights in the whole run."""
+        return self.batches * self.recipe.epochs
 
     def epochs(self):
         patience = self.recipe.patience or math.inf

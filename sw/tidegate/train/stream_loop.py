@@ -1,5 +1,6 @@
 """Training on endless streams, the hidden state carried from chunk to chunk (see ``streams.py``, ``listening.py``)."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,16 +10,18 @@ from rich.progress import track
 
 from tidegate.golden import DeltaNetwork
 from tidegate.host.detector import DEFAULTS
+from tidegate.spec.model import read_model
 
 from .data import SILENCE, UNKNOWN, DataError
 from .features import Features
-from .listening import StreamLoss, listen, mine, start_of
+from .listening import Heard, StreamLoss, listen, mine, start_of
 from .loop import Trainer
 from .material import NOTHING_ELSE, Sources
 from .recipe import Recipe
 from .streams import Material, Mixer
 
 _JUDGED_S = 4000            # of made streams, after each epoch
+_CHOSEN_S = 36000           # of other made streams, to set the threshold of the detector in the end
 _PER_HOUR = (1.0, 4.0)      # false accepts at which an epoch is judged
 
 
@@ -38,13 +41,16 @@ class StreamTrainer(Trainer):
         self.mixer = Mixer(material, self.options, self.mean, self.scale, recipe.frontend.floor, recipe.augmentation,
                            self.mined)
         plain = replace(self.options, streams=40, reset=0.0, wet=0.0, mined=0.0, splice=0.0, gain=6.0,
-                        snr=(10.0, 40.0), gap=(60, 180))
+                        snr=(10.0, 40.0), gap=(60, 180), speech=(400, 800))
         self.judge_mixer = Mixer(judged, plain, self.mean, self.scale, recipe.frontend.floor)
 
-    def _batches(self) -> int:
-        return self.options.chunks
+    def _updates(self) -> int:
+        clips = min(self.options.clip_epochs, self.recipe.epochs)
+        return clips * self.batches + (self.recipe.epochs - clips) * self.options.chunks
 
     def _train_epoch(self, share: float) -> float:
+        if self.epoch < self.options.clip_epochs:
+            return super()._train_epoch(share)
         seed = [self.recipe.seed, self.epoch]
         self.mixer.restart(np.random.default_rng(seed))
         rng, state, total = torch.Generator().manual_seed(self.recipe.seed * 100_003 + self.epoch), None, 0.0
@@ -66,12 +72,26 @@ class StreamTrainer(Trainer):
     def _judge_epoch(self, figures: dict) -> tuple[float, float, float]:
         """What makes an epoch the best: keywords found in streams at few false accepts, and clips told apart."""
         assert isinstance(self.network, DeltaNetwork)
-        o, frontend = self.judge_mixer.options, self.recipe.frontend
-        chunks = int(_JUDGED_S * frontend.sample_rate / frontend.hop / (o.chunk * o.streams)) + 1
-        self.heard = heard = listen(self.network, self.judge_mixer, chunks, np.random.default_rng(1), frontend,
-                                    DEFAULTS)
+        self.heard = heard = self._listen(self.network, _JUDGED_S, 1)
         words = sum(n * c for n, c in zip(heard.events, self.columns, strict=True))
         misses = float(np.mean([heard.misses_at(rate) for rate in _PER_HOUR]))
         self.told = {"sources": self.sources.to_dict(),
                      "validation_streams": {"hours": heard.hours, "curve": heard.rows}}
         return (1 - misses + figures["accuracy"]) / 2, words, misses
+
+    def _listen(self, network: DeltaNetwork, seconds: float, seed: int) -> Heard:
+        o, frontend = self.judge_mixer.options, self.recipe.frontend
+        chunks = int(seconds * frontend.sample_rate / frontend.hop / (o.chunk * o.streams)) + 1
+        return listen(network, self.judge_mixer, chunks, np.random.default_rng(seed), frontend, DEFAULTS)
+
+    def _judge(self) -> None:
+        """Set the detector's threshold on hours of validation streams; then the figures on the other parts."""
+        model = read_model(self.out)
+        heard = self._listen(DeltaNetwork.from_model(model), _CHOSEN_S, 2)
+        row = heard.at(self.options.false_accepts) or heard.rows[-1]
+        threshold = 1 / (1 + math.exp(-row["margin"]))
+        rule = replace(DEFAULTS, threshold=threshold).rule(model.labels, self.recipe.frontend,
+                                                           model.network.classifier.weight_frac)
+        chosen = {"hours": heard.hours, "threshold": threshold, "wanted_per_hour": self.options.false_accepts, **row}
+        self._save(replace(model, detector=rule, card=model.card | {"detector": chosen}))
+        super()._judge()

@@ -27,6 +27,7 @@ from .data import SILENCE, UNKNOWN
 from .made import word_span
 
 IGNORE, REJECT = -1, -2
+_CUT = 25                # frames around the place where speech is to be cut
 _ONSET = 8               # frames at the beginning of an item in which the one before may still be answered
 KINDS = ("keyword", "other", "speech", "sound", "pause")
 
@@ -41,31 +42,37 @@ class Listening:
     ``gap``: between two items, (least, most), of which the square of a uniform number is taken, so that short ones are
     frequent; ``after``: least gap after a keyword.  ``speech``, ``sound``, ``pause``: lengths.
     ``answer``: frames after a word's end in which its class is to be answered, at least to the end of its recording;
-    ``hold``: frames after that in which it may still be answered.
+    ``settle``: how many of them pass before it must be, in all but ``prompt``, a share, of the words: until it is quiet
+    nobody knows whether "four" will be "forty".  ``hold``: frames after that in which it may still be answered.
+    ``clip_epochs``: epochs on single clips before those on streams, as words come more often there.
     ``snr``: of a typical word over the background; ``clean``: share of stretches without background.
     ``gain``: ± of a stretch; ``word_gain``: ± of an item.  ``wet``: share of the items that are heard in a room.
     ``mined``: share of the negative items that the network took for a keyword before.
     ``reject_weight``, ``hard_weight``, ``unknown_weight``, ``silence_weight``: of the losses, see ``listening.py``.
     ``hard_share``: share of a chunk's worst frames that ``hard_weight`` weighs.
     ``reset``: share of the streams that begin anew with a chunk.
+    ``false_accepts``: per hour of streams of the validation part, at most: sets the threshold of the model's detector.
     """
 
-    streams: int = 64
-    chunk: int = 96
-    chunks: int = 400
-    shares: tuple[float, float, float, float, float] = (0.42, 0.22, 0.22, 0.06, 0.08)
-    gap: tuple[int, int] = (4, 110)
+    streams: int = 48
+    chunk: int = 160
+    chunks: int = 320
+    clip_epochs: int = 0
+    shares: tuple[float, float, float, float, float] = (0.48, 0.22, 0.20, 0.05, 0.05)
+    gap: tuple[int, int] = (4, 90)
     after: int = 16
-    speech: tuple[int, int] = (60, 240)
-    sound: tuple[int, int] = (40, 200)
-    pause: tuple[int, int] = (30, 180)
-    answer: int = 16
+    speech: tuple[int, int] = (60, 200)
+    sound: tuple[int, int] = (40, 150)
+    pause: tuple[int, int] = (30, 150)
+    answer: int = 20
+    settle: int = 6
+    prompt: float = 0.3
     hold: int = 40
-    snr: tuple[float, float] = (4.0, 40.0)
-    clean: float = 0.15
+    snr: tuple[float, float] = (5.0, 40.0)
+    clean: float = 0.2
     gain: float = 10.0
     word_gain: float = 5.0
-    wet: float = 0.25
+    wet: float = 0.2
     mined: float = 0.3
     splice: float = 0.12
     reject_weight: float = 1.0
@@ -74,6 +81,7 @@ class Listening:
     unknown_weight: float = 0.5
     silence_weight: float = 0.2
     reset: float = 0.04
+    false_accepts: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -317,7 +325,9 @@ class Mixer:
         targets = np.full(size, REJECT, np.int64)
         targets[:_ONSET] = IGNORE
         targets[first : end - 1] = IGNORE if keyword else REJECT
-        targets[end - 1 : last] = target
+        settled = self.options.settle if self.rng.random() >= self.options.prompt else 0
+        targets[end - 1 : end - 1 + settled] = IGNORE if keyword else REJECT
+        targets[end - 1 + settled : last] = target
         targets[last : last + self.options.hold] = IGNORE if keyword else REJECT
         self._quiet(targets, last + self.options.hold)
         label = self.material.labels[target]
@@ -357,15 +367,17 @@ class Mixer:
         if mined:
             i, frame = mined[int(rng.integers(len(mined)))]
             length = int(speech.lengths[i])
-            start = max(0, frame - int(rng.integers(40, 120)))
-            end = min(length, frame + int(rng.integers(15, 60)))
+            start = frame - int(rng.integers(40, 120))
+            end = frame + int(rng.integers(15, 60))
         else:
             i = int(rng.choice(len(speech), p=self.speech_chance))
             length = int(speech.lengths[i])
             size = min(length, int(rng.integers(*o.speech)))
             start = int(rng.integers(0, length - size + 1))
             end = start + size
-        energies = self._pick(speech, self.material.speech_wet, i)[start:end]
+        level = speech.clip(i).mean(1)
+        start, end = _calm(level, start), _calm(level, end)
+        energies = self._pick(speech, self.material.speech_wet, i)[start : max(end, start + 1)]
         size = len(energies) + self._gap()
         targets = np.full(size, REJECT, np.int64)
         targets[:_ONSET] = IGNORE
@@ -426,6 +438,14 @@ class Mixer:
             start = int(rng.integers(0, size))
             energies[start : start + width] = 0
         return energies, (min(first, size - 1), max(1, end))
+
+
+def _calm(level: np.ndarray, at: int) -> int:
+    """Where to cut speech near a frame: the quietest one around, so that no word is cut; or the end that is near."""
+    low, high = max(0, at - _CUT), min(len(level), at + _CUT)
+    if low == 0 or high == len(level):
+        return 0 if low == 0 else len(level)
+    return low + int(level[low:high].argmin())
 
 
 def noise_bed(pieces: list[np.ndarray], bands: int, rng: np.random.Generator) -> np.ndarray:
