@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tidegate.host.audio import AudioError, Resampler, read_audio, resample
+from tidegate.host.audio import AudioError, Resampler, mono, read_audio, resample
 
 
 def tone(rate, seconds=0.5, hertz=440.0):
@@ -73,3 +73,63 @@ def test_errors_are_one_line(tmp_path, write, message):
 def test_sample_rates_must_be_positive():
     with pytest.raises(AudioError, match="positive"):
         Resampler(0, 16000)
+
+
+INTEGERS = [(np.int16, "PCM_16"), (np.int32, "PCM_32"), (np.uint8, "PCM_U8"), (">i2", "PCM_16"), (">i4", "PCM_32")]
+
+
+def integers(dtype, shape=(4000,)):
+    """Samples over all of a type's range, both ends included."""
+    info = np.iinfo(dtype)
+    samples = np.random.default_rng(4).integers(info.min, info.max, shape, np.dtype(dtype).newbyteorder("="), True)
+    samples[:2] = np.reshape([info.min, info.max], (2,) + (1,) * (len(shape) - 1))
+    return samples.astype(dtype)
+
+
+@pytest.mark.parametrize("dtype, subtype", INTEGERS, ids=str)
+def test_integers_are_scaled_as_a_wav_file_of_their_type_is(tmp_path, dtype, subtype):
+    """The scale is libsndfile's: raw bytes as a sound card gives them, read as a file."""
+    samples = integers(dtype)
+    endian = "BIG" if str(dtype).startswith(">") else "LITTLE"
+    (tmp_path / "x.raw").write_bytes(samples.tobytes())
+    expected, _ = soundfile.read(tmp_path / "x.raw", dtype="float32", samplerate=8000, channels=1, format="RAW",
+                                 subtype=subtype, endian=endian)
+    assert np.array_equal(mono(samples), expected) and np.abs(expected).max() == 1
+    assert np.array_equal(Resampler(8000, 8000).accept(samples), expected)
+    assert np.array_equal(Resampler(8000, 16000).accept(samples), Resampler(8000, 16000).accept(expected))
+    stereo = integers(dtype, (4000, 2))
+    left, right = mono(stereo[:, 0]), mono(stereo[:, 1])
+    assert np.array_equal(mono(stereo), (left + right) / 2)
+
+
+@pytest.mark.parametrize("samples", [
+    np.zeros(9, np.int64), np.zeros(9, np.int8), np.zeros(9, np.uint16), np.zeros(9, bool), np.zeros(9, complex),
+    np.zeros(9, object), np.zeros(9, "U1"), np.zeros(9, "datetime64[s]"), [0, 1], "sound", None, [[0.0], [0.0, 1.0]],
+], ids=lambda x: str(getattr(x, "dtype", x)))
+def test_samples_without_a_known_scale_are_refused(samples):
+    resampler = Resampler(8000, 16000)
+    for accept in (mono, resampler.accept):
+        with pytest.raises(AudioError, match="samples") as error:
+            accept(samples)
+        assert "\n" not in str(error.value)
+    assert np.array_equal(resampler.accept(tone(8000)), Resampler(8000, 16000).accept(tone(8000)))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.longdouble])
+def test_floats_are_taken_as_they_are(dtype):
+    samples = (1.3 * tone(8000) / 0.5).astype(dtype)        # overshoots, as a loud mix does
+    assert np.array_equal(mono(samples), samples.astype(np.float32)) and mono(samples).dtype == np.float32
+
+
+def test_float_samples_that_hold_integers_are_refused(tmp_path):
+    loud = 13118 * tone(8000) / 0.5
+    soundfile.write(tmp_path / "x.wav", loud, 8000, subtype="FLOAT")
+    with pytest.raises(AudioError, match=r"x.wav.*reach 13118.*divide them by 32768") as error:
+        read_audio(tmp_path / "x.wav", 16000)
+    assert "\n" not in str(error.value)
+    for accept in (mono, Resampler(8000, 16000).accept):
+        with pytest.raises(AudioError, match="reach 13118"):
+            accept(loud)
+    for fair in (2.6 * tone(8000), 7.9 + 0 * tone(8000), 0.1 * tone(8000) - 3):
+        soundfile.write(tmp_path / "x.wav", fair, 8000, subtype="FLOAT")
+        assert np.array_equal(read_audio(tmp_path / "x.wav", 8000), fair.astype(np.float32))

@@ -5,11 +5,16 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import soxr
+from numpy.typing import ArrayLike
 
 from tidegate.spec.errors import TidegateError
 
 MAX_CHANNELS = 2
+MAX_PEAK = 8.0      # of float samples: some overshoot ±1, but integers that were only converted reach thousands
 SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".oga")
+
+
+_FULL_SCALE = {"i2": (0, 1 << 15), "i4": (0, 1 << 31), "u1": (128, 1 << 7)}    # kind and bytes → zero, full scale
 
 
 class AudioError(TidegateError):
@@ -39,21 +44,43 @@ def read_audio(path: str | Path, sample_rate: int) -> np.ndarray:
         raise AudioError(f"'{path}': {error}") from None
 
 
-def mono(samples: np.ndarray) -> np.ndarray:
-    """Samples (n,) or (n, channels) of a file or a sound card → float32 (n,).
+def mono(samples: ArrayLike) -> np.ndarray:
+    """Samples (n,) or (n, channels) of a file or a sound card → float32 (n,) in ±1.
 
-    AudioError for more than two channels, NaN or infinity.
+    Floats are taken as they are.  Integers are divided by the full scale of their type, as WAV files mean them:
+    int16 by 2**15, int32 by 2**31, and uint8 by 2**7 after 128 is subtracted.
+    AudioError for other types, more than two channels, NaN or infinity, and floats beyond ±8.
     """
-    samples = np.asarray(samples, np.float32)
-    if samples.ndim == 2:
-        if samples.shape[1] > MAX_CHANNELS:
-            raise AudioError(f"{samples.shape[1]} channels are more than {MAX_CHANNELS}; mix them to mono")
-        samples = samples.mean(1, dtype=np.float32)
-    if samples.ndim != 1:
-        raise AudioError(f"samples must be (n,) or (n, channels), not {samples.shape}")
-    if not np.isfinite(samples).all():
+    scaled = _scaled(samples)
+    if scaled.ndim == 2:
+        if not 1 <= scaled.shape[1] <= MAX_CHANNELS:
+            raise AudioError(f"{scaled.shape[1]} channels are not 1 to {MAX_CHANNELS}; mix them to mono")
+        scaled = scaled.mean(1, dtype=np.float32)
+    if scaled.ndim != 1:
+        raise AudioError(f"samples must be (n,) or (n, channels), not {scaled.shape}")
+    return scaled
+
+
+def _scaled(samples: ArrayLike) -> np.ndarray:
+    """Samples of any shape as float32 in ±1."""
+    try:
+        given = np.asarray(samples)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise AudioError(f"these samples make no array ({' '.join(str(error).split())})") from None
+    kind = given.dtype.kind + str(given.dtype.itemsize)
+    if kind in _FULL_SCALE:
+        zero, full = _FULL_SCALE[kind]
+        return (given.astype(np.float32) - np.float32(zero)) / np.float32(full)
+    if given.dtype.kind != "f":
+        raise AudioError(f"samples of type {given.dtype} have no known scale; "
+                         "give floats in ±1, int16, int32 or uint8")
+    if not np.isfinite(given).all():
         raise AudioError("the sound contains NaN or infinite samples; repair or record it again")
-    return samples
+    peak = float(np.abs(given).max(initial=0))
+    if peak > MAX_PEAK:
+        raise AudioError(f"float samples lie in ±1, but these reach {peak:g}; if they are 16-bit values, "
+                         "divide them by 32768 or store them as int16")
+    return given.astype(np.float32, copy=False)
 
 
 def resample(samples: np.ndarray, rate: float, sample_rate: int) -> np.ndarray:
@@ -78,7 +105,8 @@ class Resampler:
         same = self.rate == self.sample_rate
         self._stream = None if same else soxr.ResampleStream(self.rate, self.sample_rate, 1, dtype="float32")
 
-    def accept(self, samples: np.ndarray, last: bool = False) -> np.ndarray:
-        """A piece, (n,) or (n, channels), at ``rate`` → float32 (m,): what is ready at ``sample_rate``."""
+    def accept(self, samples: ArrayLike, last: bool = False) -> np.ndarray:
+        """A piece, (n,) or (n, channels) as ``mono`` takes it, at ``rate`` → float32 (m,): what is ready at
+        ``sample_rate``.  AudioError leaves the stream as it was."""
         samples = mono(samples)
         return samples if self._stream is None else self._stream.resample_chunk(samples, last=last)

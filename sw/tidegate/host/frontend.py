@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 
 import kaldi_native_fbank as knf
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .audio import AudioError, mono
 
@@ -93,10 +94,11 @@ class FrontEnd:
         """Forget what was heard; the next samples begin a new recording."""
         self._fbank, self._given = knf.OnlineFbank(self._options), 0
 
-    def energies(self, samples: np.ndarray) -> np.ndarray:
-        """More samples, (n,) or (n, channels) in ±1 → mel energies float32 (new frames, bands).
+    def energies(self, samples: ArrayLike) -> np.ndarray:
+        """More samples, (n,) or (n, channels) → mel energies float32 (new frames, bands).
 
-        AudioError on NaN; nothing of such a piece is taken in.
+        Floats are in ±1; int16, int32 and uint8 are divided by their full scale (``audio.mono``).
+        AudioError on other types, NaN and floats beyond ±8; nothing of such a piece is taken in.
         """
         self._fbank.accept_waveform(self.settings.sample_rate, mono(samples))  # pyright: ignore[reportArgumentType]
         ready = self._fbank.num_frames_ready
@@ -107,8 +109,8 @@ class FrontEnd:
         self._given = ready
         return frames
 
-    def accept(self, samples: np.ndarray) -> np.ndarray:
-        """More samples, (n,) or (n, channels) in ±1 → features float32 (new frames, bands)."""
+    def accept(self, samples: ArrayLike) -> np.ndarray:
+        """More samples, as ``energies`` takes them → features float32 (new frames, bands)."""
         return log_energies(self.energies(samples), self.settings.floor)
 
 
