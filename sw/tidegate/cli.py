@@ -38,6 +38,7 @@ def _run() -> int:
 
     # Amaranth's complaint when Ctrl-C cuts the elaboration of a virtual board short
     warnings.filterwarnings("ignore", message=".* created but never used")
+    warnings.showwarning = _one_line(warnings.showwarning)
     try:
         return app(standalone_mode=False) or 0
     except TidegateError as error:
@@ -51,6 +52,21 @@ def _run() -> int:
             raise
         show()
         return code
+
+
+def _one_line(show):
+    """``show``, which prints a warning, but those that are meant for a user without the place in the code."""
+    from rich.markup import escape
+
+    from .commands import console
+    from .spec.errors import TidegateWarning
+
+    def print_warning(message, category, *where, **more):
+        if issubclass(category, TidegateWarning):
+            console.err.print(f"[yellow]warning: {escape(str(message))}[/]", soft_wrap=True)
+        else:
+            show(message, category, *where, **more)
+    return print_warning
 
 
 if __name__ == "__main__":

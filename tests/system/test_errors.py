@@ -96,6 +96,14 @@ def test_nan_in_sound(model, sound):
     fails(tidegate("run", sound, "--model", model), "NaN")
 
 
+def test_a_sound_that_is_cut_short_is_used_with_one_line(device, model, sound):
+    data = sound.read_bytes()
+    sound.write_bytes(data[: len(data) // 4])
+    done = tidegate("run", sound, "--model", model, "--board", device.port)
+    assert done.returncode == 0 and len(done.stdout.splitlines()) == 1
+    assert done.stderr.splitlines() == [f"warning: '{sound}' is cut short, 25% of it is there; copy it again"]
+
+
 def test_missing_folders(model, tmp_path):
     fails(tidegate("eval", model, "--data", tmp_path / "nope"), "no folder")
     recipe = tmp_path / "recipe.json"

@@ -150,7 +150,7 @@ def verify(
     """
     from tidegate import load_model
     from tidegate.clips import clips
-    from tidegate.host.audio import SUFFIXES
+    from tidegate.host.audio import FORMATS, SUFFIXES
     from tidegate.host.features import settings_of
     from tidegate.spec.errors import TidegateError
 
@@ -161,7 +161,7 @@ def verify(
         p for p in data.rglob("*") if p.suffix.lower() in SUFFIXES)
     Random(0).shuffle(paths)        # a corpus is sorted by word: take some of each
     if not paths:
-        raise TidegateError(f"no recordings in '{data}'; give a folder of WAV, FLAC or Ogg files")
+        raise TidegateError(f"no recordings in '{data}'; give a folder of {FORMATS} files")
     with hint_at_extras("build" if board else None):
         from tidegate_sim import verify as walk
 

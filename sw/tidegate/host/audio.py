@@ -1,5 +1,9 @@
 """Recorded and live sound as mono float32 samples in ±1 at the sample rate that a front end wants."""
 
+import os
+import re
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +11,17 @@ import soundfile
 import soxr
 from numpy.typing import ArrayLike
 
-from tidegate.spec.errors import TidegateError
+from tidegate.spec.errors import TidegateError, TidegateWarning
 
 MAX_CHANNELS = 2
 MAX_PEAK = 8.0      # of float samples: some overshoot ±1, but integers that were only converted reach thousands
-SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".oga")
+SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".oga", ".mp3", ".aif", ".aiff")
+FORMATS = "WAV, FLAC, Ogg, MP3 or AIFF"
+_BLOCK = 1 << 16            # samples that are read at a time
+_CUT = 0.99                 # a file with less than this share of its samples is cut short
+_ENDLESS = 0x7FFF0000       # sizes from here on stand in a header whose writer did not know the length (a pipe)
+# what libsndfile logs of the chunk with the samples: in WAV, in AIFF
+_SIZES = re.compile(r"^\s*(?:data|SSND)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
 
 
 _FULL_SCALE = {"i2": (0, 1 << 15), "i4": (0, 1 << 31), "u1": (128, 1 << 7)}    # kind and bytes → zero, full scale
@@ -21,27 +31,60 @@ class AudioError(TidegateError):
     """Sound that is missing, damaged or of a kind that cannot be used."""
 
 
-def read_audio(path: str | Path, sample_rate: int) -> np.ndarray:
-    """A sound file (WAV, FLAC, Ogg Opus or Vorbis) → float32 samples (n,) in ±1 at ``sample_rate`` Hz.
+class AudioWarning(TidegateWarning):
+    """Sound that is used although something is wrong with it; the text is one line."""
+
+
+class _Sequential(soundfile.SoundFile):
+    """A sound file that is read from its beginning to its end.
+
+    After each block soundfile seeks to where it is, if it can.  In a FLAC file of unknown length that fails at the end.
+    """
+
+    def seekable(self) -> bool:
+        return False
+
+
+def read_audio(path: str | Path, sample_rate: int, warn: Callable[[str], None] | None = None) -> np.ndarray:
+    """A sound file (WAV, FLAC, Ogg Opus or Vorbis, MP3, AIFF) → float32 samples (n,) in ±1 at ``sample_rate`` Hz.
 
     Mono is taken as it is, stereo is averaged; more channels are refused, because a mean over an array
-    of microphones is rarely what is meant.  AudioError if the file is missing, damaged, empty, has too many
-    channels or contains NaN.
+    of microphones is rarely what is meant.  A file that ends before the length that it states is used as far as it
+    goes: ``warn`` is called with one line; without ``warn`` it is an AudioWarning.
+    AudioError if the file is missing, damaged, empty, has too many channels, or contains NaN or floats beyond ±8.
     """
     path = Path(path)
     if not path.is_file():
         raise AudioError(f"no sound file '{path}'; check the path")
     try:
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, OSError) as error:
+        samples, rate, share = _read(path)
+    except Exception as error:      # whatever a decoder makes of a damaged file
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise AudioError(f"'{path}' cannot be read as sound ({reason}); use WAV, FLAC or Ogg") from None
+        raise AudioError(f"'{path}' cannot be read as sound ({reason}); use {FORMATS}") from None
     if len(samples) == 0:
         raise AudioError(f"'{path}' contains no samples; record it again")
+    if share < _CUT:
+        text = f"'{path}' is cut short, {share:.0%} of it is there; copy it again"
+        warn(text) if warn else warnings.warn(AudioWarning(text), stacklevel=2)
     try:
         return resample(mono(samples), rate, sample_rate)
     except AudioError as error:
         raise AudioError(f"'{path}': {error}") from None
+
+
+def _read(path: Path) -> tuple[np.ndarray, int, float]:
+    """Samples float32 (n, channels), their rate, and which share of the stated length they are (1.0: all, or unknown).
+
+    In blocks: a FLAC file that was written into a pipe does not state its length.
+    """
+    with _Sequential(os.fsencode(path)) as file:        # bytes: a name need not be UTF-8
+        blocks = [file.read(_BLOCK, dtype="float32", always_2d=True)]
+        while len(blocks[-1]) == _BLOCK:
+            blocks.append(file.read(_BLOCK, dtype="float32", always_2d=True))
+        samples, stated, log = np.concatenate(blocks), file.frames, file.extra_info
+        share = len(samples) / stated if 0 < stated < 1 << 48 else 1.0
+        sizes = [(int(size), int(there)) for size, there in _SIZES.findall(log)]
+        return samples, file.samplerate, min([share, *(there / size for size, there in sizes if 0 < size < _ENDLESS)])
 
 
 def mono(samples: ArrayLike) -> np.ndarray:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tidegate.clips import clips as bundled_clips
-from tidegate.host.audio import SUFFIXES
+from tidegate.host.audio import FORMATS, SUFFIXES
 from tidegate.spec.errors import TidegateError
 from tidegate.spec.stop import SILENCE
 
@@ -35,7 +35,7 @@ MIN_CLIPS, FEW_CLIPS = 5, 20        # of a word: refused, warned about
 _LISTS = {"validation": "validation_list.txt", "test": "testing_list.txt"}
 _FSDD = re.compile(r"([^_]+)_([^_]+)_(\d+)\.wav")
 _FSDD_TEST, _FSDD_VALIDATION = range(0, 5), range(5, 8)
-_FOREIGN = (".mp3", ".m4a", ".aac", ".wma", ".aif", ".aiff", ".caf", ".amr", ".3gp", ".webm", ".mp4")
+_FOREIGN = (".m4a", ".aac", ".wma", ".caf", ".amr", ".3gp", ".webm", ".mp4")
 _DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
@@ -199,7 +199,7 @@ def _scan_words(root: Path, speaker: str) -> DataSet | None:
         here = [Clip(p.relative_to(root).as_posix(), label, "", _speaker(p, folder))
                 for place in inside for p in _sounds(place)]
         foreign = [p for place in inside for p in _sounds(place, _FOREIGN)]
-        skipped += [(p.relative_to(root).as_posix(), "not WAV, FLAC or Ogg; convert it") for p in foreign]
+        skipped += [(p.relative_to(root).as_posix(), f"not {FORMATS}; convert it") for p in foreign]
         if not here:
             empty.append(folder.name + (f" ({len(foreign)} {foreign[0].suffix})" if foreign else ""))
         clips += here
@@ -243,7 +243,7 @@ def _check_folders(root: Path, folders: list[Path], clips: list[Clip], empty: li
         if any((folder / name).exists() for name in (*_LISTS.values(), NOISE_FOLDER, _UNKNOWN_FOLDER)):
             raise DataError(f"'{root}' is no folder of words, but '{folder}' inside it is; give that one")
     if empty:
-        raise DataError(f"'{root}' has folders without recordings: {', '.join(empty)}; put WAV, FLAC or Ogg files into "
+        raise DataError(f"'{root}' has folders without recordings: {', '.join(empty)}; put {FORMATS} files into "
                         "them, or remove them")
     if len(folders) == 1 and all(clip.path.count("/") == 2 for clip in clips):
         raise DataError(f"'{root}' has only the folder '{folders[0].name}'; if the words are inside it, give "
@@ -281,5 +281,5 @@ def _why_nothing(root: Path) -> str:
                 "folder per word" + (f", as '{below}'" if inside and below != root else ""))
     foreign = [p for depth in ("*", "*/*", "*/*/*") for p in root.glob(depth) if p.suffix.lower() in _FOREIGN]
     if foreign:
-        return f"'{root}' has no WAV, FLAC or Ogg file, but {len(foreign)} as {foreign[0].name}; convert them"
+        return f"'{root}' has no {FORMATS} file, but {len(foreign)} as {foreign[0].name}; convert them"
     return f"'{root}' contains no recorded words; it needs one folder of sound files per word"

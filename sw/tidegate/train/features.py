@@ -29,7 +29,7 @@ SILENCE_SECONDS = 1.0
 MADE_UNKNOWN = 2                    # times the clips of a word: there is more of what is no word
 UNEVEN = 3.0                        # a class so many times another is warned about
 _NAMED = 3                          # speakers in a message
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def load_features(data: DataSet, settings: FrontEndSettings, cache: str | Path |
     if found is None:
         found = _decode(data.root, paths, settings, progress, limit=len(data.clips))
         _write_cache(store, *found)
-    energies, lengths, reasons = found
+    energies, lengths, reasons, notes = found
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     reasons = [reason or _too_quiet(energies[offsets[i] : offsets[i + 1]], data, settings)
                for i, reason in enumerate(reasons[: len(data.clips)])] + reasons[len(data.clips) :]
@@ -117,7 +117,8 @@ def load_features(data: DataSet, settings: FrontEndSettings, cache: str | Path |
         np.concatenate(noise) if noise else energies[:0], skipped, made, int(bundled.sum()))
     _check_classes(features, data)
     no_test = [_empty("test", data, dict(skipped))] if any(clip.part == "test" for clip in data.clips) else []
-    return replace(features, warnings=(*data.warnings, *filter(None, no_test), *_uneven(features)))
+    doubtful = [f"{len(notes)} recordings are used as they are, as {notes[0]}"] if notes else []
+    return replace(features, warnings=(*data.warnings, *doubtful, *filter(None, no_test), *_uneven(features)))
 
 
 def _too_quiet(energies: np.ndarray, data: DataSet, settings: FrontEndSettings) -> str:
@@ -205,11 +206,13 @@ def _silence_spans(frames: int, settings: FrontEndSettings, has_test: bool):
 
 
 def _decode(root: Path, paths: list[str], settings: FrontEndSettings, progress: bool, limit: int):
-    """(energies, frames per path, reason per path or "") of all paths; the first ``limit`` are clips."""
+    """(energies, frames per path, reason per path or "", all warnings) of all paths; the first ``limit`` are clips."""
+    notes: dict[str, str] = {}
+
     def decode(item):
         number, path = item
         try:
-            samples = read_audio(root / path, settings.sample_rate)
+            samples = read_audio(root / path, settings.sample_rate, lambda text: notes.update({path: text}))
             if number < limit and len(samples) > MAX_SECONDS * settings.sample_rate:
                 return None, f"longer than {MAX_SECONDS:g} s"
             energies = FrontEnd(settings).energies(samples)
@@ -226,7 +229,9 @@ def _decode(root: Path, paths: list[str], settings: FrontEndSettings, progress: 
             raise
     empty = np.empty((0, settings.bands), np.float32)
     pieces = [empty if e is None else e for e, _ in results]
-    return np.concatenate([empty, *pieces]), np.array([len(p) for p in pieces], np.int64), [r for _, r in results]
+    reasons = [reason for _, reason in results]
+    used = [notes[path] for path, reason in zip(paths, reasons, strict=True) if path in notes and not reason]
+    return np.concatenate([empty, *pieces]), np.array([len(p) for p in pieces], np.int64), reasons, used
 
 
 def _key(root: Path, paths: list[str], settings: FrontEndSettings) -> str:
@@ -241,17 +246,18 @@ def _key(root: Path, paths: list[str], settings: FrontEndSettings) -> str:
 def _read_cache(store: Path):
     try:
         with np.load(store) as f:
-            return f["energies"], f["lengths"], json.loads(str(f["reasons"]))
+            return f["energies"], f["lengths"], json.loads(str(f["reasons"])), json.loads(str(f["notes"]))
     except (OSError, KeyError, ValueError, EOFError, BadZipFile):
         return None                                 # missing or cut short: decode again
 
 
-def _write_cache(store: Path, energies: np.ndarray, lengths: np.ndarray, reasons: list[str]) -> None:
+def _write_cache(store: Path, energies: np.ndarray, lengths: np.ndarray, reasons: list[str],
+                 notes: list[str]) -> None:
     """Beside its name first: a run that is stopped here leaves no half-written cache."""
     part = store.with_name(f"{store.stem}.{os.getpid()}.npz")
     try:
         store.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(part, energies=energies, lengths=lengths, reasons=json.dumps(reasons))
+        np.savez(part, energies=energies, lengths=lengths, reasons=json.dumps(reasons), notes=json.dumps(notes))
         part.replace(store)
     except OSError as error:
         raise DataError(f"the cache '{store.parent}' cannot be written ({error.strerror}); "
