@@ -110,6 +110,10 @@ def test_settings_round_trip_and_errors():
         assert FrontEndSettings.from_dict(settings.to_dict()) == settings
     with pytest.raises(AudioError, match="front-end settings"):
         FrontEndSettings.from_dict({"no_such": 1})
-    for bad in ({"bands": 0}, {"hop_ms": 0.0}, {"floor": 0.0}, {"high_hz": 9000.0}, {"floor": float("nan")}):
+    for bad in ({"bands": 0}, {"hop_ms": 0.0}, {"floor": 0.0}, {"high_hz": 9000.0}, {"floor": float("nan")},
+                {"bands": 20.0}, {"low_hz": 7600.0}, {"sample_rate": True}):
         with pytest.raises(AudioError):
             FrontEndSettings(**bad)
+    with pytest.raises(AudioError, match="fewer bands") as error:
+        FrontEnd(FrontEndSettings(bands=1000))
+    assert "\n" not in str(error.value)

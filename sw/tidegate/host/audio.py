@@ -5,6 +5,7 @@ import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -77,7 +78,8 @@ def _read(path: Path) -> tuple[np.ndarray, int, float]:
 
     In blocks: a FLAC file that was written into a pipe does not state its length.
     """
-    with _Sequential(os.fsencode(path)) as file:        # bytes: a name need not be UTF-8
+    name: Any = os.fsencode(path)       # bytes: a name need not be UTF-8
+    with _Sequential(name) as file:
         blocks = [file.read(_BLOCK, dtype="float32", always_2d=True)]
         while len(blocks[-1]) == _BLOCK:
             blocks.append(file.read(_BLOCK, dtype="float32", always_2d=True))

@@ -8,13 +8,14 @@ The floor is *added*.  Room noise far below it moves the feature by next to noth
 nearly constant, and a delta network that listens to silence sends (almost) no events.
 """
 
-import math
 from dataclasses import asdict, dataclass
 
 import kaldi_native_fbank as knf
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..spec.errors import ModelError
+from ..spec.frontend import check_frontend
 from .audio import AudioError, mono
 
 
@@ -36,14 +37,10 @@ class FrontEndSettings:
     floor: float = 1e-3
 
     def __post_init__(self):
-        numbers = asdict(self)
-        if any(not isinstance(x, int | float) or not math.isfinite(x) for x in numbers.values()):
-            raise AudioError(f"front-end settings must be finite numbers, not {numbers}")
-        if min(self.hop, self.window - 1, self.bands) < 1 or self.floor <= 0 or self.preemphasis < 0:
-            raise AudioError("a front end needs a window, a hop, at least one band and a floor above zero")
-        if not 0 <= self.low_hz < self.high_hz <= self.sample_rate / 2:
-            raise AudioError(f"mel bands from {self.low_hz} to {self.high_hz} Hz need a higher sample rate "
-                             f"than {self.sample_rate}")
+        try:
+            check_frontend(asdict(self))
+        except ModelError as error:
+            raise AudioError(str(error)) from None
 
     @property
     def window(self) -> int:
@@ -79,6 +76,7 @@ class FrontEnd:
     """Samples in pieces of any size → feature frames; the frames do not depend on how the sound was cut."""
 
     def __init__(self, settings: FrontEndSettings = FrontEndSettings()):
+        """AudioError if there is a band that no frequency of the window falls into."""
         self.settings = settings
         options = knf.FbankOptions()
         frame, mel = options.frame_opts, options.mel_opts
@@ -88,7 +86,11 @@ class FrontEnd:
         mel.num_bins, mel.low_freq, mel.high_freq = settings.bands, settings.low_hz, settings.high_hz
         options.use_log_fbank, options.use_power, options.use_energy = False, True, False
         self._options = options
-        self.reset()
+        try:
+            self.reset()
+        except (ValueError, TypeError) as error:    # what only the filter bank itself can tell
+            raise AudioError(f"front-end settings: {' '.join(str(error).split())} Give fewer bands, a longer window "
+                             "or a wider range of frequencies") from None
 
     def reset(self) -> None:
         """Forget what was heard; the next samples begin a new recording."""

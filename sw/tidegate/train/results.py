@@ -156,7 +156,7 @@ class Results:
         path = self.folder / name
         try:
             found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-        except ValueError:
+        except (ValueError, RecursionError):
             return {}
         return found if isinstance(found, dict | None) else {}
 
@@ -180,7 +180,7 @@ def read_description(folder: str | Path) -> Plan:
         return make_plan(json.loads(path.read_text(encoding="utf-8")))
     except (FileNotFoundError, NotADirectoryError):
         raise DataError(f"'{folder}' holds no results of a sweep (no {PLAN}); run `tidegate sweep` first") from None
-    except (OSError, ValueError, DataError) as error:
+    except (OSError, ValueError, RecursionError, DataError) as error:
         raise DataError(f"'{path}' is no description of a sweep ({error}); run the sweep in a new folder") from None
 
 
