@@ -3,6 +3,7 @@
 All else is imported inside ``main``, so that Ctrl-C is one line from the beginning.
 """
 
+import io
 import os
 import sys
 import warnings
@@ -16,6 +17,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 def main() -> None:
     """Entry point; exits with 0, 1 for a TidegateError, 2 for wrong usage, 130 when interrupted."""
+    if isinstance(sys.stdout, io.TextIOWrapper):        # a terminal need not know Θ, nor a file name be UTF-8
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = _run()
     except KeyboardInterrupt:

@@ -24,7 +24,7 @@ from tidegate.host.audio import FORMATS, SUFFIXES
 from tidegate.spec.errors import TidegateError
 from tidegate.spec.stop import SILENCE
 
-from .split import MANY_SPEAKERS, PARTS, UNKNOWN, UNSEEN, by_lists, by_speakers
+from .split import MANY_SPEAKERS, PARTS, UNKNOWN, UNSEEN, by_lists, by_speakers, text_of
 
 if TYPE_CHECKING:
     from .recipe import Recipe
@@ -58,7 +58,7 @@ class Clip:
     @property
     def folder(self) -> str:
         """The data set's folder that it is in: of a word folder, the word itself."""
-        return Path(self.path).parts[0]
+        return text_of(Path(self.path).parts[0])
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,8 @@ def _folders(folder: Path) -> list[Path]:
 def _scan_fsdd(root: Path, speaker: str) -> DataSet | None:
     folder = root / "recordings" if (root / "recordings").is_dir() else root
     matches = [(p, _FSDD.fullmatch(p.name)) for p in _sounds(folder)]
-    clips = [Clip(p.relative_to(root).as_posix(), m[1], _fsdd_part(int(m[3])), m[2]) for p, m in matches if m]
+    clips = [Clip(p.relative_to(root).as_posix(), text_of(m[1]), _fsdd_part(int(m[3])), text_of(m[2]))
+             for p, m in matches if m]
     if speaker:
         clips = [replace(c, part="test" if c.speaker == speaker else "train" if c.part == "test" else c.part)
                  for c in clips]
@@ -195,8 +196,8 @@ def _scan_words(root: Path, speaker: str) -> DataSet | None:
     clips, skipped, empty = [], [], []
     for folder in folders:
         inside = [folder, *_folders(folder)]
-        label = UNKNOWN if folder.name == _UNKNOWN_FOLDER else folder.name
-        here = [Clip(p.relative_to(root).as_posix(), label, "", _speaker(p, folder))
+        label = UNKNOWN if folder.name == _UNKNOWN_FOLDER else text_of(folder.name)
+        here = [Clip(p.relative_to(root).as_posix(), label, "", text_of(_speaker(p, folder)))
                 for place in inside for p in _sounds(place)]
         foreign = [p for place in inside for p in _sounds(place, _FOREIGN)]
         skipped += [(p.relative_to(root).as_posix(), f"not {FORMATS}; convert it") for p in foreign]
@@ -210,7 +211,7 @@ def _scan_words(root: Path, speaker: str) -> DataSet | None:
     listed = {}
     for part, name in _LISTS.items():
         if (root / name).is_file():
-            lines = (root / name).read_text(encoding="utf-8", errors="replace").splitlines()
+            lines = map(text_of, (root / name).read_bytes().splitlines())
             listed |= {Path(x).with_suffix("").as_posix(): part for line in lines if (x := line.strip())}
     if listed:
         return DataSet(root, (), tuple(by_lists(clips, listed, speaker)), skipped=tuple(skipped))
