@@ -5,6 +5,7 @@ from random import Random
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Column, Table
 
 from tidegate.host.figures import ratio_text
@@ -14,6 +15,7 @@ from .console import (
     JsonOption,
     MarginOption,
     ThetaOption,
+    err,
     hint_at_extras,
     out,
     print_json,
@@ -93,7 +95,9 @@ def evaluate(
     model: ModelArgument,
     data: Annotated[Path | None, typer.Option(
         "--data", "-d", help="Folder of words, or of the model's task.", show_default=False)] = None,
-    part: Annotated[str | None, typer.Option("--part", help="train, validation, test or unseen.")] = None,
+    part: Annotated[str | None, typer.Option(
+        "--part", help="train, validation, test, unseen, or all (default: test, if there is one).",
+        show_default=False)] = None,
     theta: ThetaOption = 1.0,
     early: EarlyOption = False,
     margin: MarginOption = None,
@@ -110,6 +114,11 @@ def evaluate(
         figures = evaluate_directory(loaded, data, part, progress=True, early=early)
     if json:
         return print_json(figures)
+    for line in figures.get("warnings", ()):
+        err.print(f"[yellow]warning: {escape(line)}[/]", soft_wrap=True)
+    if skipped := figures["skipped"]:
+        err.print(f"{len(skipped)} clips could not be used, the first: {': '.join(skipped[0])}", markup=False,
+                  soft_wrap=True)
     out.print(f"{figures['part']}: {figures['accuracy']:.2%} of {figures['utterances']} clips right; "
               f"fetch reduction {ratio_text(figures['fetch_reduction'], 2)}, "
               f"temporal sparsity {figures['temporal_sparsity']:.1%}, "

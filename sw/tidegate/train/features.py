@@ -78,10 +78,11 @@ class Features:
 
 
 def load_features(data: DataSet, settings: FrontEndSettings, cache: str | Path | None = None,
-                  progress: bool = False) -> Features:
+                  progress: bool = False, training: bool = True) -> Features:
     """Decode a data set, or take it from the cache folder (default ``spec.cache``).
 
-    DataError if a class has no usable clip to train with.
+    DataError if a class has no usable clip to train with, or none can be used in the validation part.  Without
+    ``training`` a model is only judged: no class and no part need have clips.
     """
     paths = [clip.path for clip in data.clips] + list(data.noise)
     cache = cache or cache_folder()
@@ -115,9 +116,11 @@ def load_features(data: DataSet, settings: FrontEndSettings, cache: str | Path |
         np.concatenate([[0], np.cumsum([len(p) for p in pieces], dtype=np.int64)]),
         np.array(targets, np.int64), np.array(parts, np.int64),
         np.concatenate(noise) if noise else energies[:0], skipped, made, int(bundled.sum()))
+    doubtful = [f"{len(notes)} recordings are used as they are, as {notes[0]}"] if notes else []
+    if not training:
+        return replace(features, warnings=(*data.warnings, *doubtful))
     _check_classes(features, data)
     no_test = [_empty("test", data, dict(skipped))] if any(clip.part == "test" for clip in data.clips) else []
-    doubtful = [f"{len(notes)} recordings are used as they are, as {notes[0]}"] if notes else []
     return replace(features, warnings=(*data.warnings, *doubtful, *filter(None, no_test), *_uneven(features)))
 
 
@@ -134,9 +137,9 @@ def _make(data: DataSet, settings: FrontEndSettings, pieces: list, targets: list
     special = [data.labels.index(label) for label in (UNKNOWN, SILENCE) if label in data.labels]
     spoken = np.flatnonzero(own & ~np.isin(of, special))
     made: dict[str, dict[str, int]] = {}
-    if not len(spoken):
-        return made
     heard = [i for i in spoken if where[i] == 0]        # only what trains may say what trains
+    if not heard:                                       # a test set: it is judged as it is
+        return made
     known = Words([pieces[i] for i in heard], of[heard].tolist())
     for part, name in enumerate(PARTS):
         source = [i for i in spoken if where[i] == part]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 PARTS = ("train", "validation", "test")
 UNSEEN = "unseen"       # a part of words that are left out of the others, to see how they are rejected
 ALL_PARTS = (*PARTS, UNSEEN)
+ALL = "all"             # of the parts, together
 UNKNOWN = "unknown"     # the class of other words: who says them does not decide how speakers are split
 MANY_SPEAKERS, MANY_CLIPS = 10, 100
 _SHARE = 0.15           # of a small set, for validation and for test
