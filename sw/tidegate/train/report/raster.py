@@ -63,7 +63,7 @@ def example(model: Model, data_dir: str | Path | None) -> Example | None:
     data = scan(data_dir, tuple(known), training=False) if data_dir is not None else None
     for part in ("validation", "test", "train"):
         for clip in data.clips if data else ():
-            if clip.part == part and clip.label in known:
+            if data and clip.part == part and clip.label in known:
                 return Example(data.root / clip.path, f"the {part} clip {clip.path}, “{clip.label}”")
     if settings_of(model).sample_rate <= _BUNDLED_RATE:
         for clip in clips():
