@@ -34,7 +34,8 @@ def models(files: Sequence[str], netlist: str) -> str:
     text = "\n".join(_included(share / file) for file in files)
     # Verilator takes every pin that is compared with z for a tristate one
     text = re.sub(r" \|\| CLOCK_ENABLE === 1'bz", "", text)
-    found = {match[1]: match[0] for source in (text, OURS.read_text()) for match in _MODULE.finditer(source)}
+    ours = OURS.read_text(encoding="utf-8")
+    found = {match[1]: match[0] for source in (text, ours) for match in _MODULE.finditer(source)}
     for cell, body in _PLLS.items():
         if cell in found:
             found[cell] = found[cell].replace("endmodule", f"{body}\nendmodule")
@@ -108,4 +109,4 @@ def _included(file: Traversable) -> str:
     def text(match: re.Match) -> str:
         return _included(file.parent / match[1])    # type: ignore[attr-defined]
 
-    return re.sub(r'^`include "([^"]+)"$', text, file.read_text(), flags=re.MULTILINE)
+    return re.sub(r'^`include "([^"]+)"$', text, file.read_text(encoding="utf-8"), flags=re.MULTILINE)

@@ -53,9 +53,9 @@ def netlist_executable(name: str, design: Design) -> Path:
     """
     build.board_named(name)     # says what is missing
     index = verilator.cache_dir() / f"{_recipe(name).digest(_source_digest(name, design))}.index"
-    if index.is_file() and (known := verilator.cached(index.read_text())):
+    if index.is_file() and (known := verilator.cached(index.read_text(encoding="utf-8"))):
         return known
-    path = compiled(name, synthesised(name, design).read_text())
+    path = compiled(name, synthesised(name, design).read_text(encoding="utf-8"))
     verilator.write(index, path.parent.name)
     return path
 

@@ -97,8 +97,8 @@ def _tools(tools: dict) -> str:
 def main() -> None:
     docs = Path(sys.argv[1] if len(sys.argv) > 1 else "docs")
     page = docs / "performance.md"
-    rows, tools = (json.loads((docs / name).read_text()) for name in ("performance.json", "tools.json"))
-    page.write_text(render(page.read_text(), rows, tools))
+    rows, tools = (json.loads((docs / name).read_text(encoding="utf-8")) for name in ("performance.json", "tools.json"))
+    page.write_text(render(page.read_text(encoding="utf-8"), rows, tools), encoding="utf-8")
 
 
 if __name__ == "__main__":

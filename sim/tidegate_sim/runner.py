@@ -64,7 +64,7 @@ def run_bench(component: Component, bench_module: str, name: str, *, testcase: s
     with tempfile.TemporaryDirectory(prefix="tidegate-") as folder:
         results, log = Path(folder) / "results.xml", Path(folder) / "log"
         end = _simulate(executable, bench_module, name, testcase, seed, waveform, env or {}, timeout, results, log)
-        output = log.read_text(errors="replace") if log.exists() else ""
+        output = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
         passed, failed = _read_results(results)
     if failed or not passed or end:
         print(output)

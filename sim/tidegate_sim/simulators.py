@@ -30,7 +30,7 @@ def executable(design: Design, traced: bool = False, top: str = "board") -> Path
         what=f"{_NAMES[top]} with {design.lanes} lanes",
     )
     index = verilator.cache_dir() / f"{recipe.digest(_source_digest(design))}.index"
-    if index.is_file() and (known := verilator.cached(index.read_text())):
+    if index.is_file() and (known := verilator.cached(index.read_text(encoding="utf-8"))):
         return known
     from . import harness
 

@@ -41,7 +41,7 @@ def read_vcd(path: Path, wanted: Iterable[str]) -> dict[str, np.ndarray]:
     wanted, scope, codes = set(wanted), [], {}
     values: dict[str, int] = {}
     samples: dict[str, list[int]] = {name: [] for name in wanted}
-    with open(path) as file:
+    with open(path, encoding="utf-8") as file:
         for line in file:
             words = line.split()
             if not words:

@@ -55,8 +55,8 @@ class Recipe:
     def digest(self, source: bytes) -> str:
         """Name in the cache of what this recipe makes from ``source`` (a digest or text of the hardware)."""
         parts = [self.top, self.flags, self.cflags, self.ldflags, self.optimise, OPTIMISE,
-                 version(), Path(__file__).read_text(), self.harness.read_text(),
-                 *(header.read_text() for header in sorted(self.harness.parent.glob("*.h")))]
+                 version(), Path(__file__).read_text(encoding="utf-8"), self.harness.read_text(encoding="utf-8"),
+                 *(header.read_text(encoding="utf-8") for header in sorted(self.harness.parent.glob("*.h")))]
         return hashlib.sha256(json.dumps(parts).encode() + source).hexdigest()[:32]
 
 
@@ -115,7 +115,7 @@ def build(recipe: Recipe, source: bytes, verilog: Callable[[], str]) -> Path:
             folder = Path(tempfile.mkdtemp(prefix=f"{name}.", dir=cache_dir()))
             try:
                 say(f"{recipe.what}: writing Verilog")
-                (folder / f"{recipe.top}.v").write_text(_without_zeros(verilog()))
+                (folder / f"{recipe.top}.v").write_text(_without_zeros(verilog()), encoding="utf-8")
                 _verilate(recipe, folder, lock, say)
                 done = folder / "done"
                 done.mkdir()
@@ -207,7 +207,7 @@ def _run(command: Sequence[str], cwd: Path, environment: dict, lock: int, log: P
         process.wait()
         raise
     if process.returncode:
-        lines = log.read_text(errors="replace").splitlines()
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
         folder = log.parent
         log = log.replace(folder.with_suffix(".log"))           # outlives the folder
         first = next((x for x in lines if "rror" in x), f"exit status {process.returncode}").replace(f"{folder}/", "")
@@ -217,7 +217,7 @@ def _run(command: Sequence[str], cwd: Path, environment: dict, lock: int, log: P
 @contextmanager
 def locked(path: Path) -> Iterator[int]:
     """Hold an exclusive lock on a file; gives its descriptor."""
-    with open(path, "w") as file:
+    with open(path, "w", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield file.fileno()
 

@@ -3,6 +3,7 @@
 All else is imported inside ``main``, so that Ctrl-C is one line from the beginning.
 """
 
+import io
 import os
 import sys
 import warnings
@@ -16,6 +17,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 def main() -> None:
     """Entry point; exits with 0, 1 for a TidegateError, 2 for wrong usage, 130 when interrupted."""
+    if isinstance(sys.stdout, io.TextIOWrapper):        # a terminal need not know Θ, nor a file name be UTF-8
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = _run()
     except KeyboardInterrupt:
@@ -38,6 +41,7 @@ def _run() -> int:
 
     # Amaranth's complaint when Ctrl-C cuts the elaboration of a virtual board short
     warnings.filterwarnings("ignore", message=".* created but never used")
+    warnings.showwarning = _one_line(warnings.showwarning)
     try:
         return app(standalone_mode=False) or 0
     except TidegateError as error:
@@ -51,6 +55,21 @@ def _run() -> int:
             raise
         show()
         return code
+
+
+def _one_line(show):
+    """``show``, which prints a warning, but those that are meant for a user without the place in the code."""
+    from rich.markup import escape
+
+    from .commands import console
+    from .spec.errors import TidegateWarning
+
+    def print_warning(message, category, *where, **more):
+        if issubclass(category, TidegateWarning):
+            console.err.print(f"[yellow]warning: {escape(str(message))}[/]", soft_wrap=True)
+        else:
+            show(message, category, *where, **more)
+    return print_warning
 
 
 if __name__ == "__main__":

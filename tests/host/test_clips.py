@@ -1,10 +1,14 @@
 """The bundled clips are complete, of one kind and small."""
 
 import numpy as np
+import pytest
 import soundfile
 
+from tidegate import load_model
 from tidegate.clips import FOLDER, clips
 from tidegate.clips.make_clips import OTHERS, WORDS
+from tidegate.host.features import features_of
+from tidegate.spec.errors import ModelError
 from tidegate.spec.stop import SILENCE
 
 
@@ -24,3 +28,10 @@ def test_format_and_size():
         assert (len(loud) == 0) == (clip.word == SILENCE)
         assert len(loud) == 0 or (loud[0] > 1600 and loud[-1] < 14400), clip.path     # quiet at both ends
     assert sum(c.path.stat().st_size for c in clips()) <= 1_000_000
+
+
+def test_features_of_takes_the_name_of_a_model():
+    path = clips()[0].path
+    assert np.array_equal(features_of("commands", path), features_of(load_model("commands"), path))
+    with pytest.raises(ModelError, match="no model 'nothing'"):
+        features_of("nothing", path)

@@ -85,11 +85,35 @@ def test_nan_is_refused_and_not_taken_in():
     assert np.array_equal(np.concatenate([first, frontend.accept(samples[1500:])]), whole)
 
 
+@pytest.mark.parametrize("dtype", [np.int16, np.int32])
+def test_a_sound_cards_integers_give_the_features_of_the_same_floats(dtype):
+    full = -float(np.iinfo(dtype).min)
+    integers = np.round(noise(9000) * full).astype(dtype)
+    floats = (integers / full).astype(np.float32)
+    assert np.array_equal(FrontEnd().accept(integers), FrontEnd().accept(floats))
+    frontend = FrontEnd()
+    pieces = [frontend.accept(integers[at : at + 700]) for at in range(0, 9000, 700)]
+    assert np.array_equal(np.concatenate(pieces), FrontEnd().accept(floats))
+
+
+@pytest.mark.parametrize("piece", [np.zeros(500, np.int64), np.full(500, 9.0), np.zeros(500, complex)], ids=str)
+def test_what_has_no_scale_is_refused_and_not_taken_in(piece):
+    frontend, samples = FrontEnd(), noise(4000)
+    first = frontend.accept(samples[:1500])
+    with pytest.raises(AudioError, match="samples"):
+        frontend.accept(piece)
+    assert np.array_equal(np.concatenate([first, frontend.accept(samples[1500:])]), FrontEnd().accept(samples))
+
+
 def test_settings_round_trip_and_errors():
     for settings in SETTINGS:
         assert FrontEndSettings.from_dict(settings.to_dict()) == settings
     with pytest.raises(AudioError, match="front-end settings"):
         FrontEndSettings.from_dict({"no_such": 1})
-    for bad in ({"bands": 0}, {"hop_ms": 0.0}, {"floor": 0.0}, {"high_hz": 9000.0}, {"floor": float("nan")}):
+    for bad in ({"bands": 0}, {"hop_ms": 0.0}, {"floor": 0.0}, {"high_hz": 9000.0}, {"floor": float("nan")},
+                {"bands": 20.0}, {"low_hz": 7600.0}, {"sample_rate": True}):
         with pytest.raises(AudioError):
             FrontEndSettings(**bad)
+    with pytest.raises(AudioError, match="fewer bands") as error:
+        FrontEnd(FrontEndSettings(bands=1000))
+    assert "\n" not in str(error.value)

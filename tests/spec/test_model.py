@@ -106,6 +106,81 @@ def test_wrong_tensors(name, change, text, model_factory):
         Model(model.network, tensors, model.labels)
 
 
+@pytest.mark.parametrize(("name", "value"), [
+    ("mean", np.nan), ("mean", np.inf), ("mean", -np.inf), ("scale", np.nan), ("scale", np.inf), ("scale", 0),
+    ("scale", -0.5)])
+def test_a_normalisation_that_is_none_is_refused(name, value, model_factory, tmp_path):
+    model = model_factory(1, 3, [2], 4)
+    tensor = model.tensors[f"frontend.{name}"].copy()
+    tensor[1] = value
+    with pytest.raises(ModelError, match=rf"'frontend.{name}' is .* for feature 1.*train it again"):
+        changed(model, f"frontend.{name}", tensor)
+    save_model(model, tmp_path / "m.tidegate")
+    with safe_open(tmp_path / "m.tidegate", "numpy") as file:
+        metadata = file.metadata()
+    save_file(load_file(tmp_path / "m.tidegate") | {f"frontend.{name}": tensor}, tmp_path / "m.tidegate", metadata)
+    with pytest.raises(ModelError, match="for feature 1") as error:
+        read_model(tmp_path / "m.tidegate")
+    assert "\n" not in str(error.value)
+
+
+FRONTEND = {"sample_rate": 16000, "window_ms": 32.0, "hop_ms": 16, "bands": 3, "low_hz": 60.0, "high_hz": 7600.0,
+            "preemphasis": 0.97, "floor": 1e-3}
+
+
+@pytest.mark.parametrize("bad", [
+    {"bands": 20.0}, {"bands": True}, {"bands": "20"}, {"bands": 2}, {"bands": None}, {"sample_rate": 16000.5},
+    {"sample_rate": float("inf")}, {"sample_rate": 0}, {"sample_rate": -16000}, {"sample_rate": 10**400},
+    {"low_hz": 7600.0}, {"low_hz": -1}, {"high_hz": 8001}, {"window_ms": 0.1}, {"hop_ms": 0}, {"hop_ms": float("nan")},
+    {"floor": 0}, {"floor": -1.0}, {"preemphasis": 1.5}, {"preemphasis": [0]}, {"floor": float("nan")},
+], ids=str)
+def test_a_front_end_that_is_none_is_refused(bad, model_factory):
+    model = replace(model_factory(1, 3, [2], 4), frontend=FRONTEND)
+    assert replace(model, frontend=FRONTEND | {"other": None}).frontend["other"] is None
+    with pytest.raises(ModelError, match="front-end settings") as error:
+        replace(model, frontend=FRONTEND | bad)
+    assert "\n" not in str(error.value) and len(str(error.value)) < 200
+
+
+def described(model, path, change):
+    """Save the model with its description, as JSON text, changed."""
+    save_model(model, path)
+    with safe_open(path, "numpy") as file:
+        text = file.metadata()["tidegate"]
+    save_file(load_file(path), path, {"tidegate": change(text)})
+
+
+@pytest.mark.parametrize(("old", "new"), [
+    ('"thresholds": [0, 0]', '"thresholds": [0, Infinity]'), ('"thresholds": [0, 0]', '"thresholds": [0, 1.5]'),
+    ('"thresholds": [0, 0]', '"thresholds": [NaN, 0]'), ('"thresholds": [0, 0]', '"thresholds": [true, 0]'),
+    ('"thresholds": [0, 0]', f'"thresholds": [0, {"9" * 40}]'), ('"features": 3', '"features": 3.0'),
+    ('"features": 3', '"features": 1e999'), ('"size": 2', '"size": "2"'), ('"weight_frac": 7', '"weight_frac": 7.5'),
+    ('"bands": 3', '"bands": 3.0'), ('"low_hz": 60.0', '"low_hz": 9e3'), ('"floor": 0.001', '"floor": Infinity'),
+    (r'"note": "\u00e9"', f'"note": {"[" * 100_000}'),
+])
+def test_a_description_with_impossible_numbers_is_refused(old, new, model_factory, tmp_path):
+    model = replace(model_factory(1, 3, [2], 4), frontend=FRONTEND)
+    described(model, tmp_path / "m.tidegate", lambda text: text)
+    assert read_model(tmp_path / "m.tidegate").digest == model.digest
+
+    def change(text):
+        assert old in text
+        return text.replace(old, new)
+
+    described(model, tmp_path / "m.tidegate", change)
+    with pytest.raises(ModelError) as error:
+        read_model(tmp_path / "m.tidegate")
+    assert "\n" not in str(error.value) and len(str(error.value)) < 300
+
+
+def test_a_tensor_of_a_type_that_numpy_lacks_is_no_model(tmp_path):
+    header = json.dumps({"x": {"dtype": "BF16", "shape": [2], "data_offsets": [0, 4]}}).encode()
+    (tmp_path / "m.tidegate").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    with pytest.raises(ModelError, match="not a") as error:
+        read_model(tmp_path / "m.tidegate")
+    assert "\n" not in str(error.value)
+
+
 def test_labels_must_match(model_factory):
     with pytest.raises(ModelError, match="4 classes need as many labels, not 1"):
         replace(model_factory(1, 3, [2], 4), labels=("a",))

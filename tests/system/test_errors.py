@@ -96,6 +96,30 @@ def test_nan_in_sound(model, sound):
     fails(tidegate("run", sound, "--model", model), "NaN")
 
 
+def test_a_sound_that_is_cut_short_is_used_with_one_line(device, model, sound):
+    data = sound.read_bytes()
+    sound.write_bytes(data[: len(data) // 4])
+    done = tidegate("run", sound, "--model", model, "--board", device.port)
+    assert done.returncode == 0 and len(done.stdout.splitlines()) == 1
+    assert done.stderr.splitlines() == [f"warning: '{sound}' is cut short, 25% of it is there; copy it again"]
+
+
+def test_a_recording_that_is_longer_than_a_word(device, model, sound, tmp_path):
+    long = write_sound(tmp_path / "long.wav", 28)
+    fails(tidegate("run", sound, long, "--model", model, "--board", device.port),
+          "s of sound, longer than a word; `tidegate listen` hears words in a stream")
+    assert device.board.frames == 0
+    phrase = write_sound(tmp_path / "phrase.wav", 5)
+    done = tidegate("run", sound, phrase, "--model", model, "--board", device.port)
+    assert done.returncode == 0 and len(done.stdout.splitlines()) == 2
+    line, = done.stderr.splitlines()
+    assert line.startswith(f"warning: '{phrase}' holds 4.") and line.endswith("and this is the label of its end")
+    samples, rate = soundfile.read(sound)
+    soundfile.write(long, np.concatenate([np.zeros(15 * rate), samples, np.zeros(12 * rate)]), rate)
+    done = tidegate("run", long, "--model", model, "--board", device.port)
+    assert done.returncode == 0 and done.stderr == ""       # one word and much silence
+
+
 def test_missing_folders(model, tmp_path):
     fails(tidegate("eval", model, "--data", tmp_path / "nope"), "no folder")
     recipe = tmp_path / "recipe.json"

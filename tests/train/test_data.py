@@ -176,7 +176,7 @@ def test_few_clips_and_strays_are_warned_about(tmp_path):
     (["a/b/yes/ann/1.wav", "a/b/no/ann/1.wav"], "", "one folder per word, as '.*a/b'$"),
     ([f"{w}/{k}.wav" for w in ("sc/on", "sc/off", "sc/_background_noise_", "more/up") for k in range(9)], "",
      "is no folder of words, but '.*/sc' inside it is"),
-    (["yes/1.m4a", "no/2.mp3"], "", "no WAV, FLAC or Ogg file, but 2 as"),
+    (["yes/1.m4a", "no/2.caf"], "", "no WAV, FLAC, Ogg, MP3 or AIFF file, but 2 as"),
     ([*(f"{w}/{k}.wav" for w in ("yes", "no") for k in range(9)), "left/a.txt", "up/1.m4a"], "",
      r"folders without recordings: left, up \(1 .m4a\)"),
     ([f"yes/{k}.wav" for k in range(9)], "", "one word only, 'yes'; at least two are needed"),

@@ -110,7 +110,7 @@ def test_a_part_whose_clips_are_all_unreadable_is_named(write_words, recipe, tmp
 def test_an_interrupt_does_not_wait_for_the_rest(write_words, recipe, tmp_path, monkeypatch):
     calls = []
 
-    def interrupted(path, rate):
+    def interrupted(path, rate, warn):
         calls.append(path)
         time.sleep(0.02 if len(calls) > 1 else 0)
         raise KeyboardInterrupt
@@ -126,3 +126,46 @@ def test_cache_that_cannot_be_written(write_words, recipe, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="cache"):
         load_features(scan(write_words(clips=25)), recipe.frontend, tmp_path / "file")
+
+
+def test_cut_clips_are_used_and_told_also_from_the_cache(write_words, recipe, tmp_path):
+    root = write_words(clips=25)
+    first, second = sorted((root / "low").iterdir())[:2]
+    for path in (first, second):
+        data = path.read_bytes()
+        path.write_bytes(data[: len(data) // 2])
+    for _ in range(2):
+        features = load_features(scan(root), recipe.frontend, tmp_path / "cache")
+        assert features.skipped == () and len(features.targets) == 100
+        line, = (w for w in features.warnings if "cut short" in w)
+        assert line.startswith("2 recordings are used as they are") and first.name in line
+
+
+def test_a_flac_of_unknown_length_is_a_clip(write_words, recipe, tmp_path):
+    root = write_words(clips=25)
+    path = sorted((root / "low").iterdir())[0]
+    samples, rate = soundfile.read(path, dtype="int16")
+    soundfile.write(path.with_suffix(".flac"), samples, rate)
+    path.unlink()
+    known = load_features(scan(root), recipe.frontend, tmp_path / "cache")
+    flac = bytearray(path.with_suffix(".flac").read_bytes())
+    flac[21] &= 0xF0
+    flac[22:26] = bytes(4)
+    path.with_suffix(".flac").write_bytes(flac)
+    again = load_features(scan(root), recipe.frontend, tmp_path / "cache")
+    assert again.skipped == () and np.array_equal(again.energies, known.energies)
+    path.with_suffix(".flac").write_bytes(flac[: len(flac) // 2])
+    broken = load_features(scan(root), recipe.frontend, tmp_path / "cache")
+    assert [name for name, _ in broken.skipped] == [f"low/{path.stem}.flac"] and len(broken.targets) == 99
+
+
+def test_mp3_clips_are_clips(write_words, recipe, tmp_path):
+    root = write_words(clips=25)
+    for path in sorted((root / "low").iterdir())[:3]:
+        samples, rate = soundfile.read(path, dtype="float32")
+        soundfile.write(path.with_suffix(".mp3"), samples, rate)
+        path.unlink()
+    data = scan(root)
+    features = load_features(data, recipe.frontend, tmp_path / "cache")
+    assert sum(clip.path.endswith(".mp3") for clip in data.clips) == 3
+    assert features.skipped == () and len(features.targets) == 100

@@ -36,7 +36,7 @@ def test_training_learns_and_the_file_keeps_its_figures(trained, recipe, capsys)
     assert not checkpoint_path(path).exists()
     for part in ("validation", "test"):
         figures = evaluate_directory(model, root, part, cache)
-        assert figures.pop("skipped") == []
+        assert figures.pop("skipped") == [] and figures.pop("warnings") == []
         assert figures == model.card[part]
         assert figures["accuracy"] > 0.8 and figures["fetch_reduction"] > 1.5
     assert evaluate_directory(model, root, cache=cache)["part"] == "test"
@@ -135,7 +135,11 @@ def test_thresholds_are_annealed_and_whole_in_the_end(features, recipe, tmp_path
 def test_evaluating_with_other_words_is_an_error(trained, write_words):
     _, path, cache = trained
     root = write_words(words=("low", "high"), clips=30)
-    with pytest.raises(DataError, match="classes"):
+    (root / "low").rename(root / "deep")
+    with pytest.raises(DataError, match=r"the model's classes .* are not the data set's .*, unknown;"):
+        evaluate_directory(read_model(path), root, cache=cache)
+    (root / "high").rename(root / "shrill")
+    with pytest.raises(DataError, match="none of the model's words fall, high, low, rise, but deep, shrill; give"):
         evaluate_directory(read_model(path), root, cache=cache)
     with pytest.raises(DataError, match="no part 'tset'"):
         evaluate_directory(read_model(path), root, "tset", cache)

@@ -288,6 +288,9 @@ def test_clip_comes_from_the_data_or_is_left_out(tmp_path, write_words):
     folder = write_words()
     found = example(model, folder)
     assert found.path.is_relative_to(folder) and "validation clip" in found.what
+    own = small_model(("low", "up"))
+    assert example(own, None).path.parent == clips()[0].path.parent
+    assert example(own, folder).path.is_relative_to(folder)         # no bundled clip whose word happens to match
     save_model(model, tmp_path / "m.tidegate")
     page = write_model_report(tmp_path / "m.tidegate", None, tmp_path / "m.html").read_text(encoding="utf-8")
     assert "Left out: the model knows none of the words that are bundled" in page

@@ -159,7 +159,7 @@ def test_uneven_classes_and_skipped_clips_are_told(root, tmp_path):
     assert "13 clips skipped:" in lines and "  and 3 more, all of them with --json" in lines
     assert len(found["skipped"]) == 13 and found["clips"]["low"]["train"] == features.counts("train")["low"]
     reasons = Counter(reason.split(" (")[0].split("'")[0] for _, reason in found["skipped"])
-    assert reasons["silence only"] == 11 and reasons["not WAV, FLAC or Ogg; convert it"] == 1
+    assert reasons["silence only"] == 11 and reasons["not WAV, FLAC, Ogg, MP3 or AIFF; convert it"] == 1
     for path in (tmp_path / "words/high").glob("*.wav"):
         soundfile.write(path, np.zeros(RATE // 2), RATE)
     with pytest.raises(DataError, match=r"no usable clip of 'high' .* as: silence only"):

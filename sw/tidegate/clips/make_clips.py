@@ -63,7 +63,8 @@ def main() -> None:
     soundfile.write(FOLDER / "silence.flac", clip(np.zeros(0), 0), RATE, "PCM_16")
     program = subprocess.run(["espeak-ng", "--version"], check=True, capture_output=True, text=True).stdout.split()
     note = "Synthetic speech made by make_clips.py with espeak-ng; released with this project under Apache-2.0"
-    MANIFEST.write_text(json.dumps({"note": note, "espeak-ng": program[3], "clips": entries}, indent=1) + "\n")
+    text = json.dumps({"note": note, "espeak-ng": program[3], "clips": entries}, indent=1)
+    MANIFEST.write_text(text + "\n", encoding="utf-8")
     print(len(entries), "clips,", sum(p.stat().st_size for p in FOLDER.glob("*.flac")), "bytes")
 
 

@@ -1,6 +1,7 @@
 """What the verbs share: output, progress, options, and hints for extras that are not installed."""
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated
@@ -36,8 +37,13 @@ _EXTRAS = {"torch": "train", "distributed": "train", "dask": "train",
 
 
 def print_json(value) -> None:
-    """One JSON document on standard output, the only thing there."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    """One JSON document on standard output, the only thing there; with escapes if its encoding lacks a character."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        text = json.dumps(value, indent=2)
+    print(text)
 
 
 @contextmanager

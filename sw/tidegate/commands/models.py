@@ -5,6 +5,7 @@ from random import Random
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Column, Table
 
 from tidegate.host.figures import ratio_text
@@ -14,6 +15,7 @@ from .console import (
     JsonOption,
     MarginOption,
     ThetaOption,
+    err,
     hint_at_extras,
     out,
     print_json,
@@ -106,7 +108,9 @@ def evaluate(
     model: ModelArgument,
     data: Annotated[Path | None, typer.Option(
         "--data", "-d", help="Folder of words, or of the model's task.", show_default=False)] = None,
-    part: Annotated[str | None, typer.Option("--part", help="train, validation, test or unseen.")] = None,
+    part: Annotated[str | None, typer.Option(
+        "--part", help="train, validation, test, unseen, or all (default: test, if there is one).",
+        show_default=False)] = None,
     theta: ThetaOption = 1.0,
     early: EarlyOption = False,
     margin: MarginOption = None,
@@ -123,6 +127,11 @@ def evaluate(
         figures = evaluate_directory(loaded, data, part, progress=True, early=early)
     if json:
         return print_json(figures)
+    for line in figures.get("warnings", ()):
+        err.print(f"[yellow]warning: {escape(line)}[/]", soft_wrap=True)
+    if skipped := figures["skipped"]:
+        err.print(f"{len(skipped)} clips could not be used, the first: {': '.join(skipped[0])}", markup=False,
+                  soft_wrap=True)
     out.print(f"{figures['part']}: {figures['accuracy']:.2%} of {figures['utterances']} clips right; "
               f"fetch reduction {ratio_text(figures['fetch_reduction'], 2)}, "
               f"temporal sparsity {figures['temporal_sparsity']:.1%}, "
@@ -163,7 +172,7 @@ def verify(
     """
     from tidegate import load_model
     from tidegate.clips import clips
-    from tidegate.host.audio import SUFFIXES
+    from tidegate.host.audio import FORMATS, SUFFIXES
     from tidegate.host.features import settings_of
     from tidegate.spec.errors import TidegateError
 
@@ -174,7 +183,7 @@ def verify(
         p for p in data.rglob("*") if p.suffix.lower() in SUFFIXES)
     Random(0).shuffle(paths)        # a corpus is sorted by word: take some of each
     if not paths:
-        raise TidegateError(f"no recordings in '{data}'; give a folder of WAV, FLAC or Ogg files")
+        raise TidegateError(f"no recordings in '{data}'; give a folder of {FORMATS} files")
     with hint_at_extras("build" if board else None):
         from tidegate_sim import verify as walk
 

@@ -37,9 +37,10 @@ _MARKS = {True: "[green]✓[/]", False: "[red]✗[/]", None: " "}      # None: a
 
 @dataclass(frozen=True)
 class Heard:
-    """What a board made of one recording: the label and confidence of the last frame that it ran, and what it all cost.
+    """What a board made of one recording: the label and confidence of the frame that decides, and what it all cost.
 
-    ``decided_at``: number of the frame in which its stop rule was met, or None; ``frames``: of the recording.
+    ``frame``: number of that frame, by the board's stop rule or else by ``tidegate.host.word``.  ``decided_at``: number
+    of the frame in which the stop rule was met, or None; ``frames``: of the recording.
     """
 
     label: str
@@ -47,6 +48,7 @@ class Heard:
     cost: Cost
     decided_at: int | None
     frames: int
+    frame: int
 
     def times(self, frontend: "FrontEndSettings") -> tuple[float, float]:
         """Seconds of sound that had been heard at the decision (without one: at the end), and of the recording."""
@@ -59,16 +61,33 @@ class Heard:
 
     def to_dict(self, frontend: "FrontEndSettings") -> dict:
         at, seconds = self.times(frontend)
-        return {"decided_at": self.decided_at, "decided_at_s": None if self.decided_at is None else at,
-                "seconds": seconds,
+        return {"frame": self.frame, "decided_at": self.decided_at,
+                "decided_at_s": None if self.decided_at is None else at, "seconds": seconds,
                 "frames_used": self.cost.frames / self.frames}
 
 
-def hear(board: "Board", frames: "np.ndarray") -> Heard:
+def hear(board: "Board", frames: "np.ndarray", frontend: "FrontEndSettings") -> Heard:
     """Stream a recording's features from reset."""
+    from tidegate.host.word import find_word
+
     results = list(board.stream(frames))
-    last = results[-1]
-    return Heard(last.label, last.confidence, Cost.of(results), last.decided_at, len(frames))
+    at = results[-1].decided_at
+    frame = find_word(frames, frontend).decision if at is None else at
+    return Heard(results[frame].label, results[frame].confidence, Cost.of(results), at, len(frames), frame)
+
+
+def _check_length(path: Path, frames: "np.ndarray", frontend: "FrontEndSettings") -> None:
+    """Whether a recording may be of one word: warns or raises a TidegateError if it is too long."""
+    from warnings import warn
+
+    from tidegate.host.word import LONGEST_S, WORD_S, find_word
+    from tidegate.spec.errors import TidegateError, TidegateWarning
+
+    if (seconds := find_word(frames, frontend).seconds) > WORD_S:
+        text = f"'{path}' holds {seconds:.1f} s of sound, longer than a word; `tidegate listen` hears words in a stream"
+        if seconds > LONGEST_S:
+            raise TidegateError(text)
+        warn(TidegateWarning(f"{text}, and this is the label of its end"), stacklevel=2)
 
 
 def _loaded(model: str, theta: float, early: bool, margin: float | None) -> "Model":
@@ -90,7 +109,7 @@ def costs_of_dense_clips(board: "Board", clips: "list[np.ndarray]") -> dict[int,
     for frames in clips:
         costs = by_length.setdefault(len(frames), [])
         if len(costs) < 2:
-            costs.append(hear(board, frames).cost)
+            costs.append(Cost.of(list(board.stream(frames))))
     board.dense, board.stop = False, stop
     if any(len(set(costs)) > 1 for costs in by_length.values()):
         raise TidegateError("in dense mode this board's clips differ in cost; its core is not this version's")
@@ -113,7 +132,7 @@ def demo(model: ModelOption = "commands", board: BoardOption = "virtual", lanes:
         device.stop = loaded.stop
         dense_clips = costs_of_dense_clips(device, [frames for _, frames in words])
         for clip, frames in words:
-            heard, full = hear(device, frames), dense_clips[len(frames)]
+            heard, full = hear(device, frames, frontend), dense_clips[len(frames)]
             delta, dense = delta + heard.cost, dense + full
             expected = expected_label(clip.word, loaded.labels)
             right = None if expected is None else heard.label == expected
@@ -163,24 +182,28 @@ def _cost_columns(cost: Cost, full: Cost, net: "Network") -> str:
             f"{words / n:13.0f}{full.weight_words / all_of_it:7.0f}{ratio_text(ratios['word_reduction']):>7}")
 
 
-def run(files: Annotated[list[Path], typer.Argument(help="Sound files: WAV, FLAC, Ogg.", show_default=False)],
+def run(files: Annotated[list[Path], typer.Argument(help="Sound files, as WAV, FLAC, Ogg, MP3.", show_default=False)],
         model: ModelOption = "commands", board: BoardOption = "virtual", lanes: LanesOption = None,
         dense: Annotated[bool, typer.Option("--dense", help="Dense mode: every element is sent.")] = False,
         theta: ThetaOption = 1.0, early: EarlyOption = False, margin: MarginOption = None,
         json: JsonOption = False) -> None:
-    """Stream recordings through a board and print what each was decided to be: the label of its last frame, or, early,
-    of the first frame in which the best label leads by enough.
+    """Stream recordings of one word each through a board and print what each was decided to be.
+
+    That is the label of its last frame, or of the frame 0.2 s after the word, if more than 0.5 s of silence follow it;
+    or, early, of the first frame in which the best label leads by enough.
     """
     from tidegate.host.features import features_of, settings_of
 
     loaded = _loaded(model, theta, early, margin)
     net, frontend, rows = loaded.network, settings_of(loaded), []
     sounds = [(path, features_of(loaded, path)) for path in files]
+    for path, frames in sounds:
+        _check_length(path, frames, frontend)
     with loaded_board(board, lanes, loaded) as device, progress("streaming", json) as step:
         device.dense, device.stop = dense, loaded.stop
         width = max(len(str(path)) for path in files)
         for path, frames in sounds:
-            heard = hear(device, frames)
+            heard = hear(device, frames, frontend)
             rows.append({"file": str(path), "decided": heard.label, "confidence": heard.confidence,
                          **heard.to_dict(frontend), **heard.cost.to_dict(net)})
             if not json:

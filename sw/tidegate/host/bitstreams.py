@@ -55,7 +55,7 @@ def read_manifest(path: Path) -> Manifest:
     except OSError as error:
         raise TidegateError(f"cannot read the manifest '{path}' ({error.strerror}); "
                             "it lies beside the bitstream that `tidegate build` makes") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise TidegateError(f"'{path}' is no manifest of a bitstream ({error!r}); build it again") from None
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from ..spec.errors import TidegateError
 from ..spec.model import Model
+from ..zoo import load
 from .audio import read_audio
 from .frontend import FrontEnd, FrontEndSettings
 
@@ -21,11 +22,14 @@ def settings_of(model: Model) -> FrontEndSettings:
     return settings
 
 
-def features_of(model: Model, path: str | Path) -> np.ndarray:
+def features_of(model: Model | str | Path, path: str | Path) -> np.ndarray:
     """A recording as float32 features (frames, bands), for ``Board.stream`` or ``Model.quantise``.
 
-    TidegateError if it cannot be read or is shorter than one frame.
+    ``model``: one, or what ``load_model`` takes, such as "commands".  TidegateError if the recording cannot be read or
+    is shorter than one frame.
     """
+    if not isinstance(model, Model):
+        model = load(model)
     settings = settings_of(model)
     frames = FrontEnd(settings).accept(read_audio(path, settings.sample_rate))
     if not len(frames):

@@ -8,12 +8,14 @@ The floor is *added*.  Room noise far below it moves the feature by next to noth
 nearly constant, and a delta network that listens to silence sends (almost) no events.
 """
 
-import math
 from dataclasses import asdict, dataclass
 
 import kaldi_native_fbank as knf
 import numpy as np
+from numpy.typing import ArrayLike
 
+from ..spec.errors import ModelError
+from ..spec.frontend import check_frontend
 from .audio import AudioError, mono
 
 
@@ -35,14 +37,10 @@ class FrontEndSettings:
     floor: float = 1e-3
 
     def __post_init__(self):
-        numbers = asdict(self)
-        if any(not isinstance(x, int | float) or not math.isfinite(x) for x in numbers.values()):
-            raise AudioError(f"front-end settings must be finite numbers, not {numbers}")
-        if min(self.hop, self.window - 1, self.bands) < 1 or self.floor <= 0 or self.preemphasis < 0:
-            raise AudioError("a front end needs a window, a hop, at least one band and a floor above zero")
-        if not 0 <= self.low_hz < self.high_hz <= self.sample_rate / 2:
-            raise AudioError(f"mel bands from {self.low_hz} to {self.high_hz} Hz need a higher sample rate "
-                             f"than {self.sample_rate}")
+        try:
+            check_frontend(asdict(self))
+        except ModelError as error:
+            raise AudioError(str(error)) from None
 
     @property
     def window(self) -> int:
@@ -78,6 +76,7 @@ class FrontEnd:
     """Samples in pieces of any size → feature frames; the frames do not depend on how the sound was cut."""
 
     def __init__(self, settings: FrontEndSettings = FrontEndSettings()):
+        """AudioError if there is a band that no frequency of the window falls into."""
         self.settings = settings
         options = knf.FbankOptions()
         frame, mel = options.frame_opts, options.mel_opts
@@ -87,16 +86,21 @@ class FrontEnd:
         mel.num_bins, mel.low_freq, mel.high_freq = settings.bands, settings.low_hz, settings.high_hz
         options.use_log_fbank, options.use_power, options.use_energy = False, True, False
         self._options = options
-        self.reset()
+        try:
+            self.reset()
+        except (ValueError, TypeError) as error:    # what only the filter bank itself can tell
+            raise AudioError(f"front-end settings: {' '.join(str(error).split())} Give fewer bands, a longer window "
+                             "or a wider range of frequencies") from None
 
     def reset(self) -> None:
         """Forget what was heard; the next samples begin a new recording."""
         self._fbank, self._given = knf.OnlineFbank(self._options), 0
 
-    def energies(self, samples: np.ndarray) -> np.ndarray:
-        """More samples, (n,) or (n, channels) in ±1 → mel energies float32 (new frames, bands).
+    def energies(self, samples: ArrayLike) -> np.ndarray:
+        """More samples, (n,) or (n, channels) → mel energies float32 (new frames, bands).
 
-        AudioError on NaN; nothing of such a piece is taken in.
+        Floats are in ±1; int16, int32 and uint8 are divided by their full scale (``audio.mono``).
+        AudioError on other types, NaN and floats beyond ±8; nothing of such a piece is taken in.
         """
         self._fbank.accept_waveform(self.settings.sample_rate, mono(samples))  # pyright: ignore[reportArgumentType]
         ready = self._fbank.num_frames_ready
@@ -107,8 +111,8 @@ class FrontEnd:
         self._given = ready
         return frames
 
-    def accept(self, samples: np.ndarray) -> np.ndarray:
-        """More samples, (n,) or (n, channels) in ±1 → features float32 (new frames, bands)."""
+    def accept(self, samples: ArrayLike) -> np.ndarray:
+        """More samples, as ``energies`` takes them → features float32 (new frames, bands)."""
         return log_energies(self.energies(samples), self.settings.floor)
 
 

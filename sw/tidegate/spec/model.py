@@ -25,6 +25,7 @@ from safetensors.numpy import save
 
 from .errors import ModelError
 from .formats import ACC_BITS, BIAS_MAX, SIGNAL, WEIGHT_BITS, weight_max, whole_theta
+from .frontend import check_frontend
 from .network import Layer, Network
 from .stop import Stop
 
@@ -62,6 +63,12 @@ class Model:
             if bits < WEIGHT_BITS and not (np.abs(self.tensors[name]) <= most).all():
                 raise ModelError(f"tensor '{name}' holds weights beyond the ±{most} of {bits} bits; quantise it to "
                                  f"these or describe it as {WEIGHT_BITS} bits")
+        for name in ("frontend.mean", "frontend.scale"):
+            tensor = self.tensors[name]
+            if bad := np.flatnonzero(~np.isfinite(tensor) | ((tensor <= 0) & (name == "frontend.scale"))).tolist():
+                raise ModelError(f"tensor '{name}' is {tensor[bad[0]]} for feature {bad[0]}, which is no "
+                                 f"{'mean' if name == 'frontend.mean' else 'scale above 0'}; train it again")
+        check_frontend(self.frontend)
         if len(self.labels) != self.network.classes:
             raise ModelError(f"{self.network.classes} classes need as many labels, not {len(self.labels)}")
         for rule in filter(None, (self.stop, self.detector)):
@@ -204,7 +211,7 @@ def read_model(path: str | Path) -> Model:
         with safe_open(path, framework="numpy") as f:
             metadata = f.metadata() or {}
             tensors = {name: f.get_tensor(name) for name in f.keys()}
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, TypeError) as error:      # TypeError: a type that numpy lacks
         why = " ".join(str(error).split())
         raise ModelError(f"'{path}' is not a readable model file ({why}); copy it again or train it anew") from None
     try:
@@ -218,5 +225,5 @@ def read_model(path: str | Path) -> Model:
                     for name, layer in _weights(network).items() if layer.weight_bits < WEIGHT_BITS}
         stop, detector = (Stop.from_dict(d[name]) if name in d else None for name in ("stop", "detector"))
         return Model(network, tensors, labels, frontend, card, stop, detector)
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ModelError(f"'{path}' is a safetensors file but not a tidegate model ({error!r})") from None

@@ -5,12 +5,20 @@ classifier (cell "none") consumes the last signal; its accumulators are the logi
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from .errors import ModelError
 from .formats import SIGNAL, STATE, THETA_MAX, WEIGHT_BITS, WEIGHT_FRACS, WEIGHT_WIDTHS
 
 MAX_LAYERS = 4
 MAX_SIGNALS = MAX_LAYERS + 1
+
+
+def whole(value: Any) -> int:
+    """A number of a description in JSON that must be whole: not 20.0, Infinity or true.  ModelError otherwise."""
+    if type(value) is not int:
+        raise ModelError(f"a network is described by whole numbers, not by {value!r:.40}; correct it")
+    return value
 
 
 @dataclass(frozen=True)
@@ -40,7 +48,7 @@ class Layer:
 
     @staticmethod
     def from_dict(d: dict) -> "Layer":
-        return Layer(int(d["size"]), int(d["weight_frac"]), int(d.get("weight_bits", WEIGHT_BITS)))
+        return Layer(whole(d["size"]), whole(d["weight_frac"]), whole(d.get("weight_bits", WEIGHT_BITS)))
 
 
 @dataclass(frozen=True)
@@ -116,8 +124,8 @@ class Network:
     @staticmethod
     def from_dict(d: dict) -> "Network":
         return Network(
-            features=int(d["features"]),
+            features=whole(d["features"]),
             gru=tuple(Layer.from_dict(layer) for layer in d["gru"]),
             classifier=Layer.from_dict(d["classifier"]),
-            thresholds=tuple(int(t) for t in d["thresholds"]),
+            thresholds=tuple(map(whole, d["thresholds"])),
         )

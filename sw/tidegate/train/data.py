@@ -14,28 +14,30 @@ A word folder ``unknown`` or ``_unknown_`` holds other words; ``_background_nois
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha1
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tidegate.clips import clips as bundled_clips
-from tidegate.host.audio import SUFFIXES
+from tidegate.host.audio import FORMATS, SUFFIXES
 from tidegate.spec.errors import TidegateError
 from tidegate.spec.stop import SILENCE
 
-from .split import MANY_SPEAKERS, PARTS, UNKNOWN, UNSEEN, by_lists, by_speakers, with_test_part
+from .split import MANY_SPEAKERS, PARTS, UNKNOWN, UNSEEN, by_lists, by_speakers, text_of, with_test_part
 
 if TYPE_CHECKING:
     from .recipe import Recipe
 
 CLASSES = ("folder", "auto", "none")
-NOISE_FOLDER, _UNKNOWN_FOLDER = "_background_noise_", "_unknown_"
+NOISE_FOLDER, _UNKNOWN_FOLDER, _SILENCE_FOLDER = "_background_noise_", "_unknown_", "_silence_"
 MIN_CLIPS, FEW_CLIPS = 5, 20        # of a word: refused, warned about
 _LISTS = {"validation": "validation_list.txt", "test": "testing_list.txt"}
+_NAMED = 12         # words in a message
 _FSDD = re.compile(r"([^_]+)_([^_]+)_(\d+)\.wav")
 _FSDD_TEST, _FSDD_VALIDATION = range(0, 5), range(5, 8)
-_FOREIGN = (".mp3", ".m4a", ".aac", ".wma", ".aif", ".aiff", ".caf", ".amr", ".3gp", ".webm", ".mp4")
+_FOREIGN = (".m4a", ".aac", ".wma", ".caf", ".amr", ".3gp", ".webm", ".mp4")
 _DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
@@ -58,7 +60,7 @@ class Clip:
     @property
     def folder(self) -> str:
         """The data set's folder that it is in: of a word folder, the word itself."""
-        return Path(self.path).parts[0]
+        return text_of(Path(self.path).parts[0])
 
 
 @dataclass(frozen=True)
@@ -79,15 +81,22 @@ class DataSet:
 
 
 def scan(directory: str | Path, keywords: tuple[str, ...] = (), speaker: str = "", *, unknown: str = "folder",
-         silence: str = "folder") -> DataSet:
+         silence: str = "folder", training: bool = True) -> DataSet:
     """List a folder of words.
 
     With ``keywords`` these are the classes and all other words are ``unknown``; without, every word is a class.
     ``unknown`` and ``silence``, as in a recipe: "folder", the class exists if there are recordings for it (other
     words; ``_background_noise_``); "auto", it always exists, and is made where there are none; "none", it does not.
     With ``speaker`` (leave one out), the test part is exactly the clips of that speaker, and what would be test
-    otherwise is for training.  DataError if the folder is missing, has no recorded words or one word only, has
-    folders without recordings, or lacks the speaker, a keyword, or clips of a word, to train or to validate with.
+    otherwise is for training.
+
+    Without ``training`` a model is only judged, whose words are ``keywords``: not all of them need be there, any number
+    of clips is enough, any part may be empty, and a folder ``silence`` or ``_silence_`` holds clips of that class.
+    ``labels`` are still all ``keywords``.
+
+    DataError if the folder is missing or has no recorded words, or lacks the speaker; to train, also if it has one word
+    only or folders without recordings, or lacks a keyword, or clips of a word to train or to validate with; to judge,
+    also if none of the keywords is there.
     """
     for name, choice in ((UNKNOWN, unknown), (SILENCE, silence)):
         if choice not in CLASSES:
@@ -95,7 +104,7 @@ def scan(directory: str | Path, keywords: tuple[str, ...] = (), speaker: str = "
     root = Path(directory)
     if not root.is_dir():
         raise DataError(f"no folder '{root}'; give a folder of words, or fetch one with `tidegate data`")
-    found = _scan_words(root, speaker) or _scan_fsdd(root, speaker)
+    found = _scan_words(root, speaker, training) or _scan_fsdd(root, speaker)
     if not found:
         raise DataError(_why_nothing(root))
     clips = list(found.clips)
@@ -103,23 +112,31 @@ def scan(directory: str | Path, keywords: tuple[str, ...] = (), speaker: str = "
         raise DataError(f"'{root}' has no clips of the speaker '{speaker}'")
     words = {clip.label for clip in clips}
     missing = [word for word in keywords if word not in words]
-    if missing:
+    if missing and training:
         raise DataError(f"'{root}' has no clips of the word{'s' * (len(missing) > 1)} {', '.join(missing)}; "
                         "add them or leave the words out of the recipe")
-    labels = tuple(keywords) or tuple(sorted(words - {UNKNOWN}))
-    _check_words(root, labels, words if unknown != "none" else words - {UNKNOWN}, found)
+    classes = {UNKNOWN} if training else {UNKNOWN, SILENCE}
+    labels = tuple(keywords) or tuple(sorted(words - classes))
+    if training:
+        _check_words(root, labels, words if unknown != "none" else words - {UNKNOWN}, found)
+    else:
+        _check_judged(root, labels, words - classes, unknown)
+        found = replace(found, warnings=())         # they are about training
     noise = tuple(f"{NOISE_FOLDER}/{p.name}" for p in _sounds(root / NOISE_FOLDER))
-    others = bool(words - set(labels))
-    clips = [c if c.label in labels else replace(c, label=UNKNOWN) for c in clips]
-    if unknown == "none":
-        clips = [c for c in clips if c.label != UNKNOWN]
-    elif others or unknown == "auto":
+    others = bool(words - set(labels) - (classes - {UNKNOWN}))
+    clips = [c if c.label in labels or c.label in classes else replace(c, label=UNKNOWN) for c in clips]
+    dropped = {name for name, choice in ((UNKNOWN, unknown), (SILENCE, silence)) if choice == "none"}
+    if not training:
+        lost = ((c.path, f"the model has no class '{c.label}'") for c in clips if c.label in dropped)
+        found = replace(found, skipped=(*found.skipped, *lost))
+    clips = [c for c in clips if c.label not in dropped]
+    if unknown != "none" and (others or unknown == "auto"):
         labels += (UNKNOWN,)
     if unknown == "auto" and not others:
         clips += _other_words(words)
-    if silence == "auto" or (noise and silence == "folder"):
+    if silence == "auto" or (silence == "folder" and (noise or any(c.label == SILENCE for c in clips))):
         labels += (SILENCE,)
-    for part in PARTS[:2]:
+    for part in PARTS[:2] if training else ():
         if not any(clip.part == part for clip in clips):
             raise DataError(f"'{root}' has no clips in its {part} part, which gets about one in ten; add clips, "
                             "a word needs 30 or more")
@@ -159,6 +176,20 @@ def _check_words(root: Path, labels: tuple[str, ...], words: set[str], found: Da
                         "several people to be of use")
 
 
+def _check_judged(root: Path, labels: tuple[str, ...], words: set[str], unknown: str) -> None:
+    """Whether a model of these labels can be judged on these words."""
+    others = sorted(words - set(labels))
+    if others and len(others) == len(words):
+        raise DataError(f"'{root}' has none of the model's words {_some(labels)}, but {_some(others)}; give a folder "
+                        f"with recordings of its words (or put the others into a folder '{UNKNOWN}')")
+    if others and unknown == "none":
+        raise DataError(f"'{root}' has the words {_some(others)}, for which the model has no class; remove them")
+
+
+def _some(words: Sequence[str]) -> str:
+    return ", ".join(words[:_NAMED]) + (f" and {len(words) - _NAMED} more" if len(words) > _NAMED else "")
+
+
 def _other_words(words: set[str]) -> list[Clip]:
     """The bundled clips of words that are none of these, to train with: their voices are synthetic."""
     own = {word.lower() for word in words} | {_DIGITS[int(word)] for word in words if re.fullmatch(r"\d", word)}
@@ -178,7 +209,8 @@ def _folders(folder: Path) -> list[Path]:
 def _scan_fsdd(root: Path, speaker: str) -> DataSet | None:
     folder = root / "recordings" if (root / "recordings").is_dir() else root
     matches = [(p, _FSDD.fullmatch(p.name)) for p in _sounds(folder)]
-    clips = [Clip(p.relative_to(root).as_posix(), m[1], _fsdd_part(int(m[3])), m[2]) for p, m in matches if m]
+    clips = [Clip(p.relative_to(root).as_posix(), text_of(m[1]), _fsdd_part(int(m[3])), text_of(m[2]))
+             for p, m in matches if m]
     if speaker:
         clips = [replace(c, part="test" if c.speaker == speaker else "train" if c.part == "test" else c.part)
                  for c in clips]
@@ -189,28 +221,29 @@ def _fsdd_part(take: int) -> str:
     return "test" if take in _FSDD_TEST else "validation" if take in _FSDD_VALIDATION else "train"
 
 
-def _scan_words(root: Path, speaker: str) -> DataSet | None:
+def _scan_words(root: Path, speaker: str, training: bool = True) -> DataSet | None:
     """The clips of the word folders; None if there are none, or only FSDD's ``recordings``."""
-    folders = [*_folders(root), *(p for p in [root / _UNKNOWN_FOLDER] if p.is_dir())]
+    special = {_UNKNOWN_FOLDER: UNKNOWN} | ({} if training else {_SILENCE_FOLDER: SILENCE})
+    folders = [*_folders(root), *(root / name for name in special if (root / name).is_dir())]
     clips, skipped, empty = [], [], []
     for folder in folders:
         inside = [folder, *_folders(folder)]
-        label = UNKNOWN if folder.name == _UNKNOWN_FOLDER else folder.name
-        here = [Clip(p.relative_to(root).as_posix(), label, "", _speaker(p, folder))
+        label = special.get(folder.name, text_of(folder.name))
+        here = [Clip(p.relative_to(root).as_posix(), label, "", text_of(_speaker(p, folder)))
                 for place in inside for p in _sounds(place)]
         foreign = [p for place in inside for p in _sounds(place, _FOREIGN)]
-        skipped += [(p.relative_to(root).as_posix(), "not WAV, FLAC or Ogg; convert it") for p in foreign]
+        skipped += [(p.relative_to(root).as_posix(), f"not {FORMATS}; convert it") for p in foreign]
         if not here:
             empty.append(folder.name + (f" ({len(foreign)} {foreign[0].suffix})" if foreign else ""))
         clips += here
     one = len({clip.label for clip in clips}) == 1 or (root / "recordings").is_dir()
     if not clips or (one and _scan_fsdd(root, "")):
         return None
-    _check_folders(root, folders, clips, empty)
+    _check_folders(root, folders, clips, empty, training)
     listed = {}
     for part, name in _LISTS.items():
         if (root / name).is_file():
-            lines = (root / name).read_text(encoding="utf-8", errors="replace").splitlines()
+            lines = map(text_of, (root / name).read_bytes().splitlines())
             listed |= {Path(x).with_suffix("").as_posix(): part for line in lines if (x := line.strip())}
     if listed:
         return DataSet(root, (), tuple(by_lists(clips, listed, speaker)), skipped=tuple(skipped))
@@ -238,12 +271,14 @@ def _speaker(path: Path, folder: Path) -> str:
     return match[1] if match else ""
 
 
-def _check_folders(root: Path, folders: list[Path], clips: list[Clip], empty: list[str]) -> None:
+def _check_folders(root: Path, folders: list[Path], clips: list[Clip], empty: list[str], training: bool) -> None:
     for folder in folders:
         if any((folder / name).exists() for name in (*_LISTS.values(), NOISE_FOLDER, _UNKNOWN_FOLDER)):
             raise DataError(f"'{root}' is no folder of words, but '{folder}' inside it is; give that one")
+    if not training:
+        return
     if empty:
-        raise DataError(f"'{root}' has folders without recordings: {', '.join(empty)}; put WAV, FLAC or Ogg files into "
+        raise DataError(f"'{root}' has folders without recordings: {', '.join(empty)}; put {FORMATS} files into "
                         "them, or remove them")
     if len(folders) == 1 and all(clip.path.count("/") == 2 for clip in clips):
         raise DataError(f"'{root}' has only the folder '{folders[0].name}'; if the words are inside it, give "
@@ -281,5 +316,5 @@ def _why_nothing(root: Path) -> str:
                 "folder per word" + (f", as '{below}'" if inside and below != root else ""))
     foreign = [p for depth in ("*", "*/*", "*/*/*") for p in root.glob(depth) if p.suffix.lower() in _FOREIGN]
     if foreign:
-        return f"'{root}' has no WAV, FLAC or Ogg file, but {len(foreign)} as {foreign[0].name}; convert them"
+        return f"'{root}' has no {FORMATS} file, but {len(foreign)} as {foreign[0].name}; convert them"
     return f"'{root}' contains no recorded words; it needs one folder of sound files per word"

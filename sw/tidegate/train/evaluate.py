@@ -13,7 +13,7 @@ import numpy as np
 
 from tidegate.golden import Golden
 from tidegate.golden.figures import figures
-from tidegate.host.frontend import FrontEndSettings
+from tidegate.host.features import settings_of
 from tidegate.spec.design import Design
 from tidegate.spec.layout import Layout
 from tidegate.spec.model import Model
@@ -23,7 +23,7 @@ from tidegate.spec.stop import first_decisions
 from .data import SILENCE, UNKNOWN, DataError, leave_out, scan
 from .features import Features, load_features
 from .recipe import WORDS
-from .split import ALL_PARTS, with_test_part
+from .split import ALL, ALL_PARTS, with_test_part
 from .tasks import Sequences, load_task
 
 LANES = 64      # on which words are counted: the virtual board's
@@ -31,7 +31,8 @@ _BATCH = 256
 
 
 def evaluate(model: Model, features: Features | Sequences, part: str = "validation", early: bool = False) -> dict:
-    """Figures of a model on one part; DataError if the part is empty, or ``early`` is set and there is no stop rule.
+    """Figures of a model on one part, or on ALL clips; DataError if there are none, or ``early`` is set and there is no
+    stop rule.
 
     ``part``, ``utterances``, ``accuracy``; all of ``golden.figures.Figures``, as ``fetch_reduction``,
     ``temporal_sparsity`` and, per signal, ``occupancy``; ``recall`` per label (None without clips); ``confusion``:
@@ -43,9 +44,9 @@ def evaluate(model: Model, features: Features | Sequences, part: str = "validati
     """
     if early and model.stop is None:
         raise DataError("this model has no stop rule; give a --margin, or train one with a stop_margin")
-    clips = features.of(part)
+    clips = np.arange(len(features.targets)) if part == ALL else features.of(part)
     if not len(clips):
-        raise DataError(f"the data set has no {part} part")
+        raise DataError(_no_part(features, part))
     if tuple(model.labels) != tuple(features.labels):
         raise _other_words(model, features.labels)
     net, golden = model.network, Golden(model)
@@ -72,6 +73,12 @@ def evaluate(model: Model, features: Features | Sequences, part: str = "validati
         cost["decided_at_once"] = at_once / len(clips)
     return {"part": part, "utterances": len(clips), "accuracy": float(np.trace(confusion) / len(clips)), **cost,
             "recall": recall, "confusion": confusion.tolist(), "rejected": _rejected(model.labels, confusion)}
+
+
+def _no_part(features: Features | Sequences, part: str) -> str:
+    there = [f"{len(clips)} clips in {name}" for name in ALL_PARTS if len(clips := features.of(name))]
+    return (f"no clip that can be used is in the {part} part; there are {', '.join(there)}: name one of these with "
+            f"--part, or judge all clips with --part {ALL}" if there else "no clip can be used; give other recordings")
 
 
 def _other_words(model: Model, labels: Iterable[str]) -> DataError:
@@ -131,12 +138,15 @@ def padded(model: Model, features: Features | Sequences, clips: np.ndarray) -> I
 def evaluate_directory(model: Model, directory: str | Path | None, part: str | None = None,
                        cache: str | Path | None = None, progress: bool = False, speaker: str = "",
                        early: bool = False) -> dict:
-    """Figures of a model on a folder of words; by default its test part, or validation where there is none.
+    """Figures of a model on a folder of words, and what was ``skipped``, and ``warnings``; by default its test part, or
+    validation where there is none, or else all clips.
 
+    ``part`` ALL judges every clip, whatever part it is in.  A model is judged on any clips of its words, of whom not
+    all need be there, and of other words if it has a class for them.
     ``speaker``: the test part is all of this speaker's clips, see ``data.scan``.
     """
-    if part is not None and part not in ALL_PARTS:
-        raise DataError(f"no part '{part}'; the parts are {', '.join(ALL_PARTS)}")
+    if part not in (None, ALL, *ALL_PARTS):
+        raise DataError(f"no part '{part}'; the parts are {', '.join(ALL_PARTS)}, and {ALL}")
     recipe = model.card.get("recipe", {})
     if (task := recipe.get("task", WORDS)) != WORDS:
         sequences = load_task(task, directory)
@@ -147,11 +157,17 @@ def evaluate_directory(model: Model, directory: str | Path | None, part: str | N
         raise DataError("this model has no feature front end, so it cannot hear clips; train one with a recipe")
     labels = tuple(label for label in model.labels if label not in (UNKNOWN, SILENCE))
     classes = {name: recipe.get(name, "folder") for name in (UNKNOWN, SILENCE)}
-    data = scan(directory, labels if UNKNOWN in model.labels else (), speaker, **classes)
+    if SILENCE not in model.labels:
+        classes[SILENCE] = "none"
+    data = scan(directory, labels, speaker, **classes, training=False)
     data = replace(data, clips=tuple(with_test_part(list(data.clips), recipe.get("test_share", 0.0))))
-    data = leave_out(data, tuple(recipe.get("leave_out", ())))
-    if tuple(data.labels) != tuple(model.labels):       # before all is decoded
+    there = {clip.folder for clip in data.clips if clip.label == UNKNOWN}
+    data = leave_out(data, tuple(word for word in recipe.get("leave_out", ()) if word in there))
+    if not set(data.labels) <= set(model.labels):       # before all is decoded
         raise _other_words(model, data.labels)
-    features = load_features(data, FrontEndSettings.from_dict(model.frontend), cache, progress)
-    part = part or ("test" if len(features.of("test")) else "validation")
-    return evaluate(model, features, part, early) | {"skipped": [list(item) for item in features.skipped]}
+    own = tuple(clip for clip in data.clips if part != ALL or not Path(clip.path).is_absolute())     # no bundled ones
+    data = replace(data, labels=tuple(model.labels), clips=own)
+    features = load_features(data, settings_of(model), cache, progress, training=False)
+    part = part or next((name for name in ("test", "validation") if len(features.of(name))), ALL)
+    return evaluate(model, features, part, early) | {"skipped": [list(item) for item in features.skipped],
+                                                     "warnings": list(features.warnings)}

@@ -29,7 +29,7 @@ SILENCE_SECONDS = 1.0
 MADE_UNKNOWN = 2                    # times the clips of a word: there is more of what is no word
 UNEVEN = 3.0                        # a class so many times another is warned about
 _NAMED = 3                          # speakers in a message
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -78,10 +78,11 @@ class Features:
 
 
 def load_features(data: DataSet, settings: FrontEndSettings, cache: str | Path | None = None,
-                  progress: bool = False) -> Features:
+                  progress: bool = False, training: bool = True) -> Features:
     """Decode a data set, or take it from the cache folder (default ``spec.cache``).
 
-    DataError if a class has no usable clip to train with.
+    DataError if a class has no usable clip to train with, or none can be used in the validation part.  Without
+    ``training`` a model is only judged: no class and no part need have clips.
     """
     paths = [clip.path for clip in data.clips] + list(data.noise)
     cache = cache or cache_folder()
@@ -90,7 +91,7 @@ def load_features(data: DataSet, settings: FrontEndSettings, cache: str | Path |
     if found is None:
         found = _decode(data.root, paths, settings, progress, limit=len(data.clips))
         write_cache(store, *found)
-    energies, lengths, reasons = found
+    energies, lengths, reasons, notes = found
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     reasons = [reason or _too_quiet(energies[offsets[i] : offsets[i + 1]], data, settings)
                for i, reason in enumerate(reasons[: len(data.clips)])] + reasons[len(data.clips) :]
@@ -115,9 +116,12 @@ def load_features(data: DataSet, settings: FrontEndSettings, cache: str | Path |
         np.concatenate([[0], np.cumsum([len(p) for p in pieces], dtype=np.int64)]),
         np.array(targets, np.int64), np.array(parts, np.int64),
         np.concatenate(noise) if noise else energies[:0], skipped, made, int(bundled.sum()))
+    doubtful = [f"{len(notes)} recordings are used as they are, as {notes[0]}"] if notes else []
+    if not training:
+        return replace(features, warnings=(*data.warnings, *doubtful))
     _check_classes(features, data)
     no_test = [_empty("test", data, dict(skipped))] if any(clip.part == "test" for clip in data.clips) else []
-    return replace(features, warnings=(*data.warnings, *filter(None, no_test), *_uneven(features)))
+    return replace(features, warnings=(*data.warnings, *doubtful, *filter(None, no_test), *_uneven(features)))
 
 
 def _too_quiet(energies: np.ndarray, data: DataSet, settings: FrontEndSettings) -> str:
@@ -133,9 +137,9 @@ def _make(data: DataSet, settings: FrontEndSettings, pieces: list, targets: list
     special = [data.labels.index(label) for label in (UNKNOWN, SILENCE) if label in data.labels]
     spoken = np.flatnonzero(own & ~np.isin(of, special))
     made: dict[str, dict[str, int]] = {}
-    if not len(spoken):
-        return made
     heard = [i for i in spoken if where[i] == 0]        # only what trains may say what trains
+    if not heard:                                       # a test set: it is judged as it is
+        return made
     known = Words([pieces[i] for i in heard], of[heard].tolist())
     for part, name in enumerate(PARTS):
         source = [i for i in spoken if where[i] == part]
@@ -205,11 +209,13 @@ def _silence_spans(frames: int, settings: FrontEndSettings, has_test: bool):
 
 
 def _decode(root: Path, paths: list[str], settings: FrontEndSettings, progress: bool, limit: int):
-    """(energies, frames per path, reason per path or "") of all paths; the first ``limit`` are clips."""
+    """(energies, frames per path, reason per path or "", all warnings) of all paths; the first ``limit`` are clips."""
+    notes: dict[str, str] = {}
+
     def decode(item):
         number, path = item
         try:
-            samples = read_audio(root / path, settings.sample_rate)
+            samples = read_audio(root / path, settings.sample_rate, lambda text: notes.update({path: text}))
             if number < limit and len(samples) > MAX_SECONDS * settings.sample_rate:
                 return None, f"longer than {MAX_SECONDS:g} s"
             energies = FrontEnd(settings).energies(samples)
@@ -226,7 +232,9 @@ def _decode(root: Path, paths: list[str], settings: FrontEndSettings, progress: 
             raise
     empty = np.empty((0, settings.bands), np.float32)
     pieces = [empty if e is None else e for e, _ in results]
-    return np.concatenate([empty, *pieces]), np.array([len(p) for p in pieces], np.int64), [r for _, r in results]
+    reasons = [reason for _, reason in results]
+    used = [notes[path] for path, reason in zip(paths, reasons, strict=True) if path in notes and not reason]
+    return np.concatenate([empty, *pieces]), np.array([len(p) for p in pieces], np.int64), reasons, used
 
 
 def _key(root: Path, paths: list[str], settings: FrontEndSettings) -> str:
@@ -241,17 +249,18 @@ def _key(root: Path, paths: list[str], settings: FrontEndSettings) -> str:
 def read_cache(store: Path):
     try:
         with np.load(store) as f:
-            return f["energies"], f["lengths"], json.loads(str(f["reasons"]))
+            return f["energies"], f["lengths"], json.loads(str(f["reasons"])), \
+                json.loads(str(f["notes"])) if "notes" in f else []
     except (OSError, KeyError, ValueError, EOFError, BadZipFile):
         return None                                 # missing or cut short: decode again
 
 
-def write_cache(store: Path, energies: np.ndarray, lengths: np.ndarray, reasons: list[str]) -> None:
+def write_cache(store: Path, energies: np.ndarray, lengths: np.ndarray, reasons: list[str], notes: list[str]) -> None:
     """Beside its name first: a run that is stopped here leaves no half-written cache."""
     part = store.with_name(f"{store.stem}.{os.getpid()}.npz")
     try:
         store.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(part, energies=energies, lengths=lengths, reasons=json.dumps(reasons))
+        np.savez(part, energies=energies, lengths=lengths, reasons=json.dumps(reasons), notes=json.dumps(notes))
         part.replace(store)
     except OSError as error:
         raise DataError(f"the cache '{store.parent}' cannot be written ({error.strerror}); "

@@ -79,7 +79,7 @@ def energies_of(paths: list[Path], settings: FrontEndSettings, rooms: list[Path]
         responses = [_response(p, settings.sample_rate) for p in rooms]
         found = _decode(paths, settings, responses, progress, what)
         write_cache(store, *found)
-    energies, lengths, reasons = found
+    energies, lengths, reasons, _ = found
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     kept = [i for i in range(len(paths)) if lengths[i]]
     return [energies[offsets[i] : offsets[i + 1]] for i in kept], kept, sum(map(bool, reasons))
@@ -120,7 +120,7 @@ def _decode(paths: list[Path], settings: FrontEndSettings, responses: list[np.nd
         results = list(track(pool.map(decode, paths), f"decoding {what}", total=len(paths), disable=not progress))
     empty = np.empty((0, settings.bands), np.float32)
     pieces = [empty if e is None else e for e, _ in results]
-    return np.concatenate([empty, *pieces]), np.array([len(p) for p in pieces], np.int64), [r for _, r in results]
+    return np.concatenate([empty, *pieces]), np.array([len(p) for p in pieces], np.int64), [r for _, r in results], []
 
 
 def _key(paths: list[Path], settings: FrontEndSettings, rooms: list[Path]) -> str:

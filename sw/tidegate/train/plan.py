@@ -149,7 +149,7 @@ def read_plan(name_or_path: str | Path) -> Plan:
     except FileNotFoundError:
         raise DataError(f"no sweep '{path}'; give a JSON file, or a name without .json: "
                         f"{', '.join(names()) or 'none ships'}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"'{path}' is no sweep ({error}); it must be JSON") from None
     return make_plan(d, path.stem, path.parent)
 

@@ -215,17 +215,17 @@ class Recipe:
     def read(path: str | Path) -> "Recipe":
         """From a JSON file; DataError if it is missing or not a recipe."""
         try:
-            d = json.loads(Path(path).read_text())
+            d = json.loads(Path(path).read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise DataError(f"no recipe '{path}'; give a JSON file or one of the zoo's names") from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise DataError(f"'{path}' is not a recipe ({error}); it must be JSON") from None
         if not isinstance(d, dict):
             raise DataError(f"'{path}' is not a recipe; it must be a JSON object")
         return Recipe.from_dict(d)
 
     def write(self, path: str | Path) -> None:
-        Path(path).write_text(json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n")
+        Path(path).write_text(json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _build(kind, values: dict):

@@ -101,7 +101,7 @@ class Results:
         """Keep why a point failed, in ``logs/KEY.txt``, where one line cannot say it."""
         if trace:
             try:
-                _replace(self.folder / "logs" / f"{key}.txt", trace.encode())
+                _replace(self.folder / "logs" / f"{key}.txt", trace.encode(errors="backslashreplace"))
             except OSError as error:
                 raise self._unwritable(error) from None
 
@@ -156,7 +156,7 @@ class Results:
         path = self.folder / name
         try:
             found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-        except ValueError:
+        except (ValueError, RecursionError):
             return {}
         return found if isinstance(found, dict | None) else {}
 
@@ -180,7 +180,7 @@ def read_description(folder: str | Path) -> Plan:
         return make_plan(json.loads(path.read_text(encoding="utf-8")))
     except (FileNotFoundError, NotADirectoryError):
         raise DataError(f"'{folder}' holds no results of a sweep (no {PLAN}); run `tidegate sweep` first") from None
-    except (OSError, ValueError, DataError) as error:
+    except (OSError, ValueError, RecursionError, DataError) as error:
         raise DataError(f"'{path}' is no description of a sweep ({error}); run the sweep in a new folder") from None
 
 
@@ -273,14 +273,14 @@ def _read(data: bytes, settings: int) -> tuple[list[str], list[list[str]]]:
 
 
 def _json(content: dict) -> bytes:
-    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
+    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode(errors="backslashreplace")
 
 
 def _csv(rows: Iterable[Iterable[Any]]) -> bytes:
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerows(
         ["" if x is None or x == "" else compact(x) for x in row] for row in rows)
-    return out.getvalue().encode()
+    return out.getvalue().encode(errors="backslashreplace")
 
 
 def _parsed(column: str, text: str) -> Any:

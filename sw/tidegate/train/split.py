@@ -6,6 +6,7 @@
     fewer, or unknown   clip by clip: the hash of word and name, or its rank where a word has fewer than 100 clips
 """
 
+import os
 from collections import Counter
 from dataclasses import replace
 from hashlib import sha1
@@ -18,15 +19,28 @@ if TYPE_CHECKING:
 PARTS = ("train", "validation", "test")
 UNSEEN = "unseen"       # a part of words that are left out of the others, to see how they are rejected
 ALL_PARTS = (*PARTS, UNSEEN)
+ALL = "all"             # of the parts, together
 UNKNOWN = "unknown"     # the class of other words: who says them does not decide how speakers are split
 MANY_SPEAKERS, MANY_CLIPS = 10, 100
 _SHARE = 0.15           # of a small set, for validation and for test
 _LITTLE = 0.05          # of a set: less is too little to choose by
 
 
+def text_of(name: str | bytes) -> str:
+    """A file name as text.  It is bytes, and these are UTF-8 whatever the locale is, or else Latin-1.
+
+    A label that is stored must be neither garbled by the locale nor of bytes that are no text.
+    """
+    raw = os.fsencode(name)
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
+
+
 def by_lists(clips: "list[Clip]", listed: dict[str, str], speaker: str = "") -> "list[Clip]":
     """Parts from ``listed``, name without suffix → part: the lists name .wav files, ours may be compressed."""
-    parts = [listed.get(Path(c.path).with_suffix("").as_posix(), "train") for c in clips]
+    parts = [listed.get(_name(c), "train") for c in clips]
     return [_held_out(replace(c, part=part), speaker) for c, part in zip(clips, parts, strict=True)]
 
 
@@ -61,7 +75,7 @@ def _held_out(clip: "Clip", speaker: str) -> "Clip":
 
 def _name(clip: "Clip") -> str:
     """Word and name: a name alone says nothing across words (every word may have its 1.wav)."""
-    return Path(clip.path).with_suffix("").as_posix()
+    return text_of(Path(clip.path).with_suffix("").as_posix())
 
 
 def _hash(key: str) -> int:

@@ -120,7 +120,7 @@ def write(text: str, path: Path) -> None:
     """All of it or nothing; DataError if it cannot be written."""
     try:
         with replacing(path) as part:
-            part.write_text(text, encoding="utf-8")
+            part.write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise DataError(f"'{path}' cannot be written ({error.strerror}); choose another place") from None
 

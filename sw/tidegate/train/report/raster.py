@@ -50,7 +50,8 @@ class ClipEvents:
 
 
 def example(model: Model, data_dir: str | Path | None) -> Example | None:
-    """A bundled clip of a word that the model knows, else a validation clip of the folder of words, else None.
+    """A clip of the folder of words, of its validation part if there is one; without it a bundled clip of a word that
+    the model knows, else None.
 
     DataError if the folder will not do, even where a bundled clip is shown.
     """
@@ -59,17 +60,16 @@ def example(model: Model, data_dir: str | Path | None) -> Example | None:
     if not model.frontend:
         return None
     known = [label for label in model.labels if label not in (UNKNOWN, SILENCE)]
-    data = scan(data_dir, tuple(known) if UNKNOWN in model.labels else ()) if data_dir is not None else None
+    data = scan(data_dir, tuple(known), training=False) if data_dir is not None else None
+    for part in ("validation", "test", "train"):
+        for clip in data.clips if data else ():
+            if data and clip.part == part and clip.label in known:
+                return Example(data.root / clip.path, f"the {part} clip {clip.path}, “{clip.label}”")
     if settings_of(model).sample_rate <= _BUNDLED_RATE:
         for clip in clips():
             if expected_label(clip.word, model.labels) in known:
                 return Example(clip.path, f"the bundled clip {clip.path.name}, a synthetic voice that says "
                                           f"“{clip.word}”")
-    if data is None:
-        return None
-    for clip in data.clips:
-        if clip.part == "validation" and clip.label in known:
-            return Example(data.root / clip.path, f"the validation clip {clip.path}, “{clip.label}”")
     return None
 
 
