@@ -9,7 +9,8 @@ from command import fails, tidegate
 from tidegate.train.data import scan
 
 
-@pytest.mark.skipif(not shutil.which("espeak-ng") and not shutil.which("flite"), reason="neither espeak-ng nor flite is installed")
+@pytest.mark.skipif(not shutil.which("espeak-ng") and not shutil.which("flite"),
+                    reason="neither espeak-ng nor flite is installed")
 def test_near_words(tmp_path):
     ask = ("data", "near-words", "--near", 4, "--other", 2, "--voices", 5, "--sentences", 0.05, "--out")
     done = tidegate(*ask, tmp_path / "near", "--keywords", "left, Up", "--json")
@@ -26,7 +27,8 @@ def test_the_words_of_a_model(tmp_path):
     if not shutil.which("espeak-ng"):
         pytest.skip("espeak-ng is not installed")
     out = tmp_path / "near"
-    done = tidegate("data", "--json", "near-words", "--model", "digits", "--near", 3, "--other", 1, "--voices", 1, "-o", out)
+    few = ("--near", 3, "--other", 1, "--voices", 1)
+    done = tidegate("data", "--json", "near-words", "--model", "digits", *few, "--out", out)
     assert done.returncode == 0, done.stderr
     manifest = json.loads((out / "near-words.json").read_text())
     digits = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
@@ -51,6 +53,7 @@ def test_data_sets_are_still_names(tmp_path):
     """``data`` takes any other name for a data set, with its options before or after the name."""
     fails(tidegate("data", "letters", "--to", tmp_path), "no data set 'letters'; choose fsdd or ")
     (tmp_path / "fsdd").mkdir()
-    for arguments in (("--to", tmp_path, "fsdd", "--json"), ("--to", tmp_path, "--json", "fsdd"), ("fsdd", "--json", "--to", tmp_path)):
+    to = ("--to", tmp_path)
+    for arguments in ((*to, "fsdd", "--json"), (*to, "--json", "fsdd"), ("fsdd", "--json", *to)):
         done = tidegate("data", *arguments)
         assert json.loads(done.stdout) == {"name": "fsdd", "folder": str(tmp_path / "fsdd")}, done.stderr

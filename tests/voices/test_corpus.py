@@ -70,15 +70,34 @@ def test_one_seed_one_folder_and_a_stopped_run_goes_on(speaker, tmp_path):
     make(WANTED, tmp_path / "b", WORDS)
     assert files(tmp_path / "b") == whole
     assert len((speaker / "calls").read_text().splitlines()) == calls - 20          # nothing is spoken twice
-    make(Wanted(("left", "go"), near=4, other=2, voices=6, seed=1), tmp_path / "c", WORDS)
+    make(Wanted(("left", "go"), near=1, other=0, voices=6, seed=1), tmp_path / "c", WORDS)
     assert set(files(tmp_path / "c")) & set(whole) <= {MANIFEST, README}
 
 
+def test_the_folder_unknown_of_ones_own_words(speaker, tmp_path):
+    for word in ("left", "go"):
+        for k in range(30):
+            path = tmp_path / word / f"{word}_ann{k}_0.wav"
+            path.parent.mkdir(exist_ok=True)
+            soundfile.write(path, np.full(RATE, 0.01 * (k + 1)), RATE)
+    wanted = Wanted(("left", "go"), near=3, other=1, voices=2, flat=True)
+    made = make(wanted, tmp_path / "unknown", WORDS)
+    data = scan(tmp_path, unknown="auto", silence="auto")
+    unknown = [c for c in data.clips if c.label == "unknown"]
+    assert data.labels == ("go", "left", "unknown", "silence") and len(unknown) == made.clips == 2 * made.words
+    assert {c.speaker for c in unknown} <= {v.speaker for v in speech.voices(("espeak-ng",))}
+    for clip in unknown[:5]:
+        samples, _ = soundfile.read(tmp_path / clip.path)
+        loud = np.flatnonzero(np.abs(samples) > 0.1 * np.abs(samples).max())
+        assert len(samples) == RATE and np.count_nonzero(samples[:100]) > 50
+        assert abs((loud[0] + loud[-1]) / 2 - RATE / 2) < 0.02 * RATE
+
+
 def test_folders_that_are_refused(speaker, tmp_path):
-    make(WANTED, tmp_path / "near", WORDS)
+    make(Wanted(("go",), near=2, other=0, voices=2), tmp_path / "near", WORDS)
     before = files(tmp_path / "near")
     with pytest.raises(TidegateError, match="made with other settings or programs; choose another"):
-        make(Wanted(("left", "go"), near=4, other=2, voices=7, sentences=0.2), tmp_path / "near", WORDS)
+        make(Wanted(("go",), near=2, other=0, voices=3), tmp_path / "near", WORDS)
     assert files(tmp_path / "near") == before
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/left.wav").write_text("a recording")
@@ -109,7 +128,7 @@ def test_settings_and_texts_out_of_range(speaker, tmp_path):
             Wanted(("left",), **wrong)
     every = Lexicon(WORDS.ways, WORDS.by_frequency, ["They go home."], [])
     with pytest.raises(TidegateError, match="each of the bundled sentences holds one of the keywords"):
-        make(WANTED, tmp_path / "near", every)
+        make(Wanted(("go",), near=1, other=0, voices=1, sentences=1), tmp_path / "near", every)
 
 
 def test_a_cast_of_voices(speaker):

@@ -68,6 +68,8 @@ def near_words(
     voices: Annotated[int, typer.Option("--voices", help="Voices that speak each of them.")] = 14,
     sentences: Annotated[float, typer.Option("--sentences", help="Minutes of sentences without keywords.")] = 0.0,
     seed: Annotated[int, typer.Option("--seed", help="All chance follows from it.")] = 0,
+    flat: Annotated[bool, typer.Option(
+        "--flat", help="Without a folder per word, to be the folder 'unknown' of your own words.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Have words that sound like keywords spoken by synthetic voices (espeak-ng, flite), for a model to reject."""
@@ -79,7 +81,7 @@ def near_words(
     words = _of_model(model) if model else [w for word in (keywords or "").split(",") if (w := word.strip().lower())]
     before_to, before_json = context.obj
     json, folder = json or before_json, out_dir or before_to or Path("near-words")
-    wanted = Wanted(tuple(dict.fromkeys(words)), near, other, voices, sentences, seed)
+    wanted = Wanted(tuple(dict.fromkeys(words)), near, other, voices, sentences, seed, flat)
     with progress("speaking", visible=not json) as step:
         made = make(wanted, folder, english(), step)
     if json:

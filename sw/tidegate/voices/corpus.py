@@ -5,6 +5,8 @@
     DIR/floor/flite-slt/p97_s110.flac
     DIR/_sentences_/flite-slt/017_p97_s110.flac     sentences; no folder of a word begins with _
 
+``Wanted.flat`` gives ``voice/word_p97_s110.flac`` instead: the folder ``unknown`` of one's own words.
+
 Everything follows from the seed.  A clip is written under a temporary name and renamed; a stopped run goes on where it
 ended.
 """
@@ -12,6 +14,7 @@ ended.
 import json
 import os
 import tempfile
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,13 +31,17 @@ from .near import Near, find
 
 MANIFEST, README, SENTENCES = "near-words.json", "README.md", "_sentences_"
 _RANGES = (("near", 1, 500), ("other", 0, 3000), ("voices", 1, speech.MOST_VOICES), ("sentences", 0, 6000))
+_SECOND, _NOISE = speech.RATE, 0.0005       # samples, and the noise around a word as in the bundled clips
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class Wanted:
     """What to make: ``near`` words for each of the ``keywords`` and ``other`` ones (as many in all, if None), each by
-    ``voices``; ``sentences`` minutes of continuous speech."""
+    ``voices``; ``sentences`` minutes of continuous speech.
+
+    ``flat``: one folder per voice, and each clip in the middle of a second of faint noise, as people record words.
+    """
 
     keywords: tuple[str, ...]
     near: int = 30
@@ -42,6 +49,7 @@ class Wanted:
     voices: int = 14
     sentences: float = 0.0
     seed: int = 0
+    flat: bool = False
 
     def __post_init__(self) -> None:
         for name, low, high in _RANGES:
@@ -113,8 +121,11 @@ def _word(near: Near, wanted: Wanted, use: tuple[str, ...], folder: Path, scratc
     paths = set()
     for voice in speech.cast(use, wanted.voices, random):
         how = speech.manner(voice, random)
-        paths.add(path := folder / near.folder / voice.speaker / f"{how}.flac")
-        _write(near.text, voice, how, path, scratch, near.phones)
+        path = folder / near.folder / voice.speaker / f"{how}.flac"
+        if wanted.flat:
+            path = folder / voice.speaker / f"{near.folder}_{how}.flac"
+        paths.add(path)
+        _write(near.text, voice, how, path, scratch, near.phones, _SECOND if wanted.flat else 0)
     return len(paths)
 
 
@@ -137,11 +148,17 @@ def _sentences(texts: Sequence[str], wanted: Wanted, use: tuple[str, ...], folde
     return count, seconds
 
 
-def _write(text: str, voice: speech.Voice, how: speech.Manner, path: Path, scratch: Path, phones: tuple = ()) -> float:
-    """Seconds of the clip; nothing is spoken where the file is there."""
+def _write(text: str, voice: speech.Voice, how: speech.Manner, path: Path, scratch: Path, phones: tuple = (),
+           least: int = 0) -> float:
+    """Seconds of the clip, of ``least`` samples or more; nothing is spoken where the file is there."""
     if path.is_file():
         return soundfile.info(path).duration
     samples = speech.say(text, voice, how, scratch, phones)
+    if len(samples) < least:
+        around = np.random.default_rng(zlib.crc32(path.name.encode())).normal(0, _NOISE, least).astype(np.float32)
+        start = (least - len(samples)) // 2
+        around[start : start + len(samples)] += samples
+        samples = around
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     soundfile.write(part, np.clip(samples, -1, 1), speech.RATE, "PCM_16", format="FLAC")
@@ -151,12 +168,13 @@ def _write(text: str, voice: speech.Voice, how: speech.Manner, path: Path, scrat
 
 def _readme(settings: dict, words: Sequence[Near], clips: int, sentences: int, minutes: float) -> str:
     spoken = f"  {sentences} sentences, {minutes:.1f} minutes, in `{SENTENCES}`." if sentences else ""
+    layout = "One folder per voice" if settings["flat"] else "A word's folder has one folder per voice"
     lines = [
         f"# Words that sound like {', '.join(settings['keywords'])}", "",
         "Generated speech: no recording of a person is in here.  It is to train a model to reject such words, and no "
         "test set.", "",
         f"{clips} clips of {len(words)} words, phrases and parts of words.{spoken}  16 kHz, mono, FLAC; seed "
-        f"{settings['seed']}.  A word's folder has one folder per voice.", "", "Made with:", "",
+        f"{settings['seed']}.  {layout}.", "", "Made with:", "",
         *(f"- {name} {version}" for name, version in settings["programs"].items()),
         "- pronunciations: CMU Pronouncing Dictionary, Carnegie Mellon University (BSD licence)",
         "- frequencies of words: pyspellchecker (MIT licence)", "",
