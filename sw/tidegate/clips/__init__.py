@@ -10,7 +10,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 MANIFEST = FOLDER / "clips.json"
-_DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
 @dataclass(frozen=True)
@@ -30,5 +30,5 @@ def clips() -> list[Clip]:
 
 def expected_label(word: str, labels: tuple[str, ...]) -> str | None:
     """What a model should say to a spoken word: the word, its digit, else "unknown"; None if it has no such label."""
-    digit = str(_DIGITS.index(word)) if word in _DIGITS else word
+    digit = str(DIGITS.index(word)) if word in DIGITS else word
     return next((label for label in (word, digit, "unknown") if label in labels), None)

@@ -2,7 +2,7 @@
 
 import typer
 
-from . import bench, boards, build, fit, flash, models, report, selftest, speech, stream, sweep
+from . import bench, boards, build, data, fit, flash, models, report, selftest, speech, stream, sweep
 
 app = typer.Typer(name="tidegate", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="Delta-RNN: a network that speaks only when something changed, on the board and here.")
@@ -16,7 +16,7 @@ app.command()(stream.stream)
 app.command()(models.verify)
 app.command()(fit.fit)
 app.command()(bench.bench)
-app.command()(models.data)
+app.add_typer(data.app, name="data")
 app.command()(models.models)
 app.command()(boards.boards)
 app.command()(build.build)

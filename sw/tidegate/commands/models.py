@@ -1,4 +1,4 @@
-"""The verbs about models and what they are made from: ``models``, ``train``, ``eval``, ``verify``, ``data``."""
+"""The verbs about models and what they are made from: ``models``, ``train``, ``eval``, ``verify``."""
 
 from pathlib import Path
 from random import Random
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Column, Table
+from rich.table import Table
 
 from tidegate.host.figures import ratio_text
 
@@ -225,22 +225,3 @@ def _check_against(against: str, board: str | None, lanes: list[int] | None) -> 
         raise TidegateError("one netlist at a time: give --lanes once")
     else:
         board_spec(board).design(lanes[0] if lanes else None)
-
-
-def data(
-    name: Annotated[str | None, typer.Argument(help="Data set to download; without, list them.")] = None,
-    to: Annotated[Path, typer.Option("--to", help="Folder to put it in.")] = Path("data"),
-    json: JsonOption = False,
-) -> None:
-    """Download a public data set that the shipped recipes train on, from its publisher."""
-    from tidegate.train.fetch import SOURCES, fetch
-
-    if name is not None:
-        folder = fetch(name, to, progress=not json)
-        return print_json({"name": name, "folder": str(folder)}) if json else out.print(f"{name} is in {folder}")
-    if json:
-        return print_json([{"name": s.name, "url": s.url, "licence": s.licence} for s in SOURCES.values()])
-    table = Table("data set", "licence", Column("from", overflow="fold"))
-    for s in SOURCES.values():
-        table.add_row(s.name, s.licence, s.url)
-    out.print(table)

@@ -1,0 +1,101 @@
+"""The verb ``data``: public data sets, and near words spoken by synthetic voices."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Column, Table
+from typer.core import TyperGroup
+
+from tidegate.spec.errors import TidegateError
+
+from .console import JsonOption, hint_at_extras, out, print_json, progress
+
+ToOption = Annotated[Path | None, typer.Option("--to", help="Folder to put it in.", show_default="data")]
+DOWNLOAD = "NAME"           # how the help lists the data sets: each is a command of its own
+_CLASSES = ("unknown", "silence")
+
+
+class _Group(TyperGroup):
+    """Takes what is no command of its own for the name of a data set."""
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        return super().get_command(ctx, cmd_name) or super().get_command(ctx, DOWNLOAD)
+
+
+app = typer.Typer(cls=_Group, invoke_without_command=True)
+
+
+@app.callback()
+def data(context: typer.Context, to: ToOption = None, json: JsonOption = False) -> None:
+    """Download a public data set that the shipped recipes train on, or make near words; alone, list the data sets."""
+    from tidegate.train.fetch import SOURCES
+
+    if context.invoked_subcommand is not None:
+        context.obj = (to, json)
+        return
+    if json:
+        return print_json([{"name": s.name, "url": s.url, "licence": s.licence} for s in SOURCES.values()])
+    table = Table("data set", "licence", Column("from", overflow="fold"))
+    for s in SOURCES.values():
+        table.add_row(s.name, s.licence, s.url)
+    out.print(table)
+
+
+@app.command(DOWNLOAD)
+def download(context: typer.Context, to: ToOption = None, json: JsonOption = False) -> None:
+    """Download the data set NAME from its publisher."""
+    from tidegate.train.fetch import fetch
+
+    before_to, before_json = context.obj
+    name, json = str(context.info_name), json or before_json
+    folder = fetch(name, to or before_to or Path("data"), progress=not json)
+    return print_json({"name": name, "folder": str(folder)}) if json else out.print(f"{name} is in {folder}")
+
+
+@app.command("near-words")
+def near_words(
+    context: typer.Context,
+    keywords: Annotated[str | None, typer.Option(
+        "--keywords", "-k", help="English words, with commas between them.", show_default=False)] = None,
+    model: Annotated[str | None, typer.Option(
+        "--model", "-m", help="Instead, the words of this model.", show_default=False)] = None,
+    out_dir: Annotated[Path | None, typer.Option(
+        "--out", "-o", help="New folder of words to write; --to does the same.", show_default="near-words")] = None,
+    near: Annotated[int, typer.Option("--near", help="Words and phrases near to each keyword, 1 to 500.")] = 30,
+    other: Annotated[int | None, typer.Option(
+        "--other", help="Common words and phrases near to none.", show_default="as many as near ones")] = None,
+    voices: Annotated[int, typer.Option("--voices", help="Voices that speak each of them.")] = 14,
+    sentences: Annotated[float, typer.Option("--sentences", help="Minutes of sentences without keywords.")] = 0.0,
+    seed: Annotated[int, typer.Option("--seed", help="All chance follows from it.")] = 0,
+    flat: Annotated[bool, typer.Option(
+        "--flat", help="Without a folder per word, to be the folder 'unknown' of your own words.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Have words that sound like keywords spoken by synthetic voices (espeak-ng, flite), for a model to reject."""
+    from tidegate.voices.corpus import Wanted, make
+    from tidegate.voices.lexicon import english
+
+    if (keywords is None) == (model is None):
+        raise TidegateError("near to what? give --keywords left,right or --model commands, one of them")
+    words = _of_model(model) if model else [w for word in (keywords or "").split(",") if (w := word.strip().lower())]
+    before_to, before_json = context.obj
+    json, folder = json or before_json, out_dir or before_to or Path("near-words")
+    wanted = Wanted(tuple(dict.fromkeys(words)), near, other, voices, sentences, seed, flat)
+    with progress("speaking", visible=not json) as step:
+        made = make(wanted, folder, english(), step)
+    if json:
+        return print_json({"folder": str(made.folder), "words": made.words, "clips": made.clips,
+                           "sentences": made.sentences, "minutes": round(made.minutes, 2)})
+    spoken = f", {made.sentences} sentences ({made.minutes:.1f} minutes)" if made.sentences else ""
+    out.print(f"{made.clips} clips of {made.words} words{spoken} are in {made.folder}", soft_wrap=True)
+
+
+def _of_model(name: str) -> list[str]:
+    """The words of a model, digits spelled."""
+    from tidegate import load_model
+    from tidegate.clips import DIGITS
+
+    with hint_at_extras():
+        labels = load_model(name).labels
+    return [DIGITS[int(w)] if w.isdecimal() and int(w) < len(DIGITS) else w for w in labels if w not in _CLASSES]

@@ -1,0 +1,185 @@
+"""A folder of near words: ``word/voice/clip.flac``, as ``train.data.scan`` reads it; the voice is the speaker.
+
+    DIR/near-words.json         what was asked for, the programs, and every word with the keyword that it is near to
+    DIR/README.md               the same for people, with licences
+    DIR/floor/flite-slt/p97_s110.flac
+    DIR/_sentences_/flite-slt/017_p97_s110.flac     sentences; no folder of a word begins with _
+
+``Wanted.flat`` gives ``voice/word_p97_s110.flac`` instead: the folder ``unknown`` of one's own words.
+
+Everything follows from the seed.  A clip is written under a temporary name and renamed; a stopped run goes on where it
+ended.
+"""
+
+import json
+import os
+import tempfile
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import soundfile
+
+from tidegate.spec.errors import TidegateError
+
+from . import speech
+from .lexicon import Lexicon
+from .near import Near, find
+
+MANIFEST, README, SENTENCES = "near-words.json", "README.md", "_sentences_"
+_RANGES = (("near", 1, 500), ("other", 0, 3000), ("voices", 1, speech.MOST_VOICES), ("sentences", 0, 6000))
+_SECOND, _NOISE = speech.RATE, 0.0005       # samples, and the noise around a word as in the bundled clips
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to make: ``near`` words for each of the ``keywords`` and ``other`` ones (as many in all, if None), each by
+    ``voices``; ``sentences`` minutes of continuous speech.
+
+    ``flat``: one folder per voice, and each clip in the middle of a second of faint noise, as people record words.
+    """
+
+    keywords: tuple[str, ...]
+    near: int = 30
+    other: int | None = None
+    voices: int = 14
+    sentences: float = 0.0
+    seed: int = 0
+    flat: bool = False
+
+    def __post_init__(self) -> None:
+        for name, low, high in _RANGES:
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise TidegateError(f"--{name} must be {low} to {high}, not {value}")
+
+
+@dataclass(frozen=True)
+class Made:
+    """``words`` folders with ``clips``, and ``sentences`` of ``minutes`` together."""
+
+    folder: Path
+    words: int
+    clips: int
+    sentences: int
+    minutes: float
+
+
+def make(wanted: Wanted, directory: str | Path, lexicon: Lexicon,
+         progress: Progress = lambda done, total: None) -> Made:
+    """Write the folder; TidegateError if it holds something else, no program speaks, or the disk is full.
+
+    ``progress(done, total)``: called after each word, and after each sentence, with the share that is done.
+    """
+    use = speech.programs()
+    words = find(wanted.keywords, lexicon, near=wanted.near, other=wanted.other, seed=wanted.seed)
+    folder = Path(directory)
+    settings = {**asdict(wanted), "programs": {p: speech.version(p) for p in use}}
+    try:
+        _begin(folder, settings, words)
+        with tempfile.TemporaryDirectory() as scratch:
+            clips = 0
+            for i, near in enumerate(words):
+                clips += _word(near, wanted, use, folder, Path(scratch))
+                progress(i + 1, len(words))
+            spoken = {keyword: lexicon.pronounce(keyword) for keyword in wanted.keywords}
+            texts = lexicon.without(lexicon.sentences, spoken, homophones=False)
+            sentences, seconds = _sentences(texts, wanted, use, folder / SENTENCES, Path(scratch), progress)
+        (folder / README).write_text(_readme(settings, words, clips, sentences, seconds / 60), encoding="utf-8")
+    except OSError as error:
+        raise TidegateError(f"cannot write to '{folder}' ({error.strerror}); choose another folder") from None
+    except soundfile.SoundFileError as error:
+        raise TidegateError(f"cannot write to '{folder}' ({error}); is the disk full?") from None
+    return Made(folder, len(words), clips, sentences, seconds / 60)
+
+
+def _begin(folder: Path, settings: dict, words: Sequence[Near]) -> None:
+    """The manifest, before anything is spoken; a folder with another one, or with something else, is refused."""
+    content = {"note": "Generated speech: no recording of a person.", **settings,
+               "words": [{k: v for k, v in {"folder": n.folder, **asdict(n)}.items() if v} for n in words]}
+    text = json.dumps(content, indent=1) + "\n"
+    manifest = folder / MANIFEST
+    if manifest.is_file():
+        if manifest.read_text(encoding="utf-8", errors="replace") != text:
+            raise TidegateError(f"'{folder}' holds near words made with other settings or programs; choose another "
+                                "folder, or remove it")
+        return
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise TidegateError(f"'{folder}' is there and holds something else; choose a new folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f".{MANIFEST}.part"
+    part.write_text(text, encoding="utf-8")
+    part.rename(manifest)
+
+
+def _word(near: Near, wanted: Wanted, use: tuple[str, ...], folder: Path, scratch: Path) -> int:
+    random = Random(f"{wanted.seed} {near.folder}")
+    paths = set()
+    for voice in speech.cast(use, wanted.voices, random):
+        how = speech.manner(voice, random)
+        path = folder / near.folder / voice.speaker / f"{how}.flac"
+        if wanted.flat:
+            path = folder / voice.speaker / f"{near.folder}_{how}.flac"
+        paths.add(path)
+        _write(near.text, voice, how, path, scratch, near.phones, _SECOND if wanted.flat else 0)
+    return len(paths)
+
+
+def _sentences(texts: Sequence[str], wanted: Wanted, use: tuple[str, ...], folder: Path, scratch: Path,
+               progress: Progress) -> tuple[int, float]:
+    """At least so many minutes: the sentences in turn, each turn in another order and other voices → (sentences, s)."""
+    random, seconds, count, goal = Random(f"{wanted.seed} sentences"), 0.0, 0, wanted.sentences * 60
+    if goal and not texts:
+        raise TidegateError("each of the bundled sentences holds one of the keywords; leave out --sentences")
+    while seconds < goal:
+        for number in random.sample(range(len(texts)), len(texts)):
+            if seconds >= goal:
+                break
+            voice = random.choice(speech.voices(use[:1] if random.random() < 0.75 else use[-1:]))
+            how = speech.manner(voice, random)
+            path = folder / voice.speaker / f"{number:03d}_{how}.flac"
+            seconds += _write(texts[number], voice, how, path, scratch)
+            count += 1
+            progress(int(min(seconds, goal)), int(goal))
+    return count, seconds
+
+
+def _write(text: str, voice: speech.Voice, how: speech.Manner, path: Path, scratch: Path, phones: tuple = (),
+           least: int = 0) -> float:
+    """Seconds of the clip, of ``least`` samples or more; nothing is spoken where the file is there."""
+    if path.is_file():
+        return soundfile.info(path).duration
+    samples = speech.say(text, voice, how, scratch, phones)
+    if len(samples) < least:
+        around = np.random.default_rng(zlib.crc32(path.name.encode())).normal(0, _NOISE, least).astype(np.float32)
+        start = (least - len(samples)) // 2
+        around[start : start + len(samples)] += samples
+        samples = around
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    soundfile.write(part, np.clip(samples, -1, 1), speech.RATE, "PCM_16", format="FLAC")
+    os.replace(part, path)
+    return len(samples) / speech.RATE
+
+
+def _readme(settings: dict, words: Sequence[Near], clips: int, sentences: int, minutes: float) -> str:
+    spoken = f"  {sentences} sentences, {minutes:.1f} minutes, in `{SENTENCES}`." if sentences else ""
+    layout = "One folder per voice" if settings["flat"] else "A word's folder has one folder per voice"
+    lines = [
+        f"# Words that sound like {', '.join(settings['keywords'])}", "",
+        "Generated speech: no recording of a person is in here.  It is to train a model to reject such words, and no "
+        "test set.", "",
+        f"{clips} clips of {len(words)} words, phrases and parts of words.{spoken}  16 kHz, mono, FLAC; seed "
+        f"{settings['seed']}.  {layout}.", "", "Made with:", "",
+        *(f"- {name} {version}" for name, version in settings["programs"].items()),
+        "- pronunciations: CMU Pronouncing Dictionary, Carnegie Mellon University (BSD licence)",
+        "- frequencies of words: pyspellchecker (MIT licence)", "",
+        "The programs' licences (espeak-ng: GPL 3 or later; flite and its voices: like BSD) are about the programs and "
+        "do not claim what they speak.", "",
+        *(f"- near to **{k}**: {', '.join(n.text for n in words if n.keyword == k)}" for k in settings["keywords"]),
+        f"- near to none: {', '.join(n.text for n in words if not n.keyword)}"]
+    return "\n".join(lines) + "\n"
