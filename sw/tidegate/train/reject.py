@@ -42,3 +42,45 @@ def with_rejection(model: Model, features: Features, loss: float) -> tuple[Model
     return replace(model, tensors=model.tensors | {"classifier.bias": values}), {
         "bias": bias / one, "recall": float((right.sum() - (margins < bias).sum()) / len(clips)),
         "recall_before": float(right.mean())}
+
+
+def with_balance(model: Model, features: Features, least: float) -> tuple[Model, dict]:
+    """The model with the bias of ``unknown`` at which most clips of the validation part are decided right while at
+    least the share ``least`` of the other words is taken for no keyword (where no bias does that: most of them).
+
+    Training on streams makes a network careful, as most of what it hears is to be rejected; on a clip, which may well
+    be a keyword, it would be too careful.  The detector's threshold is to be set after this.  Also gives what was
+    chosen, as ``with_rejection``, with ``rejected`` before and after.
+    """
+    unknown, clips = model.labels.index(UNKNOWN), features.of("validation")
+    targets = features.targets[clips]
+    kept = targets != (model.labels.index(SILENCE) if SILENCE in model.labels else -1)
+    logits, targets = last_logits(model, features, clips)[kept].astype(np.int64), targets[kept]
+    keyword = targets != unknown
+    if keyword.all() or not keyword.any():
+        return model, {"bias": 0.0, "recall": None, "recall_before": None}
+    one = 1 << acc_frac(model.network.classifier.weight_frac)
+    none = [i for i, label in enumerate(model.labels) if label in (UNKNOWN, SILENCE)]
+
+    def shares(bias: int) -> tuple[float, float, float]:
+        """Keywords' recall, rejected share of the others, accuracy."""
+        moved = logits.copy()
+        moved[:, unknown] += bias
+        decided = moved.argmax(1)
+        right = decided == targets
+        return float(right[keyword].mean()), float(np.isin(decided[~keyword], none).mean()), float(right.mean())
+
+    def worth(bias: int) -> tuple:
+        _, rejected, accuracy = shares(bias)
+        return min(rejected, least), accuracy, -abs(bias)
+
+    steps = [int(x * one) for x in np.linspace(-3, 3, 121)]
+    old = int(model.tensors["classifier.bias"][unknown])
+    steps = [b for b in steps if abs(old + b) <= BIAS_MAX]
+    best = max(steps, key=worth)
+    values = model.tensors["classifier.bias"].copy()
+    values[unknown] += best
+    before, after = shares(0), shares(best)
+    return replace(model, tensors=model.tensors | {"classifier.bias": values}), {
+        "bias": best / one, "recall": after[0], "recall_before": before[0], "rejected": after[1],
+        "rejected_before": before[1]}

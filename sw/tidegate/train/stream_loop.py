@@ -13,11 +13,13 @@ from tidegate.host.detector import DEFAULTS
 from tidegate.spec.model import read_model
 
 from .data import SILENCE, UNKNOWN, DataError
+from .evaluate import evaluate
 from .features import Features
 from .listening import Heard, StreamLoss, listen, mine, start_of
 from .loop import Trainer
 from .material import NOTHING_ELSE, Sources
 from .recipe import Recipe
+from .reject import with_balance
 from .streams import Material, Mixer
 
 _JUDGED_S = 4000            # of made streams, after each epoch
@@ -85,13 +87,16 @@ class StreamTrainer(Trainer):
         return listen(network, self.judge_mixer, chunks, np.random.default_rng(seed), frontend, DEFAULTS)
 
     def _judge(self) -> None:
-        """Set the detector's threshold on hours of validation streams; then the figures on the other parts."""
+        """Set the bias of ``unknown`` and the detector's threshold on the validation part; then the figures on all."""
         model = read_model(self.out)
+        assert isinstance(self.features, Features)
+        model, balance = with_balance(model, self.features, self.options.rejected)
         heard = self._listen(DeltaNetwork.from_model(model), _CHOSEN_S, 2)
         row = heard.at(self.options.false_accepts) or heard.rows[-1]
         threshold = 1 / (1 + math.exp(-row["margin"]))
         rule = replace(DEFAULTS, threshold=threshold).rule(model.labels, self.recipe.frontend,
                                                            model.network.classifier.weight_frac)
         chosen = {"hours": heard.hours, "threshold": threshold, "wanted_per_hour": self.options.false_accepts, **row}
-        self._save(replace(model, detector=rule, card=model.card | {"detector": chosen}))
+        self._save(replace(model, detector=rule, card=model.card | {
+            "detector": chosen, "rejection": balance, "validation": evaluate(model, self.features, "validation")}))
         super()._judge()

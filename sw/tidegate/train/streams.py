@@ -51,7 +51,9 @@ class Listening:
     ``reject_weight``, ``hard_weight``, ``unknown_weight``, ``silence_weight``: of the losses, see ``listening.py``.
     ``hard_share``: share of a chunk's worst frames that ``hard_weight`` weighs.
     ``reset``: share of the streams that begin anew with a chunk.
-    ``false_accepts``: per hour of streams of the validation part, at most: sets the threshold of the model's detector.
+    ``rejected``: share of the other words of the validation part, on clips, that are to be taken for no keyword: sets
+    the bias of ``unknown`` in the end.  ``false_accepts``: per hour of streams of the validation part, at most: sets
+    the threshold of the model's detector.
     """
 
     streams: int = 48
@@ -81,6 +83,7 @@ class Listening:
     unknown_weight: float = 0.5
     silence_weight: float = 0.2
     reset: float = 0.04
+    rejected: float = 0.93
     false_accepts: float = 0.5
 
 
