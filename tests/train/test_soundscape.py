@@ -157,7 +157,7 @@ def test_clips_that_cannot_be_used_are_listed(write_words, data):
 
 
 def test_what_cannot_be_made_is_one_line(data):
-    with pytest.raises(DataError, match="not trained on: its part is validation or test"):
+    with pytest.raises(DataError, match="not trained on: its part is validation, test, or all"):
         make_stream(data, "train", SETTINGS)
     with pytest.raises(DataError, match="no room for a word"):
         make_stream(data, "validation", SETTINGS, 16 / 3600)
