@@ -9,11 +9,13 @@ from rich.table import Table
 
 from tidegate.host.detector import DetectorSettings
 from tidegate.host.figures import ratio_text
+from tidegate.spec.errors import TidegateError
 
-from .console import JsonOption, hint_at_extras, out, print_json, progress
+from .boards import loaded_board
+from .console import JsonOption, LanesOption, hint_at_extras, out, print_json, progress
 from .models import ModelArgument
 
-_FOLDERS = {"exists": False, "show_default": False}
+PROTOCOLS = ("hours", "mlperf")
 
 
 def stream(
@@ -42,6 +44,18 @@ def stream(
     theta: Annotated[list[float], typer.Option(
         "--theta", min=0.0, max=1000.0, help="Factor on the model's thresholds; repeated, the cost of each is "
         "compared.")] = [1.0],  # noqa: B006
+    conditions: Annotated[bool, typer.Option(
+        "--conditions/--no-conditions", help="Score misses by signal-to-noise ratio and room as well.")] = True,
+    rtl: Annotated[float, typer.Option(
+        "--rtl", metavar="MINUTES", min=0, help="Compare so many minutes of the stream with the virtual board.",
+        show_default=False)] = 0.0,
+    lanes: LanesOption = None,
+    protocol: Annotated[str, typer.Option(
+        "--protocol", help="hours, or mlperf: one wake word in the manner of MLPerf Tiny's streaming benchmark, "
+        "unofficial.")] = PROTOCOLS[0],
+    plot: Annotated[Path | None, typer.Option(
+        "--plot", metavar="FILE", help="Draw the curve and the cost, as .svg, .png or .pdf.",
+        show_default=False)] = None,
     json: JsonOption = False,
 ) -> None:
     """Misses, false accepts per hour, delay and cost on continuous sound, by the golden model.
@@ -54,16 +68,53 @@ def stream(
     settings = DetectorSettings.of(loaded)
     if threshold is not None:
         settings = replace(settings, threshold=threshold)
+    if protocol not in PROTOCOLS:
+        raise TidegateError(f"there is no protocol '{protocol}'; choose {' or '.join(PROTOCOLS)}")
+    if plot:
+        from .plot import check_plot
+
+        check_plot(plot)
     with hint_at_extras():
-        from tidegate.train.scoring import score_directory
         from tidegate.train.soundscape import Scene, Sources
 
         scene = Scene() if snr is None else replace(Scene(), snr_db=snr)
         sources = Sources.of(negative, noise, other, rooms)
+        many = range(seed, seed + seeds)
+        if protocol == "mlperf":
+            from tidegate.train.wakeword import wake_word
+
+            with progress("listening", not json) as step:
+                report = wake_word(loaded, data, sources, part, many, settings, step)
+            return print_json(report) if json else _print_wake_word(report)
+        from tidegate.train.scoring import Job, compare_board
+
+        job = Job.make(loaded, data, part, hours, many, settings, scene, sources, conditions)
         with progress("listening", not json) as step:
-            report = score_directory(loaded, data, part, hours, range(seed, seed + seeds), settings, scene, sources,
-                                     theta, progress=step)
+            report = job.score(theta, step)
+    if rtl:
+        with loaded_board("virtual", lanes, loaded) as board, progress("simulating", not json) as step:
+            report["rtl"] = compare_board(board, loaded, job.streams[0], rtl, settings, step)
+    if plot:
+        from .stream_plot import draw_stream
+
+        draw_stream(report, plot)
     print_json(report) if json else _print(report)
+    if rtl and (first := report["rtl"]["first"]):
+        raise TidegateError(f"the virtual board differs from golden, first in frame {first['frame']} of track "
+                            f"{first['track']}; `tidegate verify` names the place")
+
+
+def _print_wake_word(report: dict) -> None:
+    out.print(f"Unofficial, in the manner of MLPerf Tiny's streaming wake word: '{report['word']}', {report['part']} "
+              f"part, {report['minutes']:g} minutes per stream, {report['music']} in place of music", markup=False,
+              soft_wrap=True)
+    table = Table("seed", "words", "different clips", "misses", "false accepts")
+    for s in report["streams"]:
+        table.add_row(*(str(s[name]) for name in ("seed", "words", "clips", "misses", "false_accepts")))
+    out.print(table)
+    miss, false = report["misses"], report["false_accepts"]
+    out.print(f"[bold]Mean: {miss['mean']:.1f} misses and {false['mean']:.1f} false accepts per stream[/] "
+              f"({report['allowed']} of each are allowed: {'passed' if report['passed'] else 'not passed'})")
 
 
 def _print(report: dict) -> None:
@@ -97,21 +148,28 @@ def _print(report: dict) -> None:
         miss, false = report["spread"]["miss_rate"], report["spread"]["false_accepts_per_hour"]
         out.print(f"Over seeds: {miss['mean']:.1%} ± {miss['std']:.1%} missed, {false['mean']:.1f} ± "
                   f"{false['std']:.1f} false accepts per hour")
+    if r := report.get("rtl"):
+        out.print(f"Virtual board, {r['lanes']} lanes: {r['minutes']:.1f} minutes, {r['frames']} frames, "
+                  f"{r['logits_differ']} with another logit; {r['detections']} detections, "
+                  f"{r['detections_differ']} of them other")
     if report["skipped"]:
         out.print(f"{len(report['skipped'])} clips could not be used, the first: {', '.join(report['skipped'][0])}",
                   markup=False)
 
 
 def _curve(report: dict) -> None:
-    kinds = list(report["false_accepts"])
-    table = Table("margin", "threshold", "missed", "95 %", "false/h", "95 %", *kinds, "after end, s",
-                  title="Misses against false accepts per hour; false accepts by kind; delay: median and 95 %")
+    kinds = [kind for kind in report["false_accepts"] if any(row["false_accepts"][kind] for row in report["curve"])]
+    table = Table("margin", "threshold", "missed (95 %)", "false accepts/h (95 %)", *kinds, "after end, s",
+                  title="Misses against false accepts per hour, and their number by kind; delay: median and 95 %")
     for row in report["curve"]:
         (low, high), (least, most) = row["miss_interval"], row["false_accepts_interval"]
-        table.add_row(f"{row['margin']:.2f}", f"{row['threshold']:.6g}", _percent(row["miss_rate"]),
-                      f"{low:.1%}..{high:.1%}", f"{row['false_accepts_per_hour']:.2f}", f"{least:.2f}..{most:.2f}",
-                      *map(str, row["false_accepts"].values()), _delays(row["delay_from_end_s"]),
+        table.add_row(f"{row['margin']:.2f}", f"{row['threshold']:.6g}",
+                      f"{_percent(row['miss_rate'])} ({100 * low:.1f}..{100 * high:.1f})",
+                      f"{row['false_accepts_per_hour']:.2f} ({least:.2f}..{most:.2f})",
+                      *(str(row["false_accepts"][kind]) for kind in kinds), _delays(row["delay_from_end_s"]),
                       style="bold" if row["threshold"] == report["threshold"] else None)
+        if row["misses"] == row["keywords"]:
+            break
     out.print(table)
 
 

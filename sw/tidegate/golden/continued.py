@@ -26,7 +26,8 @@ class Continued:
         self._states: list[Tensor | None] = [None] * len(self._golden.network.gru)
 
     def accept(self, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """SIGNAL integers (T, B, features) → logits (T, B, classes), raw accumulators, and events (T, B, signals); int32.
+        """SIGNAL integers (T, B, features) → logits (T, B, classes), raw accumulators, and events
+        (T, B, signals), int32.
 
         TidegateError if a frame is no frame.
         """
@@ -40,10 +41,10 @@ class Continued:
                 x = encode(x, net.thresholds[0], before)
             else:
                 l = s - 1
-                weights = [tensors(f"gru.{l}.{name}", golden.dtype) for name in ("weight_ih", "weight_hh", "bias")]
+                w_ih, w_hh, bias = (tensors(f"gru.{l}.{n}", golden.dtype) for n in ("weight_ih", "weight_hh", "bias"))
                 state = self._states[l]
                 start = None if before is None or state is None else (before, state)
-                run = sequence(x, *weights, net.gru[l].weight_frac, net.thresholds[s], start=start)
+                run = sequence(x, w_ih, w_hh, bias, net.gru[l].weight_frac, net.thresholds[s], start=start)
                 x, self._states[l] = run.anchors[1:], run.states[-1].clone()
             events.append(count_events(x, start=before))
             if len(x):

@@ -8,11 +8,15 @@
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
 
-from tidegate.host.detector import DetectorSettings
+import numpy as np
+
+from tidegate.golden.continued import Continued
+from tidegate.host.board import Board, FrameResult
+from tidegate.host.detector import Detection, DetectorSettings
 from tidegate.host.features import settings_of
 from tidegate.host.frontend import FrontEndSettings
 from tidegate.spec.errors import TidegateError
@@ -20,7 +24,7 @@ from tidegate.spec.model import Model
 
 from .data import SILENCE, UNKNOWN, DataSet, scan_words
 from .intervals import share_interval
-from .soundscape import Scene, Sources, Stream, make_stream
+from .soundscape import WORDS_ONLY, Scene, Sources, Stream, make_stream
 from .streaming import (
     MARGINS,
     TOLERANCE_S,
@@ -28,6 +32,8 @@ from .streaming import (
     Progress,
     at_margin,
     cost_table,
+    detections_of,
+    first_frames,
     hear,
     kinds_table,
     row,
@@ -45,26 +51,42 @@ def keywords_of(model: Model) -> tuple[str, ...]:
     return tuple(label for label in model.labels if label not in (UNKNOWN, SILENCE))
 
 
-def score_directory(model: Model, directory: str | Path, part: str = "validation", hours: float = 1.0,
-                    seeds: Sequence[int] = (1,), settings: DetectorSettings | None = None, scene: Scene | None = None,
-                    sources: Sources = Sources(), thetas: Sequence[float] = (1.0,), conditions: bool = True,
-                    progress: Progress = None) -> dict:
-    """``score`` of a model on streams of ``hours`` each, one per seed, made of a folder of words and other sources.
+@dataclass(frozen=True)
+class Job:
+    """What a model is to be scored on: ``streams``, one per seed, and ``conditions`` (what they are, stream).
 
-    ``settings`` None: the model's own.  ``thetas``: factors on the model's thresholds, each of which is scored on the
-    same sound.  ``conditions``: by signal-to-noise ratio and room too.  DataError if nothing can be made of the folder.
+    ``absent``: keywords that the data lack.
     """
-    data, front_end = scan_words(directory, keywords_of(model)), settings_of(model)
-    scene = scene or Scene()
-    dry = replace(sources, rooms=())
-    streams = [make_stream(data, part, front_end, hours, seed, scene, dry) for seed in seeds]
-    other = list(_conditions(data, part, front_end, hours, seeds[0], sources)) if conditions else []
-    step = _Steps(progress, len(streams) + len(other))
-    report = score(model, streams, settings, thetas=thetas, progress=step)
-    if other:
-        report["conditions"] = by_condition(model, other, settings, step)
-    absent = [word for word in keywords_of(model) if word not in data.labels]
-    return report | {"absent": absent}
+
+    model: Model
+    settings: DetectorSettings
+    streams: tuple[Stream, ...]
+    conditions: tuple[tuple[dict, Stream], ...]
+    absent: tuple[str, ...]
+
+    @staticmethod
+    def make(model: Model, directory: str | Path, part: str = "validation", hours: float = 1.0,
+             seeds: Sequence[int] = (1,), settings: DetectorSettings | None = None, scene: Scene | None = None,
+             sources: Sources = WORDS_ONLY, conditions: bool = False) -> "Job":
+        """Streams of ``hours`` each, one per seed, made of a folder of words and other sources.
+
+        ``settings`` None: the model's own.  ``conditions``: by signal-to-noise ratio, and in ``sources.rooms``; the
+        streams themselves are heard without a room.  DataError if nothing can be made of the folder.
+        """
+        data, front_end = scan_words(directory, keywords_of(model)), settings_of(model)
+        dry = replace(sources, rooms=())
+        streams = tuple(make_stream(data, part, front_end, hours, seed, scene or Scene(), dry) for seed in seeds)
+        other = tuple(_conditions(data, part, front_end, hours, seeds[0], sources)) if conditions else ()
+        return Job(model, settings or DetectorSettings.of(model), streams, other,
+                   tuple(word for word in keywords_of(model) if word not in data.labels))
+
+    def score(self, thetas: Sequence[float] = (1.0,), progress: Progress = None) -> dict:
+        """``score``, and ``conditions`` and ``absent``."""
+        step = _Steps(progress, len(self.streams) + len(self.conditions))
+        report = score(self.model, self.streams, self.settings, thetas=thetas, progress=step)
+        if self.conditions:
+            report["conditions"] = by_condition(self.model, self.conditions, self.settings, step)
+        return report | {"absent": list(self.absent)}
 
 
 def score(model: Model, streams: Sequence[Stream], settings: DetectorSettings | None = None,
@@ -144,6 +166,45 @@ def choose_threshold(model: Model, streams: Sequence[Stream], per_hour: float = 
         raise TidegateError(f"no threshold comes to {per_hour:g} false accepts per hour: at the highest there are "
                             f"{least:.1f}; train the model with more of what it falsely accepts")
     return found["settings"]
+
+
+def compare_board(board: Board, model: Model, stream: Stream, minutes: float,
+                  settings: DetectorSettings | None = None, progress: Progress = None) -> dict:
+    """The first minutes of a stream through a board with the model on it, against golden.
+
+    ``frames``, ``tracks`` (each from reset), ``logits_differ``: frames of which a logit is another; ``detections``:
+    golden's; ``detections_differ``: those that only one of both made, by frame and label; ``first``: the first frame
+    that differs as {track, frame}, or None.
+    """
+    rate, hop = stream.settings.sample_rate, stream.settings.hop
+    left = round(minutes * 60 * rate / hop)
+    total, done, tracks, wrong, found, differ, first = left, 0, 0, 0, 0, 0, None
+    for k, track in enumerate(stream.tracks):
+        if left <= 0:
+            break
+        frames = first_frames(model, track, left)
+        golden = Continued(model).accept(frames[:, None])[0][:, 0]
+        results = []
+        for result in board.stream(frames):
+            results.append(result)
+            if progress and len(results) % hop == 0:
+                progress(done + len(results), total)
+        other = (golden != np.array([result.logits for result in results])).any(1)
+        ours = {(d.frame, d.label) for d in detections_of(model, golden, settings)}
+        theirs = {(d.frame, d.label) for d in board_detections(model, results, settings)}
+        frames_apart = [*np.flatnonzero(other).tolist(), *(frame for frame, _ in ours ^ theirs)]
+        if frames_apart and first is None:
+            first = {"track": k, "frame": min(frames_apart)}
+        wrong, found, differ = wrong + int(other.sum()), found + len(ours), differ + len(ours ^ theirs)
+        left, done, tracks = left - len(frames), done + len(frames), tracks + 1
+    return {"frames": done, "minutes": done * hop / rate / 60, "tracks": tracks, "lanes": board.design.lanes,
+            "logits_differ": wrong, "detections": found, "detections_differ": differ, "first": first}
+
+
+def board_detections(model: Model, results: Sequence[FrameResult],
+                     settings: DetectorSettings | None = None) -> list[Detection]:
+    """What is detected in a board's results of one track, from reset: the host's detector on the board's logits."""
+    return detections_of(model, np.array([result.logits for result in results]), settings)
 
 
 def _conditions(data: DataSet, part: str, settings: FrontEndSettings, hours: float, seed: int,

@@ -90,6 +90,9 @@ class Sources:
                        tuple(r.path for r in every([rooms] if rooms else [])), tuple(skipped))
 
 
+WORDS_ONLY = Sources()
+
+
 @dataclass(frozen=True)
 class Word:
     """A spoken word in a track; ``label``: a keyword or ``unknown``; ``path``: of its clip, below the data set's root.
@@ -215,7 +218,7 @@ class Stream:
 
 
 def make_stream(data: DataSet, part: str, settings: FrontEndSettings, hours: float = 1.0, seed: int = 1,
-                scene: Scene = Scene(), sources: Sources = Sources()) -> Stream:
+                scene: Scene = Scene(), sources: Sources = WORDS_ONLY) -> Stream:
     """Compose a stream from one part of a data set, or EVERY, and other sources; the same for the same arguments.
 
     Clips and passages come in random order, each once before any comes again.  DataError if the part is for training,
@@ -236,8 +239,8 @@ def make_stream(data: DataSet, part: str, settings: FrontEndSettings, hours: flo
     tracks = tuple(Track(settings, samples, words, _levelled(slots, typical),
                          tuple(_stretches(loops, typical, samples, settings, scene, rng)), spans)
                    for words, slots, spans in placed)
-    return Stream(settings, part, seed, scene, tracks, synthetic,
-                  (*composer.words.skipped.items(), *composer.skipped.items(), *sources.skipped), composer.played(tracks))
+    skipped = (*composer.words.skipped.items(), *composer.skipped.items(), *sources.skipped)
+    return Stream(settings, part, seed, scene, tracks, synthetic, skipped, composer.played(tracks))
 
 
 def _levelled(slots: Sequence[Slot], typical: float) -> tuple[Slot, ...]:
@@ -267,7 +270,7 @@ class _Composer:
 
     def place(self, samples: int) -> tuple[tuple[Word, ...], tuple[Slot, ...], tuple[Span, ...]]:
         """Fill a track; after the last word there is time to detect it."""
-        rate, least = self.settings.sample_rate, int(self.scene.pause_s[0] * self.settings.sample_rate)
+        least = int(self.scene.pause_s[0] * self.settings.sample_rate)
         words: list[Word] = []
         slots: list[Slot] = []
         spans: list[Span] = []

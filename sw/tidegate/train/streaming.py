@@ -1,4 +1,4 @@
-"""The always-on score of a model: hours of continuous sound → misses against false accepts per hour, and what that costs.
+"""The always-on score of a model: hours of continuous sound → misses against false accepts per hour, and their cost.
 
 A detection belongs to the word or passage that began last before it, until TOLERANCE_S after its end.  It is a hit, or
 a false accept of one of KINDS:
@@ -14,10 +14,11 @@ Hours are heard as parallel tracks, each from reset and continuous from then on:
 first-frame transients are in the figures.  The detector is the rule that a board compares (``tidegate.spec.stop``).
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from math import exp
+from typing import Protocol
 
 import numpy as np
 
@@ -90,7 +91,7 @@ class Count:
         return {"hits": self.keywords - self.misses, "misses": self.misses,
                 "hit_rate": 1 - self.misses / self.keywords if self.keywords else None,
                 "miss_rate": self.misses / self.keywords if self.keywords else None,
-                "miss_interval": [low, high],
+                "miss_interval": [low, high], "keywords": self.keywords,
                 "false_accepts": dict(self.false_accepts), "false_accepts_per_hour": self.total / hours,
                 "false_accepts_interval": list(poisson_interval(self.total, hours)),
                 "delay_from_start_s": _delay(self.from_start), "delay_from_end_s": _delay(self.from_end)}
@@ -131,12 +132,12 @@ def count(words: Sequence[Word], detections: Sequence[Detection], tolerance_s: f
     return Count(said.total(), tuple(from_start), tuple(from_end), wrong, sources, said, heard, accepted)
 
 
-def exposure(track: Track, tolerance_s: float = TOLERANCE_S) -> Counter:
+def exposure(track: Track, tolerance_s: float = TOLERANCE_S) -> dict[str, float]:
     """Seconds of a track in which a detection would be judged as a keyword's ("keywords"), another word's ("unknown"),
     "speech", "noise" (each also by kind/source) or "background": together the whole track."""
     end = track.samples / track.settings.sample_rate
     sounds = sorted([*track.words, *track.spans], key=lambda sound: sound.start_s)
-    seconds = Counter(background=end)
+    seconds: defaultdict[str, float] = defaultdict(float, background=end)
     for sound, following in zip(sounds, [*sounds[1:], None], strict=True):
         until = end if following is None else following.start_s
         length = min(sound.end_s + tolerance_s, until) - sound.start_s
@@ -188,25 +189,42 @@ class Heard:
 
     counts: tuple[Count, ...]
     cost: Cost
-    seconds: Counter
+    seconds: dict[str, float]
     hours: float
 
     def __add__(self, other: "Heard") -> "Heard":
         return Heard(tuple(a + b for a, b in zip(self.counts, other.counts, strict=True)), self.cost + other.cost,
-                     self.seconds + other.seconds, self.hours + other.hours)
+                     _sums([self.seconds, other.seconds]), self.hours + other.hours)
+
+
+def _sums(tables: Iterable[dict[str, float]]) -> dict[str, float]:
+    total: defaultdict[str, float] = defaultdict(float)
+    for table in tables:
+        for name, value in table.items():
+            total[name] += value
+    return dict(total)
 
 
 Progress = Callable[[int, int], None] | None
 
 
-def frames_of(model: Model, tracks: Sequence[Track], size: int = _CHUNK) -> Iterator[np.ndarray]:
+class Sounding(Protocol):
+    """What can be heard: a ``Track``, or another recording of ``samples``."""
+
+    @property
+    def samples(self) -> int: ...
+
+    def audio(self) -> Iterator[np.ndarray]: ...
+
+
+def frames_of(model: Model, tracks: Sequence[Sounding], size: int = _CHUNK) -> Iterator[np.ndarray]:
     """The tracks, which are equally long, side by side through the model's front end: blocks (up to ``size``, tracks,
     features) of SIGNAL integers."""
     settings = settings_of(model)
     if len({track.samples for track in tracks}) > 1:
         raise TidegateError("tracks that are heard together must be equally long")
 
-    def frames(track: Track) -> Iterator[np.ndarray]:
+    def frames(track: Sounding) -> Iterator[np.ndarray]:
         front_end, left = FrontEnd(settings), np.empty((0, settings.bands), np.int16)
         for piece in track.audio():
             left = np.concatenate([left, model.quantise(front_end.accept(piece))])
@@ -218,6 +236,17 @@ def frames_of(model: Model, tracks: Sequence[Track], size: int = _CHUNK) -> Iter
 
     for blocks in zip(*(frames(track) for track in tracks), strict=True):
         yield np.stack(blocks, 1)
+
+
+def first_frames(model: Model, track: Sounding, most: int) -> np.ndarray:
+    """The first frames of a track, at most so many: SIGNAL integers (frames, features)."""
+    blocks, count = [], 0
+    for block in frames_of(model, [track]):
+        blocks.append(block[:, 0])
+        count += len(block)
+        if count >= most:
+            break
+    return np.concatenate(blocks)[:most]
 
 
 class Listening:
@@ -272,7 +301,7 @@ def hear(models: Sequence[Model], stream: Stream, settings: Sequence[DetectorSet
             done += len(frames) * len(tracks)
             if progress:
                 progress(done, total)
-        seconds = sum((exposure(track, tolerance_s) for track in tracks), Counter())
+        seconds = _sums(exposure(track, tolerance_s) for track in tracks)
         hours = sum(track.samples for track in tracks) / stream.settings.sample_rate / 3600
         part = [Heard(tuple(_judge(tracks, found, tolerance_s) for found in rule.found), cost, seconds, hours)
                 for rule, cost in zip(rules, costs, strict=True)]
@@ -318,7 +347,7 @@ def kinds_table(heard: Heard, k: int) -> dict[str, dict]:
     names = {kind: found.false_accepts[kind] for kind in KINDS} | {
         name: found.sources[name] for name in sorted(heard.seconds) if "/" in name}
     for name, n in names.items():
-        hours = heard.seconds["keywords" if name in ("confused", "repeated") else name] / 3600
+        hours = heard.seconds.get("keywords" if name in ("confused", "repeated") else name, 0.0) / 3600
         if hours > 0:
             table[name] = {"hours": hours, "false_accepts": n, "per_hour": n / hours,
                            "interval": list(poisson_interval(n, hours))}
@@ -339,7 +368,7 @@ def cost_table(network: Network, heard: Heard, frames_per_second: float) -> dict
                               sum(e * c for e, c in zip(events.tolist(), words, strict=True)) / n, frames_per_second)
         each[kind]["hours"] = n / frames_per_second / 3600
     frames = sum(cost.frames.values())
-    events = [int(n) for n in sum(cost.events.values())]
+    events = [int(n) for n in np.sum(list(cost.events.values()), axis=0)]
     whole = asdict(Figures(
         frames, tuple(events), occupancy(network, events, frames), weights_read(network, events),
         network.dense_weights * frames, temporal_sparsity(network, events, frames),
@@ -366,7 +395,7 @@ def _day(network: Network, each: dict[str, dict], frames_per_second: float) -> d
         return None
 
     def mean(name: str) -> float:
-        return sum(share * parts[kind][name] for kind, share in DAY.items()) / frames_per_second  # type: ignore[index]
+        return sum(share * parts[kind][name] for kind, share in DAY.items()) / frames_per_second  # pyright: ignore
 
     return {"shares": DAY} | _fetches(network, mean("weights_per_second"), mean("weight_words_per_second"),
                                       frames_per_second)
