@@ -233,6 +233,18 @@ def by_condition(model: Model, streams: Iterable[tuple[dict, Stream]], settings:
     return lines
 
 
+_ROW = ("threshold", "margin", "miss_rate", "miss_interval", "false_accepts_per_hour", "false_accepts_interval",
+        "delay_from_end_s")
+
+
+def brief(report: dict) -> dict:
+    """What a model's card keeps of a report: all but single sources, seeds, other factors on Θ and files skipped."""
+    left_out = ("thetas", "per_seed", "skipped", "by_keyword", "absent", "model", "rtl")
+    kept = {name: value for name, value in report.items() if name not in left_out}
+    return kept | {"curve": [{name: line[name] for name in _ROW} for line in report["curve"]],
+                   "kinds": {name: k for name, k in report["kinds"].items() if "/" not in name}}
+
+
 def _total(heard: Iterable[Heard]) -> Heard:
     first, *rest = heard
     return sum(rest, first)

@@ -291,7 +291,7 @@ def hear(models: Sequence[Model], stream: Stream, settings: Sequence[DetectorSet
         goldens = [Continued(model) for model in models]
         rules = [Listening(model, settings, len(tracks)) for model in models]
         costs, at = [Cost.none() for _ in models], 0
-        for frames in frames_of(models[0], tracks):
+        for frames in frames_of(models[0], tracks, _CHUNK):
             here = kinds[at : at + len(frames)]
             for i, (golden, rule) in enumerate(zip(goldens, rules, strict=True)):
                 logits, events = golden.accept(frames)
