@@ -2,17 +2,16 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from made_streams import BUSY, HOURS, LABELS, RATE, SETTINGS, heard, random_model, said
 
 from tidegate.golden import Golden
-from tidegate.host.detector import Detection, DetectorSettings
-from tidegate.host.frontend import FrontEnd, FrontEndSettings
-from tidegate.spec.model import Model, expected_tensors
-from tidegate.spec.network import Layer, Network
+from tidegate.host.detector import DetectorSettings
+from tidegate.host.frontend import FrontEnd
 from tidegate.spec.stop import STOP_SHIFT
 from tidegate.train import streaming
 from tidegate.train.data import scan
 from tidegate.train.intervals import poisson_interval, share_interval
-from tidegate.train.soundscape import Scene, Span, Track, Word, make_stream
+from tidegate.train.soundscape import Span, Track, make_stream
 from tidegate.train.streaming import (
     KINDS,
     Count,
@@ -31,24 +30,6 @@ from tidegate.train.streaming import (
     row,
 )
 
-RATE = 8000                         # of the clips that the fixture writes
-SETTINGS = FrontEndSettings(sample_rate=RATE, high_hz=3800.0, bands=12, hop_ms=32.0, window_ms=32.0)
-LABELS = ("yes", "no", "unknown", "silence")
-BUSY = Scene(pause_s=(0.6, 1.2))
-HOURS = 16 * 6 / 3600
-
-
-def random_model(labels=LABELS, gru=(10, 8), seed=1):
-    rng = np.random.default_rng(seed)
-    network = Network(SETTINGS.bands, tuple(Layer(h) for h in gru), Layer(len(labels), 6), (64, 32, 32))
-    tensors = {}
-    for name, (dtype, shape) in expected_tensors(network).items():
-        if name.startswith("frontend"):
-            tensors[name] = rng.uniform(0.3, 0.6, shape).astype(np.float32)
-        else:
-            tensors[name] = rng.integers(-40, 41, shape).astype(dtype)
-    return Model(network, tensors, labels, SETTINGS.to_dict())
-
 
 @pytest.fixture(scope="module")
 def words(write_words):
@@ -58,14 +39,6 @@ def words(write_words):
 @pytest.fixture(scope="module")
 def noisy_words(write_words):
     return write_words(clips=40, noise=True)
-
-
-def said(label, start, end):
-    return Word(label, start, end, "")
-
-
-def heard(label, time):
-    return Detection(0, time, label, 0.9)
 
 
 def test_what_a_detection_is_worth():

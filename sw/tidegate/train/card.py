@@ -182,7 +182,8 @@ def _stream(model: Model) -> list[str]:
         f"At the detector's threshold of {s['threshold']:.6g}: {_percent(s['miss_rate'])} of the keywords missed "
         f"({_percent(low)} to {_percent(high)}), {s['false_accepts_per_hour']:.2f} false accepts per hour "
         f"({least:.2f} to {most:.2f}). Intervals are exact, of 95 %.", "",
-        "| margin | threshold | keywords missed | 95 % | false accepts per hour | 95 % | median delay from a word's end |",
+        "| margin | threshold | keywords missed | 95 % | false accepts per hour | 95 % | "
+        "median delay from a word's end |",
         "|---|---|---|---|---|---|---|", *(
             f"| {r['margin']:.2f} | {r['threshold']:.6g} | {_percent(r['miss_rate'])} | "
             f"{_percent(r['miss_interval'][0])} to {_percent(r['miss_interval'][1])} | "
@@ -213,8 +214,8 @@ def _stream_before(s: dict) -> list[str]:
         f"{s['hours']:.2f} h of continuous sound made from {s['part']} clips (seed {s['seed']}; {s['keywords']} "
         f"keywords, {s['unknown_words']} other words, no continuous speech, noise {low:g} to {high:g} dB below a "
         f"typical word), in {s['streams']} streams. At a threshold of {s['threshold']:g}: "
-        f"{_percent(s['hit_rate'])} of the keywords detected, {s['false_accepts_per_hour']:.1f} false accepts per hour, "
-        f"median delay {delay['median']:.2f} s after a word's end; fetch reduction "
+        f"{_percent(s['hit_rate'])} of the keywords detected, {s['false_accepts_per_hour']:.1f} false accepts per "
+        f"hour, median delay {delay['median']:.2f} s after a word's end; fetch reduction "
         f"{ratio_text(s['cost']['fetch_reduction'])}.", "",
         "| threshold | keywords detected | false accepts per hour | median delay from a word's start | from its end |",
         "|---|---|---|---|---|", *(

@@ -125,7 +125,9 @@ def score(model: Model, streams: Sequence[Stream], settings: DetectorSettings | 
         "model": model.digest, "part": streams[0].part, "seeds": [stream.seed for stream in streams],
         "hours": pooled[0].hours, "streams": sum(len(stream.tracks) for stream in streams),
         "keywords": counts.keywords, "unknown_words": len(words) - counts.keywords,
-        "noise": "synthetic" if streams[0].synthetic else "recordings", "scene": asdict(streams[0].scene),
+        "noise": "synthetic" if streams[0].synthetic else "recordings", "scene": {
+            name: list(value) if isinstance(value, tuple) else value for name, value in
+            asdict(streams[0].scene).items()},
         "played": _played(streams), "detector": asdict(own), "tolerance_s": tolerance_s, **rows[0][k],
         "curve": rows[0], "at_rate": at_rate(rows[0]), "kinds": kinds_table(pooled[0], k),
         "by_keyword": {label: {"said": n, "heard": counts.heard[label], "falsely": counts.accepted[label]}

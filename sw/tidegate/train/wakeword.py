@@ -157,6 +157,7 @@ class _Player:
                     sound.append(read_piece(piece, self.rate)[:left])
                     left, idle = left - len(sound[-1]), 0
         whole = np.concatenate(sound)
+        whole = np.roll(whole, self.rng.integers(len(whole)))       # voices that say the same do not say it at once
         return whole / max(float(whole.std()), 1e-9)
 
 
