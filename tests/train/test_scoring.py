@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -96,6 +97,22 @@ def test_the_own_settings_of_a_model(model, words):
     report = Job.make(own, words, hours=HOURS, scene=BUSY).score()
     assert report["detector"]["smooth"] == 0 and report["threshold"] == 0.5
     assert report["threshold"] in [line["threshold"] for line in report["curve"]]
+
+
+def test_a_part_that_training_kept_apart(model, words):
+    """A recipe's ``test_share`` moves speakers of the validation part into a test part, and streams follow."""
+    with pytest.raises(DataError, match="no keywords in its test part; choose another part .validation"):
+        listed = words.parent / "listed"
+        shutil.copytree(words, listed)
+        (listed / "validation_list.txt").write_text("".join(
+            f"{p.parent.name}/{p.name}\n" for p in sorted(listed.glob("*/*.wav"))[::3]))
+        Job.make(model, listed, "test", hours=HOURS, scene=BUSY)
+    shared = replace(model, card={"recipe": {"test_share": 0.5}})
+    said = {part: {w.path for t in Job.make(shared, listed, part, hours=HOURS, scene=BUSY).streams[0].tracks
+                   for w in t.words} for part in ("validation", "test")}
+    assert said["validation"] and said["test"]
+    speakers = [{path.partition("/")[2] for path in paths} for paths in said.values()]
+    assert not speakers[0] & speakers[1]
 
 
 def test_words_that_are_not_there(words):

@@ -46,6 +46,8 @@ def test_recordings_of_a_tree(tmp_path):
         ("top.wav", tmp_path.name), ("a/x.wav", "a"), ("a/deep/y.flac", "a"), ("b/z.wav", "b")}
     assert all(r.seconds == 0.5 for r in found)
     assert [path.rpartition("/")[2] for path, _ in skipped] == ["broken.wav", "short.wav"]
+    kept, _ = find_recordings(tmp_path, lambda path: path.suffix == ".flac")
+    assert [r.path.name for r in kept] == ["y.flac"]
     with pytest.raises(DataError, match="no folder"):
         find_recordings(tmp_path / "none")
     (tmp_path / "empty").mkdir()

@@ -53,15 +53,15 @@ def test_what_a_detection_is_worth():
         heard("yes", 4.0),          # an unknown word, at the very end of the tolerance
         heard("yes", 5.1),          # confused; the word can still be hit
         heard("no", 6.0),           # hit, at the very end of the tolerance
-        heard("yes", 8.01),         # too late: background, and a miss
+        heard("yes", 8.01),         # too late: a miss, and a false accept of its own kind
     ]
     found = count(words, detections)
     assert found.keywords == 3
     assert found.from_start == pytest.approx((0.0, 1.0)) and found.from_end == pytest.approx((-0.5, 0.5))
-    assert found.false_accepts == dict(zip(KINDS, (2, 2, 1, 0, 0, 3), strict=True))
+    assert found.false_accepts == dict(zip(KINDS, (2, 2, 1, 1, 0, 0, 2), strict=True))
     assert found.said == {"yes": 2, "no": 1} and found.heard == {"yes": 1, "no": 1}
     assert found.accepted == {"yes": 6, "no": 2} and (found.misses, found.total) == (1, 8)
-    assert count(words, detections, tolerance_s=0.3).false_accepts["background"] == 6
+    assert count(words, detections, tolerance_s=0.3).false_accepts["background"] == 4
     nothing = count([], [heard("yes", 1)]).to_dict(0.5)
     assert (nothing["hits"], nothing["misses"], nothing["hit_rate"], nothing["miss_rate"]) == (0, 0, None, None)
     assert nothing["false_accepts_per_hour"] == 2.0 and nothing["false_accepts"]["background"] == 1
@@ -87,7 +87,8 @@ def test_what_is_detected_in_speech_and_noise():
     detections = [heard("yes", 1.2), heard("no", 9.99), heard("no", 10.0), heard("yes", 20.1), heard("yes", 20.3),
                   heard("no", 20.4), heard("no", 22.5), heard("yes", 25.4), heard("yes", 25.6)]
     found = count(words, detections, spans=SPANS)
-    assert found.false_accepts == {"confused": 1, "unknown": 0, "repeated": 0, "speech": 2, "noise": 2, "background": 2}
+    assert found.false_accepts == {"confused": 1, "unknown": 0, "repeated": 0, "late": 0, "speech": 2, "noise": 2,
+                                   "background": 2}
     assert found.sources == {"speech/dutch": 2, "noise/rain": 2} and found.misses == 0
 
 
@@ -148,7 +149,7 @@ def test_the_score_by_hand(monkeypatch):
     assert found.hours == pytest.approx(20 / 3600)
     assert [c.misses for c in found.counts] == [0, 0, 1, 1, 3]
     assert [list(c.false_accepts.values()) for c in found.counts] == [
-        [1, 1, 0, 1, 0, 0], [1, 1, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0]]
+        [1, 1, 0, 0, 1, 0, 0], [1, 1, 0, 0, 0, 0, 0], [1] + [0] * 6, [0] * 7, [0] * 7]
     line = row(points[2], found, 2)
     assert (line["hits"], line["misses"], line["margin"]) == (2, 1, pytest.approx(1.5))
     assert line["false_accepts_per_hour"] == pytest.approx(180)

@@ -32,6 +32,9 @@ def stream(
         show_default=False)] = [],  # noqa: B006
     rooms: Annotated[Path | None, typer.Option(
         "--rooms", help="Folder of room impulse responses: misses in a room, too.", show_default=False)] = None,
+    kept_apart: Annotated[bool, typer.Option(
+        "--kept-apart", help="Of the files in --negative, --other and --noise, only those that `tidegate train` keeps "
+        "for validation: one in ten.")] = False,
     hours: Annotated[float, typer.Option("--hours", min=0.01, max=1000, help="Hours of sound per seed.")] = 1.0,
     part: Annotated[str, typer.Option(
         "--part", help="Part of --data: validation, test, or all (of what nothing was trained on).")] = "validation",
@@ -75,10 +78,11 @@ def stream(
 
         check_plot(plot)
     with hint_at_extras():
+        from tidegate.train.material import in_validation
         from tidegate.train.soundscape import Scene, Sources
 
         scene = Scene() if snr is None else replace(Scene(), snr_db=snr)
-        sources = Sources.of(negative, noise, other, rooms)
+        sources = Sources.of(negative, noise, other, rooms, in_validation if kept_apart else None)
         many = range(seed, seed + seeds)
         if protocol == "mlperf":
             from tidegate.train.wakeword import wake_word

@@ -25,6 +25,7 @@ from tidegate.spec.model import Model
 from .data import SILENCE, UNKNOWN, DataSet, scan_words
 from .intervals import share_interval
 from .soundscape import WORDS_ONLY, Scene, Sources, Stream, make_stream
+from .split import with_test_part
 from .streaming import (
     MARGINS,
     TOLERANCE_S,
@@ -70,10 +71,13 @@ class Job:
              sources: Sources = WORDS_ONLY, conditions: bool = False) -> "Job":
         """Streams of ``hours`` each, one per seed, made of a folder of words and other sources.
 
+        A part that training kept apart (a recipe's ``test_share``) is kept apart here, too.
         ``settings`` None: the model's own.  ``conditions``: by signal-to-noise ratio, and in ``sources.rooms``; the
         streams themselves are heard without a room.  DataError if nothing can be made of the folder.
         """
         data, front_end = scan_words(directory, keywords_of(model)), settings_of(model)
+        share = model.card.get("recipe", {}).get("test_share", 0.0)
+        data = replace(data, clips=tuple(with_test_part(list(data.clips), share)))
         dry = replace(sources, rooms=())
         streams = tuple(make_stream(data, part, front_end, hours, seed, scene or Scene(), dry) for seed in seeds)
         other = tuple(_conditions(data, part, front_end, hours, seeds[0], sources)) if conditions else ()

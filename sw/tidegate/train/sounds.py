@@ -7,7 +7,7 @@
 Nothing is read whole: a piece of a file is read when it is heard.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -62,8 +62,11 @@ class Passage:
         return sum(piece.seconds for piece in self.pieces)
 
 
-def find_recordings(folder: str | Path) -> tuple[list[Recording], list[tuple[str, str]]]:
-    """All sound files of a folder tree, in order of their paths, and (path, reason) of those that cannot be used.
+def find_recordings(folder: str | Path,
+                    keep: Callable[[Path], bool] | None = None) -> tuple[list[Recording], list[tuple[str, str]]]:
+    """The sound files of a folder tree, in order of their paths, and (path, reason) of those that cannot be used.
+
+    ``keep``: which files are taken (None: all).
 
     The source of a file is the sub-folder of ``folder`` that it is in, or ``folder`` itself.  DataError if there is no
     such folder or no sound in it.
@@ -75,6 +78,8 @@ def find_recordings(folder: str | Path) -> tuple[list[Recording], list[tuple[str
     for path in sorted(root.rglob("*")):
         inside = path.relative_to(root).parts
         if path.suffix.lower() not in SUFFIXES or any(part.startswith(".") for part in inside) or not path.is_file():
+            continue
+        if keep is not None and not keep(path):
             continue
         try:
             seconds = sound_seconds(path)

@@ -10,7 +10,7 @@ Sound is made piece by piece, so that an hour needs no more memory than half a m
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -74,20 +74,23 @@ class Sources:
 
     @staticmethod
     def of(speech: Sequence[str | Path] = (), noise: Sequence[str | Path] = (), others: Sequence[str | Path] = (),
-           rooms: str | Path | None = None) -> "Sources":
-        """Of folder trees of sound files; DataError if one of them is missing or has none."""
+           rooms: str | Path | None = None, keep: Callable[[Path], bool] | None = None) -> "Sources":
+        """Of folder trees of sound files; DataError if one of them is missing or has none.
+
+        ``keep``: which files of speech, noise and others are taken (None: all).
+        """
         skipped: list[tuple[str, str]] = []
 
-        def every(folders: Sequence[str | Path]) -> tuple[Recording, ...]:
+        def every(folders: Sequence[str | Path], keep: Callable[[Path], bool] | None) -> tuple[Recording, ...]:
             found: list[Recording] = []
             for folder in folders:
-                some, bad = find_recordings(folder)
+                some, bad = find_recordings(folder, keep)
                 found += some
                 skipped.extend(bad)
             return tuple(found)
 
-        return Sources(every(speech), every(noise), every(others),
-                       tuple(r.path for r in every([rooms] if rooms else [])), tuple(skipped))
+        return Sources(every(speech, keep), every(noise, keep), every(others, keep),
+                       tuple(r.path for r in every([rooms] if rooms else [], None)), tuple(skipped))
 
 
 WORDS_ONLY = Sources()
@@ -349,7 +352,9 @@ class _Words:
         self.packs = [[clip for clip in clips if (clip.label == UNKNOWN) == other] for other in (False, True)]
         self.packs[1] += [Clip(str(r.path.resolve()), UNKNOWN, part) for r in others]
         if not self.packs[0]:
-            raise DataError(f"'{data.root}' has no keywords in its {part} part; choose another part or data set")
+            there = sorted({c.part for c in data.clips if c.label not in (UNKNOWN, SILENCE)} - {PARTS[0]}) or [EVERY]
+            raise DataError(f"'{data.root}' has no keywords in its {part} part; choose another part "
+                            f"({', '.join(there)}) or data set")
         self.decks: list[list[Clip]] = [[], []]
         self.loudness: list[float] = []
         self.skipped: dict[str, str] = {}

@@ -6,6 +6,7 @@ a false accept of one of KINDS:
     confused      another keyword than the one that was said
     unknown       a keyword, while a word was said that is none
     repeated      a keyword that was detected already
+    late          the keyword that was said, up to LATE_S after its end: a miss and a false accept
     speech        during continuous speech
     noise         during noise that is played on its own
     background    any other time: the pauses, with the background that lies under everything
@@ -38,11 +39,12 @@ from .evaluate import LANES, columns
 from .intervals import poisson_interval, share_interval
 from .soundscape import Span, Stream, Track, Word
 
-TOLERANCE_S = 0.5
+TOLERANCE_S, LATE_S = 0.5, 1.0
 MARGINS = tuple(k / 2 for k in range(1, 25))    # of the curve, in units of the logits: 0.5 to 12
-KINDS: tuple[str, ...] = ("confused", "unknown", "repeated", "speech", "noise", "background")
+KINDS: tuple[str, ...] = ("confused", "unknown", "repeated", "late", "speech", "noise", "background")
 TALK, PAUSE = "words", "pauses"                 # what a frame's cost is counted under, beside the spans' kinds
 DAY = {"speech": 0.2, "noise": 0.4, PAUSE: 0.4}     # shares of a day-like mix
+_OF_KEYWORDS = ("confused", "repeated", "late")     # what happens where a keyword was said
 _TOGETHER, _CHUNK = 64, 256                     # tracks side by side; frames of each that are computed at once
 
 
@@ -115,7 +117,8 @@ def count(words: Sequence[Word], detections: Sequence[Detection], tolerance_s: f
             kind = spans[s].kind
             sources[f"{kind}/{spans[s].source}"] += 1
         elif k < 0 or d.time_s > words[k].end_s + tolerance_s:
-            kind = "background"
+            late = k >= 0 and words[k].label == d.label and d.time_s <= words[k].end_s + LATE_S and k not in hit
+            kind = "late" if late else "background"
         elif words[k].label != d.label:
             kind = "unknown" if words[k].label == UNKNOWN else "confused"
         elif k in hit:
@@ -342,12 +345,12 @@ def row(settings: DetectorSettings, heard: Heard, k: int) -> dict:
 
 def kinds_table(heard: Heard, k: int) -> dict[str, dict]:
     """Per kind of false accept, and per source: hours in which it can happen, how many, per hour of these and its
-    interval.  "confused" and "repeated" happen while a keyword is said."""
+    interval.  The hours of what happens where a keyword was said are those of keywords."""
     found, table = heard.counts[k], {}
     names = {kind: found.false_accepts[kind] for kind in KINDS} | {
         name: found.sources[name] for name in sorted(heard.seconds) if "/" in name}
     for name, n in names.items():
-        hours = heard.seconds.get("keywords" if name in ("confused", "repeated") else name, 0.0) / 3600
+        hours = heard.seconds.get("keywords" if name in _OF_KEYWORDS else name, 0.0) / 3600
         if hours > 0:
             table[name] = {"hours": hours, "false_accepts": n, "per_hour": n / hours,
                            "interval": list(poisson_interval(n, hours))}

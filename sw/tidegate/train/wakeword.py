@@ -17,7 +17,7 @@ seed gives another stream, and the mean of the streams is what counts.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -35,6 +35,7 @@ from .features import MAX_SECONDS
 from .scoring import keywords_of
 from .sounds import Passage, Recording, passages, read_piece, why_not
 from .soundscape import EVERY, Sources, Word, synthetic_loop
+from .split import with_test_part
 from .streaming import Listening, Progress, frames_of
 
 SECONDS, WORDS = 1200.0, 50
@@ -193,6 +194,8 @@ def wake_word(model: Model, directory: str | Path, sources: Sources, part: str =
                         f"{', '.join(keywords)}; train one with a single keyword")
     own, front_end = settings or DetectorSettings.of(model), settings_of(model)
     data, rows = scan_words(directory, keywords), []
+    share = model.card.get("recipe", {}).get("test_share", 0.0)
+    data = replace(data, clips=tuple(with_test_part(list(data.clips), share)))
     for n, seed in enumerate(seeds):
         track = make_wake_track(data, keywords[0], part, front_end, sources, seed)
         golden, rule = Continued(model), Listening(model, [own], 1)
