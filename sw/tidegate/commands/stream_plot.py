@@ -15,7 +15,7 @@ def draw_stream(report: dict, file: Path) -> None:
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(9.2, 4), layout="constrained")
     least = 0.3 / report["hours"]                           # where no false accept at all is drawn
     for theta in report["thetas"]:
-        rows = [row for row in theta["curve"] if row["misses"] < row["keywords"]]
+        rows = [row for row in theta["curve"] if row["misses"] < row["keywords"]] or theta["curve"][:1]
         x = [max(row["false_accepts_per_hour"], least) for row in rows]
         y = [100 * row["miss_rate"] for row in rows]
         lows, highs = zip(*(row["false_accepts_interval"] for row in rows), strict=True)
