@@ -101,7 +101,7 @@ def test_the_own_settings_of_a_model(model, words):
 
 def test_a_part_that_training_kept_apart(model, words):
     """A recipe's ``test_share`` moves speakers of the validation part into a test part, and streams follow."""
-    with pytest.raises(DataError, match="no keywords in its test part; choose another part [(]validation"):
+    with pytest.raises(DataError, match=r"no keywords in its test part; choose another part \(validation"):
         listed = words.parent / "listed"
         shutil.copytree(words, listed)
         (listed / "validation_list.txt").write_text("".join(
