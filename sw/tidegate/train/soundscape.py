@@ -22,10 +22,11 @@ from tidegate.host.frontend import FrontEndSettings
 from .data import PARTS, SILENCE, UNKNOWN, Clip, DataError, DataSet
 from .features import MAX_SECONDS
 from .sounds import Passage, Piece, Recording, find_recordings, in_room, loudness, passages, read_piece, room, why_not
+from .split import ALL
 
 TRACKS = 16                         # at least
 LONGEST_TRACK_S = 900.0
-EVERY = "all"                       # a part: all clips of a corpus that nothing was trained on
+EVERY = ALL                         # a part: all clips of a corpus that nothing was trained on
 SPEECH, NOISE = "speech", "noise"
 _SYNTHETIC_S, _SYNTHETIC_LOOPS = 16.0, 6
 _LOOPS = 12                         # of recordings of noise that are no part of the data set
