@@ -1,5 +1,8 @@
 """Small synthetic data sets: "words" that are tones or sweeps, made from a seed."""
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import soundfile
@@ -7,6 +10,8 @@ import torch
 
 from tidegate.host.frontend import FrontEndSettings
 from tidegate.train.recipe import Augmentation, Recipe
+
+sys.path.insert(0, str(Path(__file__).parent))      # made_streams.py
 
 RATE = 8000
 TONES = {"low": (300.0, 300.0), "high": (2000.0, 2000.0), "rise": (400.0, 1800.0), "fall": (1800.0, 400.0)}

@@ -1,4 +1,5 @@
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -7,7 +8,18 @@ import soundfile
 from tidegate.host.audio import read_audio
 from tidegate.host.frontend import FrontEndSettings
 from tidegate.train.data import PARTS, Clip, DataError, DataSet, scan
-from tidegate.train.soundscape import Scene, make_stream, recorded_loops, synthetic_loop, word_bounds
+from tidegate.train.sounds import loudness
+from tidegate.train.soundscape import (
+    EVERY,
+    NOISE,
+    SPEECH,
+    Scene,
+    Sources,
+    make_stream,
+    recorded_loops,
+    synthetic_loop,
+    word_bounds,
+)
 
 RATE = 8000                         # of the clips that the fixture writes
 SETTINGS = FrontEndSettings(sample_rate=RATE, high_hz=3800.0, bands=12, hop_ms=32.0, window_ms=32.0)
@@ -18,6 +30,34 @@ BUSY = Scene(pause_s=(0.6, 1.2), stretch_s=(2.0, 5.0))
 @pytest.fixture(scope="module")
 def data(write_words):
     return scan(write_words(clips=40, noise=True), ("low", "high"))
+
+
+MIXED = Scene(pause_s=(0.6, 1.2), stretch_s=(2.0, 5.0), passage_s=4.0, speech_share=0.4, noise_share=0.2)
+TALK_HZ = {"dutch": 700, "english": 1300}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Two "voices" that hum, one of them in a long file; noise that hisses; a room with an echo."""
+    root, rng = tmp_path_factory.mktemp("sources"), np.random.default_rng(5)
+    t = np.arange(int(2.0 * RATE)) / RATE
+    for name in ("talk/dutch", "hiss", "rooms"):
+        (root / name).mkdir(parents=True)
+    (root / "talk/english").mkdir()
+    for k in range(6):
+        soundfile.write(root / f"talk/dutch/{k}.wav", 0.01 * np.sin(2 * np.pi * 700 * t), RATE, subtype="FLOAT")
+    long = np.arange(60 * RATE) / RATE
+    soundfile.write(root / "talk/english/book.flac", 0.5 * np.sin(2 * np.pi * 1300 * long), RATE)
+    for k in range(3):
+        soundfile.write(root / f"hiss/{k}.wav", rng.normal(0, 0.1, 3 * RATE), RATE)
+    echo = np.zeros(RATE // 2, np.float32)
+    echo[[0, 2400]] = 1.0, 0.7
+    soundfile.write(root / "rooms/echo.wav", echo, RATE, subtype="FLOAT")
+    return root
+
+
+def sources(folders, **kwargs):
+    return Sources.of([folders / "talk"], [folders / "hiss"], **kwargs)
 
 
 def sound(track):
@@ -157,10 +197,108 @@ def test_clips_that_cannot_be_used_are_listed(write_words, data):
 
 
 def test_what_cannot_be_made_is_one_line(data):
-    with pytest.raises(DataError, match="not trained on: its part is validation or test"):
+    with pytest.raises(DataError, match="not trained on: its part is validation, test, or all"):
         make_stream(data, "train", SETTINGS)
     with pytest.raises(DataError, match="no room for a word"):
         make_stream(data, "validation", SETTINGS, 16 / 3600)
     rest = DataSet(data.root, data.labels, tuple(c for c in data.clips if c.part != "test"), data.noise)
     with pytest.raises(DataError, match="no keywords in its test part"):
         make_stream(rest, "test", SETTINGS)
+
+
+def test_speech_and_noise_get_their_share_of_the_time(data, folders):
+    stream = make_stream(data, "validation", SETTINGS, 0.5, 1, MIXED, sources(folders))
+    spent = Counter()
+    for track in stream.tracks:
+        ends = sorted([(x.start_s, x.end_s) for x in (*track.words, *track.spans)])
+        assert all(a[1] < b[0] for a, b in pairwise(ends))
+        assert ends[-1][1] <= track.samples / RATE - 0.6
+        for span in track.spans:
+            spent[span.kind] += span.end_s - span.start_s
+    hours = {kind: seconds / 3600 for kind, seconds in spent.items()}
+    assert 0.28 < hours[SPEECH] / 0.5 < 0.42 and 0.12 < hours[NOISE] / 0.5 < 0.22      # the pauses are in the share
+    assert {name for name in stream.played} == {"speech/dutch", "speech/english", "noise/hiss"}
+    assert sum(p[2] for n, p in stream.played.items() if n.startswith("speech")) == pytest.approx(hours[SPEECH])
+    assert stream.played["speech/english"][:2] == pytest.approx((1, 60 / 3600)) and not stream.synthetic
+    # the long voice has five times as much to say, and what there is comes round evenly
+    assert stream.played["speech/english"][2] > 3 * stream.played["speech/dutch"][2]
+
+
+def test_speech_is_where_the_truth_says_and_as_loud_as_words(data, folders):
+    scene = Scene(pause_s=(0.6, 1.2), passage_s=4.0, gain_db=(0, 0), snr_db=None, noise_db=(12, 12))
+    stream = make_stream(data, "validation", SETTINGS, HOURS, 2, scene, sources(folders))
+    words, talk, noise = [], [], []
+    for track in stream.tracks:
+        heard, inside = sound(track), np.zeros(track.samples, bool)
+        for x in (*track.words, *track.spans):
+            a, b = round(x.start_s * RATE), round(x.end_s * RATE)
+            inside[a - RATE // 10 : b + RATE // 10] = True
+            kind = getattr(x, "kind", "word")
+            {"word": words, SPEECH: talk, NOISE: noise}[kind].append(loudness(heard[a:b], RATE))
+            if kind == SPEECH:
+                assert power(heard[a : a + RATE], TALK_HZ[x.source]) > 0.95
+        assert not heard[~inside].any()         # no background
+    assert len(talk) > 5 and np.allclose(talk, np.median(words), rtol=0.05)
+    assert np.allclose(noise, np.median(words) * 10 ** (-12 / 20), rtol=0.1)
+
+
+def test_words_at_one_level_in_a_background_at_one_ratio(data):
+    scene = Scene(BUSY.pause_s, snr_db=None, level=True)
+    stream = make_stream(data, "validation", SETTINGS, HOURS, 1, scene)
+    levels = []
+    for track in stream.tracks:
+        heard = sound(track)
+        for word in track.words:
+            levels.append(loudness(heard[round(word.start_s * RATE) : round(word.end_s * RATE)], RATE))
+    assert np.std(levels) < 0.03 * np.mean(levels)
+    plain = make_stream(data, "validation", SETTINGS, HOURS, 1, Scene(BUSY.pause_s, snr_db=None))
+    assert [w.path for t in plain.tracks for w in t.words] == [w.path for t in stream.tracks for w in t.words]
+
+
+def test_words_in_a_room(data, folders):
+    scene = Scene(BUSY.pause_s, snr_db=None)
+    dry = make_stream(data, "validation", SETTINGS, HOURS, 1, scene)
+    wet = make_stream(data, "validation", SETTINGS, HOURS, 1, scene, Sources.of(rooms=folders / "rooms"))
+    for a, b in list(zip(dry.tracks, wet.tracks, strict=True))[:5]:
+        assert a.words == b.words
+        one, other = sound(a), sound(b)
+        for word in a.words:
+            begin, end = round(word.start_s * RATE), round(word.end_s * RATE)
+            after = slice(begin + 2400 + 200, end + 2400 - 200)       # where the echo is, and the word may be over
+            if end < begin + 2400:
+                assert np.abs(one[after]).max() < 0.02 < np.abs(other[after]).max()
+            assert np.corrcoef(one[begin : begin + 2000], other[begin : begin + 2000])[0, 1] > 0.99
+
+
+def test_other_words_of_other_folders(data, folders):
+    other = Sources.of(others=[folders / "talk/dutch"])
+    stream = make_stream(data, "validation", SETTINGS, HOURS, 1, BUSY, other)
+    paths = {w.path for t in stream.tracks for w in t.words if w.label == "unknown"}
+    assert any(path.startswith(str(folders)) for path in paths) and any(path.startswith("fall") for path in paths)
+
+
+def test_a_corpus_for_tests_only(data):
+    """Nothing of it trains: all of its clips are heard."""
+    stream = make_stream(data, EVERY, SETTINGS, 0.5, 1, Scene((0.6, 1.2), keyword_share=1.0))
+    assert len({w.path for t in stream.tracks for w in t.words}) == 80
+    test = DataSet(data.root, data.labels, tuple(c for c in data.clips if c.part == "test"), ())
+    assert make_stream(test, "test", SETTINGS, HOURS, 1, BUSY).synthetic
+
+
+def test_recordings_that_cannot_be_heard_are_listed(data, folders, tmp_path):
+    (tmp_path / "talk").mkdir()
+    whole = (folders / "talk/english/book.flac").read_bytes()
+    (tmp_path / "talk/cut.flac").write_bytes(whole[: len(whole) // 50] + bytes(1000))
+    with pytest.raises(DataError, match="none of the recordings of speech can be used"):
+        make_stream(data, "validation", SETTINGS, 0.3, 1, MIXED, Sources.of([tmp_path / "talk"]))
+    soundfile.write(tmp_path / "talk/good.wav", 0.1 * np.sin(np.arange(5 * RATE) * 0.5), RATE)
+    stream = make_stream(data, "validation", SETTINGS, 0.3, 1, MIXED, Sources.of([tmp_path / "talk"]))
+    assert [path.rpartition("/")[2] for path, _ in stream.skipped] == ["cut.flac"]
+    assert {slot.path.name for t in stream.tracks for slot in t.slots if slot.seconds} == {"good.wav"}
+
+
+def test_hours_that_are_too_few_say_how_many_are_needed(data):
+    with pytest.raises(DataError, match=r"leave no room for a word; give (\d\.\d+) hours or more") as failed:
+        make_stream(data, "validation", SETTINGS, 16 / 3600)
+    hours = float(str(failed.value).rpartition("give ")[2].split()[0])
+    assert len(make_stream(data, "validation", SETTINGS, hours).tracks[0].words)

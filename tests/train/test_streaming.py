@@ -1,33 +1,34 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+from made_streams import BUSY, HOURS, LABELS, RATE, SETTINGS, heard, random_model, said
 
 from tidegate.golden import Golden
-from tidegate.host.detector import Detection, DetectorSettings
-from tidegate.host.frontend import FrontEnd, FrontEndSettings
-from tidegate.spec.model import Model, expected_tensors
-from tidegate.spec.network import Layer, Network
+from tidegate.host.detector import DetectorSettings
+from tidegate.host.frontend import FrontEnd
+from tidegate.spec.stop import STOP_SHIFT
 from tidegate.train import streaming
-from tidegate.train.data import DataError, scan
-from tidegate.train.soundscape import Scene, Stream, Track, Word, make_stream
-from tidegate.train.streaming import Count, count, hear, score, score_directory
-
-RATE = 8000                         # of the clips that the fixture writes
-SETTINGS = FrontEndSettings(sample_rate=RATE, high_hz=3800.0, bands=12, hop_ms=32.0, window_ms=32.0)
-LABELS = ("yes", "no", "unknown", "silence")
-BUSY = Scene(pause_s=(0.6, 1.2))
-HOURS = 16 * 6 / 3600
-
-
-def random_model(labels=LABELS, gru=(10, 8), seed=1):
-    rng = np.random.default_rng(seed)
-    network = Network(SETTINGS.bands, tuple(Layer(h) for h in gru), Layer(len(labels), 6), (64, 32, 32))
-    tensors = {}
-    for name, (dtype, shape) in expected_tensors(network).items():
-        if name.startswith("frontend"):
-            tensors[name] = rng.uniform(0.3, 0.6, shape).astype(np.float32)
-        else:
-            tensors[name] = rng.integers(-40, 41, shape).astype(dtype)
-    return Model(network, tensors, labels, SETTINGS.to_dict())
+from tidegate.train.data import scan
+from tidegate.train.intervals import poisson_interval, share_interval
+from tidegate.train.soundscape import Span, Track, make_stream
+from tidegate.train.streaming import (
+    KINDS,
+    Count,
+    Heard,
+    Listening,
+    at_margin,
+    cost_table,
+    count,
+    detections_of,
+    exposure,
+    first_frames,
+    frames_of,
+    hear,
+    kinds_of_frames,
+    kinds_table,
+    row,
+)
 
 
 @pytest.fixture(scope="module")
@@ -38,14 +39,6 @@ def words(write_words):
 @pytest.fixture(scope="module")
 def noisy_words(write_words):
     return write_words(clips=40, noise=True)
-
-
-def said(label, start, end):
-    return Word(label, start, end, "")
-
-
-def heard(label, time):
-    return Detection(0, time, label, 0.9)
 
 
 def test_what_a_detection_is_worth():
@@ -60,20 +53,24 @@ def test_what_a_detection_is_worth():
         heard("yes", 4.0),          # an unknown word, at the very end of the tolerance
         heard("yes", 5.1),          # confused; the word can still be hit
         heard("no", 6.0),           # hit, at the very end of the tolerance
-        heard("yes", 8.01),         # too late: background, and a miss
+        heard("yes", 8.01),         # too late: a miss, and a false accept of its own kind
     ]
     found = count(words, detections)
     assert found.keywords == 3
     assert found.from_start == pytest.approx((0.0, 1.0)) and found.from_end == pytest.approx((-0.5, 0.5))
-    assert found.false_accepts == {"confused": 2, "unknown": 2, "repeated": 1, "background": 3}
-    assert count(words, detections, tolerance_s=0.3).false_accepts["background"] == 6
-    assert count([], [heard("yes", 1)]).to_dict(0.5) == {
-        "hits": 0, "misses": 0, "hit_rate": None, "false_accepts_per_hour": 2.0,
-        "false_accepts": {"confused": 0, "unknown": 0, "repeated": 0, "background": 1},
-        "delay_from_start_s": {"median": None, "p95": None}, "delay_from_end_s": {"median": None, "p95": None}}
+    assert found.false_accepts == dict(zip(KINDS, (2, 2, 1, 1, 0, 0, 2), strict=True))
+    assert found.said == {"yes": 2, "no": 1} and found.heard == {"yes": 1, "no": 1}
+    assert found.accepted == {"yes": 6, "no": 2} and (found.misses, found.total) == (1, 8)
+    assert count(words, detections, tolerance_s=0.3).false_accepts["background"] == 4
+    nothing = count([], [heard("yes", 1)]).to_dict(0.5)
+    assert (nothing["hits"], nothing["misses"], nothing["hit_rate"], nothing["miss_rate"]) == (0, 0, None, None)
+    assert nothing["false_accepts_per_hour"] == 2.0 and nothing["false_accepts"]["background"] == 1
+    assert nothing["delay_from_end_s"] == {"median": None, "p95": None} and nothing["miss_interval"] == [0, 1]
     both = (found + found).to_dict(2.0)
-    assert (both["hits"], both["misses"], both["hit_rate"]) == (4, 2, 2 / 3)
+    assert (both["hits"], both["misses"], both["hit_rate"]) == (4, 2, 1 - 2 / 6)
     assert both["false_accepts_per_hour"] == 8.0 and both["delay_from_start_s"]["median"] == 0.5
+    assert both["false_accepts_interval"] == list(poisson_interval(16, 2.0))
+    assert both["miss_interval"] == list(share_interval(2, 6))
 
 
 def test_of_two_words_that_are_close_the_later_one_is_meant():
@@ -82,97 +79,156 @@ def test_of_two_words_that_are_close_the_later_one_is_meant():
     assert len(found.from_start) == 2 and found.false_accepts["confused"] == 1
 
 
-def test_the_score_by_hand(monkeypatch):
-    """Two tracks of 10 s, a frame every 32 ms, and a model whose probabilities are known."""
-    first = (said("yes", 1.0, 1.4), said("no", 3.0, 3.4), said("unknown", 5.0, 5.4))
-    tracks = tuple(Track(SETTINGS, 10 * RATE, words, (), ()) for words in (first, (said("no", 2.0, 2.5),)))
-    stream = Stream(SETTINGS, "validation", 7, BUSY, tracks, True, (("x.wav", "damaged"),))
-    model, steps = random_model(), SETTINGS.frames(10 * RATE)
-    p = np.full((2, steps, 4), 1e-6)
+SPANS = (Span("speech", "dutch", 10.0, 20.0), Span("noise", "rain", 22.0, 25.0))
 
-    def say(track, label, seconds, probability):
+
+def test_what_is_detected_in_speech_and_noise():
+    words = [said("yes", 1.0, 1.5), said("no", 20.2, 20.8)]
+    detections = [heard("yes", 1.2), heard("no", 9.99), heard("no", 10.0), heard("yes", 20.1), heard("yes", 20.3),
+                  heard("no", 20.4), heard("no", 22.5), heard("yes", 25.4), heard("yes", 25.6)]
+    found = count(words, detections, spans=SPANS)
+    assert found.false_accepts == {"confused": 1, "unknown": 0, "repeated": 0, "late": 0, "speech": 2, "noise": 2,
+                                   "background": 2}
+    assert found.sources == {"speech/dutch": 2, "noise/rain": 2} and found.misses == 0
+
+
+def test_the_hours_of_kinds_are_the_whole_track():
+    words = (said("yes", 1.0, 1.5), said("unknown", 3.0, 3.5), said("no", 3.7, 4.0))
+    track = Track(SETTINGS, 30 * RATE, words, (), (), SPANS)
+    seconds = exposure(track)
+    assert seconds == pytest.approx({
+        "keywords": 1.0 + 0.8, "unknown": 0.7, "speech": 10.5, "speech/dutch": 10.5, "noise": 3.5, "noise/rain": 3.5,
+        "background": 30 - 1.8 - 0.7 - 10.5 - 3.5})
+
+
+def test_the_kinds_of_frames():
+    track = Track(SETTINGS, 30 * RATE, (said("yes", 1.0, 1.5),), (), (), SPANS)
+    kinds, names = kinds_of_frames(track, SETTINGS.frames(track.samples))
+    middle = 0.032 * np.arange(len(kinds)) + 0.016
+    for name, begin, end in (("words", 1, 1.5), ("speech", 10, 20), ("noise", 22, 25)):
+        assert np.array_equal(kinds == names.index(name), (middle >= begin) & (middle < end))
+    assert (kinds == names.index("pauses")).sum() == len(kinds) - (kinds != names.index("pauses")).sum() > 100
+
+
+def known(monkeypatch, logits, events):
+    """``hear`` gets these instead of what the golden model says: (frames, tracks, ...)."""
+    class Known:
+        def __init__(self, model):
+            self.at = 0
+
+        def accept(self, frames):
+            here = slice(self.at, self.at + len(frames))
+            self.at += len(frames)
+            return logits[here], events[here]
+
+    monkeypatch.setattr(streaming, "Continued", Known)
+
+
+def test_the_score_by_hand(monkeypatch):
+    """Two tracks of 10 s, a frame every 32 ms, and a model whose leads are known."""
+    first = (said("yes", 1.0, 1.4), said("no", 3.0, 3.4), said("unknown", 5.0, 5.4))
+    tracks = (Track(SETTINGS, 10 * RATE, first, (), (), (Span("speech", "dutch", 6.5, 9.0),)),
+              Track(SETTINGS, 10 * RATE, (said("no", 2.0, 2.5),), (), ()))
+    model, steps = random_model(), SETTINGS.frames(10 * RATE)
+    logits, events = np.zeros((steps, 2, 4), np.int32), np.zeros((steps, 2, 3), np.int32)
+    logits[:, :, 3] = 30 << 14      # weight_frac 6: silence leads
+
+    def say(track, label, seconds, lead):
         first = round(seconds * 1000 / 32) - 1          # the frame that ends then
-        p[track, first : first + 4, LABELS.index(label)] = probability
+        logits[first : first + 4, track, LABELS.index(label)] = (30 << 14) + int(lead * 2**14)
         return (first * 32 + 32) / 1000
 
-    times = [say(0, "yes", 1.2, 0.97), say(0, "no", 3.6, 0.7), say(0, "yes", 5.2, 0.75), say(0, "no", 8.0, 0.6),
-             say(1, "no", 2.1, 0.92), say(1, "yes", 2.4, 0.85)]
-    p[:, :, 3] += 1 - p.sum(2)
-    logits = [np.round(np.log(track) * 2**14).astype(np.int32) for track in p]        # weight_frac 6
-    events = np.zeros((2, steps, 3), np.int32)
-    events[0, :30], events[1, 5] = (2, 1, 0), (12, 10, 8)
-    monkeypatch.setattr(streaming, "hear", lambda *arguments: (logits, list(events)))
+    times = [say(0, "yes", 1.2, 3.5), say(0, "no", 3.6, 0.9), say(0, "yes", 5.2, 1.2), say(0, "no", 8.0, 0.8),
+             say(1, "no", 2.1, 2.4), say(1, "yes", 2.4, 1.7)]
+    events[:30, 0], events[5, 1], events[210:215, 0] = (2, 1, 0), (12, 10, 8), (3, 0, 0)
+    known(monkeypatch, logits, events)
+    base = DetectorSettings(smooth=0, release=0.5, refractory_s=0.25)
+    points = [at_margin(base, m) for m in (0.5, 0.85, 1.5, 2.0, 4.0)]
+    stream = SimpleNamespace(tracks=tracks, settings=SETTINGS)
+    (found,) = hear([model], stream, points)
+    assert found.hours == pytest.approx(20 / 3600)
+    assert [c.misses for c in found.counts] == [0, 0, 1, 1, 3]
+    assert [list(c.false_accepts.values()) for c in found.counts] == [
+        [1, 1, 0, 0, 1, 0, 0], [1, 1, 0, 0, 0, 0, 0], [1] + [0] * 6, [0] * 7, [0] * 7]
+    line = row(points[2], found, 2)
+    assert (line["hits"], line["misses"], line["margin"]) == (2, 1, pytest.approx(1.5))
+    assert line["false_accepts_per_hour"] == pytest.approx(180)
+    from_end = [times[0] - 1.4, times[4] - 2.5]
+    assert line["delay_from_end_s"] == pytest.approx({"median": np.median(from_end),
+                                                      "p95": np.percentile(from_end, 95)})
+    kinds = kinds_table(found, 0)
+    assert kinds["speech"] == kinds["speech/dutch"] and kinds["speech"]["per_hour"] == pytest.approx(1 / (3.0 / 3600))
+    assert kinds["background"]["false_accepts"] == 0 and "noise" not in kinds
+    assert kinds["confused"]["hours"] == pytest.approx((0.9 + 0.9 + 1.0) / 3600)
 
-    settings = DetectorSettings(smooth=1, threshold=0.8, release=0.5, refractory_s=0.25)
-    result = score(model, stream, settings, thresholds=(0.5, 0.65, 0.9, 0.99))
-    assert [row["threshold"] for row in result["curve"]] == [0.5, 0.65, 0.8, 0.9, 0.99]
-    assert [row["hits"] for row in result["curve"]] == [3, 3, 2, 2, 0]
-    assert [row["misses"] for row in result["curve"]] == [0, 0, 1, 1, 3]
-    assert [list(row["false_accepts"].values()) for row in result["curve"]] == [
-        [1, 1, 0, 1], [1, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
-    assert (result["hits"], result["misses"], result["threshold"]) == (2, 1, 0.8)
-    assert result["false_accepts_per_hour"] == pytest.approx(1 / (20 / 3600))
-    from_start, from_end = [times[0] - 1.0, times[4] - 2.0], [times[0] - 1.4, times[4] - 2.5]
-    assert result["delay_from_start_s"]["median"] == pytest.approx(np.median(from_start))
-    assert result["delay_from_end_s"] == pytest.approx({"median": np.median(from_end),
-                                                        "p95": np.percentile(from_end, 95)})
-    assert (result["keywords"], result["unknown_words"], result["streams"], result["seed"]) == (3, 1, 2, 7)
-    assert result["noise"] == "synthetic" and result["skipped"] == [["x.wav", "damaged"]]
-    cost = result["cost"]
-    assert cost["quiet_frames"] == 1 - 31 / (2 * steps)
-    assert cost["occupancy"] == pytest.approx([n / (2 * steps) for n in ((60 + 12) / 12, (30 + 10) / 10, 8 / 8)])
-    assert cost["frames"] == 2 * steps
+    cost = cost_table(model.network, found, 31.25)
+    net, total = model.network, (60 + 12 + 15, 30 + 10, 8)
+    assert cost["all"]["quiet_frames"] == 1 - 36 / (2 * steps) and cost["all"]["frames"] == 2 * steps
+    assert cost["all"]["events"] == list(total)
+    assert cost["all"]["occupancy"] == pytest.approx([n / (2 * steps * e)
+                                                      for n, e in zip(total, (12, 10, 8), strict=True)])
+    weights = sum(n * net.column_weights(s) for s, n in enumerate(total))
+    assert cost["all"]["fetch_reduction"] == pytest.approx(net.dense_weights * 2 * steps / weights)
+    assert cost["all"]["weights_per_second"] == pytest.approx(weights / (2 * steps) * 31.25)
+    speech = cost["kinds"]["speech"]
+    assert speech["weights_per_second"] == pytest.approx(15 * net.column_weights(0) / (speech["hours"] * 3600))
+    day, pauses = cost["day"], cost["kinds"]["pauses"]
+    assert day["weights_per_second"] == pytest.approx(0.2 * speech["weights_per_second"]
+                                                      + 0.8 * pauses["weights_per_second"])
+    assert day["fetch_reduction"] == pytest.approx(net.dense_weights * 31.25 / day["weights_per_second"])
+
+
+def test_decisions_are_the_detectors(monkeypatch):
+    """Tracks side by side, in blocks, decide as the host's detector on each track alone."""
+    model, rng = random_model(), np.random.default_rng(4)
+    walk = np.cumsum(rng.normal(0, 0.35, (600, 3, 4)), 0)
+    logits = np.round((walk - walk.mean(2, keepdims=True)) * 2**14).astype(np.int32)
+    settings = [at_margin(DetectorSettings(smooth=s, refractory_s=0.2), m) for s in (0, 2, 3) for m in (0.5, 2.0)]
+    rule = Listening(model, settings, 3)
+    for block in np.split(logits, (1, 7, 300)):
+        rule.accept(block)
+    found = 0
+    for one, here in zip(settings, rule.found, strict=True):
+        for k in range(3):
+            assert here[k] == detections_of(model, logits[:, k], one)
+            found += len(here[k])
+    assert found > 30 and STOP_SHIFT == 8
 
 
 def test_tracks_are_heard_by_the_golden_model_from_reset(noisy_words, monkeypatch):
     data = scan(noisy_words, ("low", "high"))
-    model, tracks = random_model(), make_stream(data, "validation", SETTINGS, HOURS, 1, BUSY).tracks[:5]
-    monkeypatch.setattr(streaming, "_VALUES", 2 * SETTINGS.frames(tracks[0].samples) * 6 * 18)      # two at a time
-    steps = []
-    logits, events = hear(model, tracks, lambda done, total: steps.append((done, total)))
-    assert steps == [(2, 5), (4, 5), (5, 5)]
+    model, stream = random_model(("low", "high", "unknown", "silence")), make_stream(
+        data, "validation", SETTINGS, HOURS, 1, BUSY)
+    tracks, alone = stream.tracks[:5], []
+    blocks = list(frames_of(model, tracks, 50))
+    assert [len(block) for block in blocks[:-1]] == [50] * (len(blocks) - 1)
+    together = np.concatenate(blocks)
     for k, track in enumerate(tracks):
-        whole = FrontEnd(SETTINGS).accept(np.concatenate(list(track.audio())))      # in one piece
-        trace = Golden(model).run(model.quantise(whole)[:, None])
-        assert np.array_equal(logits[k], trace.logits[:, 0]) and np.array_equal(events[k], trace.events[:, 0])
-        assert len(np.unique(logits[k], axis=0)) > 20
+        whole = model.quantise(FrontEnd(SETTINGS).accept(np.concatenate(list(track.audio()))))      # in one piece
+        assert np.array_equal(together[:, k], whole)
+        assert np.array_equal(first_frames(model, track, 70), whole[:70])
+        alone.append(whole)
+    monkeypatch.setattr(streaming, "_TOGETHER", 2)
+    monkeypatch.setattr(streaming, "_CHUNK", 37)
+    steps, settings = [], at_margin(DetectorSettings(smooth=1, refractory_s=0.1), 0.2)
+    some = SimpleNamespace(tracks=tracks, settings=SETTINGS)
+    models = [model, model.turned(3)]
+    for one, found in zip(models, hear(models, some, [settings], progress=lambda *at: steps.append(at)), strict=True):
+        trace = Golden(one).run(np.stack(alone, 1))
+        expected = sum((count(track.words, detections_of(one, trace.logits[:, k], settings))
+                        for k, track in enumerate(tracks)), Count.none())
+        assert found.counts[0] == expected and expected.total > 1
+        events = sum(found.cost.events.values())
+        assert np.array_equal(events, trace.events.sum((0, 1)))
+        assert sum(found.cost.frames.values()) == 5 * len(together)
+        assert found.cost.quiet == (trace.events.sum(-1) == 0).sum()
+    assert steps[-1] == (5 * len(together), 5 * len(together))
 
 
-def test_a_model_that_knows_every_word_hits_all(noisy_words, monkeypatch):
-    """The truth, turned into logits from each word's start on: only the counting is under test."""
-    def perfect(model, tracks, progress=None):
-        logits = []
-        for track in tracks:
-            out = np.tile([0, 0, 0, 20 << 14], (SETTINGS.frames(track.samples), 1))
-            for word in track.words:
-                first = int(np.ceil(word.start_s * RATE / SETTINGS.hop))
-                out[first : first + 18] = 0
-                out[first : first + 18, model.labels.index(word.label)] = 20 << 14
-            logits.append(out)
-        return logits, [np.ones((len(x), 3), np.int32) for x in logits]
-
-    monkeypatch.setattr(streaming, "hear", perfect)
-    result = score_directory(random_model(("low", "high", "unknown", "silence")), noisy_words, hours=HOURS, scene=BUSY)
-    assert result["hits"] == result["keywords"] > 10 and result["misses"] == 0 and result["unknown_words"] > 10
-    assert not any(result["false_accepts"].values()) and result["noise"] == "recordings"
-    assert 0 < result["delay_from_start_s"]["median"] < 1 and result["cost"]["quiet_frames"] == 0
-    early = result["early"]         # a board's stop unit on the same logits: at once, and never for the other words
-    assert early["own"] is None and early["hold_frames"] == round(0.75 / 0.032)
-    for row in early["curve"]:
-        assert row["hits"] == result["keywords"] and not any(row["false_accepts"].values())
-        assert row["delay_from_start_s"]["median"] <= 0.064 < result["delay_from_start_s"]["median"]
-
-
-def test_words_must_be_the_models(words):
-    every = score_directory(random_model(("fall", "high", "low", "rise")), words, hours=HOURS, scene=BUSY)
-    assert every["unknown_words"] == 0 and every["noise"] == "synthetic" and every["keywords"] > 20
-    with pytest.raises(DataError, match="are not the data set's"):
-        score_directory(random_model(("low", "high")), words, hours=HOURS)
-    with pytest.raises(DataError, match="no clips of the words yes, no"):
-        score_directory(random_model(), words, hours=HOURS)
-
-
-def test_counts_add_up():
-    none = Count(0, (), (), dict.fromkeys(streaming.KINDS, 0))
+def test_heard_adds_up():
+    none = Count.none()
     some = count([said("yes", 1, 2)], [heard("yes", 1.5), heard("yes", 9)])
     assert none + some == some and (some + some).false_accepts["background"] == 2
+    cost = streaming.Cost.none()
+    both = Heard((some,), cost, {"speech": 1.5}, 1.0) + Heard((some,), cost, {"speech": 1.0, "noise": 2.0}, 2.0)
+    assert both.counts[0].keywords == 2 and both.seconds == {"speech": 2.5, "noise": 2.0} and both.hours == 3.0

@@ -144,6 +144,26 @@ def scan(directory: str | Path, keywords: tuple[str, ...] = (), speaker: str = "
     return replace(found, labels=labels, clips=tuple(clips), noise=noise, make=make)
 
 
+def scan_words(directory: str | Path, keywords: tuple[str, ...]) -> DataSet:
+    """List a folder of words to judge a model with these keywords: nothing is trained, so no part has to have clips.
+
+    All other words are ``unknown``; keywords may lack.  DataError if there is no recorded word or no keyword.
+    """
+    root = Path(directory)
+    if not root.is_dir():
+        raise DataError(f"no folder '{root}'; give a folder of words, or fetch one with `tidegate data`")
+    found = _scan_words(root, "") or _scan_fsdd(root, "")
+    if not found:
+        raise DataError(_why_nothing(root))
+    clips = tuple(c if c.label in keywords else replace(c, label=UNKNOWN) for c in found.clips)
+    there = {clip.label for clip in clips}
+    if not there & set(keywords):
+        raise DataError(f"'{root}' has no clips of the model's words {', '.join(keywords)}; give a folder that has")
+    noise = tuple(f"{NOISE_FOLDER}/{p.name}" for p in _sounds(root / NOISE_FOLDER))
+    labels = tuple(word for word in keywords if word in there)
+    return replace(found, labels=(*labels, UNKNOWN) if UNKNOWN in there else labels, clips=clips, noise=noise)
+
+
 def scan_for(recipe: "Recipe", directory: str | Path, speaker: str = "") -> DataSet:
     """The data set as a recipe wants it: its classes, and its words to leave out in the part "unseen"."""
     data = scan(directory, recipe.keywords, speaker, unknown=recipe.unknown, silence=recipe.silence)

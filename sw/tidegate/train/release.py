@@ -5,7 +5,8 @@
 
 ``--label``: the sweep's variant to take the model from.  The rest adds to the card of the model that is there:
 ``--unseen`` a sweep of twins trained without some words, ``--speakers`` one that leaves each speaker out in turn, and
-``--attach`` a verb's JSON: ``verified`` of `tidegate verify`, ``stream`` of `tidegate stream`.
+``--attach`` a verb's JSON: ``verified`` of `tidegate verify`, ``stream`` of `tidegate stream`, ``wake_word`` of
+`tidegate stream --protocol mlperf`.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from .early import PARTS, early_summary
 from .files import replacing
 from .recipe import Recipe
 from .results import read_description, read_early, read_results, summary
+from .scoring import brief
 
 _FIGURES = ("accuracy", "accuracy_std", "fetch_reduction")
 
@@ -127,7 +129,8 @@ def main() -> int:
             model = replace(model, card=model.card | {"speakers": speakers(options.speakers)})
         for item in options.attach:
             key, _, file = item.partition("=")
-            model = replace(model, card=model.card | {key: json.loads(Path(file).read_text(encoding="utf-8"))})
+            found = json.loads(Path(file).read_text(encoding="utf-8"))
+            model = replace(model, card=model.card | {key: brief(found) if key == "stream" else found})
         write(model, options.name, options.zoo)
     except (TidegateError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
