@@ -2,12 +2,13 @@
 
 import typer
 
-from . import bench, boards, build, data, fit, flash, models, report, selftest, speech, stream, sweep
+from . import bench, boards, build, data, fit, flash, listen, models, report, selftest, speech, stream, sweep
 
 app = typer.Typer(name="tidegate", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="Delta-RNN: a network that speaks only when something changed, on the board and here.")
 app.command()(speech.demo)
 app.command()(speech.run)
+app.command()(listen.listen)
 app.command()(models.train)
 app.command()(sweep.sweep)
 app.command("eval")(models.evaluate)

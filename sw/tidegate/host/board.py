@@ -9,6 +9,8 @@
 import struct
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -65,6 +67,8 @@ class Board:
         self.model: Model | None = None
         self.layout: Layout | None = None
         self._virtual = None
+        self._again: Callable[[], Board] | None = None      # opens the same port with the same arguments
+        self._lost_model: Model | None = None               # what ``reopen`` still has to load
         self._dense, self._stop = False, None
         self.identity: Identity = self.link.identify()
         found = self.identity.digest.hex()
@@ -82,7 +86,7 @@ class Board:
         board with others.
         BoardError if there is no such port or no board behind it.
         """
-        virtual = None
+        virtual, asked = None, port
         if port == VIRTUAL:
             virtual = _start_virtual(DEFAULT_LANES if lanes is None else lanes, trace, waveform)
             port = virtual.port
@@ -99,7 +103,25 @@ class Board:
                     device.close()
             raise
         board._virtual = virtual
+        found = board.identity.digest.hex()
+        board._again = partial(cls.open, asked, lanes, baud=baud, expect_digest=found, trace=trace, waveform=waveform)
         return board
+
+    def reopen(self) -> None:
+        """Open the same port again, after the board was unplugged or restarted; the model is loaded again, from reset.
+
+        The board must have the same core as before.  Dense mode and any stop rule are off, as after ``load``.
+        BoardError while the board is not there: try again later.
+        """
+        if self._again is None:
+            raise BoardError(f"only a board from Board.open can be opened again, not one on {self.link.transport.name}")
+        model = self.model or self._lost_model
+        self._lost_model, self.model, self.layout = model, None, None
+        self.close()
+        again = self._again()
+        self.link, self.identity, self._virtual = again.link, again.identity, again._virtual
+        if model is not None:
+            self.load(model)
 
     @property
     def design(self) -> Design:
@@ -163,7 +185,7 @@ class Board:
             self.write_register(name, value)
         self.write_register("LAYERS", layers)       # last: from here on frames are taken
         self.reset()
-        self.model, self.layout = model, layout
+        self.model, self.layout, self._lost_model = model, layout, None
 
     def reset(self) -> None:
         """One atomic operation: anchors and h to 0, accumulators to their biases, frame number to 0."""
@@ -225,6 +247,19 @@ class Board:
         model = self._loaded()
         blocks = [self._integers(frames)] if isinstance(frames, np.ndarray) else map(self._integers, frames)
         return self._stream(model, blocks, reset)
+
+    def listen(self, source: Any = None, **options) -> Any:
+        """Listen for the loaded model's words: ``for word in board.listen(source): print(word.label, word.time_s)``.
+
+        ``source``: None for the default microphone, a path of a sound file, "-" for raw PCM on standard input, a
+        ``Source``, or an iterable of blocks of samples (n,) at the model's sample rate.  ``options``: see
+        ``listen.Listener``, which this gives; when the board is unplugged it says so and calls ``reopen`` until it is
+        back.  BoardError if no model is loaded.
+        """
+        from .listen import Listener
+
+        self._loaded()
+        return Listener(self, source, **options)
 
     def _stream(self, model: Model, blocks: Iterable[np.ndarray], reset: bool) -> Iterator[FrameResult]:
         if reset:

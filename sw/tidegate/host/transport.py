@@ -9,9 +9,17 @@ from abc import ABC, abstractmethod
 
 import serial
 
+try:
+    import termios
+except ImportError:             # not a Unix
+    termios = None
+
 from ..spec.boards import BAUD, BOARDS
 from .errors import BoardError
 
+# How pyserial shows a device that is gone: OSError; TypeError where it used the closed handle; termios.error, which is
+# no OSError, where it changed or flushed the terminal.
+_LOST = (OSError, TypeError, AttributeError, *(() if termios is None else (termios.error,)))
 _POLL = 0.005            # seconds; to change pyserial's time limit costs six system calls, so it stays
 
 
@@ -50,17 +58,17 @@ class SerialTransport(Transport):
         self.name = port
         try:
             self._serial = serial.Serial(port, baud, exclusive=True, timeout=_POLL, write_timeout=5)
-        except (OSError, ValueError) as error:   # SerialException is an OSError
+        except (*_LOST, ValueError) as error:    # SerialException is an OSError
             raise BoardError(_why_not_opened(port, error)) from None
         try:
             self._serial.set_low_latency_mode(True)   # or an FTDI bridge holds answers back for 16 ms
-        except (OSError, ValueError, AttributeError, NotImplementedError):
+        except (*_LOST, ValueError, NotImplementedError):
             pass                                      # a pseudo-terminal, or a system without the setting
 
     def write(self, data: bytes) -> None:
         try:
             self._serial.write(data)
-        except (OSError, TypeError, AttributeError) as error:
+        except _LOST as error:
             raise self._gone(error) from None
 
     def read(self, timeout: float) -> bytes:
@@ -70,23 +78,22 @@ class SerialTransport(Transport):
                 pass
             waiting = self._serial.in_waiting if first else 0
             return first + self._serial.read(waiting) if waiting else first
-        except (OSError, TypeError, AttributeError) as error:
+        except _LOST as error:
             raise self._gone(error) from None
 
     def discard(self) -> None:
         try:
             self._serial.reset_input_buffer()
-        except (OSError, TypeError, AttributeError) as error:
+        except _LOST as error:
             raise self._gone(error) from None
 
     def close(self) -> None:
         try:
             self._serial.close()
-        except OSError:
+        except _LOST:
             pass              # a port that is gone is closed
 
     def _gone(self, error: Exception) -> BoardError:
-        """pyserial shows a lost device as OSError, or as TypeError where it used the closed handle."""
         if isinstance(error, serial.SerialTimeoutException):
             return BoardError(f"the board on {self.name} takes no data; reset it and try again")
         return BoardError(f"lost the board on {self.name}; check the cable and power, then start again")

@@ -1,0 +1,183 @@
+"""Where sound to listen to comes from: a source gives pieces of mono float32 samples in ±1, one after the other.
+
+A microphone is in ``microphone.py``, raw PCM on a pipe in ``pcm.py``; here are files and blocks from Python.
+"""
+
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from .audio import AudioError, mono
+
+PIECE_S = 0.016         # seconds of sound in a piece of a source that keeps time: a hop of the usual front end
+FAST_PIECE_S = 1.0      # ... of one that need not
+LOUDEST = 8.0           # a peak beyond this is no sound in ±1 (1.3 is: a loud Opus file overshoots)
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something that a listener should be told.
+
+    ``kind``: one word for programs: "board-lost", "board-back", "source-lost", "source-back", "sound-lost" or "source".
+    ``text``: one line for people.  ``sound_s``, ``frames``: how much sound was lost, in seconds and in frames, or None.
+    """
+
+    kind: str
+    text: str
+    sound_s: float | None = None
+    frames: int | None = None
+
+
+@dataclass(frozen=True)
+class Piece:
+    """``samples`` (n,) float32, mono.  ``lost``: samples that are missing right before them, and ``why``.
+
+    ``notice``: what happened meanwhile, if anything.
+    """
+
+    samples: np.ndarray
+    lost: int = 0
+    why: str = ""
+    notice: Notice | None = None
+
+
+class Source(ABC):
+    """``name``: what messages call it.  ``rate``: samples per second, known once it is open.
+
+    ``live``: its sound comes in its own time whether or not anybody takes it; what is not taken is lost.
+    """
+
+    name: str
+    rate: float
+    live = True
+
+    @abstractmethod
+    def open(self, stop: threading.Event) -> None:
+        """Get ready, or return early when ``stop`` is set; AudioError if there is nothing to hear."""
+
+    @abstractmethod
+    def pieces(self, stop: threading.Event) -> Iterator[Piece]:
+        """The sound, until it ends or ``stop`` is set; called in a thread of its own.  AudioError on damage."""
+
+    def close(self) -> None:  # noqa: B027 (most have nothing to give back)
+        """Give back what ``open`` took; closing twice is allowed."""
+
+
+def floats(samples: Any, name: str) -> np.ndarray:
+    """Samples (n,) or (n, channels) as floats in ±1 or integers of full scale → mono float32 (n,).
+
+    AudioError for another type, more than two channels, NaN, or a peak that no sound in ±1 has.
+    """
+    samples = np.asarray(samples)
+    if samples.dtype.kind == "i" and samples.dtype.itemsize in (2, 4):
+        samples = samples.astype(np.float64) / (1 << (8 * samples.dtype.itemsize - 1))
+    elif samples.dtype.kind != "f":
+        raise AudioError(f"{name} gives {samples.dtype} samples; give floats in ±1, int16 or int32")
+    try:
+        sound = mono(samples.astype(np.float32))
+    except AudioError as error:
+        raise AudioError(f"{name}: {error}") from None
+    peak = np.abs(sound).max(initial=0)
+    if peak > LOUDEST:
+        raise AudioError(f"{name} gives samples up to {peak:.3g} where sound lies in ±1; check its sample format")
+    return sound
+
+
+class SoundFile(Source):
+    """A sound file (WAV, FLAC, Ogg), in pieces: at the pace at which it would be heard, or ``fast``."""
+
+    def __init__(self, path: str | Path, fast: bool = False):
+        self.path, self.fast = Path(path), fast
+        self.name, self.live = f"'{path}'", not fast
+        self._file: Any = None
+
+    def open(self, stop: threading.Event) -> None:
+        if not self.path.is_file():
+            raise AudioError(f"no sound file '{self.path}'; check the path")
+        try:
+            self._file = soundfile.SoundFile(self.path)
+        except (soundfile.SoundFileError, OSError) as error:
+            raise self._damaged(error) from None
+        self.rate = self._file.samplerate
+
+    def pieces(self, stop: threading.Event) -> Iterator[Piece]:
+        block = max(1, round(self.rate * (FAST_PIECE_S if self.fast else PIECE_S)))
+        pace, heard = Pace(self.rate), 0
+        while not stop.is_set():
+            try:
+                samples = self._file.read(block, dtype="float32", always_2d=True)
+            except (soundfile.SoundFileError, OSError) as error:
+                raise self._damaged(error) from None
+            if not len(samples):
+                break
+            heard += len(samples)
+            if not self.fast:
+                pace.wait(heard, stop)
+            yield Piece(floats(samples, self.name))
+        if not heard and not stop.is_set():
+            raise AudioError(f"{self.name} contains no samples; record it again")
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def _damaged(self, error: Exception) -> AudioError:
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        return AudioError(f"{self.name} cannot be read as sound ({reason}); use WAV, FLAC or Ogg")
+
+
+class Blocks(Source):
+    """Blocks of samples (n,) or (n, channels) from Python at ``rate`` Hz; unless ``live`` they wait for the board."""
+
+    def __init__(self, blocks: Iterable[Any], rate: float, live: bool = False):
+        self.name, self.blocks, self.rate, self.live = "the source", blocks, rate, live
+
+    def open(self, stop: threading.Event) -> None:
+        pass
+
+    def pieces(self, stop: threading.Event) -> Iterator[Piece]:
+        for block in self.blocks:
+            if stop.is_set():
+                return
+            yield Piece(floats(block, self.name))
+
+
+class Pace:
+    """Waits until so many samples would have been heard."""
+
+    def __init__(self, rate: float):
+        self.rate, self.start = rate, time.monotonic()
+
+    def wait(self, samples: int, stop: threading.Event) -> None:
+        left = self.start + samples / self.rate - time.monotonic()
+        if left > 0:
+            stop.wait(left)
+
+
+def source_of(what: Any, rate: int, fast: bool = False) -> Source:
+    """None → the default microphone, "-" → raw PCM on standard input, a path → that file, an iterable → ``Blocks``.
+
+    ``rate``: of the blocks of an iterable, in Hz.
+    """
+    if isinstance(what, Source):
+        return what
+    if what is None:
+        from .microphone import Microphone
+
+        return Microphone(rate=rate)
+    if isinstance(what, str) and what == "-":
+        from .pcm import PcmPipe
+
+        return PcmPipe(fast=fast)
+    if isinstance(what, str | Path):
+        return SoundFile(what, fast)
+    if isinstance(what, Iterable):
+        return Blocks(what, rate)
+    raise AudioError(f"cannot listen to {what!r}; give a path, '-', a Source or an iterable of blocks of samples")
