@@ -67,8 +67,10 @@ def listen(
         report = Report(json)
         recorder = None if record is None else Recorder(record, frontend, report.notice)
         runner = None if execute is None else Runner(execute, report.notice)
-        stop = stack.enter_context(stopped_by_signals())
+        stack.callback(wanted.close)
+        wanted.open(threading.Event())          # what cannot be heard needs no board
         opened = stack.enter_context(loaded_board(board, lanes, loaded))
+        stop = stack.enter_context(stopped_by_signals())        # until here Ctrl-C is that of every verb
         if not json and err.is_terminal:
             report.live = LiveLine(loaded, err)
         stack.callback(report.hide)
@@ -91,7 +93,8 @@ def listen(
                 recorder.close()
             if runner is not None:
                 runner.close()
-            report.summary(listener.totals)
+            if listener.totals.delivered:
+                report.summary(listener.totals)
 
 
 def _source(source: str | None, device: str | None, fast: bool, format: str, rate: int, channels: int,

@@ -145,15 +145,16 @@ class Listener:
     @property
     def totals(self) -> Totals:
         """The account so far."""
-        rate = getattr(self.source, "rate", 1.0)
-        delivered = 0 if self._intake is None else self._intake.delivered
+        if self._intake is None:
+            return Totals()
+        rate, delivered = self.source.rate, self._intake.delivered
         heard, lost = self._samples["heard"], self._samples["lost"]
         return replace(self._counts, delivered=delivered / rate, heard=heard / rate, lost=lost / rate,
                        left=(delivered - heard - lost) / rate, frames_lost=self._frames_in(lost))
 
     def _frames_in(self, samples: int) -> int:
         """Frames that so many samples of the source make."""
-        return math.ceil(samples / self.source.rate * self.frontend.sample_rate / self.frontend.hop)
+        return round(samples / self.source.rate * self.frontend.sample_rate / self.frontend.hop)
 
     def __iter__(self) -> Iterator[Word]:
         if self._intake is not None:

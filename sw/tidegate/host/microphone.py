@@ -68,9 +68,10 @@ class Microphone(Source):
         self._clock: float | None = None        # the sound card's time at the end of the last piece
 
     def open(self, stop: threading.Event) -> None:
+        """Find the device and a rate that it can; it is started when its sound is wanted."""
         self._sd = sounddevice()
         found = self._query()
-        rate, channels = self.wanted, 1
+        rate = self.wanted
         for rate, channels in ((self.wanted, 1), (self.wanted, MAX_CHANNELS), (found["default_samplerate"], 1),
                                (found["default_samplerate"], MAX_CHANNELS)):
             try:
@@ -78,8 +79,9 @@ class Microphone(Source):
                 break
             except (self._sd.PortAudioError, ValueError):
                 continue
+        else:
+            raise AudioError(f"{self.name} gives neither {self.wanted} Hz nor {rate:g} Hz; choose another --device")
         self.rate, self._channels = rate, channels
-        self._start()
 
     def _query(self) -> dict:
         try:
@@ -114,17 +116,18 @@ class Microphone(Source):
         self._pieces.put((data.copy(), lost, overflow))
 
     def pieces(self, stop: threading.Event) -> Iterator[Piece]:
+        self._start()
         heard = time.monotonic()
         while not stop.is_set():
             try:
                 data, lost, overflow = self._pieces.get(timeout=0.1)
             except queue.Empty:
-                if self._stream.active and time.monotonic() < heard + SILENT_S:
+                if self._active() and time.monotonic() < heard + SILENT_S:
                     continue
                 yield from self._reconnect(heard, stop)
             else:
                 if overflow:            # a card that does not say how much it lost has lost a block at least
-                    yield Piece(floats(data, self.name), max(lost, 1 if lost else len(data)), OVERFLOW)
+                    yield Piece(floats(data, self.name), lost or len(data), OVERFLOW)
                 else:
                     yield Piece(floats(data, self.name))
             heard = time.monotonic()
@@ -148,6 +151,12 @@ class Microphone(Source):
             yield Piece(nothing, notice=Notice("source-back", f"{self.name} is back after {lost / self.rate:.1f} s",
                                                lost / self.rate))
             return
+
+    def _active(self) -> bool:
+        try:
+            return self._stream.active
+        except self._sd.PortAudioError:
+            return False
 
     def close(self) -> None:
         stream, self._stream = self._stream, None

@@ -46,10 +46,13 @@ class PcmPipe(Source):
         self.fd, self.format, self.rate, self.channels, self.live = fd, format, rate, channels, not fast
         self._header: Notice | None = None
         self._size: int | None = None
-        self._first = b""
+        self._first, self._opened = b"", False
 
     def open(self, stop: threading.Event) -> None:
         """Wait for the first bytes, which tell whether this is a WAV."""
+        if self._opened:
+            return
+        self._opened = True
         try:
             os.fstat(self.fd)
         except OSError:

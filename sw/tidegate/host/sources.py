@@ -60,7 +60,7 @@ class Source(ABC):
 
     @abstractmethod
     def open(self, stop: threading.Event) -> None:
-        """Get ready, or return early when ``stop`` is set; AudioError if there is nothing to hear."""
+        """Get ready, or return early when ``stop`` is set; opening twice is allowed.  AudioError: nothing to hear."""
 
     @abstractmethod
     def pieces(self, stop: threading.Event) -> Iterator[Piece]:
@@ -99,6 +99,8 @@ class SoundFile(Source):
         self._file: Any = None
 
     def open(self, stop: threading.Event) -> None:
+        if self._file is not None:
+            return
         if not self.path.is_file():
             raise AudioError(f"no sound file '{self.path}'; check the path")
         try:
