@@ -33,7 +33,7 @@ from .trace import STAGES, read_trace
 
 BLOCK_S = 1.0
 SETTLED_H = 1.0             # hours after which memory is compared
-GROWTH_MIB = 8.0            # between then and the end, at most, of both processes together
+GROWTH_MIB = 4.0            # between then and the end, at most, of both processes together
 
 
 def made_sound(rate: int, hours: float, seed: int) -> Iterator[np.ndarray]:

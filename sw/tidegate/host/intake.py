@@ -7,13 +7,13 @@ next sound that is taken says how much is missing before it.
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from .sources import Notice, Piece, Source
 
-AHEAD_S = 5.0       # seconds of sound that a live source may be ahead of the clock before it is taken for a recording
+AHEAD = 0.5         # of the queue: how far a live source may be ahead of the clock before it is taken for a recording
 BEHIND = "the board is slower than the sound"
 
 
@@ -33,6 +33,7 @@ class Intake:
 
     def __init__(self, source: Source, limit_s: float):
         self.source, self.limit = source, max(1, round(limit_s * source.rate))
+        self._ahead_s = AHEAD * limit_s
         self.delivered = 0
         self._queue: deque[Piece | End] = deque()
         self._samples = 0                       # in the queue
@@ -55,7 +56,7 @@ class Intake:
     def waits(self) -> bool:
         """Whether sound that is not taken stays where it is, so that nothing need be dropped."""
         elapsed = time.monotonic() - self._start
-        return not self.source.live or self.delivered / self.source.rate > elapsed + AHEAD_S
+        return not self.source.live or self.delivered / self.source.rate > elapsed + self._ahead_s
 
     def take(self, timeout: float, most: int) -> Piece | End | None:
         """The next sound, up to about ``most`` samples that follow one another; None if none comes in ``timeout`` s."""
@@ -79,7 +80,7 @@ class Intake:
             self._samples -= count
             self._changed.notify_all()
         samples = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        return Piece(samples, first.lost, first.why, first.notice)
+        return replace(first, samples=samples)
 
     def discard(self) -> tuple[int, list[Notice], End | None]:
         """Drop all that is queued: (samples dropped or lost before, notices among them, the end if it has come)."""
@@ -133,8 +134,8 @@ class Intake:
         if self._queue:
             head = self._queue.popleft()
             assert isinstance(head, Piece)
-            self._queue.appendleft(Piece(head.samples, head.lost + lost, BEHIND, head.notice))
+            self._queue.appendleft(replace(head, lost=head.lost + lost, why=BEHIND))
         else:
-            piece = Piece(piece.samples, piece.lost + lost, BEHIND, piece.notice)
+            piece = replace(piece, lost=piece.lost + lost, why=BEHIND)
         self._queue.extendleft(reversed(notices))
         return piece

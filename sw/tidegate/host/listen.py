@@ -263,7 +263,7 @@ class _Stretch:
         listener._position += piece.lost
         listener._counts.gaps += 1
         self._lose(piece.lost)
-        listener._notice(self._lost_notice("sound-lost", piece.lost, piece.why))
+        listener._notice(self._lost_notice(piece.kind, piece.lost, piece.why))
 
     def _lose(self, samples: int) -> None:
         self.all._samples["lost"] += samples

@@ -147,9 +147,7 @@ class Microphone(Source):
                 stop.wait(RETRY_S)
                 continue
             lost = round((time.monotonic() - heard) * self.rate)
-            yield Piece(nothing, lost, f"{self.name} was away")
-            yield Piece(nothing, notice=Notice("source-back", f"{self.name} is back after {lost / self.rate:.1f} s",
-                                               lost / self.rate))
+            yield Piece(nothing, lost, f"{self.name} is back", "source-back")
             return
 
     def _active(self) -> bool:

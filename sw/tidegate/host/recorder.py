@@ -1,5 +1,6 @@
 """A WAV around each word that was accepted, so that one can hear what was taken for it."""
 
+import io
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -80,13 +81,14 @@ class Recorder:
     def _write(self, wanted: _Wanted) -> None:
         first = max(0, wanted.at - self._samples(BEFORE_S) - self._begin)
         sound = self._sound[first : wanted.at + self._samples(AFTER_S) - self._begin]
-        path: Path | None = None
+        path, wav = None, io.BytesIO()      # libsndfile would pass over a disk that is full
+        soundfile.write(wav, np.clip(sound, -1, 1), self._rate, subtype="PCM_16", format="WAV")
         try:
             with self._new_file(wanted.word) as file:
                 path = Path(file.name)
-                soundfile.write(file, np.clip(sound, -1, 1), self._rate, subtype="PCM_16", format="WAV")
+                file.write(wav.getbuffer())
             self.written += 1
-        except (OSError, UnicodeEncodeError, soundfile.SoundFileError) as error:
+        except (OSError, UnicodeEncodeError) as error:
             self.failed += 1
             if path is not None:
                 path.unlink(missing_ok=True)        # half a recording is none

@@ -37,14 +37,14 @@ class Notice:
 
 @dataclass(frozen=True)
 class Piece:
-    """``samples`` (n,) float32, mono.  ``lost``: samples that are missing right before them, and ``why``.
-
-    ``notice``: what happened meanwhile, if anything.
+    """``samples`` (n,) float32, mono.  ``lost``: samples that are missing right before them, ``why``, and the ``kind`` of
+    the notice that says so.  ``notice``: what else happened meanwhile.
     """
 
     samples: np.ndarray
     lost: int = 0
     why: str = ""
+    kind: str = "sound-lost"
     notice: Notice | None = None
 
 
