@@ -31,8 +31,8 @@ class Answer:
 class Board:
     """Answers each frame by its mean alone: "loud" or "unknown".
 
-    ``fails``: numbers of frames, counted over all stretches, at which the board is lost; it then takes ``away`` attempts
-    to open it again.  ``pause``: seconds per frame.
+    ``fails``: numbers of frames, counted over all stretches, at which the board is lost; it then takes ``away``
+    attempts to open it again.  ``pause``: seconds per frame.
     """
 
     def __init__(self, fails: Iterable[int] = (), away: int = 0, pause: float = 0.0):

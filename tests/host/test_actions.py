@@ -94,7 +94,7 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
     file = tmp_path / "file"
     file.write_text("")
     for folder in (file, file / "below", "/proc/nope"):
-        with pytest.raises(TidegateError, match="nothing can be recorded in .*choose another folder"):
+        with pytest.raises(TidegateError, match=r"nothing can be recorded in .*choose another folder"):
             Recorder(folder, SETTINGS, print)
 
 

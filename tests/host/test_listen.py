@@ -262,7 +262,7 @@ def test_board_listen_is_the_listener_on_the_board():
         list(board.listen(pieces(samples, 5), watch=seen.append))
         results = [r for h in seen for r in h.results]
         assert results == list(board.stream(FrontEnd().accept(samples)))
-        with pytest.raises(BoardError, match="only a board from Board.open can be opened again"):
+        with pytest.raises(BoardError, match=r"only a board from Board\.open can be opened again"):
             board.reopen()
 
 

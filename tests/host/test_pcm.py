@@ -118,7 +118,7 @@ def test_what_is_no_sound(data, text):
 
 
 def test_a_wrong_format_is_found_out():
-    with pytest.raises(AudioError, match="NaN|up to|format"):
+    with pytest.raises(AudioError, match=r"NaN|up to|format"):
         read(np.random.default_rng(0).integers(-(1 << 15), 1 << 15, 5000).astype("<i2").tobytes(), format="F32_LE")
 
 

@@ -63,7 +63,8 @@ class Microphone(Source):
     def __init__(self, device: str | int | None = None, rate: int = 16000):
         self.device = int(device) if isinstance(device, str) and device.isdecimal() else device
         self.name = "the microphone" if device is None else f"the microphone '{device}'"
-        self.wanted, self._sd, self._stream = rate, _not_open(), _not_open()
+        self.wanted, self._sd = rate, _not_open()
+        self._stream: Any = None
         self._pieces: queue.SimpleQueue[tuple[np.ndarray, int, bool]] = queue.SimpleQueue()
         self._clock: float | None = None        # the sound card's time at the end of the last piece
 
@@ -157,7 +158,7 @@ class Microphone(Source):
             return False
 
     def close(self) -> None:
-        stream, self._stream = self._stream, None
+        stream, self._stream = self._stream, _not_open()
         if stream is not None:
             try:
                 stream.close(ignore_errors=True)

@@ -37,8 +37,8 @@ class Notice:
 
 @dataclass(frozen=True)
 class Piece:
-    """``samples`` (n,) float32, mono.  ``lost``: samples that are missing right before them, ``why``, and the ``kind`` of
-    the notice that says so.  ``notice``: what else happened meanwhile.
+    """``samples`` (n,) float32, mono.  ``lost``: samples that are missing right before them, ``why``, and the ``kind``
+    of the notice that says so.  ``notice``: what else happened meanwhile.
     """
 
     samples: np.ndarray

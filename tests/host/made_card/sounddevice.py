@@ -71,7 +71,7 @@ def query_devices(device=None, kind=None):
     if device is None and there:
         return devices[1]
     for number, found in inputs.items():
-        if device == number or isinstance(device, str) and device in found["name"]:
+        if device == number or (isinstance(device, str) and device in found["name"]):
             return found
     if isinstance(device, str):
         raise ValueError(f"No input device matching {device!r}")
