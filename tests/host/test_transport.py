@@ -12,6 +12,8 @@ from pty_board import PtyBoard
 from tidegate.host.board import Board
 from tidegate.host.errors import BoardError
 from tidegate.host.transport import SerialTransport
+from tidegate.spec.design import SIMULATED, Identity
+from tidegate.spec.stop import Stop
 
 
 @pytest.fixture
@@ -78,6 +80,58 @@ def test_cable_pulled_in_mid_stream(device):
         device.close()
         with pytest.raises(BoardError, match=r"lost the board on .*check the cable"):
             list(stream)
+
+
+def test_every_call_after_the_cable_was_pulled_is_a_board_error(device):
+    """Not the first alone: flushing a terminal that is gone is a termios.error, which is no OSError."""
+    with Board.open(device.port) as board:
+        board.load(random_model())
+        device.close()
+        for _ in range(3):
+            for call in (board.reset, board.link.identify, lambda: board.read_register("FRAMES"), board.reopen,
+                         lambda: list(board.stream(random_frames(3, 50)))):
+                with pytest.raises(BoardError) as error:
+                    call()
+                assert "\n" not in str(error.value)
+
+
+def test_a_board_that_comes_back_is_opened_again(tmp_path):
+    """Behind the same path: with its model, its mode and its rule; state and answers are those after a load."""
+    port, frames, rule = tmp_path / "board", random_frames(3, 50), Stop(1 << 15, stream=True)
+    first = PtyBoard(FakeBoard())
+    port.symlink_to(first.port)
+    with Board.open(str(port)) as board:
+        board.load(random_model().with_thresholds(9, 8, 7))
+        board.dense, board.stop = True, rule
+        expected = list(board.stream(frames))
+        first.close()
+        port.unlink()
+        for _ in range(3):
+            with pytest.raises(BoardError, match="no port"):
+                board.reopen()
+        with pytest.raises(BoardError, match="no model is loaded"):
+            board.stream(frames)
+        second = PtyBoard(FakeBoard(last=77))
+        port.symlink_to(second.port)
+        board.reopen()
+        assert (board.dense, board.stop) == (True, rule) and second.board.frames == 0
+        assert list(board.stream(frames)) == expected
+        second.close()
+
+
+def test_another_board_in_its_place_is_refused(tmp_path):
+    port = tmp_path / "board"
+    first, other = PtyBoard(FakeBoard()), PtyBoard(FakeBoard(SIMULATED[8]))
+    other.board.identity = Identity(SIMULATED[8], bytes(16)).pack()
+    port.symlink_to(first.port)
+    with Board.open(str(port)) as board:
+        board.load(random_model())
+        first.close()
+        port.unlink()
+        port.symlink_to(other.port)
+        with pytest.raises(BoardError, match="load the bitstream that belongs to the manifest"):
+            board.reopen()
+    other.close()
 
 
 def test_use_after_close(device):

@@ -288,8 +288,8 @@ def test_a_signal_while_a_pipe_gives_nothing(model, device):
 
 def test_under_nohup_with_everything_closed(tmp_path, device, model):
     sound = write_sound(tmp_path / "n.wav", 6)
-    script = f"nohup {' '.join(COMMAND)} listen {sound} --model {model} --board {device.port} --json <&- 2>&- > out & " \
-             "pid=$!; sleep 3; kill -HUP $pid; wait $pid; echo $?"
+    command = " ".join([*COMMAND, "listen", str(sound), "--model", str(model), "--board", device.port, "--json"])
+    script = f"nohup {command} <&- 2>&- > out & pid=$!; sleep 3; kill -HUP $pid; wait $pid; echo $?"
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60, cwd=tmp_path)
     assert done.stdout.strip() == "0"
     summary = json.loads((tmp_path / "out").read_text().splitlines()[-1])
@@ -326,7 +326,8 @@ def test_a_command_and_a_recording_for_each_word(speech, expected, tmp_path):
 
 MISTAKES = [
     (["nope.wav"], "no sound file 'nope.wav'"), (["{text}"], "cannot be read as sound"), (["."], "no sound file '.'"),
-    (["{sound}", "--threshold", "1.5"], "between 0 and 1"), (["{sound}", "--device", "1"], "--device chooses a microphone"),
+    (["{sound}", "--threshold", "1.5"], "between 0 and 1"),
+    (["{sound}", "--device", "1"], "--device chooses a microphone"),
     (["--fast"], "a microphone cannot be heard faster"), (["-", "--format", "U8"], "choose S16_LE, S32_LE, F32_LE"),
     (["-", "--rate", "5"], "1000 samples per second"), (["-"], "ended before any sound came"),
     (["{sound}", "--exec", "nope-no-program"], "no program 'nope-no-program'"),
@@ -401,7 +402,7 @@ def test_the_raster_shows_what_the_board_sends(speech):
     assert counted == [r.events[0] for h in seen for r in h.results] and max(counted) > 5
     from rich.console import Console
 
-    line = LiveLine(model, Console(file=open(os.devnull, "w")))  # noqa: SIM115
+    line = LiveLine(model, Console(file=open(os.devnull, "w")))
     for heard in seen:
         line.watch(heard)
     assert len(line.raster.text()) == FRAMES // 2

@@ -143,8 +143,8 @@ def stopped_by_signals() -> Iterator[threading.Event]:
         stop.set()
 
     try:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) != signal.SIG_IGN:
+        for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+            if number not in before and signal.getsignal(number) != signal.SIG_IGN:
                 before[number] = signal.signal(number, handle)
         yield stop
     finally:
@@ -191,6 +191,12 @@ class Report:
         with self._lock:
             self.hide()
             if self.json:
-                print(jsons.dumps(entry, ensure_ascii=False), flush=True)
-            else:
-                print(text, file=where, flush=True)
+                text, where = jsons.dumps(entry, ensure_ascii=False), sys.stdout
+            if where is None:           # it was closed from the beginning
+                return
+            encoding = where.encoding or "utf-8"
+            try:
+                print(text.encode(encoding, "backslashreplace").decode(encoding), file=where, flush=True)
+            except BrokenPipeError:     # the reader went away: the thread that listens ends for it
+                if threading.current_thread() is threading.main_thread():
+                    raise

@@ -68,7 +68,7 @@ class Board:
         self.layout: Layout | None = None
         self._virtual = None
         self._again: Callable[[], Board] | None = None      # opens the same port with the same arguments
-        self._lost_model: Model | None = None               # what ``reopen`` still has to load
+        self._lost: tuple[Model, bool, Stop | None] | None = None      # what ``reopen`` still has to restore
         self._dense, self._stop = False, None
         self.identity: Identity = self.link.identify()
         found = self.identity.digest.hex()
@@ -108,20 +108,27 @@ class Board:
         return board
 
     def reopen(self) -> None:
-        """Open the same port again, after the board was unplugged or restarted; the model is loaded again, from reset.
+        """Open the same port again, after the board was unplugged or restarted, with model, dense mode and stop rule.
 
-        The board must have the same core as before.  Dense mode and any stop rule are off, as after ``load``.
-        BoardError while the board is not there: try again later.
+        The state is that after a reset.  The board must have the same core as before.  BoardError while the board is
+        not there: try again later.
         """
         if self._again is None:
             raise BoardError(f"only a board from Board.open can be opened again, not one on {self.link.transport.name}")
-        model = self.model or self._lost_model
-        self._lost_model, self.model, self.layout = model, None, None
+        if self.model is not None:
+            self._lost = self.model, self._dense, self._stop
+        self.model = self.layout = None
         self.close()
         again = self._again()
         self.link, self.identity, self._virtual = again.link, again.identity, again._virtual
-        if model is not None:
+        if self._lost is not None:
+            model, dense, stop = self._lost
             self.load(model)
+            self._lost = model, dense, stop             # until all of it is there
+            self._dense, self._stop = dense, stop
+            self._set_mode()
+            self.reset()                                # or the rule would not hold yet
+            self._lost = None
 
     @property
     def design(self) -> Design:
@@ -185,7 +192,7 @@ class Board:
             self.write_register(name, value)
         self.write_register("LAYERS", layers)       # last: from here on frames are taken
         self.reset()
-        self.model, self.layout, self._lost_model = model, layout, None
+        self.model, self.layout, self._lost = model, layout, None
 
     def reset(self) -> None:
         """One atomic operation: anchors and h to 0, accumulators to their biases, frame number to 0."""

@@ -4,6 +4,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from datetime import datetime
@@ -60,8 +61,10 @@ class Runner:
         environment = os.environ | {"TIDEGATE_WORD": word.label, "TIDEGATE_CONFIDENCE": f"{word.probability:.4f}",
                                     "TIDEGATE_TIME": f"{word.time_s:.3f}", "TIDEGATE_AT": at}
         try:
-            code = subprocess.run(self.arguments, stdin=subprocess.DEVNULL, stdout=2, env=environment,
-                                  check=False).returncode
+            # descriptor 2 of a program that was started without standard error may be anything, even the board
+            output = subprocess.DEVNULL if sys.stderr is None else sys.stderr
+            code = subprocess.run(self.arguments, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                                  env=environment, check=False).returncode
             if code:
                 self._fail(f"'{self.arguments[0]}' ended with exit code {code} for '{word.label}'")
         except OSError as error:
