@@ -12,7 +12,7 @@ from models import random_model
 
 from tidegate.host import board as drivers
 from tidegate.host.audio import AudioError
-from tidegate.host.detector import Detector
+from tidegate.host.detector import Detector, DetectorSettings, listening_stop
 from tidegate.host.errors import BoardError
 from tidegate.host.frontend import FrontEnd
 from tidegate.host.intake import Intake
@@ -65,10 +65,13 @@ def test_another_sample_rate_is_converted(rate):
 
 
 def test_a_threshold_and_settings_reach_the_detector():
-    assert Listener(Board(), [], threshold=0.6).detector.settings.threshold == 0.6
-    settings = replace(Detector.of(model()).settings, threshold=0.7)
-    assert Listener(Board(), [], settings=settings).detector.settings == settings
-    with pytest.raises(TidegateError, match="between 0 and 1"):
+    assert Listener(Board(), []).detector.stop == listening_stop(model())
+    settings = DetectorSettings(smooth=2, threshold=0.7, refractory_s=1.0)
+    for options in ({"settings": settings}, {"settings": replace(settings, threshold=0.9), "threshold": 0.7}):
+        assert Listener(Board(), [], **options).detector.stop == listening_stop(model(), settings)
+    own = replace(DetectorSettings(), threshold=0.6)
+    assert Listener(Board(), [], threshold=0.6).detector.stop == listening_stop(model(), own)
+    with pytest.raises(TidegateError, match=r"at least 0\.5 and below 1"):
         Listener(Board(), [], threshold=1.5)
 
 

@@ -326,7 +326,7 @@ def test_a_command_and_a_recording_for_each_word(speech, expected, tmp_path):
 
 MISTAKES = [
     (["nope.wav"], "no sound file 'nope.wav'"), (["{text}"], "cannot be read as sound"), (["."], "no sound file '.'"),
-    (["{sound}", "--threshold", "1.5"], "between 0 and 1"),
+    (["{sound}", "--threshold", "1.5"], "at least 0.5 and below 1"),
     (["{sound}", "--device", "1"], "--device chooses a microphone"),
     (["--fast"], "a microphone cannot be heard faster"), (["-", "--format", "U8"], "choose S16_LE, S32_LE, F32_LE"),
     (["-", "--rate", "5"], "1000 samples per second"), (["-"], "ended before any sound came"),

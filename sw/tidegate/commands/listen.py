@@ -6,7 +6,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -27,7 +27,7 @@ def listen(
         help="A sound file, or - for raw PCM or a WAV on standard input.", show_default="the microphone")] = None,
     model: ModelOption = "commands", board: BoardOption = "virtual", lanes: LanesOption = None,
     threshold: Annotated[float | None, typer.Option(
-        "--threshold", help="Of the detector's probability, between 0 and 1.", show_default="the model's")] = None,
+        "--threshold", help="Of the detector's probability, from 0.5 to below 1.", show_default="the model's")] = None,
     device: Annotated[str | None, typer.Option(
         "--device", help="Microphone: number or part of a name, see --list-devices.",
         show_default="the default")] = None,
@@ -52,16 +52,17 @@ def listen(
     if list_devices:
         return _print_devices(json)
     from tidegate import load_model
+    from tidegate.host.detector import DetectorSettings
     from tidegate.host.features import settings_of
     from tidegate.host.listen import Listener
     from tidegate.host.recorder import Recorder
     from tidegate.host.runner import Runner
-    from tidegate.spec.errors import TidegateError
 
     loaded = load_model(model)
     frontend = settings_of(loaded)
-    if threshold is not None and not 0 < threshold < 1:
-        raise TidegateError(f"a detection threshold lies between 0 and 1, not at {threshold:g}")
+    settings = DetectorSettings.of(loaded)
+    if threshold is not None:
+        settings = replace(settings, threshold=threshold)
     wanted = _source(source, device, fast, format, rate, channels, frontend.sample_rate)
     with ExitStack() as stack:
         report = Report(json)
@@ -81,7 +82,7 @@ def listen(
             if report.live is not None:
                 report.watch(heard)
 
-        listener = Listener(opened, wanted, fast=fast, threshold=threshold, notice=report.notice, watch=watch,
+        listener = Listener(opened, wanted, fast=fast, settings=settings, notice=report.notice, watch=watch,
                             stop=stop)
         try:
             for word in listener:

@@ -129,9 +129,9 @@ class Listener:
             raise TidegateError("the board's stop rule ends a clip; set board.stop = None to listen")
         self.board, self.model, self.frontend = board, model, settings_of(model)
         self.source: Source = source_of(source, self.frontend.sample_rate, fast)
-        self.detector = Detector.of(model) if settings is None else Detector.of(model, settings)
         if threshold is not None:
-            self.detector = Detector.of(model, replace(self.detector.settings, threshold=threshold))
+            settings = replace(settings or DetectorSettings.of(model), threshold=threshold)
+        self.detector = Detector.of(model, settings)
         self._notice, self._watch, self._queue_s = notice, watch, queue_s
         self.stop = stop or threading.Event()
         self._samples = {"heard": 0, "lost": 0}         # of the source
