@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: setup demo test lint sim campaign performance bitstream no-board clean
+.PHONY: setup demo test lint sim campaign soak performance bitstream no-board clean
 
 setup: $(VENV)/.dev             ## everything: torch, simulator, tests (demo and test need no call of this)
 
@@ -22,6 +22,9 @@ sim: $(VENV)/.dev               ## all RTL benches, waveforms in build/waves
 
 campaign: $(VENV)/.dev          ## the long campaigns: 10,000 frames for each design, network and threshold; boards' netlists; a bitstream built again
 	$(BIN)/python -m pytest -m slow
+
+soak: $(VENV)/.dev              ## 10 hours of made sound through the virtual board, every frame checked (20 minutes at best)
+	$(BIN)/python -m tidegate_sim.soak --hours 10
 
 performance: $(VENV)/.dev       ## measure all of docs/performance.md (leave the machine alone meanwhile)
 	$(BIN)/tidegate bench --json --plot docs/speedup.svg > docs/performance.json
