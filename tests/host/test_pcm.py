@@ -156,7 +156,7 @@ def test_it_can_be_stopped_while_nothing_comes():
     began = time.monotonic()
     source = PcmPipe(out)
     source.open(stop)
-    assert list(source.pieces(stop)) == [] and time.monotonic() - began < 1
+    assert list(source.pieces(stop)) == [] and time.monotonic() - began < 10
     os.close(into)
     os.close(out)
 

@@ -104,7 +104,7 @@ class SoundFile(Source):
         if not self.path.is_file():
             raise AudioError(f"no sound file '{self.path}'; check the path")
         try:
-            self._file = soundfile.SoundFile(self.path)
+            self._file = _Forward(self.path)
         except (soundfile.SoundFileError, OSError) as error:
             raise self._damaged(error) from None
         self.rate = self._file.samplerate
@@ -133,6 +133,13 @@ class SoundFile(Source):
     def _damaged(self, error: Exception) -> AudioError:
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         return AudioError(f"{self.name} cannot be read as sound ({reason}); use WAV, FLAC or Ogg")
+
+
+class _Forward(soundfile.SoundFile):
+    """A file that is only read forward: a FLAC that does not know its length, as from a pipe, cannot be searched."""
+
+    def seekable(self) -> bool:
+        return False
 
 
 class Blocks(Source):
