@@ -210,7 +210,7 @@ def test_a_source_that_fails_is_an_error_after_what_it_gave():
 
 
 @pytest.mark.parametrize("samples, text", [
-    (np.full(1000, np.nan, np.float32), "NaN"), (np.full(1000, 13118.0), "up to 1.31e\\+04"),
+    (np.full(1000, np.nan, np.float32), "NaN"), (np.full(1000, 13118.0), "13118|1.31e"),
     (np.zeros(1000, np.uint8), "uint8"), (np.zeros((100, 3), np.float32), "3 channels"), (["x"], "samples")])
 def test_samples_that_are_no_sound(samples, text):
     with pytest.raises(AudioError, match=text):
