@@ -30,7 +30,7 @@ def test_without_variation_the_frames_are_those_of_evaluation(features, recipe):
     mean, scale = normalisation(features)
     ((ends, targets),) = made.decisions
     for column, clip in enumerate((3, 30, 60)):
-        scaled = (log_energies(features.clip(clip), features.settings.floor) - mean) * scale * 256
+        scaled = (log_energies(features.clip(clip), features.settings) - mean) * scale * 256
         expected = np.clip(np.floor(scaled + 0.5), -SIGNAL.max, SIGNAL.max)
         assert ends[column] == len(expected) - 1 and targets[column] == features.targets[clip]
         difference = np.abs(made.frames[: len(expected), column].numpy() - expected)
@@ -40,7 +40,7 @@ def test_without_variation_the_frames_are_those_of_evaluation(features, recipe):
 def test_normalised_training_frames_have_unit_variance(features):
     mean, scale = normalisation(features)
     frames = np.concatenate([features.clip(i) for i in features.of("train")])
-    scaled = (log_energies(frames, features.settings.floor) - mean) * scale
+    scaled = (log_energies(frames, features.settings) - mean) * scale
     assert np.abs(scaled.mean(0)).max() < 1e-2 and np.abs(scaled.std(0) - 1).max() < 1e-2
 
 

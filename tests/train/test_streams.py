@@ -47,7 +47,7 @@ def material() -> Material:
 
 
 def mixer(material, options=PLAIN, **more) -> Mixer:
-    made = Mixer(material, options, MEAN, SCALE, 1e-3, **more)
+    made = Mixer(material, options, MEAN, SCALE, FrontEndSettings(bands=BANDS), **more)
     made.restart(np.random.default_rng(3))
     return made
 

@@ -6,8 +6,20 @@
 
 The floor is *added*.  Room noise far below it moves the feature by next to nothing, so that silence is
 nearly constant, and a delta network that listens to silence sends (almost) no events.
+
+With ``rise_db`` the feature is relative to the noise floor N of its band, which is tracked:
+
+    e = E[t, k] + floor
+    N ← N + fall · (e − N)      where e < N       (fall: by 63 % in ``fall_ms``)
+    N ← min(rise · N, e)        elsewhere         (rise: by ``rise_db`` in a second); N = e in the first frame
+    feature:   log(e / N + headroom)
+
+Steady noise of any level is then nearly constant, too: its fluctuations are small beside ``headroom``, so it costs few
+events, and a word sounds alike at any gain.  The minimum of a spectrum as its noise: Martin 2001 (IEEE Trans. Speech
+Audio Process. 9:504); energies normalised per channel: Wang et al. 2017 (arXiv:1607.05666).
 """
 
+import math
 from dataclasses import asdict, dataclass
 
 import kaldi_native_fbank as knf
@@ -18,13 +30,16 @@ from ..spec.errors import ModelError
 from ..spec.frontend import check_frontend
 from .audio import AudioError, mono
 
+_TRACKING = ("rise_db", "fall_ms", "headroom")
+
 
 @dataclass(frozen=True)
 class FrontEndSettings:
     """What a feature is; a model file carries these.
 
     ``window_ms`` and ``hop_ms`` in milliseconds, ``bands`` mel bands between ``low_hz`` and ``high_hz``;
-    ``floor`` in units of the energies of samples in ±1.
+    ``floor`` in units of the energies of samples in ±1.  ``rise_db``: dB per second by which the tracked noise floor of
+    a band may rise, 0: none is tracked; ``fall_ms``: time in which it falls; ``headroom``: times the noise floor.
     """
 
     sample_rate: int = 16000
@@ -35,6 +50,9 @@ class FrontEndSettings:
     high_hz: float = 7600.0
     preemphasis: float = 0.97
     floor: float = 1e-3
+    rise_db: float = 0.0
+    fall_ms: float = 80.0
+    headroom: float = 4.0
 
     def __post_init__(self):
         try:
@@ -61,7 +79,12 @@ class FrontEndSettings:
         return ((frames - 1) * self.hop + self.window) / self.sample_rate
 
     def to_dict(self) -> dict:
-        return asdict(self)
+        """As JSON; what concerns the noise floor is left out where none is tracked."""
+        return {k: v for k, v in asdict(self).items() if self.rise_db or k not in _TRACKING}
+
+    def of_energies(self) -> dict:
+        """What the mel energies depend on: all but the floor and the noise floor."""
+        return {k: v for k, v in asdict(self).items() if k not in ("floor", *_TRACKING)}
 
     @staticmethod
     def from_dict(d: dict) -> "FrontEndSettings":
@@ -95,6 +118,7 @@ class FrontEnd:
     def reset(self) -> None:
         """Forget what was heard; the next samples begin a new recording."""
         self._fbank, self._given = knf.OnlineFbank(self._options), 0
+        self._scale = LogScale(self.settings)
 
     def energies(self, samples: ArrayLike) -> np.ndarray:
         """More samples, (n,) or (n, channels) → mel energies float32 (new frames, bands).
@@ -113,13 +137,41 @@ class FrontEnd:
 
     def accept(self, samples: ArrayLike) -> np.ndarray:
         """More samples, as ``energies`` takes them → features float32 (new frames, bands)."""
-        return log_energies(self.energies(samples), self.settings.floor)
+        return self._scale.accept(self.energies(samples))
 
 
-def log_energies(energies: np.ndarray, floor: float) -> np.ndarray:
-    """Mel energies → features, float32: log(E + floor).
+class LogScale:
+    """Mel energies of one recording, or of several side by side, in pieces of any size → features.
 
     By way of double precision: float32 logarithms differ between processors in the last place, and a place is
     an event more or less.
     """
-    return np.log(energies.astype(np.float64) + floor).astype(np.float32)
+
+    def __init__(self, settings: FrontEndSettings):
+        self.settings = settings
+        frame_s = settings.hop / settings.sample_rate
+        self._rise = 10 ** (settings.rise_db * frame_s / 10)
+        self._fall = 1 - math.exp(-1000 * frame_s / settings.fall_ms)
+        self.reset()
+
+    def reset(self) -> None:
+        """The next frame is the first of each recording."""
+        self.noise: np.ndarray | None = None
+
+    def accept(self, energies: np.ndarray) -> np.ndarray:
+        """Energies (frames, ..., bands) of the next frames → features float32 of the same shape."""
+        e = energies.astype(np.float64) + self.settings.floor
+        if self.settings.rise_db:
+            noise = self.noise
+            for t, now in enumerate(e):
+                if noise is None:
+                    noise = now.copy()
+                noise = np.where(now < noise, noise + self._fall * (now - noise), np.minimum(noise * self._rise, now))
+                e[t] = now / noise + self.settings.headroom
+            self.noise = noise
+        return np.log(e).astype(np.float32)
+
+
+def log_energies(energies: np.ndarray, settings: FrontEndSettings) -> np.ndarray:
+    """Mel energies (frames, ..., bands) of whole recordings → features float32."""
+    return LogScale(settings).accept(energies)

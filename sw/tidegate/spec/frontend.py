@@ -7,7 +7,7 @@ from typing import Any
 from .errors import ModelError
 
 WHOLE = ("sample_rate", "bands")                # numbers without a fraction
-NUMBERS = (*WHOLE, "window_ms", "hop_ms", "low_hz", "high_hz", "preemphasis", "floor")
+NUMBERS = (*WHOLE, "window_ms", "hop_ms", "low_hz", "high_hz", "preemphasis", "floor", "rise_db", "fall_ms", "headroom")
 FEWEST_BANDS = 3                                # of a mel filter bank
 
 
@@ -29,6 +29,9 @@ def check_frontend(settings: Mapping[str, Any]) -> None:
         raise ModelError(f"front-end settings: {given['bands']} mel bands are less than {FEWEST_BANDS}; use more")
     if not 0 < given.get("floor", 1) or not 0 <= given.get("preemphasis", 0) <= 1:
         raise ModelError("front-end settings: the floor is above 0 and the preemphasis between 0 and 1; correct them")
+    if not given.get("rise_db", 0) >= 0 or not given.get("fall_ms", 1) > 0 or not given.get("headroom", 0) >= 0:
+        raise ModelError("front-end settings: the noise floor rises by 0 dB per second or more and falls in more than "
+                         "0 ms, and its headroom is 0 or more; correct them")
     if not 0 <= given.get("low_hz", 0) < given.get("high_hz", math.inf) <= max(rate / 2, 0):
         raise ModelError(f"front-end settings: no mel bands lie between {_short(given.get('low_hz', 0))} and "
                          f"{_short(given.get('high_hz', '?'))} Hz at {rate} samples per second; correct them")

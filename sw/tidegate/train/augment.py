@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tidegate.host.frontend import log_energies
 from tidegate.spec.formats import SIGNAL
 
 from .data import SILENCE, UNKNOWN
@@ -32,7 +33,7 @@ class Augmenter:
     """Makes batches of a data set's clips; ``mean``, ``scale`` (bands,) as in the model file."""
 
     def __init__(self, features: Features, options: Augmentation, mean: np.ndarray, scale: np.ndarray):
-        self.options, self.floor, self.bands = options, features.settings.floor, features.settings.bands
+        self.options, self.settings, self.bands = options, features.settings, features.settings.bands
         self.energies = torch.from_numpy(features.energies)
         self.offsets = torch.from_numpy(features.offsets)
         self.targets = torch.from_numpy(features.targets)
@@ -52,9 +53,14 @@ class Augmenter:
             decisions = [(ends - 1, targets_before), (lengths - 1 + len(earlier), targets)]
             energies = torch.cat([earlier, energies])
         energies = energies + self._noise(energies, rng)
-        features = (torch.log(energies + self.floor) - self.mean) * self.scale
+        features = (self._logarithms(energies) - self.mean) * self.scale
         features += torch.randn(features.shape, generator=rng) * (self.options.jitter * (1 << SIGNAL.frac))
         return Batch(torch.floor(features + 0.5).clamp_(-SIGNAL.max, SIGNAL.max), decisions)
+
+    def _logarithms(self, energies: Tensor) -> Tensor:
+        if not self.settings.rise_db:
+            return torch.log(energies + self.settings.floor)
+        return torch.from_numpy(log_energies(energies.numpy(), self.settings))
 
     def _uniform(self, rng, low: float, high: float, *shape: int) -> Tensor:
         return torch.rand(shape, generator=rng) * (high - low) + low

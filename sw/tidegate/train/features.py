@@ -69,7 +69,7 @@ class Features:
 
     def frames(self, i: int) -> np.ndarray:
         """Frames (frames, bands) of clip i as a model takes them."""
-        return log_energies(self.clip(i), self.settings.floor)
+        return log_energies(self.clip(i), self.settings)
 
     def counts(self, part: str) -> dict[str, int]:
         """Clips of a part per class."""
@@ -238,7 +238,7 @@ def _decode(root: Path, paths: list[str], settings: FrontEndSettings, progress: 
 
 
 def _key(root: Path, paths: list[str], settings: FrontEndSettings) -> str:
-    wanted = {k: v for k, v in settings.to_dict().items() if k != "floor"}
+    wanted = settings.of_energies()
     files = []
     for path in paths:
         stat = (root / path).stat()

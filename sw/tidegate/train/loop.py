@@ -17,7 +17,6 @@ from torch import Tensor
 
 from tidegate.golden import DeltaNetwork, FloatNetwork
 from tidegate.golden.encoder import whole
-from tidegate.host.frontend import log_energies
 from tidegate.spec.formats import whole_theta
 from tidegate.spec.model import Model, read_model, save_model
 
@@ -45,7 +44,7 @@ def normalisation(features: Features | Sequences) -> tuple[np.ndarray, np.ndarra
     if isinstance(features, Sequences):
         return np.zeros(features.width, np.float32), np.ones(features.width, np.float32)
     train = features.of("train")
-    frames = log_energies(np.concatenate([features.clip(i) for i in train]), features.settings.floor)
+    frames = np.concatenate([features.frames(i) for i in train])
     return frames.mean(0, dtype=np.float64).astype(np.float32), (1 / (frames.std(0, dtype=np.float64) + 1e-3)).astype(
         np.float32)
 

@@ -124,7 +124,7 @@ def _decode(paths: list[Path], settings: FrontEndSettings, responses: list[np.nd
 
 
 def _key(paths: list[Path], settings: FrontEndSettings, rooms: list[Path]) -> str:
-    wanted = {k: v for k, v in settings.to_dict().items() if k != "floor"}
+    wanted = settings.of_energies()
     files = [[str(p.resolve()), (s := p.stat()).st_size, s.st_mtime_ns] for p in (*paths, *rooms)]
     return sha256(json.dumps([_VERSION, wanted, files, len(rooms)]).encode()).hexdigest()
 

@@ -40,11 +40,11 @@ class StreamTrainer(Trainer):
         labels = features.labels
         self.loss = StreamLoss(self.options, sum(x not in (UNKNOWN, SILENCE) for x in labels), labels.index(UNKNOWN),
                                labels.index(SILENCE) if SILENCE in labels else -1)
-        self.mixer = Mixer(material, self.options, self.mean, self.scale, recipe.frontend.floor, recipe.augmentation,
+        self.mixer = Mixer(material, self.options, self.mean, self.scale, recipe.frontend, recipe.augmentation,
                            self.mined)
         plain = replace(self.options, streams=40, reset=0.0, wet=0.0, mined=0.0, splice=0.0, gain=6.0,
                         snr=(10.0, 40.0), gap=(60, 180), speech=(400, 800))
-        self.judge_mixer = Mixer(judged, plain, self.mean, self.scale, recipe.frontend.floor)
+        self.judge_mixer = Mixer(judged, plain, self.mean, self.scale, recipe.frontend)
 
     def _updates(self) -> int:
         clips = min(self.options.clip_epochs, self.recipe.epochs)

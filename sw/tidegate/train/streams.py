@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tidegate.host.frontend import FrontEndSettings, LogScale
 from tidegate.spec.formats import SIGNAL
 
 from .data import SILENCE, UNKNOWN
@@ -193,12 +194,12 @@ class Mixer:
     """Makes the chunks of ``options.streams`` streams; everything follows from the generator of ``restart``.
 
     ``vary``: stretch, warp and mask the words (an ``Augmentation``), None: take them as they are.  ``mean``, ``scale``
-    (bands,) as in the model file; ``floor`` of the front end.
+    (bands,) as in the model file; ``settings`` of the front end.
     """
 
-    def __init__(self, material: Material, options: Listening, mean: np.ndarray, scale: np.ndarray, floor: float,
-                 vary=None, mined: Mined | None = None):
-        self.material, self.options, self.vary, self.floor = material, options, vary, floor
+    def __init__(self, material: Material, options: Listening, mean: np.ndarray, scale: np.ndarray,
+                 settings: FrontEndSettings, vary=None, mined: Mined | None = None):
+        self.material, self.options, self.vary, self.settings = material, options, vary, settings
         self.mined = mined or Mined()
         self.mean, self.scale = torch.from_numpy(mean), torch.from_numpy(scale * (1 << SIGNAL.frac))
         self.unknown, self.silence = (material.labels.index(x) if x in material.labels else -1
@@ -216,7 +217,7 @@ class Mixer:
     def restart(self, rng: np.random.Generator) -> None:
         """Begin all streams anew."""
         streams = self.options.streams
-        self.rng, self.frame = rng, 0
+        self.rng, self.frame, self.scale_of = rng, 0, LogScale(self.settings)
         self.pending: list[list[_Item]] = [[] for _ in range(streams)]
         self.begun = [0] * streams          # frames of the first pending item that were given
         self.left = np.zeros(streams, np.int64)
@@ -237,16 +238,22 @@ class Mixer:
                 self.pending[b], self.begun[b] = [], 0
             self._fill(b, energies[b], targets[b], origin[b], at[b], items, bool(fresh[b]))
         self._background(energies)
-        frames = torch.from_numpy(energies)
-        features = (torch.log_(frames.add_(self.floor)) - self.mean) * self.scale
+        features = (torch.from_numpy(self._logarithms(energies, fresh)) - self.mean) * self.scale
         jitter = getattr(self.vary, "jitter", 0)
         if jitter:
             noise = self.rng.standard_normal(features.shape, np.float32)
             features += torch.from_numpy(noise) * (jitter * (1 << SIGNAL.frac))
         features = torch.floor(features + 0.5).clamp_(-SIGNAL.max, SIGNAL.max)
         self.frame += steps
-        return Chunk(features.swapaxes(0, 1).contiguous(), torch.from_numpy(targets).t().contiguous(),
+        return Chunk(features.contiguous(), torch.from_numpy(targets).t().contiguous(),
                      origin.T, at.T, items, fresh)
+
+    def _logarithms(self, energies: np.ndarray, fresh: np.ndarray) -> np.ndarray:
+        """Energies (B, T, bands) → features (T, B, bands), the noise floors carried on but for fresh streams."""
+        frames = np.ascontiguousarray(energies.swapaxes(0, 1))
+        if self.scale_of.noise is not None and fresh.any():
+            self.scale_of.noise[fresh] = frames[0, fresh] + self.settings.floor
+        return self.scale_of.accept(frames)
 
     def _fill(self, b, energies, targets, origin, at, items, fresh: bool) -> None:
         done, steps, pending = 0, len(energies), self.pending[b]
