@@ -1,13 +1,18 @@
+import itertools
+import math
+
 import numpy as np
 import pytest
 
 from tidegate.host.audio import AudioError
-from tidegate.host.frontend import FrontEnd, FrontEndSettings
+from tidegate.host.frontend import FrontEnd, FrontEndSettings, LogScale, log_energies
+from tidegate.spec.errors import TidegateError
 
 SETTINGS = [
     FrontEndSettings(),
     FrontEndSettings(sample_rate=8000, high_hz=3800.0, bands=20, floor=1e-3),
     FrontEndSettings(window_ms=25.0, hop_ms=10.0, bands=16, preemphasis=0.0),
+    FrontEndSettings(bands=24, rise_db=6.0),
 ]
 
 
@@ -36,6 +41,48 @@ def test_reset_begins_a_new_recording():
     frontend.reset()
     assert np.array_equal(frontend.accept(samples), first)
     assert len(continued) > len(first)          # the rest of the first piece counted
+
+
+def test_the_noise_floor_is_tracked_as_the_equation_says():
+    settings = FrontEndSettings(bands=3, rise_db=6.0, fall_ms=50.0, headroom=2.0, floor=0.01)
+    energies = np.random.default_rng(1).gamma(0.3, 2.0, (200, 3)).astype(np.float32)
+    rise, fall = 10 ** (6 * 0.016 / 10), 1 - math.exp(-0.016 / 0.05)
+    for band in range(3):
+        floor, expected = None, []
+        for value in energies[:, band].tolist():
+            e = value + 0.01
+            floor = e if floor is None else floor
+            floor = floor + fall * (e - floor) if e < floor else min(floor * rise, e)
+            expected.append(math.log(e / floor + 2.0))
+        assert np.allclose(log_energies(energies, settings)[:, band], expected, rtol=1e-6)
+    scale, cut = LogScale(settings), [0, 1, 7, 100, 200]
+    pieces = [scale.accept(energies[a:b]) for a, b in itertools.pairwise(cut)]
+    assert np.array_equal(np.concatenate(pieces), log_energies(energies, settings))
+    both = log_energies(np.stack([energies, 2 * energies], 1), settings)       # recordings side by side
+    assert np.array_equal(both[:, 0], log_energies(energies, settings))
+    scale.reset()
+    assert np.array_equal(scale.accept(energies), log_energies(energies, settings))
+
+
+def test_with_a_tracked_noise_floor_the_level_of_steady_noise_is_no_feature():
+    plain, tracked = FrontEndSettings(), FrontEndSettings(rise_db=6.0)
+    sound = noise(32000)
+    for settings, least, most in ((plain, 2.0, 9.0), (tracked, 0.0, 0.1)):
+        loud, quiet = (FrontEnd(settings).accept(level * sound)[20:] for level in (1.0, 0.2))
+        assert least <= np.abs(loud - quiet).mean() <= most
+        if settings is tracked:
+            assert loud.std() < 0.4 < FrontEnd(plain).accept(sound)[20:].std()
+
+
+def test_settings_without_a_noise_floor_are_written_as_ever():
+    old = FrontEndSettings().to_dict()
+    assert set(old) == {"sample_rate", "window_ms", "hop_ms", "bands", "low_hz", "high_hz", "preemphasis", "floor"}
+    new = FrontEndSettings(rise_db=3.0)
+    assert FrontEndSettings.from_dict(new.to_dict()) == new and FrontEndSettings.from_dict(old) == FrontEndSettings()
+    assert new.of_energies() == FrontEndSettings(floor=1.0).of_energies()
+    for wrong in ({"rise_db": -1.0}, {"rise_db": float("nan")}, {"rise_db": 1.0, "fall_ms": 0.0}, {"headroom": -1}):
+        with pytest.raises(TidegateError):
+            FrontEndSettings(**wrong)
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=lambda s: f"{s.sample_rate}Hz-{s.bands}")
