@@ -107,7 +107,7 @@ def test_a_frame_that_is_run_after_a_decision_is_a_mismatch(fault):
     board = Board(FakeTransport(core))
     board.load(model)
     expected = _Expected(model, clips)
-    run = _streamed(board, clips, replace(expected.stop, stream=False))
+    run = _streamed(board, clips, expected.early)
     golden = expected.ending(Layout(model.network, core.design))
     count, first = compare(golden, run, core.design.lanes, model.network.thresholds)
     assert (golden[None, "run"] == 0).sum() > 50

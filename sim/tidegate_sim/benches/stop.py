@@ -60,7 +60,10 @@ async def decisions_equal_rule(dut, stalls):
         expected = decisions(logits[:, None], rule)[:, 0] if on else np.full(FRAMES, UNDECIDED)
         heard, left = UNDECIDED, 0
         dut.on.value, dut.stream.value = int(on), int(rule.stream)
-        dut.margin.value, dut.hold.value, dut.classes.value = rule.margin, rule.hold, rule.classes
+        dut.margin.value, dut.hold.value = rule.margin, rule.hold
+        # more classes than there are means all, up to what the register holds
+        most = (1 << len(dut.classes)) - 1
+        dut.classes.value = rule.classes if rule.classes < classes else int(rng.integers(classes, most + 1))
         dut.smooth.value = rule.smooth
         dut.release.value = rule.margin if rule.release is None else rule.release
         dut.clear.value = 1
