@@ -118,7 +118,10 @@ def test_another_rule_for_streams_is_a_mismatch(monkeypatch, register, more):
     model = NETWORKS["one layer"]()
     clips = frames_of(model, 100)
     golden = tidegate_sim.trace.golden_run(model, clips)
-    rules = [replace(listening_of(model, golden, clips), release=release) for release in range(1, 400)]
+    rule = listening_of(model, golden, clips)
+    rules = [replace(rule, release=release) for release in range(1, rule.margin + 1)]
+    if register == "STOP_HOLD":
+        rules = [replace(rule, margin=0, release=0, hold=1), replace(rule, margin=0, release=0, hold=0)]
     found = [tidegate_sim.trace.decided(golden, clips, rule)[None, "decision"] for rule in rules]
     at = next(k for k, (a, b) in enumerate(pairwise(found)) if (a != b).any())     # where one LSB makes a difference
     model = replace(model, detector=rules[at])
@@ -136,7 +139,7 @@ def test_a_board_that_listens_detects_what_a_host_detects():
     model = load_model("commands")
     frames, rule = a_stream(model), listening_stop(model)
     detections = Detector.of(model).accept(Golden(model).run(frames[:, None]).logits[:, 0])
-    with Board.open("virtual") as board:
+    with Board.open("virtual", lanes=8) as board:
         board.load(model)
         board.stop = rule
         results = list(board.stream(frames))

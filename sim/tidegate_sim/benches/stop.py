@@ -22,8 +22,8 @@ LIMIT = 1 << (ACC_BITS - 1)
 
 
 def a_rule(rng: np.random.Generator, trial: int, logits: np.ndarray, classes: int) -> Rule:
-    """A rule for these logits: every other one is for streams, and compares about where the smoothed logits lead."""
-    smooth, stream = int(rng.integers(0, SMOOTH_MAX + 1)), bool(trial % 2)
+    """A rule for these logits: half are for streams; it compares about where the smoothed logits lead."""
+    smooth, stream = int(rng.integers(0, SMOOTH_MAX + 1)), trial % 4 < 2
     lead, _ = best_two(Decider(Rule(0, smooth=smooth)).smooth(logits >> STOP_SHIFT))
     near = [int(v) for v in np.clip(rng.choice(lead, 2) - rng.integers(0, 2, 2), 0, MARGIN_MAX)]
     margin = int(rng.choice([0, 1, *near, *near, int(rng.integers(0, MARGIN_MAX)), MARGIN_MAX]))
@@ -52,13 +52,18 @@ async def decisions_equal_rule(dut, stalls):
     rng = np.random.default_rng(rng_for(f"stop {stalls}").getrandbits(32))
     dut.taken.value = dut.done.value = dut.clear.value = 0
     await reset_dut(dut)
+    logits, classes, rule, done = np.zeros((0, 2), int), 2, Rule(0), 0
     seen = dict.fromkeys(("decisions", "ends", "dropped", "smoothed", "cut short"), 0)
     for trial in range(120):
-        classes, on = int(rng.integers(2, DESIGN.classes + 1)), trial % 10 != 9
-        logits = logits_of(rng, classes, int(rng.integers(0, 300)))
-        rule = a_rule(rng, trial, logits, classes)
-        expected = decisions(logits[:, None], rule)[:, 0] if on else np.full(FRAMES, UNDECIDED)
-        heard, left = UNDECIDED, 0
+        on = trial % 10 != 9
+        if trial % 4 == 1:          # a reset, and then backwards: what was heard last comes first
+            logits = logits[:done][::-1]
+        else:
+            classes = int(rng.integers(2, DESIGN.classes + 1))
+            logits = logits_of(rng, classes, int(rng.integers(0, 300)))
+            rule = a_rule(rng, trial, logits, classes)
+        expected = decisions(logits[:, None], rule)[:, 0] if on else np.full(len(logits), UNDECIDED)
+        heard, left, done = UNDECIDED, 0, 0
         dut.on.value, dut.stream.value = int(on), int(rule.stream)
         dut.margin.value, dut.hold.value = rule.margin, rule.hold
         # more classes than there are means all, up to what the register holds
@@ -73,7 +78,7 @@ async def decisions_equal_rule(dut, stalls):
         while int(dut.busy.value):
             await RisingEdge(dut.clk)
         for t, frame in enumerate(logits):
-            if trial % 7 == 3 and t == 15:          # a reset in the middle of it all
+            if trial % 7 in (1, 4) and t == 15:          # a reset in the middle of it all
                 seen["cut short"] += 1
                 break
             for k, logit in enumerate(frame):
@@ -86,6 +91,7 @@ async def decisions_equal_rule(dut, stalls):
                 await RisingEdge(dut.clk)
                 dut.taken.value = dut.done.value = 0
             await wait(dut, Stop.delay)
+            done = t + 1
             assert int(dut.decision.value) == expected[t] + 1, f"{rule}, frame {t}: {frame}"
             if expected[t] != UNDECIDED:
                 heard, left, seen["decisions"] = expected[t], rule.hold, seen["decisions"] + 1
