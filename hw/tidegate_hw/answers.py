@@ -1,6 +1,6 @@
 """Answers of the link: composed in a RAM, sent from there, and the last one kept for repetition."""
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import enum, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -105,12 +105,12 @@ class Answers(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        # bytes; the identity's header lies in one word, and so does its end
+        # bytes; all headers end with a word, and the identity's last is where a refusal's is in its word
         kept_base = -HEADER_BYTES % WORD
         nak_base = kept_base + (1 + MOST_WORDS) * WORD
-        identity_base = (nak_base // WORD + 2) * WORD
+        identity_base = nak_base + 2 * WORD
         identity_last = identity_base + HEADER_BYTES + IDENTITY_BYTES
-        assert identity_last % WORD + LAST_BYTES <= WORD
+        assert identity_last % WORD == REASON_BYTES
         contents = bytes(identity_base + HEADER_BYTES) + self.identity + bytes(LAST_BYTES)
         contents += bytes(-len(contents) % WORD)
         m.submodules.ram = ram = Memory(shape=8 * WORD, depth=len(contents) // WORD, init=[
@@ -124,13 +124,14 @@ class Answers(wiring.Component):
         words = Signal(range(MOST_WORDS + 1))       # of the results that are collected
         m.d.sync += ram_w.en.eq(0)                  # writes pass a register
 
-        def write(address, value, enable=-1):
-            m.d.sync += [ram_w.addr.eq(address), ram_w.data.eq(value), ram_w.en.eq(enable)]
+        sources = []                                # of what is written: when, and the word
+
+        def write(address, enable=-1):
+            m.d.sync += [ram_w.addr.eq(address), ram_w.en.eq(enable)]
 
         # results, while frames are due: logits, then the header before them
         c = self.result.p
-        header = Array(Cat(c.frames, c.cycles, c.weight_words, c.events, c.decision).word_select(k, 8 * WORD)
-                       for k in range(RESULT_HEADER_WORDS))
+        header = Cat(c.frames, c.cycles, c.weight_words, c.events, c.decision)
         logits, step = Signal.like(self.classes), Signal(range(RESULT_HEADER_WORDS))
         header_due, logits_due = Signal(), Signal()     # of a frame that is due; registers, for they go on to the core
         word = Signal.like(ram_w.addr)              # of the frame's next logit
@@ -148,12 +149,12 @@ class Answers(wiring.Component):
             ]
 
         with m.If(self.logit.valid & logits_due):
-            write(word, self.logit.p)
+            write(word)
             m.d.sync += [word.eq(word + 1), logits.eq(logits + 1)]
             with m.If(logits + 1 == self.classes):
                 m.d.sync += [logits_due.eq(0), header_due.eq(1)]
         with m.Elif(self.result.valid & header_due):
-            write(first + step, header[step])
+            write(first + step)
             m.d.sync += step.eq(step + 1)
             with m.If(self.result.ready):
                 begin(words + RESULT_HEADER_WORDS + self.classes, self.due - 1)
@@ -178,12 +179,22 @@ class Answers(wiring.Component):
             self.o.p.byte.eq(ram_r.data.word_select(place[:2], 8)), self.o.p.last.eq(place == last),
         ]
 
-        def write_bytes(address: int, value):
+        def write_bytes(address: int, count: int):
             """Part of a word, from a byte on."""
-            write(address // WORD, value << 8 * (address % WORD), ((1 << len(value) // 8) - 1) << address % WORD)
+            write(address // WORD, ((1 << count) - 1) << address % WORD)
 
+        refusal = Cat(self.reason, Const(0, 8 * REASON_BYTES - len(self.reason.as_value())), self.last)
         with m.FSM() as fsm:
+            heads, pays = fsm.ongoing("COMPOSE HEADER"), fsm.ongoing("COMPOSE PAYLOAD")
             m.d.comb += self.busy.eq(~fsm.ongoing("WAIT"))
+            # each has a bit of its own: sums of products are smaller than the choice of one of so many
+            kind = Mux(self.form == Form.NAK, Const(NAK, 8), self.kind | ANSWER)
+            sources += [
+                (heads, Cat(Const(0, 8 * kept_base), self.seq, kind)), (pays & (self.form == Form.VALUE), self.value),
+                (pays & (self.form != Form.VALUE), refusal), (~heads & ~pays & logits_due, self.logit.p),
+                *((~heads & ~pays & header_due & (step == k), header.word_select(k, 8 * WORD))
+                  for k in range(RESULT_HEADER_WORDS)),
+            ]
             with m.State("WAIT"):
                 with m.If(self.start):
                     m.next = "COMPOSE HEADER"
@@ -191,13 +202,12 @@ class Answers(wiring.Component):
                     m.d.sync += [place.eq(kept_base), last.eq(kept_last)]
                     m.next = "FETCH"
             with m.State("COMPOSE HEADER"):
-                kind = Mux(self.form == Form.NAK, Const(NAK, 8), self.kind | ANSWER)
                 with m.If(self.form == Form.IDENTITY):
-                    write_bytes(identity_base, Cat(self.seq, kind))
+                    write_bytes(identity_base, HEADER_BYTES)
                 with m.Elif(self.keep):
-                    write_bytes(kept_base, Cat(self.seq, kind))
+                    write_bytes(kept_base, HEADER_BYTES)
                 with m.Else():
-                    write_bytes(nak_base, Cat(self.seq, kind))
+                    write_bytes(nak_base, HEADER_BYTES)
                 m.d.sync += [place.eq(base), last.eq(base + length - 1)]
                 with m.If(self.keep):
                     m.d.sync += kept_last.eq(base + length - 1)
@@ -205,15 +215,14 @@ class Answers(wiring.Component):
             with m.State("COMPOSE PAYLOAD"):
                 with m.Switch(self.form):
                     with m.Case(Form.VALUE):
-                        write_bytes(kept_base + HEADER_BYTES, self.value)
+                        write_bytes(kept_base + HEADER_BYTES, WORD)
                     with m.Case(Form.NAK):
-                        refusal = Cat(self.reason, Const(0, 8 - len(self.reason.as_value())), self.last)
                         with m.If(self.keep):
-                            write_bytes(kept_base + HEADER_BYTES, refusal)
+                            write_bytes(kept_base + HEADER_BYTES, REASON_BYTES + LAST_BYTES)
                         with m.Else():
-                            write_bytes(nak_base + HEADER_BYTES, refusal)
+                            write_bytes(nak_base + HEADER_BYTES, REASON_BYTES + LAST_BYTES)
                     with m.Case(Form.IDENTITY):
-                        write_bytes(identity_last, self.last)
+                        write_bytes(identity_last, LAST_BYTES)
                 m.next = "FETCH"
             with m.State("FETCH"):
                 m.d.sync += following.eq(place + 1)
@@ -225,4 +234,8 @@ class Answers(wiring.Component):
                     m.d.sync += [place.eq(following), following.eq(following + 1)]
                     with m.If(self.o.p.last):
                         m.next = "WAIT"
+        chosen = Const(0, 8 * WORD)
+        for when, source in sources:
+            chosen |= Mux(when, source, 0)
+        m.d.sync += ram_w.data.eq(chosen)
         return m

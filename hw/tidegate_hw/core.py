@@ -48,8 +48,8 @@ class Core(wiring.Component):
         clear; ``cycles`` in which the frame was the oldest one under way, from its first group to its last logit;
         ``weight_words`` read, all columns; ``events`` per signal; ``decision``: class + 1, or 0.
     frames : frames whose results are taken, or that were not run, since clear.
-    decision, ended : see ``Stop``.  In early mode without ``stream`` a frame begins when the result of the one before
-        is taken, and from ``ended`` to the next clear frames are taken and dropped, a group a cycle.
+    decision, heard, ended : see ``Stop``.  In early mode without ``stream`` a frame begins when the result of the one
+        before is taken, and from ``ended`` to the next clear frames are taken and dropped, a group a cycle.
     clear : strobe, while ready: anchors and h become 0, accumulators their biases.
     ready : idle, all results taken: a clear, weights or other registers may come.
     trace : ``trace_signature(design)``.
@@ -67,7 +67,8 @@ class Core(wiring.Component):
             "frame": In(stream.Signature(data.ArrayLayout(signed(SIGNAL.bits), design.encoder_rate))),
             "logit": Out(stream.Signature(signed(ACC_BITS))),
             "result": Out(stream.Signature(COUNTERS_LAYOUT)),
-            "frames": Out(32), "decision": Out(range(design.classes + 1)), "ended": Out(1),
+            "frames": Out(32), "decision": Out(range(design.classes + 1)), "heard": Out(range(design.classes + 1)),
+            "ended": Out(1),
             "clear": In(1), "ready": Out(1),
             "trace": Out(trace_signature(design)), "cell_active": Out(1),
         })
@@ -111,8 +112,10 @@ class Core(wiring.Component):
             logits.classes.eq(regs.CLASSES), counters.done.eq(logits.done),
             stop.logit.eq(self.logit.p), stop.taken.eq(self.logit.valid & self.logit.ready), stop.done.eq(logits.done),
             stop.on.eq(early), stop.stream.eq(streaming), stop.margin.eq(regs.STOP_MARGIN),
-            stop.hold.eq(regs.STOP_HOLD), stop.classes.eq(regs.STOP_CLASSES), counters.decision.eq(stop.decision),
-            self.frames.eq(counters.frames), self.decision.eq(stop.decision), self.ended.eq(stop.ended),
+            stop.release.eq(regs.STOP_RELEASE), stop.hold.eq(regs.STOP_HOLD), stop.smooth.eq(regs.STOP_SMOOTH),
+            stop.classes.eq(regs.STOP_CLASSES), counters.decision.eq(stop.decision),
+            self.frames.eq(counters.frames), self.decision.eq(stop.decision), self.heard.eq(stop.heard),
+            self.ended.eq(stop.ended),
         ]
 
         # features into groups with an address; what may be the last frame is awaited before the next begins
@@ -152,7 +155,7 @@ class Core(wiring.Component):
         start_clear, run = Signal(), Signal()
         clearing, playing = Signal(), Signal()      # registers, for what is busy is all over the core
         m.d.sync += [
-            clearing.eq(start_clear | x_encoder.busy | h_encoder.busy | lanes.busy | cell.busy),
+            clearing.eq(start_clear | x_encoder.busy | h_encoder.busy | lanes.busy | cell.busy | stop.busy),
             playing.eq(scheduler.bias | ~scheduler.idle | column.busy | lanes.busy),
         ]
         m.d.sync += running.eq(run & (regs.LAYERS != 0) & ~self.clear)

@@ -1,6 +1,6 @@
 """Counters: what each frame cost."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -9,6 +9,7 @@ from tidegate.spec.network import MAX_SIGNALS
 
 from .column import fetch_signature
 from .job import Copy
+from .stop import Stop
 
 COUNTERS_LAYOUT = data.StructLayout({
     "frames": 32, "cycles": 32, "weight_words": 32, "events": data.ArrayLayout(16, MAX_SIGNALS), "decision": 16,
@@ -43,7 +44,7 @@ class Counters(wiring.Component):
     Latency: ``delay`` cycles from ``done`` to the record.
     """
 
-    delay = 2
+    delay = Stop.delay
 
     def __init__(self, design: Design):
         self.design = design
@@ -81,9 +82,11 @@ class Counters(wiring.Component):
         begin_q1 = Signal()
         done_q1 = Signal()
         m.d.sync += [begin_q1.eq(self.begin), done_q1.eq(self.done)]
-        under_way, some, age = Signal(8), Signal(), Signal(CYCLE_BITS)
+        # ``age``: cycles of the oldest frame, with the present one; ``late``: its record waits for its decision
+        under_way, some, age, late = Signal(8), Signal(), Signal(CYCLE_BITS, init=1), Signal(self.delay - 2)
         m.d.comb += [
-            self.busy.eq(begin_q1 | some | o.valid), o.p.frames.eq(self.frames), o.p.decision.eq(self.decision),
+            self.busy.eq(begin_q1 | some | (late != 0) | o.valid), o.p.frames.eq(self.frames),
+            o.p.decision.eq(self.decision),
         ]
         m.d.sync += under_way.eq(under_way + begin_q1 - done_q1)
         with m.If(begin_q1):
@@ -95,12 +98,15 @@ class Counters(wiring.Component):
             m.d.sync += self.frames.eq(self.frames + 1)
         with m.If(moves):
             m.d.sync += o.valid.eq(0)
+        m.d.sync += late.eq(Cat(done_q1, late))
+        with m.If(late[-1]):
+            m.d.sync += o.valid.eq(1)
         with m.If(done_q1):
-            m.d.sync += [o.valid.eq(1), o.p.cycles.eq(age + 1), age.eq(0)]
+            m.d.sync += [o.p.cycles.eq(age), age.eq(1)]
         with m.Elif(some):
             m.d.sync += age.eq(age + 1)
         with m.Else():
-            m.d.sync += age.eq(begin_q1)
+            m.d.sync += age.eq(Mux(begin_q1, 2, 1))
         with m.If(self.clear):
             m.d.sync += self.frames.eq(0)
         return m

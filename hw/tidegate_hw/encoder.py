@@ -1,6 +1,6 @@
 """Delta encoder: compares N values a cycle with what was last sent, and sends only what moved."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.memory import Memory
@@ -112,9 +112,8 @@ class Encoder(wiring.Component):
             few.eq(waiting <= self.queue_depth - 4 - self.late),
             self.room.eq(waiting <= max(0, self.queue_depth - MARGIN - LAG)),
         ]
-        theta, minus_theta = Signal.like(self.theta), Signal(signed(len(self.theta) + 1))
-        least = Mux(self.theta == 0, 1, self.theta)             # what does not differ does not fire
-        m.d.sync += [theta.eq(least), minus_theta.eq(-least)]
+        below = Signal.like(self.theta)             # Θ − 1; what does not differ does not fire
+        m.d.sync += below.eq(Mux(self.theta == 0, 0, self.theta - 1))
         found = Signal(found_layout)
         m.d.comb += [found.end.eq(moved.last), found.index.eq(moved.index)]
         for k in range(n):
@@ -127,8 +126,13 @@ class Encoder(wiring.Component):
             anchor_moved = Signal(signed(SIGNAL.bits), name=f"anchor{k}_moved", reset_less=True)
             anchor_found = Signal(signed(SIGNAL.bits), name=f"anchor{k}_found", reset_less=True)
             m.d.sync += [difference.eq(value - anchor), anchor_moved.eq(anchor), anchor_found.eq(anchor_moved)]
+            # |difference| is ``apart``, and one more if it is negative; carries if it is not more than ``below``
+            negative, apart = difference[-1], Signal(SIGNAL.bits, name=f"apart{k}")
+            within = Signal(len(below) + 2, name=f"within{k}")
             m.d.comb += [
-                found.fired[k].eq(moved.mask[k] & (self.dense | (difference >= theta) | (difference <= minus_theta))),
+                apart.eq(difference[:-1] ^ negative.replicate(SIGNAL.bits)),
+                within.eq(Cat(Const(1, 1), below) + Cat(~negative, ~apart, Const(1, len(below) - SIGNAL.bits))),
+                found.fired[k].eq(moved.mask[k] & (self.dense | ~within[-1])),
                 found.deltas[k].eq(saturate(difference, DELTA_BITS)),
                 anchor_w.data[k].eq(anchor_found + Mux(found_q.fired[k], found_q.deltas[k], 0)),
             ]

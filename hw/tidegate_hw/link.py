@@ -139,7 +139,8 @@ class Link(wiring.Component):
             self.weight_w.lane.eq(weight_address[:lane_bits]), self.weight_w.word.eq(weight_address[lane_bits:]),
         ]
 
-        reach, beyond = Signal(signed(len(weight_address) + 2)), Signal()   # the last weight's place; the weights' end
+        # the last weight's place; it is not in the memory
+        reach, beyond = Signal(signed(max(len(weight_address), len(left)) + 2)), Signal()
         m.d.sync += [
             reach.eq(weight_address + left),
             beyond.eq((reach >= self.design.weight_bytes) | (beyond_address != 0)),

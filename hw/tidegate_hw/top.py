@@ -1,6 +1,6 @@
 """The whole accelerator behind a byte stream, and behind a UART."""
 
-from amaranth.hdl import DomainRenamer, Module, ResetInserter, Signal
+from amaranth.hdl import Cat, DomainRenamer, Module, ResetInserter, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -40,6 +40,8 @@ class Top(wiring.Component):
         While it is low, a clock of the core may stand still: nothing was asked of it for SETTLE cycles.
     cell_active : 1, out
         While it is low, a clock of snapshot and cell may stand still: they have nothing to do.
+    decision, heard : range(design.classes + 1), out
+        See ``Stop``: what the last frame has decided, and what is being heard.
     trace : ``trace_signature(design)``, out
         What the cells compute, for verification.
     """
@@ -52,6 +54,7 @@ class Top(wiring.Component):
             "rx": In(stream.Signature(8)),
             "tx": Out(stream.Signature(8)),
             "core_active": Out(1), "cell_active": Out(1),
+            "decision": Out(range(design.classes + 1)), "heard": Out(range(design.classes + 1)),
             "trace": Out(trace_signature(design)),
         })
 
@@ -77,7 +80,7 @@ class Top(wiring.Component):
         m.d.comb += [
             core.registers.eq(registers), core.clear.eq(link.clear),
             link.ready.eq(core.ready), link.frames.eq(core.frames), link.decision.eq(core.decision),
-            link.ended.eq(core.ended),
+            link.ended.eq(core.ended), self.decision.eq(core.decision), self.heard.eq(core.heard),
         ]
 
         settled = Signal(range(SETTLE + 1))
@@ -98,6 +101,8 @@ class UartTop(wiring.Component):
         As for ``Top``.
     divisor : int
         Clock cycles per bit, at least 4.
+    words : int
+        Classes that have an output.
 
     Members
     -------
@@ -105,18 +110,27 @@ class UartTop(wiring.Component):
         Idle high; ``rx`` may be asynchronous.
     active : 1, out
         The core is at work.
+    words : unsigned(words), out
+        A bit for each of the first classes: it is heard, see ``Stop``.
+    strobe : 1, out
+        The last frame has decided.
+    held : 1, in
+        Reset everything, as long as the clock is not what it should be.
     """
 
-    def __init__(self, design: Design, digest: bytes, divisor: int):
+    def __init__(self, design: Design, digest: bytes, divisor: int, words: int = 0):
         self.design, self.digest, self.divisor = design, digest, divisor
-        super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), "active": Out(1)})
+        super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), "active": Out(1), "words": Out(words),
+                          "strobe": Out(1), "held": In(1)})
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.top = top = Top(self.design, self.digest)
-        m.submodules.receiver = receiver = UartReceiver(self.divisor)
-        m.submodules.transmitter = transmitter = UartTransmitter(self.divisor)
+        top, hold = Top(self.design, self.digest), ResetInserter(self.held)
+        receiver, transmitter = UartReceiver(self.divisor), UartTransmitter(self.divisor)
+        m.submodules.top, m.submodules.receiver, m.submodules.transmitter = map(hold, (top, receiver, transmitter))
         connect(m, receiver.o, top.rx)
         connect(m, top.tx, transmitter.i)
-        m.d.comb += [receiver.rx.eq(self.rx), self.tx.eq(transmitter.tx), self.active.eq(top.core_active)]
+        m.d.comb += [receiver.rx.eq(self.rx), self.tx.eq(transmitter.tx), self.active.eq(top.core_active),
+                     self.words.eq(Cat(top.heard == 1 + k for k in range(len(self.words)))),
+                     self.strobe.eq(top.decision != 0)]
         return m

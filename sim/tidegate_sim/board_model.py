@@ -25,7 +25,7 @@ from tidegate.spec.packets import (
     encode,
 )
 from tidegate.spec.registers import EARLY, REGISTERS, STREAM
-from tidegate.spec.stop import Stop, decisions
+from tidegate.spec.stop import Decider, Stop
 
 BY_ADDRESS = {r.address: r for r in REGISTERS}
 
@@ -82,8 +82,14 @@ class BoardModel(ABC):
         if not r["MODE"] & EARLY:
             return 0
         self.heard.append(logits)
-        stop = Stop(r["STOP_MARGIN"], r["STOP_HOLD"], r["STOP_CLASSES"], bool(r["MODE"] & STREAM))
-        return int(decisions(np.array(self.heard), stop)[-1]) + 1
+        stream, margin = bool(r["MODE"] & STREAM), r["STOP_MARGIN"]
+        stop = Stop(margin, r["STOP_HOLD"], r["STOP_CLASSES"], stream, r["STOP_SMOOTH"],
+                    min(r["STOP_RELEASE"], margin) if stream else None)
+        return int(self.decider(stop).accept(np.array(self.heard))[-1]) + 1
+
+    def decider(self, stop: Stop) -> Decider:
+        """The rule applied to what was heard since a reset."""
+        return Decider(stop)
 
     def receive(self, data: bytes) -> bytes:
         """Answers to the packets that ``data`` completes."""

@@ -18,7 +18,8 @@ OURS = Path(__file__).with_name("ecp5_models.v")
 
 _MODULE = re.compile(r"^[ \t]*(?:\(\*[^\n]*\*\)\s*)*module (\w+)\b.*?\bendmodule\b", re.MULTILINE | re.DOTALL)
 _CELL = re.compile(r"^\s+([A-Z]\w+) (?:#\(|\w+ ?\(|\\)", re.MULTILINE)
-_PLLS = {"SB_PLL40_PAD": "assign PLLOUTGLOBAL = PACKAGEPIN;", "EHXPLLL": "assign CLKOP = CLKI;"}
+_PLLS = {"SB_PLL40_PAD": "assign PLLOUTGLOBAL = PACKAGEPIN; assign LOCK = 1'b1;",
+         "EHXPLLL": "assign CLKOP = CLKI; assign LOCK = 1'b1;"}
 # cell → parameter, inputs from the lowest bit of the truth table's index, output
 _LUTS = {"SB_LUT4": ("LUT_INIT", ("I0", "I1", "I2", "I3"), "O"), "LUT4": ("INIT", ("A", "B", "C", "D"), "Z")}
 _BITWISE_WRITE = re.compile(r"(?:\s*if \(!WMASK_I\[ *\d+\]\) memory\[WADDR\[7:0\]\]\[ *\d+\] <= WDATA_I\[ *\d+\];){16}")

@@ -88,7 +88,8 @@ class _NoCore(wiring.Component):
     """In place of a board's core (``UartTop``), where only what is around it matters."""
 
     def __init__(self):
-        super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), "active": Out(1)})
+        super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), "active": Out(1), "words": Out(0),
+                          "strobe": Out(1), "held": In(1)})
 
     def elaborate(self, platform):
         return Module()

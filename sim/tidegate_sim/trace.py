@@ -57,8 +57,13 @@ def golden_run(model: Model, clips: Sequence[np.ndarray], dense: bool = False) -
 
 def decided(golden: Run, clips: Sequence[np.ndarray], stop: Stop) -> Run:
     """``decision`` (frames, 1), class + 1 or 0, of clips by a rule; where it ends them, see ``until_decided``."""
-    logits = np.split(golden[None, "logits"], np.cumsum([len(clip) for clip in clips])[:-1])
-    return {(None, "decision"): 1 + np.concatenate([decisions(clip, stop) for clip in logits])[:, None]}
+    found = [decisions(logits, stop) for logits in logits_of(golden, clips)]
+    return {(None, "decision"): 1 + np.concatenate(found)[:, None]}
+
+
+def logits_of(golden: Run, clips: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Accumulators (frames, classes) of each clip."""
+    return np.split(golden[None, "logits"], np.cumsum([len(clip) for clip in clips])[:-1])
 
 
 def until_decided(golden: Run, clips: Sequence[np.ndarray]) -> Run:

@@ -1,8 +1,9 @@
 """Golden against RTL, or a board's netlist, on real frames, integer by integer, through the driver and the link.
 
 Compared in every frame: the events of every signal, the weight words read, every logit, and whether it decides, and
-what; of RTL also, for every layer and neuron, the four accumulator copies that reach the cell (r_arg, z_arg, nx, nh)
-and the new state h.  Then the clips come once more, and no frame after a decision may be run.
+what, by a rule for streams; of RTL also, for every layer and neuron, the four accumulator copies that reach the cell
+(r_arg, z_arg, nx, nh) and the new state h.  Then the clips come once more, with a rule for clips, and no frame after a
+decision may be run.
 """
 
 import tempfile
@@ -27,9 +28,9 @@ from tidegate.spec.layout import Layout
 from tidegate.spec.model import Model, expected_tensors
 from tidegate.spec.network import Layer, Network
 from tidegate.spec.packets import most_frames, result_dtype
-from tidegate.spec.stop import MARGIN_MAX, Stop, leads
+from tidegate.spec.stop import MARGIN_MAX, STOP_SHIFT, Decider, Stop, best_two, leads
 
-from .trace import Mismatch, Run, compare, decided, golden_run, read_trace, until_decided, weight_words
+from .trace import Mismatch, Run, compare, decided, golden_run, logits_of, read_trace, until_decided, weight_words
 
 if TYPE_CHECKING:
     from .netlist import NetlistBoard
@@ -42,8 +43,8 @@ def default_thresholds(model: Model) -> list[tuple[int, ...]]:
 
 
 def stop_of(model: Model, golden: Run) -> Stop | None:
-    """A rule to compare decisions by: the model's own, or a margin above which half of golden's frames lead, and a
-    hold-off.
+    """A rule for clips to compare decisions by: the model's own, or a margin above which half of golden's frames lead,
+    and a hold-off.
 
     None for a single class.
     """
@@ -53,6 +54,22 @@ def stop_of(model: Model, golden: Run) -> Stop | None:
         return model.stop
     lead, _ = leads(golden[None, "logits"])
     return Stop(min(int(np.median(lead)), MARGIN_MAX), hold=2)
+
+
+def listening_of(model: Model, golden: Run, clips: Sequence[np.ndarray]) -> Stop | None:
+    """A rule for streams to compare decisions by: the model's own, or one by which half of golden's frames are clear.
+
+    That one smooths a little, has a release that is half the margin, and a hold-off.  None for a single class.
+    """
+    if model.network.classes < 2:
+        return None
+    if model.detector is not None:
+        return model.detector
+    rule = Stop(0, hold=2, stream=True, smooth=2)
+    lead = np.concatenate([best_two(Decider(rule).smooth(logits >> STOP_SHIFT))[0]
+                           for logits in logits_of(golden, clips)])
+    margin = min(int(np.median(lead)), MARGIN_MAX)
+    return replace(rule, margin=margin, release=margin // 2, classes=model.stop.classes if model.stop else None)
 
 
 def random_model(features: int, sizes: Sequence[int], classes: int, seed: int, extreme: bool) -> Model:
@@ -79,12 +96,12 @@ def random_model(features: int, sizes: Sequence[int], classes: int, seed: int, e
 
 def verify(model: Model, clips: Iterable[np.ndarray], lanes: Sequence[int] = (64,),
            thresholds: Sequence[Sequence[int]] | None = None,
-           progress: Callable[[int, int], None] | None = None) -> dict:
+           progress: Callable[[int, int], None] | None = None, listening: Stop | None = None) -> dict:
     """Run every clip on golden and on the virtual board and compare.
 
     ``clips``: arrays (frames, features) of SIGNAL integers; each starts from reset.  ``lanes``: virtual boards.
     ``thresholds``: settings of Θ, one value per signal each; see ``default_thresholds``.  ``progress`` is called
-    with (frames done, frames in all).
+    with (frames done, frames in all).  ``listening``: the rule for streams, in place of ``listening_of``'s.
 
     TidegateError if the RTL's integers cannot be told apart: another number of them than golden's, or another order.
 
@@ -98,7 +115,7 @@ def verify(model: Model, clips: Iterable[np.ndarray], lanes: Sequence[int] = (64
     total, done, tally = each * len(lanes) * len(settings), 0, _Tally()
     for theta in settings:
         turned = model.with_thresholds(*theta)
-        expected = _Expected(turned, clips)
+        expected = _Expected(turned, clips, listening)
         for p in lanes:
             def step(frames: int, before=done) -> None:
                 if progress:
@@ -109,15 +126,15 @@ def verify(model: Model, clips: Iterable[np.ndarray], lanes: Sequence[int] = (64
                 trace = Path(folder) / "trace"
                 with Board.open("virtual", lanes=p, trace=trace) as board:
                     board.load(turned)
-                    run = _streamed(board, clips, expected.stop, step)
+                    run = _streamed(board, clips, expected.listening, step)
                 run |= read_trace(trace, words, each)
             golden = expected.streaming(words)
             tally.compare(golden, run, p, theta)
             tally.decided(golden)
-            if expected.stop is not None:
+            if expected.early is not None:
                 with Board.open("virtual", lanes=p) as board:
                     board.load(turned)
-                    run = _streamed(board, clips, replace(expected.stop, stream=False))
+                    run = _streamed(board, clips, expected.early)
                 tally.compare(expected.ending(words), run, p, theta)
             done += each
     return tally.report("rtl", done, lanes, settings)
@@ -125,11 +142,13 @@ def verify(model: Model, clips: Iterable[np.ndarray], lanes: Sequence[int] = (64
 
 def verify_netlist(model: Model, clips: Iterable[np.ndarray], name: str, lanes: int | None = None,
                    thresholds: Sequence[Sequence[int]] | None = None,
-                   progress: Callable[[int, int], None] | None = None, netlist: "NetlistBoard | None" = None) -> dict:
+                   progress: Callable[[int, int], None] | None = None, netlist: "NetlistBoard | None" = None,
+                   listening: Stop | None = None) -> dict:
     """Run every clip on golden and on the netlist of the board ``name`` and compare; see ``verify``.
 
     ``lanes``: which of the board's designs.  ``progress`` is called with bytes on the line.  ``netlist``: one that
-    runs, in place of the board's.  Gives ``board``, ``cycles`` and ``seconds`` (simulated; the time that took) besides.
+    runs, in place of the board's.  ``listening``: as for ``verify``.  Gives ``board``, ``cycles`` and ``seconds``
+    (simulated; the time that took) besides.
     TidegateError, before anything is built, if there is no such board or the model does not fit.
     """
     clips = list(clips)
@@ -148,14 +167,14 @@ def verify_netlist(model: Model, clips: Iterable[np.ndarray], name: str, lanes: 
             board.load(model, lambda done, _: say(done, total))
             for k, theta in enumerate(settings):
                 board.thresholds(*theta)
-                expected = _Expected(model.with_thresholds(*theta), clips)
-                run = _streamed(board, clips, expected.stop)
+                expected = _Expected(model.with_thresholds(*theta), clips, listening)
+                run = _streamed(board, clips, expected.listening)
                 golden = {key: values for key, values in expected.streaming(layout).items() if key in run}
                 tally.compare(golden, run, design.lanes, theta, what)
                 tally.decided(golden)
                 say(total - (len(settings) - 1 - k) * each - each // 2, total)
-                if expected.stop is not None:
-                    run = _streamed(board, clips, replace(expected.stop, stream=False))
+                if expected.early is not None:
+                    run = _streamed(board, clips, expected.early)
                     tally.compare(expected.ending(layout), run, design.lanes, theta, what)
                 say(total - (len(settings) - 1 - k) * each, total)
     frames = len(settings) * sum(map(len, clips))
@@ -164,22 +183,25 @@ def verify_netlist(model: Model, clips: Iterable[np.ndarray], name: str, lanes: 
 
 
 class _Expected:
-    """Golden's integers of clips, for any lanes; ``stop``: the rule that decisions follow, re-arming, or None."""
+    """Golden's integers of clips, for any lanes.
 
-    def __init__(self, model: Model, clips: list[np.ndarray]):
+    ``listening``, ``early``: the rules that decisions follow, in streams and on clips; None for a single class.
+    """
+
+    def __init__(self, model: Model, clips: list[np.ndarray], listening: Stop | None = None):
         self.clips, self._golden = clips, golden_run(model, clips)
-        stop = stop_of(model, self._golden)
-        self.stop = stop and replace(stop, stream=True)
+        self.listening = listening or listening_of(model, self._golden, clips)
+        self.early = stop_of(model, self._golden)
 
     def streaming(self, layout: Layout) -> Run:
         """Every frame is run."""
         run = np.ones((len(self._golden[None, "logits"]), 1), np.int64)
-        return self._all(layout, self.stop) | {(None, "run"): run}
+        return self._all(layout, self.listening) | {(None, "run"): run}
 
     def ending(self, layout: Layout) -> Run:
         """None is after a decision."""
-        assert self.stop is not None
-        return until_decided(self._all(layout, replace(self.stop, stream=False)), self.clips)
+        assert self.early is not None
+        return until_decided(self._all(layout, self.early), self.clips)
 
     def _all(self, layout: Layout, stop: Stop | None) -> Run:
         words = {(None, "weight words"): weight_words(layout, self._golden[None, "events"])}
@@ -247,6 +269,14 @@ def _rest(board: Board, clip: np.ndarray) -> Iterator[FrameResult]:
         yield from board.stream(clip[start : start + burst], reset=False)
     if (count := board.read_register("FRAMES")) != len(clip):
         raise TidegateError(f"the board counts {count} frames of a clip of {len(clip)}, run or not")
+
+
+def one_stream(model: Model, clips: Sequence[np.ndarray], pause: int) -> np.ndarray:
+    """Clips (T, features) joined, with ``pause`` frames of silence after each: integers (T, features)."""
+    settings = settings_of(model)
+    samples = np.zeros(settings.window + pause * settings.hop)
+    silence = model.quantise(FrontEnd(settings).accept(samples))[:pause]
+    return np.concatenate([part for clip in clips for part in (clip, silence)])
 
 
 def speech_frames(model: Model, paths: Iterable[Path], frames: int) -> Iterator[np.ndarray]:

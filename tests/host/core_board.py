@@ -9,6 +9,7 @@ from tidegate.spec.fixed import saturate, wrap
 from tidegate.spec.formats import ACC_BITS, BIAS_DELTAS, DELTA_BITS, SIGNAL
 from tidegate.spec.packets import Result
 from tidegate.spec.registers import DENSE, STREAM
+from tidegate.spec.stop import STOP_SHIFT, UNDECIDED, Decider
 from tidegate_sim.board_model import BoardModel
 
 
@@ -102,7 +103,45 @@ FAULTS = {                                                      # → the step t
     "a clip goes on when it is decided": "stop",
     "a clip goes on with the next request": "stop",
     "a stream decides once": "stop",
+    "the sums are not cleared by a reset": "stop",
+    "sums are rounded and not cut": "stop",
+    "logits are smoothed over half as many frames": "stop",
+    "a word passes one LSB too early": "stop",
+    "a word passes one LSB too late": "stop",
+    "a word that is held off is reported late": "stop",
+    "a stream holds off after a reset": "stop",
 }
+
+
+class FaultyDecider(Decider):
+    """One of the faults of the rule for streams, or none."""
+
+    def __init__(self, stop, fault: str):
+        self.fault = fault
+        super().__init__(stop)
+        if fault == "a stream holds off after a reset":
+            self._left[...] = stop.hold
+
+    def smooth(self, values):
+        if self.fault != "sums are rounded and not cut" or not self.stop.smooth:
+            return super().smooth(values)
+        half, sums = (1 << self.stop.smooth) >> 1, np.zeros(values.shape[1:], np.int64)
+        smoothed = []
+        for v in values:
+            sums = sums + v - (sums >> self.stop.smooth)
+            smoothed.append((sums + half) >> self.stop.smooth)
+        return np.array(smoothed)
+
+    def decide(self, lead, best):
+        if self.fault != "a word that is held off is reported late" or not self.stop.stream:
+            return super().decide(lead, best)
+        found = []
+        for one in zip(lead, best, strict=True):
+            risen = self._risen
+            found.append(super().decide(*(np.array([value]) for value in one))[0])
+            if found[-1] == UNDECIDED and (self._risen != risen).all():
+                self._risen = np.full(self.shape, UNDECIDED)
+        return np.array(found)
 
 
 class Broken(CoreBoard):
@@ -170,8 +209,23 @@ class Broken(CoreBoard):
             self._ended = False
         return super()._frames(payload)
 
+    def forget(self):
+        self.before = [*getattr(self, "before", ()), *getattr(self, "heard", ())]
+        super().forget()
+
+    def decider(self, stop):
+        decider = FaultyDecider(stop, self.fault)
+        if self.fault == "the sums are not cleared by a reset" and self.before:
+            decider.smooth(np.array(self.before)[:, : self.registers["CLASSES"]] >> STOP_SHIFT)
+        return decider
+
     def decision(self, logits):
         r = dict(self.registers)
+        if self.fault == "logits are smoothed over half as many frames":
+            self.registers["STOP_SMOOTH"] = max(0, r["STOP_SMOOTH"] - 1)
+        self.registers["STOP_RELEASE"] += self.fault == "a word passes one LSB too early"
+        if self.fault == "a word passes one LSB too late":
+            self.registers["STOP_RELEASE"] = max(0, r["STOP_RELEASE"] - 1)
         self.registers["STOP_MARGIN"] -= self.fault == "a lead that equals the margin is enough"
         self.registers["STOP_HOLD"] += self.fault == "decisions are held off too long"
         if self.fault == "every class is decided":

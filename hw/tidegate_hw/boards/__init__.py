@@ -1,10 +1,12 @@
 """Boards: resources, clocks and options of the tools; the core is the same on all of them."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
-from amaranth.build import Platform
-from amaranth.hdl import ClockDomain, Elaboratable, Module
+from amaranth.build import Attrs, Pins, Platform, Resource
+from amaranth.hdl import ClockDomain, Elaboratable, Module, Signal
 from amaranth.lib import io
+from amaranth.lib.cdc import FFSynchronizer
 
 from tidegate.spec.boards import BAUD, BoardSpec
 from tidegate.spec.design import Design
@@ -29,20 +31,21 @@ class Board(ABC):
     """How a ``BoardSpec`` becomes a bitstream.
 
     ``family``: nextpnr's architecture.  ``suffix``: of the bitstream.  ``cells``: yosys' simulation models.
-    ``seed``: of placement and routing, so that the same tools give the same bytes.
+    ``seed``: of placement and routing, so that the same tools give the same bytes.  ``words``: that have a pin.
     """
 
     family: str
     suffix: str
     cells: tuple[str, ...]
     seed = 1
+    words = 0
 
     def __init__(self, spec: BoardSpec):
         self.spec = spec
 
     def core(self, design: Design, digest: bytes) -> UartTop:
         """What is behind the pins."""
-        return UartTop(design, digest, round(self.spec.clock / BAUD))
+        return UartTop(design, digest, round(self.spec.clock / BAUD), self.words)
 
     @abstractmethod
     def files(self, core: UartTop) -> dict[str, str | bytes]:
@@ -69,23 +72,52 @@ class Board(ABC):
         return plan.files
 
 
-class BoardTop(Elaboratable):
-    """The core between clock and pins: a UART, and lights for the core at work, a byte that comes, and power."""
+class Clock(Elaboratable):
+    """Makes the clock of ``sync``.  ``locked``: 1, asynchronous; it runs as it should."""
 
-    def __init__(self, core: UartTop, clock: Elaboratable, lights: tuple[tuple[str, int], ...]):
-        self.core, self.clock, self.lights = core, clock, lights
+    def __init__(self):
+        self.locked = Signal()
+
+
+Pin = tuple[str, int]           # name and number of a board's resource
+
+
+class BoardTop(Elaboratable):
+    """The core between clock and pins: a UART, pins for words, and lights for the core at work, a byte that comes, and
+    power.
+
+    ``words``: the pins of each word, several if they show the same.  ``strobe``: high from a decision to the result of
+    the next frame.
+    """
+
+    def __init__(self, core: UartTop, clock: Clock, lights: Sequence[Pin], words: Sequence[Sequence[Pin]],
+                 strobe: Pin):
+        self.core, self.clock, self.lights, self.words, self.strobe = core, clock, lights, words, strobe
 
     def elaborate(self, platform):
         m = Module()
-        # all registers start from their initial values, and the host resets what it uses
         m.domains.sync = ClockDomain(reset_less=True)
         m.submodules.clock, m.submodules.core = self.clock, self.core
+        # what a clock did that was not yet one is forgotten
+        unlocked = Signal(init=1)
+        m.submodules.locked = FFSynchronizer(~self.clock.locked, unlocked, init=1)
+        m.d.comb += self.core.held.eq(unlocked)
         pins = platform.lookup("uart", 0).ios
         uart = platform.request("uart", 0, dir={pin.name: "-" for pin in pins})
         m.submodules.rx, m.submodules.tx = rx, tx = io.Buffer("i", uart.rx), io.Buffer("o", uart.tx)
         m.d.comb += [self.core.rx.eq(rx.i), tx.o.eq(self.core.tx)]
-        shown = (self.core.active, ~rx.i, 1)            # by the lights
-        for k, (light, value) in enumerate(zip(self.lights, shown, strict=False)):
-            m.submodules[f"light{k}"] = buffer = io.Buffer("o", platform.request(*light, dir="-"))
+        shown = [*zip(self.lights, (self.core.active, ~rx.i, 1), strict=False), (self.strobe, self.core.strobe)]
+        for word, pins in zip(self.core.words, self.words, strict=True):
+            shown += [(pin, word) for pin in pins]
+        for k, (pin, value) in enumerate(shown):
+            m.submodules[f"light{k}"] = buffer = io.Buffer("o", platform.request(*pin, dir="-"))
             m.d.comb += buffer.o.eq(value)
         return m
+
+
+def detections(pins: str, connector: tuple[str, int], **attributes: str) -> list[Resource]:
+    """Resources "strobe" and "word", 0 and so on, on the pins of a connector."""
+    strobe, *words = pins.split()
+    return [Resource("strobe", 0, Pins(strobe, dir="o", conn=connector), Attrs(**attributes)),
+            *(Resource("word", k, Pins(pin, dir="o", conn=connector), Attrs(**attributes))
+              for k, pin in enumerate(words))]

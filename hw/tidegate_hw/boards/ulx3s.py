@@ -1,23 +1,28 @@
 """ULX3S with an ECP5-85F: 128 lanes, UART over the FTDI."""
 
-from amaranth.hdl import ClockSignal, Elaboratable, Instance, Module, Signal
+from amaranth.hdl import ClockSignal, Instance, Module, Signal
 from amaranth.lib import io
 from amaranth_boards.ulx3s import ULX3S_85F_Platform
 
 from tidegate.spec.design import Design
 
 from ..top import UartTop
-from . import PLACES, PREPARE, Board, BoardTop
+from . import PLACES, PREPARE, Board, BoardTop, Clock, detections
 from .floorplan import floorplan
 
 # a frame is few words, but wide: it would take four block memories, and wait for them
 SHALLOW = 'setattr -set ram_style "distributed" m:*link.frame.ram\n'
 
 
-class Clock(Elaboratable):
+WORDS = detections("0+ 1+ 2+ 3+ 4+ 5+ 6+ 7+ 8+ 9+ 10+", ("gpio", 0), IO_TYPE="LVCMOS33", DRIVE="4")
+LIGHTS = (("led", 2), ("led", 3), ("led", 4), ("led", 5), ("led", 6))
+
+
+class PLL(Clock):
     """25 MHz to ``frequency``, which divides 600 MHz and is a multiple of 25 MHz."""
 
     def __init__(self, frequency: int):
+        super().__init__()
         self.frequency = frequency
 
     def elaborate(self, platform):
@@ -35,7 +40,7 @@ class Clock(Elaboratable):
             p_OUTDIVIDER_MUXA="DIVA",
             i_CLKI=pin.i, i_CLKFB=output, i_RST=0, i_STDBY=0, i_PHASESEL0=0,
             i_PHASESEL1=0, i_PHASEDIR=1, i_PHASESTEP=1, i_PHASELOADREG=1, i_PLLWAKESYNC=0, i_ENCLKOP=0,
-            o_CLKOP=output)
+            o_CLKOP=output, o_LOCK=self.locked)
         m.d.comb += ClockSignal().eq(output)
         return m
 
@@ -44,10 +49,14 @@ class ULX3S(Board):
     family, suffix = "ecp5", "bit"
     seed = 2
     cells = ("ecp5/cells_sim.v",)
+    words = len(WORDS) - 1
 
     def files(self, core: UartTop) -> dict[str, str | bytes]:
-        top = BoardTop(core, Clock(self.spec.clock), (("led", 0), ("led", 1), ("led", 7)))
-        return self._plan(ULX3S_85F_Platform(), top, "", PREPARE + SHALLOW, f"script {PLACES}\n")
+        platform = ULX3S_85F_Platform()
+        platform.add_resources(WORDS)
+        words = [[("word", k), *LIGHTS[k : k + 1]] for k in range(len(core.words))]
+        top = BoardTop(core, PLL(self.spec.clock), (("led", 0), ("led", 1), ("led", 7)), words, ("strobe", 0))
+        return self._plan(platform, top, "", PREPARE + SHALLOW, f"script {PLACES}\n")
 
     def places(self, design: Design) -> str:
         commands = ""

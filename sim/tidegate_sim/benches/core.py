@@ -14,7 +14,7 @@ from tidegate.spec.formats import ACC_BITS, SIGNAL
 from tidegate.spec.layout import Layout
 from tidegate.spec.model import Model
 from tidegate.spec.registers import stop_registers
-from tidegate.spec.stop import MARGIN_MAX, UNDECIDED, Stop, decisions, leads
+from tidegate.spec.stop import MARGIN_MAX, SMOOTH_MAX, STOP_SHIFT, UNDECIDED, Decider, Stop, best_two, decisions
 from tidegate_hw.cell import TRACE_BITS
 from tidegate_hw.counters import COUNTERS_LAYOUT
 from tidegate_hw.registers import registers_layout
@@ -78,9 +78,13 @@ def a_stop(model: Model, frames: np.ndarray, dense: bool, rng, stream: bool) -> 
     """A rule by which about half of the frames are clear; None for a single class."""
     if model.network.classes < 2:
         return None
-    lead, _ = leads(Golden(model).run(frames[:, None], dense=dense).logits[:, 0])
+    smooth = int(rng.integers(0, SMOOTH_MAX + 1))
+    values = Golden(model).run(frames[:, None], dense=dense).logits[:, 0] >> STOP_SHIFT
+    lead, _ = best_two(Decider(Stop(0, smooth=smooth)).smooth(values))
     margin = int(np.clip(np.median(lead), 0, MARGIN_MAX))
-    return Stop(margin, int(rng.choice([0, 0, 1, 3])), int(rng.integers(1, model.network.classes + 1)), stream)
+    release = int(min(margin, lead.min() + rng.integers(0, 2))) if stream else None
+    return Stop(margin, int(rng.choice([0, 0, 1, 3])), int(rng.integers(1, model.network.classes + 1)), stream, smooth,
+                release)
 
 
 async def run(dut, source: Source, logit: Sink, result: Sink, seen: dict, model: Model, frames: np.ndarray,

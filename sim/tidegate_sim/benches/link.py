@@ -16,10 +16,11 @@ from tidegate_sim.streams import STALLS, Sink, Source, reset_dut, rng_for, wait
 from .board_model import StandInBoard
 from .stand_in_core import HANG
 
-DESIGN = Design(lanes=8, cell_rate=2, encoder_rate=4, weight_words=80, acc_words=16, features=22, neurons=32,
-                classes=12)
+DESIGN = Design(lanes=8, cell_rate=2, encoder_rate=4, weight_words=int(os.environ.get("WORDS", "80")), acc_words=16,
+                features=22, neurons=32, classes=12)
 DIGEST = bytes(range(200, 216))
 TIMEOUT = int(os.environ.get("TIMEOUT", 0))
+UNKNOWN = 1 + max(r.address for r in REGISTERS)
 MODEL = {"LAYERS": 2, "FEATURES": 10, "CLASSES": 3}
 
 
@@ -100,7 +101,7 @@ async def does_each_request_once(dut, stalls):
     for register in REGISTERS:
         if register.writable:
             await host.write(register.name, host.rng.randrange(1 << 32), times=2)
-    for address in (*range(0x56), 0x80, 0x100, 0x107, 0xFFFF):
+    for address in (*range(UNKNOWN + 2), 0x80, 0x100, 0x107, 0xFFFF):
         await host.ask(Request.READ_REGISTER, struct.pack("<H", address))
     for address, count in ((0, 8), (13, 200), (640 - 508, 508), (639, 1), (640, 0)):
         await host.ask(Request.WRITE_WEIGHTS, struct.pack("<I", address) + host.rng.randbytes(count), times=2)
@@ -154,7 +155,7 @@ async def refuses(dut):
     for address, count in ((641, 0), (640, 1), (639, 2), (640 - 507, 508), (0xFFFFFFFF, 1), (0xFFFFFE04, 508)):
         payload = struct.pack("<I", address) + b"\xAA" * count
         assert await host.refused(Request.WRITE_WEIGHTS, payload, times=2) == Reason.ADDRESS
-    for address in (0x07, 0x0D, 0x53, 0x54, 0x0100, 0x8000):
+    for address in (0x07, 0x0D, 0x53, UNKNOWN, 0x0100, 0x8000):
         assert await host.refused(Request.WRITE_REGISTER, struct.pack("<HI", address, 1)) == Reason.ADDRESS
     for name, values in {"LAYERS": (0, 5, 7), "FEATURES": (0, 23, 266), "CLASSES": (0, 13, 0xFFFF)}.items():
         for value in values:
@@ -169,6 +170,17 @@ async def refuses(dut):
         assert (await host.ask(Request.FRAMES, host.frames(most)))[0] == 0x86
         assert await host.refused(Request.FRAMES, host.frames(most + 1)) == Reason.LENGTH
     assert (await host.ask(Request.FRAMES, host.frames()))[0] == 0x86
+
+
+@cocotb.test()
+async def keeps_to_the_memory(dut):
+    host, end = Conversation(dut), DESIGN.weight_bytes
+    await host.start()
+    for address, count in ((end - 1, 2), (end - 1, 508), (end - 99, 100), (end, 1), (0, end + 1)):
+        payload = struct.pack("<I", address) + b"\xAA" * min(count, 508)
+        if address + min(count, 508) > end:
+            assert await host.refused(Request.WRITE_WEIGHTS, payload) == Reason.ADDRESS
+    assert await host.ask(Request.WRITE_WEIGHTS, struct.pack("<I", end - 99) + b"\xAA" * 99) == (0x84, b"")
 
 
 @cocotb.test()

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 
 import cocotb
 import numpy as np
@@ -9,7 +10,7 @@ from cocotb.triggers import RisingEdge
 
 from tidegate.spec.design import Design
 from tidegate.spec.formats import ACC_BITS
-from tidegate.spec.stop import HOLD_MAX, MARGIN_MAX, STOP_SHIFT, UNDECIDED, decisions
+from tidegate.spec.stop import HOLD_MAX, MARGIN_MAX, SMOOTH_MAX, STOP_SHIFT, UNDECIDED, Decider, best_two, decisions
 from tidegate.spec.stop import Stop as Rule
 from tidegate_hw.stop import Stop
 
@@ -18,6 +19,18 @@ from ..streams import STALLS, reset_dut, rng_for, wait
 DESIGN = Design(**json.loads(os.environ.get("BENCH", '{"lanes": 8, "cell_rate": 2, "classes": 20}')))
 FRAMES = 40
 LIMIT = 1 << (ACC_BITS - 1)
+
+
+def a_rule(rng: np.random.Generator, trial: int, logits: np.ndarray, classes: int) -> Rule:
+    """A rule for these logits: half are for streams; it compares about where the smoothed logits lead."""
+    smooth, stream = int(rng.integers(0, SMOOTH_MAX + 1)), trial % 4 < 2
+    lead, _ = best_two(Decider(Rule(0, smooth=smooth)).smooth(logits >> STOP_SHIFT))
+    near = [int(v) for v in np.clip(rng.choice(lead, 2) - rng.integers(0, 2, 2), 0, MARGIN_MAX)]
+    margin = int(rng.choice([0, 1, *near, *near, int(rng.integers(0, MARGIN_MAX)), MARGIN_MAX]))
+    release = int(rng.choice([0, margin, min(margin, near[0]), int(rng.integers(0, margin + 1))]))
+    allowed = int(rng.integers(0, classes + 1)) if trial % 3 == 0 else classes
+    return Rule(margin, int(rng.choice([0, 0, 1, 2, 5, 12, HOLD_MAX])), allowed, stream, smooth,
+                release if stream else None)
 
 
 def logits_of(rng: np.random.Generator, classes: int, margin: int) -> np.ndarray:
@@ -39,20 +52,35 @@ async def decisions_equal_rule(dut, stalls):
     rng = np.random.default_rng(rng_for(f"stop {stalls}").getrandbits(32))
     dut.taken.value = dut.done.value = dut.clear.value = 0
     await reset_dut(dut)
-    found, ends = 0, 0
-    for trial in range(60):
-        classes = int(rng.integers(2, DESIGN.classes + 1))
-        margin = int(rng.choice([0, 1, int(rng.integers(0, 300)), int(rng.integers(0, MARGIN_MAX)), MARGIN_MAX]))
-        hold, stream, on = int(rng.choice([0, 0, 1, 5, HOLD_MAX])), bool(trial % 2), trial % 10 != 9
-        allowed = int(rng.integers(0, classes + 1)) if trial % 3 == 0 else classes
-        rule = Rule(margin, hold, allowed, stream)
-        logits = logits_of(rng, classes, margin)
-        expected = decisions(logits[:, None], rule)[:, 0] if on else np.full(FRAMES, UNDECIDED)
-        dut.on.value, dut.stream.value, dut.margin.value = int(on), int(stream), margin
-        dut.hold.value, dut.classes.value, dut.clear.value = hold, allowed, 1
+    logits, classes, rule, done = np.zeros((0, 2), int), 2, Rule(0), 0
+    seen = dict.fromkeys(("decisions", "ends", "dropped", "smoothed", "cut short"), 0)
+    for trial in range(120):
+        on = trial % 10 != 9
+        if trial % 4 == 1:          # a reset, and then backwards: what was heard last comes first
+            logits = logits[:done][::-1]
+        else:
+            classes = int(rng.integers(2, DESIGN.classes + 1))
+            logits = logits_of(rng, classes, int(rng.integers(0, 300)))
+            rule = a_rule(rng, trial, logits, classes)
+        expected = decisions(logits[:, None], rule)[:, 0] if on else np.full(len(logits), UNDECIDED)
+        heard, left, done = UNDECIDED, 0, 0
+        dut.on.value, dut.stream.value = int(on), int(rule.stream)
+        dut.margin.value, dut.hold.value = rule.margin, rule.hold
+        # more classes than there are means all, up to what the register holds
+        most = (1 << len(dut.classes)) - 1
+        dut.classes.value = rule.classes if rule.classes < classes else int(rng.integers(classes, most + 1))
+        dut.smooth.value = rule.smooth
+        dut.release.value = rule.margin if rule.release is None else rule.release
+        dut.clear.value = 1
         await RisingEdge(dut.clk)
         dut.clear.value = 0
+        await RisingEdge(dut.clk)
+        while int(dut.busy.value):
+            await RisingEdge(dut.clk)
         for t, frame in enumerate(logits):
+            if trial % 7 in (1, 4) and t == 15:          # a reset in the middle of it all
+                seen["cut short"] += 1
+                break
             for k, logit in enumerate(frame):
                 while stalls != "none" and rng.random() < 0.3:
                     dut.taken.value = 0
@@ -63,11 +91,22 @@ async def decisions_equal_rule(dut, stalls):
                 await RisingEdge(dut.clk)
                 dut.taken.value = dut.done.value = 0
             await wait(dut, Stop.delay)
+            done = t + 1
             assert int(dut.decision.value) == expected[t] + 1, f"{rule}, frame {t}: {frame}"
-            ended = not stream and bool((expected[: t + 1] != UNDECIDED).any())
+            if expected[t] != UNDECIDED:
+                heard, left, seen["decisions"] = expected[t], rule.hold, seen["decisions"] + 1
+                seen["smoothed"] += rule.smooth > 0
+            elif left:
+                left -= 1
+            elif rule.stream:
+                heard = UNDECIDED
+            assert int(dut.heard.value) == heard + 1, f"{rule}, frame {t}: what was heard last"
+            ended = not rule.stream and bool((expected[: t + 1] != UNDECIDED).any())
             assert int(dut.ended.value) == ended, f"{rule}, frame {t}"
             if ended:
-                ends += 1
+                seen["ends"] += 1
                 break
-        found += int((expected != UNDECIDED).sum())
-    assert found > 60 and ends > 5, f"{found} decisions and {ends} ends are too few to tell anything"
+        if rule.stream and on:
+            seen["dropped"] += int((decisions(logits[:, None], replace(rule, hold=0)) != UNDECIDED).sum()
+                                   - (expected != UNDECIDED).sum())
+    assert min(seen.values()) > 10, f"{seen} is too little to tell anything"

@@ -24,6 +24,7 @@ from .console import (
 
 ModelArgument = Annotated[str, typer.Argument(help="Name of a shipped model, or a model file.", show_default=False)]
 NETLIST_FRAMES = 40     # of a netlist, which takes its time
+STREAM_PAUSE_S = 0.3    # between the recordings of a stream
 
 
 def models(json: JsonOption = False) -> None:
@@ -161,11 +162,16 @@ def verify(
         "--against", help="rtl, in virtual boards, or netlist: what synthesis makes of it for --board.")] = "rtl",
     board: Annotated[str | None, typer.Option(
         "--board", "-b", help="Of the netlist: icebreaker or ulx3s.", show_default=False)] = None,
+    stream: Annotated[bool, typer.Option(
+        "--stream", help="Join the recordings to one stream, and detect by the rule of the host's detector.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Compare golden and RTL on real frames, every integer: at Θ = 0, at the model's own Θ and at a large Θ.
 
     Every frame is also compared for whether it decides, and what; then that no frame after a decision is run.
+
+    With --stream the recordings follow each other with pauses of 0.3 s, from one reset, and the decisions are those
+    of the host's detector.
 
     With --against netlist, the netlist of a board's bitstream in place of the RTL: logits, events and weight words.
     It is synthesised and compiled once, which takes minutes.
@@ -173,11 +179,13 @@ def verify(
     from tidegate import load_model
     from tidegate.clips import clips
     from tidegate.host.audio import FORMATS, SUFFIXES
+    from tidegate.host.detector import listening_stop
     from tidegate.host.features import settings_of
     from tidegate.spec.errors import TidegateError
 
     loaded = load_model(model)
-    settings_of(loaded)
+    settings = settings_of(loaded)
+    rule = listening_stop(loaded) if stream else None
     _check_against(against, board, lanes)
     paths = [c.path for c in clips()] if data is None else sorted(
         p for p in data.rglob("*") if p.suffix.lower() in SUFFIXES)
@@ -187,12 +195,17 @@ def verify(
     with hint_at_extras("build" if board else None):
         from tidegate_sim import verify as walk
 
-        heard = list(walk.speech_frames(loaded, paths, frames or (1000 if board is None else NETLIST_FRAMES)))
+        count = frames or (1000 if board is None else NETLIST_FRAMES)
+        heard = list(walk.speech_frames(loaded, paths, count))
+        if stream:
+            pause = round(STREAM_PAUSE_S * settings.sample_rate / settings.hop)
+            heard = [walk.one_stream(loaded, heard, pause)[:count]]
         with progress("verifying") as step:
             if board is None:
-                report = walk.verify(loaded, heard, lanes or (64,), progress=step)
+                report = walk.verify(loaded, heard, lanes or (64,), progress=step, listening=rule)
             else:
-                report = walk.verify_netlist(loaded, heard, board, lanes[0] if lanes else None, progress=step)
+                report = walk.verify_netlist(loaded, heard, board, lanes[0] if lanes else None, progress=step,
+                                             listening=rule)
     if json:
         print_json(report)
     else:

@@ -213,7 +213,7 @@ class Board:
         """The rule by which the board decides early, or None; takes effect with the next reset.
 
         The model's own is ``model.stop``.  After a decision the board runs no frame until it is reset, and ``stream``
-        ends; with ``Stop(..., stream=True)`` it goes on and decides again when the keyword has passed.
+        ends; with ``Stop(..., stream=True)``, such as ``listening_stop(model)``, it goes on and decides each word once.
         """
         return self._stop
 
@@ -313,6 +313,8 @@ class Board:
         layout = result_dtype(model.network.classes)
         if len(answer) % layout.itemsize == 0:
             results = np.frombuffer(answer, layout)
+            if (results["decision"] > model.network.classes).any():
+                raise BoardError("the board decides for a class that this model has not; load the model again")
             if len(results) == count or (len(results) < count and self._ends(results)):
                 return results
         raise BoardError("the board has another model, or another stop rule, than is known here; load it again")
@@ -365,10 +367,13 @@ def _frame_results(results: np.ndarray, model: Model, decided_at: int | None) ->
     """``decided_at``: of the frame before."""
     network = model.network
     logits = results["logits"] / float(1 << acc_frac(network.classifier.weight_frac))
-    best = logits.argmax(1)
-    confidence = 1 / np.exp(logits - logits.max(1, keepdims=True)).sum(1)
+    # with smoothed logits the board may decide for another class than this frame's best
+    decision = results["decision"].astype(np.int64)
+    best = np.where(decision > 0, decision - 1, logits.argmax(1))
+    odds = np.exp(logits - logits.max(1, keepdims=True))
+    confidence = np.take_along_axis(odds, best[:, None], 1)[:, 0] / odds.sum(1)
     columns = (results["frame"], best, results["logits"], confidence, results["cycles"],
-               results["events"][:, : network.signals], results["weight_words"], results["decision"] > 0)
+               results["events"][:, : network.signals], results["weight_words"], decision > 0)
     for frame, index, integers, sure, cycles, events, words, decided in zip(
             *(c.tolist() for c in columns), strict=True):
         decided_at = frame if decided else decided_at

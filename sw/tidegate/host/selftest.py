@@ -30,7 +30,7 @@ from ..spec.model import Model, read_model
 from ..spec.network import MAX_LAYERS
 from ..spec.packets import MAX_PAYLOAD, Request
 from ..spec.registers import BY_NAME
-from ..spec.stop import UNDECIDED, Stop, decisions, leads
+from ..spec.stop import SMOOTH_MAX, STOP_SHIFT, UNDECIDED, Decider, Stop, best_two, decisions, leads
 from .board import Board, FrameResult
 from .errors import BoardError
 from .memtest import RELOAD, check_memory
@@ -203,7 +203,16 @@ def stop_rules(logits: np.ndarray) -> list[Stop]:
     median = int(np.median(lead))
     first = int(np.argmax(lead > median))
     return [Stop(int(lead[first]) - 1), Stop(int(lead[first])), Stop(median, hold=first + 1),
-            Stop(median, classes=int(best[first])), Stop(median, hold=3, stream=True)]
+            Stop(median, classes=int(best[first])), Stop(median, hold=3, stream=True),
+            *(rule for smooth in range(1, SMOOTH_MAX + 1) for rule in _listening_rules(logits, smooth))]
+
+
+def _listening_rules(logits: np.ndarray, smooth: int) -> list[Stop]:
+    """Rules for streams that smooth, each with a margin and a release that a lead meets or misses by one LSB."""
+    lead, _ = best_two(Decider(Stop(0, smooth=smooth)).smooth(logits >> STOP_SHIFT))
+    margin, release = (int(np.partition(lead, len(lead) * part // 8)[len(lead) * part // 8]) for part in (4, 2))
+    return [Stop(max(0, margin - down), 2 * down, stream=True, smooth=smooth, release=max(0, release - down))
+            for down in (0, 1)]
 
 
 def _stop(board: Board) -> str:

@@ -41,7 +41,7 @@ REST = 3            # an encoder, after the last group of a frame
 QUEUE = 2           # a group that had to wait in the encoder → its events (the encoder's bench asserts it)
 SCHEDULER = 1       # a hidden event comes → its column is selected
 LOGITS = 3          # copied → first logit
-RESULT = 2          # the last logit is taken → the frame's counts are there, which the next frame's logits wait for
+RESULT = 4          # the last logit is taken → the frame's counts are there, which the next frame's logits wait for
 # nh's first word fetched → first hidden event's word fetched
 LOOP = LANES + SNAPSHOT + CELL + ENCODER + SCHEDULER + COLUMN
 # ... without a snapshot

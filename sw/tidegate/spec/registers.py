@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from .design import Design
 from .network import MAX_LAYERS, MAX_SIGNALS
-from .stop import HOLD_MAX, STOP_BITS, Stop
+from .stop import HOLD_MAX, SMOOTH_MAX, STOP_BITS, Stop
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def _bank(name: str, address: int, count: int, bits: int, doc: str, capacity: st
 REGISTERS: tuple[Register, ...] = (
     Register("MODE", 0x00, 3, True,
              "bit 0 `dense`: every element of every signal is sent; bit 1 `early`: decide, and run no frame after a "
-             "decision; bit 2 `stream`: but re-arm instead (see `spec/stop.py`)"),
+             "decision; bit 2 `stream`: but go on, and decide each word once (see `spec/stop.py`)"),
     Register("LAYERS", 0x01, 3, True, "number of GRU layers, 0 = no model loaded"),
     Register("FEATURES", 0x02, 16, True, "elements of a feature frame", "features"),
     Register("CLASSES", 0x03, 16, True, "logits of the classifier", "classes"),
@@ -65,21 +65,26 @@ REGISTERS: tuple[Register, ...] = (
     *_bank("LAYER_TARGET", 0x48, MAX_LAYERS, 16, "first accumulator word of GRU layer {}", "acc_words"),
     Register("STOP_MARGIN", 0x50, STOP_BITS, True, "a lead above it decides, in LSBs of the classifier's weights"),
     Register("STOP_HOLD", 0x51, HOLD_MAX.bit_length(), True,
-             "frames after a reset or decision without a decision; takes effect with the next"),
+             "frames without a decision after one, and on a clip after a reset; takes effect with the next"),
     Register("STOP_CLASSES", 0x52, 16, True, "classes from this one on are never decided", "classes"),
     Register("DECISION", 0x53, 16, False, "class + 1 that the last frame run has decided, 0: none"),
+    Register("STOP_RELEASE", 0x54, STOP_BITS, True, "in a stream a word has passed when its lead is not above it"),
+    Register("STOP_SMOOTH", 0x55, SMOOTH_MAX.bit_length(), True,
+             "logits are smoothed over about 2 to the power of so many frames; change it only before a reset"),
 )
 BY_NAME = {r.name: r for r in REGISTERS}
 
 DENSE, EARLY, STREAM = 1, 2, 4      # bits of MODE
+STOP_REGISTERS = ("STOP_MARGIN", "STOP_HOLD", "STOP_CLASSES", "STOP_RELEASE", "STOP_SMOOTH")
 
 
 def stop_registers(stop: Stop | None, classes: int, dense: bool = False) -> dict[str, int]:
     """Register name → value for a stop rule, or none, and dense mode, on a network with so many classes."""
     if stop is None:
-        return {"MODE": DENSE * dense, "STOP_MARGIN": 0, "STOP_HOLD": 0, "STOP_CLASSES": 0}
+        return {"MODE": DENSE * dense, **dict.fromkeys(STOP_REGISTERS, 0)}
     return {"MODE": DENSE * dense | EARLY | STREAM * stop.stream, "STOP_MARGIN": stop.margin, "STOP_HOLD": stop.hold,
-            "STOP_CLASSES": classes if stop.classes is None else stop.classes}
+            "STOP_CLASSES": classes if stop.classes is None else stop.classes, "STOP_SMOOTH": stop.smooth,
+            "STOP_RELEASE": stop.margin if stop.release is None else stop.release}
 
 
 def table() -> str:
