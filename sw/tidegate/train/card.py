@@ -15,6 +15,7 @@ from .data import UNSEEN
 from .early import group_name, margin_text
 
 _PARTS = ("test", "validation")
+_OPTIONS = {"speech": "--speech", "words": "--other-words", "noise": "--noise", "rooms": "--rooms"}
 
 
 def card(model: Model, name: str, size: int) -> str:
@@ -25,7 +26,8 @@ def card(model: Model, name: str, size: int) -> str:
     sections = [
         [f"# {name}", "", recipe["about"]], _facts(model, size), _figures(model), _turned(model), _runs(model),
         _early(model),
-        _speakers(model), _unseen(model), _stream(model), _wake_word(model), _verified(model), _training(model, name),
+        _speakers(model), _unseen(model), _detector(model), _stream(model), _wake_word(model), _verified(model),
+        _training(model, name),
         ["## Not good for", "", *(f"- {x}" for x in recipe["limits"])],
     ]
     return "\n".join("\n".join([*lines, ""]) for lines in sections if lines)
@@ -155,9 +157,24 @@ def _unseen(model: Model) -> list[str]:
              f"{f['rejected']:.1%} were taken for no keyword. Validation accuracy of that twin: "
              f"{twin['validation']['accuracy']:.2%}."]
     if told := twin.get("rejection"):
-        lines.append(f"Its bias of `unknown` (+{told['bias']:.2f}, chosen on the validation part) turned the keywords' "
+        lines.append(f"Its bias of `unknown` ({told['bias']:+.2f}, chosen on the validation part) turned the keywords' "
                      f"recall from {told['recall_before']:.2%} to {told['recall']:.2%}.")
     return lines
+
+
+def _detector(model: Model) -> list[str]:
+    """The rule by which the model listens, and where its threshold comes from."""
+    rule, chosen = model.detector, model.card.get("detector")
+    if rule is None or not chosen:
+        return []
+    hop = model.card["recipe"]["frontend"]["hop_ms"]
+    return ["## Detector", "", (
+        f"Logits smoothed over about {2**rule.smooth} frames; a keyword is detected when it leads by more than "
+        f"{chosen['margin']:g} (a threshold of {chosen['threshold']:.4g}), and no other within {rule.hold * hop:.0f} "
+        f"ms after that. The threshold is the lowest with at most {chosen['wanted_per_hour']:g} false accepts per hour "
+        f"on {chosen['hours']:.1f} h of streams made from the validation part, where {_percent(chosen['misses'])} of "
+        f"{chosen['keywords']} keywords are missed ({chosen['per_hour']:.2f} false accepts per hour). What is "
+        "reported below is another part.")]
 
 
 def _stream(model: Model) -> list[str]:
@@ -269,8 +286,12 @@ def _training(model: Model, name: str) -> list[str]:
         lines.append(f"- It took {seconds / 60:.0f} min on one core, other work beside it.")
     if recipe["leave_out"]:
         lines.append(f"- Left out: {', '.join(recipe['leave_out'])}.")
-    return [*lines, f"- Command: `tidegate train DATA --recipe {recipe['name']} --out {name}.tidegate`, recipe in "
-            f"`{name}.json`.", f"- Data: {recipe['attribution']}"]
+    if sources := model.card.get("sources"):
+        lines.append("- Sound beside the words: " + "; ".join(
+            f"{kind}: {', '.join(folders)}" for kind, folders in sources.items()) + ".")
+    options = "".join(f" {_OPTIONS[kind]} ..." for kind in sources or ())
+    return [*lines, f"- Command: `tidegate train DATA --recipe {recipe['name']}{options} --out {name}.tidegate`, "
+            f"recipe in `{name}.json`.", f"- Data: {recipe['attribution']}"]
 
 
 def main() -> int:

@@ -50,10 +50,12 @@ NOTHING_ELSE = Sources()
 
 
 def sounds(folders: tuple[Path, ...]) -> list[Path]:
-    """All sound files in these folders and below, in order; DataError for a folder that is missing or has none."""
+    """All sound files in these folders and below, in order, but not in folders inside them whose name begins with ``_``;
+    DataError for a folder that is missing or has none."""
     found = []
     for folder in map(Path, folders):
-        here = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+        here = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")
+                      and not any(part.startswith("_") for part in p.relative_to(folder).parts[:-1]))
         if not here:
             raise DataError(f"no sound files in '{folder}' or below it; check the path" if folder.is_dir() else
                             f"no folder '{folder}'; check the path")

@@ -103,6 +103,9 @@ class Plan:
         except TidegateError as error:
             at = " ".join([label, *(f"{k}={compact(v)}" for k, v in changes.items())]).strip()
             raise DataError(f"sweep '{self.name}': no recipe at '{at}': {error}") from None
+        if recipe.listening is not None:
+            raise DataError(f"sweep '{self.name}': recipe '{recipe.name}' trains on streams, which no sweep does yet; "
+                            "run `tidegate train` with each --seed")
         for setting in self.theta:
             if isinstance(setting, tuple) and len(setting) != len(recipe.thresholds):
                 raise DataError(f"sweep '{self.name}': 'theta' has {list(setting)}, but a network with "

@@ -1,10 +1,12 @@
 """Make a zoo model of a sweep: the run that is best by validation, its recipe, and a card with what all runs found.
 
     python -m tidegate.train.release NAME --sweep FOLDER [--label LABEL]
+    python -m tidegate.train.release NAME --model FILE
     python -m tidegate.train.release NAME [--unseen FOLDER] [--speakers FOLDER] [--attach KEY=FILE.json ...]
 
-``--label``: the sweep's variant to take the model from.  The rest adds to the card of the model that is there:
-``--unseen`` a sweep of twins trained without some words, ``--speakers`` one that leaves each speaker out in turn, and
+``--label``: the sweep's variant to take the model from.  ``--model``: a file of `tidegate train` instead.  The rest
+adds to the card of the model that is there: ``--unseen`` a sweep of twins trained without some words, ``--speakers``
+one that leaves each speaker out in turn,
 ``--attach`` a verb's JSON: ``verified`` of `tidegate verify`, ``stream`` of `tidegate stream`, ``wake_word`` of
 `tidegate stream --protocol mlperf`.
 """
@@ -116,13 +118,14 @@ def main() -> int:
     parser.add_argument("name")
     for folder in ("--sweep", "--unseen", "--speakers"):
         parser.add_argument(folder, type=Path, metavar="FOLDER")
+    parser.add_argument("--model", type=Path, metavar="FILE")
     parser.add_argument("--label", default="")
     parser.add_argument("--attach", action="append", default=[], metavar="KEY=FILE")
     parser.add_argument("--zoo", type=Path, default=Path(zoo.__file__).parent)
     options = parser.parse_args()
     try:
         path = options.zoo / f"{options.name}.tidegate"
-        model = compose(options.sweep, options.label) if options.sweep else read_model(path)
+        model = compose(options.sweep, options.label) if options.sweep else read_model(options.model or path)
         if options.unseen:
             model = replace(model, card=model.card | {"left_out": unseen(options.unseen)})
         if options.speakers:
