@@ -50,7 +50,7 @@ NOTHING_ELSE = Sources()
 
 
 def sounds(folders: tuple[Path, ...]) -> list[Path]:
-    """All sound files in these folders and below, in order, but not in folders inside them whose name begins with ``_``;
+    """All sound files in these folders and below, in order, but not those in inner folders whose name begins with _;
     DataError for a folder that is missing or has none."""
     found = []
     for folder in map(Path, folders):
