@@ -15,8 +15,8 @@ A model that was on the board is lost, and it is left with none or that of the l
 
 import struct
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import astuple, dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import astuple, dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 from random import Random
@@ -204,6 +204,7 @@ def stop_rules(logits: np.ndarray) -> list[Stop]:
     first = int(np.argmax(lead > median))
     return [Stop(int(lead[first]) - 1), Stop(int(lead[first])), Stop(median, hold=first + 1),
             Stop(median, classes=int(best[first])), Stop(median, hold=3, stream=True),
+            *_telling(logits, (Stop(m, h, stream=True) for h in range(1, 9) for m in sorted(map(int, lead))), ("hold",)),
             *(rule for smooth in range(1, SMOOTH_MAX + 1) for rule in _listening_rules(logits, smooth))]
 
 
@@ -211,8 +212,28 @@ def _listening_rules(logits: np.ndarray, smooth: int) -> list[Stop]:
     """Rules for streams that smooth, each with a margin and a release that a lead meets or misses by one LSB."""
     lead, _ = best_two(Decider(Stop(0, smooth=smooth)).smooth(logits >> STOP_SHIFT))
     margin, release = (int(np.partition(lead, len(lead) * part // 8)[len(lead) * part // 8]) for part in (4, 2))
-    return [Stop(max(0, margin - down), 2 * down, stream=True, smooth=smooth, release=max(0, release - down))
-            for down in (0, 1)]
+    levels = sorted({int(x) for x in lead})
+    candidates = (Stop(m, 0, stream=True, smooth=smooth, release=r) for m in levels for r in levels if r < m)
+    return [*(Stop(max(0, margin - down), 2 * down, stream=True, smooth=smooth, release=max(0, release - down))
+              for down in (0, 1)), *_telling(logits, candidates, ("release",))]
+
+
+def _telling(logits: np.ndarray, candidates: Iterable[Stop], fields: tuple[str, ...]) -> list[Stop]:
+    """Of the candidates the first with which one more, and the first with which one less, in a field would decide
+    otherwise on these logits."""
+    found: list[Stop] = []
+    wanted = [(field, step) for field in fields for step in (1, -1)]
+    for rule in candidates:
+        for field, step in list(wanted):
+            value = getattr(rule, field) + step
+            if not 0 <= value <= (rule.margin if field == "release" else value):
+                continue
+            if not np.array_equal(decisions(logits, rule), decisions(logits, replace(rule, **{field: value}))):
+                wanted.remove((field, step))
+                found += [rule] * (rule not in found)
+        if not wanted:
+            break
+    return found
 
 
 def _stop(board: Board) -> str:
