@@ -47,7 +47,7 @@ class PLL(Clock):
 
 class ULX3S(Board):
     family, suffix = "ecp5", "bit"
-    seed = 2
+    seed = 1
     cells = ("ecp5/cells_sim.v",)
     words = len(WORDS) - 1
 

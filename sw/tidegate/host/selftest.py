@@ -204,7 +204,7 @@ def stop_rules(logits: np.ndarray) -> list[Stop]:
     first = int(np.argmax(lead > median))
     return [Stop(int(lead[first]) - 1), Stop(int(lead[first])), Stop(median, hold=first + 1),
             Stop(median, classes=int(best[first])), Stop(median, hold=3, stream=True),
-            *_telling(logits, (Stop(m, h, stream=True) for h in range(1, 9) for m in sorted(map(int, lead))), ("hold",)),
+            *_telling(logits, (Stop(m, h, stream=True) for h in range(1, 9) for m in sorted(lead.tolist())), ("hold",)),
             *(rule for smooth in range(1, SMOOTH_MAX + 1) for rule in _listening_rules(logits, smooth))]
 
 
