@@ -285,4 +285,7 @@ def test_the_tools_get_files_of_the_real_board(digest):
     assert {"top.il", "top.ys", "top.pcf"} <= set(files)
     script, pins = (x if isinstance(x, str) else x.decode() for x in (files["top.ys"], files["top.pcf"]))
     assert "synth_ice40" in script and "write_verilog" in script and "netlist.v" in script
-    assert {line.split()[2] for line in pins.splitlines() if line.startswith("set_io")} == {"35", "6", "9", "11", "37"}
+    clock_and_uart, words_on_leds = {"35", "6", "9", "11", "37"}, {"26", "27", "25", "23", "21"}
+    words_and_strobe = {"2", "47", "45", "3", "48", "46", "44", "4"}        # PMOD 1A
+    assert {line.split()[2] for line in pins.splitlines() if line.startswith("set_io")} == \
+        clock_and_uart | words_on_leds | words_and_strobe

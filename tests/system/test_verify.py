@@ -121,7 +121,7 @@ def test_another_rule_for_streams_is_a_mismatch(monkeypatch, register, more):
     rule = listening_of(model, golden, clips)
     rules = [replace(rule, release=release) for release in range(1, rule.margin + 1)]
     if register == "STOP_HOLD":
-        rules = [replace(rule, margin=0, release=0, hold=1), replace(rule, margin=0, release=0, hold=0)]
+        rules = [replace(rule, margin=0, release=0, smooth=0, hold=hold) for hold in range(8, -1, -1)]
     found = [tidegate_sim.trace.decided(golden, clips, rule)[None, "decision"] for rule in rules]
     at = next(k for k, (a, b) in enumerate(pairwise(found)) if (a != b).any())     # where one LSB makes a difference
     model = replace(model, detector=rules[at])
