@@ -25,6 +25,7 @@ def random_network(hidden: int, seed: int = 0) -> Model:
     for name, (dtype, shape) in expected_tensors(network).items():
         scale = wide.get(name.rpartition(".")[2], 0) * 128
         tensors[name] = np.clip(np.round(rng.normal(0, 1, shape) * scale), -127, 127).astype(dtype)
+    tensors["frontend.scale"] = np.ones_like(tensors["frontend.scale"])
     return Model(network, tensors, ())
 
 

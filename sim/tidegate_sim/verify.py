@@ -24,6 +24,7 @@ from tidegate.spec.boards import board_spec
 from tidegate.spec.design import SIMULATED
 from tidegate.spec.errors import TidegateError
 from tidegate.spec.formats import BIAS_MAX
+from tidegate.spec.frontend import FEWEST_BANDS
 from tidegate.spec.layout import Layout
 from tidegate.spec.model import Model, expected_tensors
 from tidegate.spec.network import Layer, Network
@@ -90,7 +91,7 @@ def random_model(features: int, sizes: Sequence[int], classes: int, seed: int, e
         else:
             # about the mean and spread of the logarithm of speech's mel energies
             tensors[name] = np.full(shape, -3.0 if name.endswith("mean") else 0.4, dtype)
-    frontend = FrontEndSettings(bands=features).to_dict()
+    frontend = FrontEndSettings(bands=features).to_dict() if features >= FEWEST_BANDS else {}
     return Model(network, tensors, tuple(f"class {c}" for c in range(classes)), frontend)
 
 

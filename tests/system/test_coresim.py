@@ -47,7 +47,7 @@ def test_integers_equal_golden(name, theta, stalls):
     run = simulate(SIMULATED[LANES], model, frames, stalls=stalls, seed=theta, stop=stop)
     assert run.run.keys() > {(0, "r_arg"), (len(model.network.gru) - 1, "h"), (None, "logits")}
     assert mismatches(run, SIMULATED[LANES], model, frames, stop=stop) == (0, None)
-    assert stop is None or theta == 700 or (run.decisions > 0).sum() > 2    # at 700 hardly anything ever changes
+    assert stop is None or theta == 700 or (run.decisions > 0).sum() > 1    # at 700 hardly anything ever changes
 
 
 @pytest.mark.parametrize("name", NETWORKS)
