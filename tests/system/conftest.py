@@ -1,11 +1,20 @@
 """System tests share the helper modules of tests/host, and find the virtual boards compiled."""
 
+import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "host"))
+
+# A job in the background, or under nohup, ignores these signals, and so would every program that a test starts and then
+# interrupts. A handler that does nothing is not inherited: such programs begin with the usual ones.
+with suppress(ValueError):                  # not in the main thread
+    for _ignored in (signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(_ignored) == signal.SIG_IGN:
+            signal.signal(_ignored, lambda *_: None)
 
 
 @pytest.fixture(scope="session")
