@@ -144,8 +144,8 @@ def test_decide_is_the_first_decision_of_the_golden_model(frames_factory, sizes,
 def test_a_batch_is_computed_until_it_has_decided(frames_factory, monkeypatch):
     torch.manual_seed(5)
     net, computed = DeltaNetwork(6, [8], 3), []
-    run = network.sequence
-    monkeypatch.setattr(network, "sequence", lambda x, *a, **k: computed.append(len(x)) or run(x, *a, **k))
+    run = network.advance
+    monkeypatch.setattr(network, "advance", lambda x, *a, **k: computed.append(len(x)) or run(x, *a, **k))
     frames, last = torch.tensor(frames_factory(3, 80, 4, 6)).float(), torch.full((4,), 79)
     assert net.decide(frames, [(torch.zeros_like(last), last)], Stop(65535))[0].tolist() == [79] * 4
     assert sum(computed) == 80

@@ -69,10 +69,16 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")] = False,
     epochs: Annotated[int | None, typer.Option("--epochs", help="Instead of the recipe's.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Instead of the recipe's.")] = None,
+    start: Annotated[str | None, typer.Option(
+        "--from", help="Model to begin with: a file or the name of a shipped one; the same words and sizes.",
+        show_default=False)] = None,
     speech: Annotated[list[Path] | None, typer.Option(
         "--speech", help="Folder of continuous speech to reject; the recipe must listen.", show_default=False)] = None,
     other_words: Annotated[list[Path] | None, typer.Option(
         "--other-words", help="Folder of other words to reject: near misses.", show_default=False)] = None,
+    more_keywords: Annotated[list[Path] | None, typer.Option(
+        "--more-keywords", help="Folder of more recordings of the keywords, a folder of its name for each.",
+        show_default=False)] = None,
     noise: Annotated[list[Path] | None, typer.Option(
         "--noise", help="Folder of sounds that are no speech.", show_default=False)] = None,
     rooms: Annotated[list[Path] | None, typer.Option(
@@ -94,8 +100,9 @@ def train(
             chosen = replace(chosen, epochs=epochs)
         if seed is not None:
             chosen = replace(chosen, seed=seed)
-        sources = Sources(*(tuple(folders or ()) for folders in (speech, other_words, noise, rooms)))
-        path = training.run(directory, chosen, out_file, resume=resume, sources=sources)
+        sources = Sources(*(tuple(folders or ()) for folders in (speech, other_words, more_keywords, noise, rooms)))
+        path = training.run(directory, chosen, out_file, resume=resume, sources=sources,
+                            start=None if start is None else zoo.load(start))
         card = zoo.load(str(path)).card
         if json:
             survey = {"data": survey_of(directory, chosen)} if chosen.task == WORDS and directory else {}

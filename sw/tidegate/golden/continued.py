@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ..spec.model import Model
 from .encoder import count_events, encode
-from .gru import sequence
+from .gru import advance
 from .judge import Golden
 
 
@@ -44,8 +44,7 @@ class Continued:
                 w_ih, w_hh, bias = (tensors(f"gru.{l}.{n}", golden.dtype) for n in ("weight_ih", "weight_hh", "bias"))
                 state = self._states[l]
                 start = None if before is None or state is None else (before, state)
-                run = sequence(x, w_ih, w_hh, bias, net.gru[l].weight_frac, net.thresholds[s], start=start)
-                x, self._states[l] = run.anchors[1:], run.states[-1].clone()
+                x, self._states[l] = advance(x, w_ih, w_hh, bias, net.gru[l].weight_frac, net.thresholds[s], start)
             events.append(count_events(x, start=before))
             if len(x):
                 self._anchors[s] = x[-1].clone()

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..spec.fixed import saturate
 from ..spec.formats import DELTA_BITS, whole_theta
+from . import kernel
 
 DELTA_MAX = (1 << (DELTA_BITS - 1)) - 1
 
@@ -78,6 +79,8 @@ class DeltaEncoder(torch.autograd.Function):
 def encode(signal: Tensor, threshold: int, start: Tensor | None = None) -> Tensor:
     """Anchors v̂ (T, B, n) after each frame of a signal (T, B, n), from reset or from the anchors ``start`` (B, n);
     SIGNAL integers held in floats."""
+    if kernel.usable(signal):
+        return kernel.encode(signal, start, shrink(threshold))
     anchors = torch.empty_like(signal)
     anchor = signal.new_zeros(signal.shape[1:]) if start is None else start
     lam, step = shrink(threshold), torch.empty_like(anchor)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ..spec.formats import CANDIDATE_ARG, GATE_ARG, GATE_FRAC, PRE, SIGNAL, STATE, acc_frac
+from . import kernel
 from .encoder import lag_gradient, shrink, whole
 from .fixed import scalar, sigmoid_, tanh_
 
@@ -42,6 +43,34 @@ def _input_order(rows: Tensor) -> Tensor:
     return rows.roll(rows.shape[0] // 3, 0)
 
 
+def scaled(w_ih: Tensor, w_hh: Tensor, bias: Tensor, weight_frac: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Weights (inputs, 3H) of nx, r, z and (H, 3H) of r, z, nh, and biases (4H,), whose accumulators need no more than
+    ``floor`` to be in their formats."""
+    frac, hidden = acc_frac(weight_frac), w_hh.shape[1]
+    gate, pre_scale = 2.0 ** (GATE_ARG.frac - frac), 2.0 ** (PRE.frac - frac)
+    row = w_hh.new_tensor([gate, gate, pre_scale]).repeat_interleave(hidden)[:, None]
+    b = (bias * bias.new_tensor([pre_scale, gate, gate, pre_scale])[:, None] + 0.5).flatten()
+    return _input_order(w_ih * row).t(), (w_hh * row).t(), b
+
+
+def _lag_of(threshold: int) -> float:
+    """How far from its anchor an element is silent at most; below 0 it is the anchor."""
+    return shrink(threshold) if threshold > 1 else -1.0
+
+
+@torch.no_grad()
+def advance(x: Tensor, w_ih: Tensor, w_hh: Tensor, bias: Tensor, weight_frac: int, threshold: int,
+            start: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
+    """Anchors (T, B, H) after each frame and states (B, H) after the last one, from reset or from the last (anchors,
+    states) of a run before; arguments as in ``DeltaGRU``."""
+    if kernel.usable(x):
+        anchors, last, _ = kernel.forward(x, *scaled(w_ih, w_hh, bias, weight_frac), _lag_of(threshold), None, start,
+                                          keep=False)
+        return anchors[1:], last
+    run = sequence(x, w_ih, w_hh, bias, weight_frac, threshold, start=start)
+    return run.anchors[1:], run.states[-1].clone()
+
+
 @torch.no_grad()
 def sequence(x: Tensor, w_ih: Tensor, w_hh: Tensor, bias: Tensor, weight_frac: int, threshold: int,
              keep_args: bool = False, noise: Tensor | None = None,
@@ -53,15 +82,10 @@ def sequence(x: Tensor, w_ih: Tensor, w_hh: Tensor, bias: Tensor, weight_frac: i
     """
     steps, batch, inputs = x.shape
     hidden = w_hh.shape[1]
-    frac = acc_frac(weight_frac)
-    gate, pre_scale = 2.0 ** (GATE_ARG.frac - frac), 2.0 ** (PRE.frac - frac)
-    row = x.new_tensor([gate, gate, pre_scale]).repeat_interleave(hidden)[:, None]
-    b = (bias * x.new_tensor([pre_scale, gate, gate, pre_scale])[:, None] + 0.5).flatten()
-    recurrent = (w_hh * row).t()
-
+    weights, recurrent, b = scaled(w_ih, w_hh, bias, weight_frac)
     cells = x.new_empty(steps, batch, 4 * hidden)
     cells[:, :, 3 * hidden :] = b[3 * hidden :]
-    torch.addmm(b[: 3 * hidden], x.reshape(-1, inputs), _input_order(w_ih * row).t(),
+    torch.addmm(b[: 3 * hidden], x.reshape(-1, inputs), weights,
                 out=cells.view(-1, 4 * hidden)[:, : 3 * hidden])
     args = torch.empty_like(cells) if keep_args else None
     states = x.new_empty(steps + 1, batch, hidden)
@@ -100,10 +124,10 @@ def sequence(x: Tensor, w_ih: Tensor, w_hh: Tensor, bias: Tensor, weight_frac: i
     return Sequence(anchors, states, cells, None if args is None else args.view(steps, batch, 4, hidden))
 
 
-def _lag(run: Sequence, noise: Tensor | None) -> Tensor:
+def _lag(states: Tensor, anchors: Tensor, noise: Tensor | None) -> Tensor:
     """v − v̂ (T, B, H) after each frame."""
-    v = torch.floor(run.states[1:] * 2.0**-_STATE_SHIFT + 0.5)
-    return (v if noise is None else v.add_(noise)).sub_(run.anchors[1:])
+    v = torch.floor(states * 2.0**-_STATE_SHIFT + 0.5)
+    return (v if noise is None else v.add_(noise)).sub_(anchors)
 
 
 def _backward(grad: Tensor, w_hh: Tensor, run: Sequence, threshold: int) -> Tensor:
@@ -161,35 +185,47 @@ class DeltaGRU(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, w_ih, w_hh, bias, weight_frac: int, threshold: Tensor | int, noise: Tensor | None = None,
                 start: tuple[Tensor, Tensor] | None = None):
-        theta = whole(threshold)
-        run = sequence(x, w_ih, w_hh, bias, weight_frac, theta, noise=noise, start=start)
-        if any(ctx.needs_input_grad):
-            ctx.save_for_backward(x, w_ih, w_hh, *run[:3], noise)
+        theta, training = whole(threshold), any(ctx.needs_input_grad)
+        if kernel.usable(x):
+            anchors, last, kept = kernel.forward(x, *scaled(w_ih, w_hh, bias, weight_frac), _lag_of(theta), noise,
+                                                 start, training)
+            anchors, saved, ctx.fast = anchors[1:], (*kept, last) if kept else (), True
+        else:
+            run = sequence(x, w_ih, w_hh, bias, weight_frac, theta, noise=noise, start=start)
+            anchors, last, saved, ctx.fast = run.anchors[1:], run.states[-1].clone(), run[:3], False
+        if training:
+            ctx.save_for_backward(x, w_ih, w_hh, *saved, noise)
             ctx.weight_frac, ctx.threshold, ctx.spent = weight_frac, theta, False
-        last = run.states[-1].clone()
         ctx.mark_non_differentiable(last)
-        return run.anchors[1:], last
+        return anchors, last
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad: Tensor, _):
-        x, w_ih, w_hh, anchors, states, cells, noise = ctx.saved_tensors
-        if ctx.spent:
-            raise RuntimeError("DeltaGRU's backward overwrites what it saved; run the forward pass again")
-        ctx.spent = True
-        run, scale = Sequence(anchors, states, cells, None), 2.0**-ctx.weight_frac
-        hidden = w_hh.shape[1]
-        grad = grad.clone()
-        g = _backward(grad, w_hh * scale, run, ctx.threshold).view(-1, 4 * hidden)
+        x, w_ih, w_hh, *saved, noise = ctx.saved_tensors
+        scale, hidden, inputs = 2.0**-ctx.weight_frac, w_hh.shape[1], ctx.needs_input_grad[0]
+        grad, w_ih, w_hh = grad.clone(), _input_order(w_ih * scale), w_hh * scale
+        if ctx.fast:
+            kept, last = kernel.Kept(*saved[:3]), saved[3]
+            g_x, g_ih, g_hh, g_bias = kernel.backward(grad, x, w_ih, w_hh, kept, _lag_of(ctx.threshold), inputs)
+            anchors = kept.anchors
+        else:
+            if ctx.spent:
+                raise RuntimeError("DeltaGRU's backward overwrites what it saved; run the forward pass again")
+            ctx.spent = True
+            run = Sequence(*saved, None)
+            g = _backward(grad, w_hh, run, ctx.threshold).view(-1, 4 * hidden)
+            g_input, g_bias = g[:, : 3 * hidden], g.sum(0)
+            g_x = (g_input @ w_ih).view(x.shape) if inputs else None
+            g_ih = g_input.t() @ x.reshape(-1, x.shape[2])
+            g_hh = g[:, hidden:].t() @ run.anchors[:-1].reshape(-1, hidden)
+            anchors = run.anchors
         g_threshold = None
         if ctx.needs_input_grad[5]:
-            g_threshold = lag_gradient(_lag(run, noise), ctx.threshold, grad)
-        g_input, g_recurrent = g[:, : 3 * hidden], g[:, hidden:]
-        inputs = x.reshape(-1, x.shape[2])
-        g_x = (g_input @ _input_order(w_ih * scale)).view(x.shape) if ctx.needs_input_grad[0] else None
-        g_ih = (g_input.t() @ inputs).roll(-hidden, 0) * scale
-        g_hh = (g_recurrent.t() @ run.anchors[:-1].reshape(-1, hidden)) * scale
-        return g_x, g_ih, g_hh, g.sum(0).view(4, hidden) * scale, None, g_threshold, None, None
+            states = torch.cat([kept.words[1:, :, 2].to(last.dtype), last[None]]) if ctx.fast else run.states[1:]
+            g_threshold = lag_gradient(_lag(states, anchors[1:], noise), ctx.threshold, grad)
+        return (g_x, g_ih.roll(-hidden, 0) * scale, g_hh * scale, g_bias.view(4, hidden) * scale, None, g_threshold,
+                None, None)
 
 
 assert GATE_FRAC == SIGNAL.frac    # r, z, n and anchors share one grid; sigmoid_ and tanh_ count on it

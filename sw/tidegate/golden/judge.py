@@ -14,7 +14,7 @@ from ..spec.formats import GATE_ARG, SIGNAL, acc_frac
 from ..spec.model import Model, accumulator_bounds
 from .cell import Stages, cell, emit
 from .encoder import count_events, encode, encode_step
-from .gru import sequence
+from .gru import advance, sequence
 
 _EXACT_FLOAT32 = 1 << 24
 
@@ -89,9 +89,12 @@ class Golden:
         layers = []
         for l, layer in enumerate(net.gru):
             w_ih, w_hh, bias = (self._tensor(f"gru.{l}.{name}", dtype) for name in ("weight_ih", "weight_hh", "bias"))
-            result = sequence(anchors[-1], w_ih, w_hh, bias, layer.weight_frac, thresholds[l + 1], keep_layers)
-            anchors.append(result.anchors[1:])
-            if result.args is not None:
+            arguments = (anchors[-1], w_ih, w_hh, bias, layer.weight_frac, thresholds[l + 1])
+            if not keep_layers:
+                anchors.append(advance(*arguments)[0])
+            else:
+                result = sequence(*arguments, keep_args=True)
+                anchors.append(result.anchors[1:])
                 nx, r, z, nh = result.args.unbind(2)
                 limit = GATE_ARG.max
                 stages = (r.clamp(-limit, limit), z.clamp(-limit, limit), nx, nh, result.states[1:])

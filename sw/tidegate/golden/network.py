@@ -16,7 +16,7 @@ from ..spec.network import Layer, Network
 from ..spec.stop import STOP_SHIFT, Stop
 from .encoder import DeltaEncoder, encode, priced_events, whole
 from .fixed import quantise_bias, quantise_weight
-from .gru import DeltaGRU, sequence
+from .gru import DeltaGRU, advance
 
 WEIGHT_FRAC = 7
 DECIDE_CHUNK = 8    # frames that are computed at once while a batch decides
@@ -182,8 +182,8 @@ class DeltaNetwork(nn.Module):
         for begin in range(0, len(frames), DECIDE_CHUNK):
             x = features[begin : begin + DECIDE_CHUNK]
             for l, layer in enumerate(self.layers):
-                run = sequence(x, *integers[l], layer.weight_frac, whole_thetas[l + 1], start=starts[l])
-                x, starts[l] = run.anchors[1:], (run.anchors[-1], run.states[-1])
+                x, last = advance(x, *integers[l], layer.weight_frac, whole_thetas[l + 1], starts[l])
+                starts[l] = (x[-1], last)
             two, which = torch.floor(nn.functional.linear(x, weight, bias) * 2.0**-STOP_SHIFT).topk(2, -1)
             clear = two[..., 0] - two[..., 1] > stop.margin
             if stop.classes is not None:

@@ -15,7 +15,8 @@ from .data import UNSEEN
 from .early import group_name, margin_text
 
 _PARTS = ("test", "validation")
-_OPTIONS = {"speech": "--speech", "words": "--other-words", "noise": "--noise", "rooms": "--rooms"}
+_OPTIONS = {"speech": "--speech", "words": "--other-words", "keywords": "--more-keywords",
+            "noise": "--noise", "rooms": "--rooms"}
 
 
 def card(model: Model, name: str, size: int) -> str:

@@ -53,15 +53,21 @@ class Trainer:
     """One run of a recipe on features; ``epochs()`` trains and yields what each epoch came to, ``log`` keeps it."""
 
     def __init__(self, recipe: Recipe, features: Features | Sequences, out: Path, resume: bool = False,
-                 progress: bool = False):
+                 progress: bool = False, start: Model | None = None):
         self.recipe, self.features, self.out, self.progress = recipe, features, out, progress
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.set_float32_matmul_precision("highest")       # a GPU's faster formats are not exact
         torch.manual_seed(recipe.seed)
+        torch.set_flush_denormal(True)          # gradients too small for a float make products ten times slower
         self.mean, self.scale = normalisation(features)
+        if start is not None:
+            _check_start(start, recipe, features)
+            self.mean, self.scale = start.tensors["frontend.mean"], start.tensors["frontend.scale"]
         self.augmenter = (features.batch if isinstance(features, Sequences) else
                           Augmenter(features, recipe.augmentation, self.mean, self.scale))
         self.network = _network(recipe, features.width, len(features.labels)).to(self.device)
+        if start is not None:
+            self.network.load_state_dict(DeltaNetwork.from_model(start).state_dict())
         self.stop = recipe.stop(features.labels)
         groups: list[dict] = [{"params": list(self.network.parameters())}]
         self.log_thresholds = None
@@ -288,6 +294,16 @@ def _digest(recipe: Recipe, features: Features | Sequences) -> str:
     for array in (features.targets, features.parts, features.offsets, content):
         digest.update(array.tobytes())
     return digest.hexdigest()
+
+
+def _check_start(start: Model, recipe: Recipe, features: Features | Sequences) -> None:
+    """DataError if a run of this recipe on these features cannot begin with a model's weights."""
+    sizes = tuple(layer.size for layer in start.network.gru)
+    for what, has, wants in (("labels", start.labels, features.labels), ("GRU layers", sizes, recipe.gru),
+                             ("front end", start.frontend, recipe.frontend.to_dict())):
+        if has != wants:
+            raise DataError(f"the model to begin with has other {what} than recipe '{recipe.name}'; "
+                            f"it has {has}, the recipe {wants}")
 
 
 def _network(recipe: Recipe, width: int, classes: int) -> DeltaNetwork | FloatNetwork:

@@ -31,19 +31,21 @@ VALIDATION_SHARE = 10       # percent of the recordings of continuous speech and
 class Sources:
     """Folders of sound beside the words, each searched with all folders below it.
 
-    ``speech``: continuous speech, all of it to be rejected.  ``words``: recordings of other words.  ``noise``: any
+    ``speech``: continuous speech, all of it to be rejected.  ``words``: recordings of other words.
+    ``keywords``: more recordings of the keywords, in folders of their names.  ``noise``: any
     sound that is no speech.  ``rooms``: impulse responses of rooms.
     """
 
     speech: tuple[Path, ...] = ()
     words: tuple[Path, ...] = ()
+    keywords: tuple[Path, ...] = ()
     noise: tuple[Path, ...] = ()
     rooms: tuple[Path, ...] = ()
 
     def to_dict(self) -> dict:
         """Names of the folders, for a model's card."""
         return {kind: ["/".join(Path(p).resolve().parts[-2:]) for p in getattr(self, kind)]
-                for kind in ("speech", "words", "noise", "rooms") if getattr(self, kind)}
+                for kind in ("speech", "words", "keywords", "noise", "rooms") if getattr(self, kind)}
 
 
 NOTHING_ELSE = Sources()
@@ -131,6 +133,15 @@ def _key(paths: list[Path], settings: FrontEndSettings, rooms: list[Path]) -> st
     return sha256(json.dumps([_VERSION, wanted, files, len(rooms)]).encode()).hexdigest()
 
 
+def _keyword(path: Path, folders: tuple[Path, ...], labels: tuple[str, ...]) -> str:
+    """Which keyword a recording holds: the name of its folder in the one of ``folders`` that it is in."""
+    folder = next(f for f in folders if path.is_relative_to(f))
+    name = path.relative_to(folder).parts[0]
+    if name not in labels or name in (UNKNOWN, SILENCE):
+        raise DataError(f"'{path}' is in no folder with the name of a keyword; '{folder}' is to hold a folder for each")
+    return name
+
+
 def load_material(data: DataSet, features: Features, sources: Sources, part: str, cache: str | Path | None = None,
                   progress: bool = False) -> Material:
     """What the streams of a part ("train" or "validation") are made of.
@@ -153,7 +164,7 @@ def load_material(data: DataSet, features: Features, sources: Sources, part: str
         for piece, k in zip(heard, kept, strict=True):
             wet[there[k]] = piece
 
-    def more(folders: tuple[Path, ...], what: str) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    def more(folders: tuple[Path, ...], what: str) -> tuple[list[np.ndarray], list[np.ndarray], list[Path]]:
         files = [p for p in sounds(folders) if in_validation(p) == (part == "validation")]
         dry, kept, _ = energies_of(files, settings, [], cache, progress, what)
         echoing = dry
@@ -163,14 +174,18 @@ def load_material(data: DataSet, features: Features, sources: Sources, part: str
             echoing = list(dry)
             for piece, k in zip(found, there, strict=True):
                 echoing[k] = piece
-        return dry, echoing
+        return dry, echoing, [files[k] for k in kept]
 
     if sources.words and UNKNOWN in labels:
-        dry, echoing = more(sources.words, "other words")
+        dry, echoing, _ = more(sources.words, "other words")
         pieces, wet = pieces + dry, wet + echoing
         targets += [labels.index(UNKNOWN)] * len(dry)
-    speech, speech_wet = more(sources.speech, "speech")
-    noises, _ = more(sources.noise, "noise")
+    if sources.keywords:
+        dry, echoing, files = more(sources.keywords, "keywords")
+        pieces, wet = pieces + dry, wet + echoing
+        targets += [labels.index(_keyword(path, sources.keywords, labels)) for path in files]
+    speech, speech_wet, _ = more(sources.speech, "speech")
+    noises, _, _ = more(sources.noise, "noise")
     bed, _, _ = energies_of([data.root / p for p in data.noise], settings, [], cache, progress, "background")
     cut = [p[: int(0.8 * len(p))] if part == "train" else p[int(0.8 * len(p)) :] for p in bed]
     words = Bank.of(pieces, np.array(targets), words=True)

@@ -10,7 +10,7 @@ from rich.progress import track
 
 from tidegate.golden import DeltaNetwork
 from tidegate.host.detector import DEFAULTS
-from tidegate.spec.model import read_model
+from tidegate.spec.model import Model, read_model
 
 from .data import SILENCE, UNKNOWN, DataError
 from .evaluate import evaluate
@@ -31,12 +31,13 @@ class StreamTrainer(Trainer):
     """A run of a recipe with ``listening``: an epoch is so many chunks, and what counts are misses on streams."""
 
     def __init__(self, recipe: Recipe, features: Features, out: Path, material: Material, judged: Material,
-                 resume: bool = False, progress: bool = False, sources: Sources = NOTHING_ELSE):
+                 resume: bool = False, progress: bool = False, sources: Sources = NOTHING_ELSE,
+                 start: Model | None = None):
         assert recipe.listening is not None
         self.options, self.material, self.judged, self.sources = recipe.listening, material, judged, sources
         if UNKNOWN not in features.labels:
             raise DataError(f"recipe '{recipe.name}': listening takes a class 'unknown'; set unknown to auto")
-        super().__init__(recipe, features, out, resume, progress)
+        super().__init__(recipe, features, out, resume, progress, start)
         labels = features.labels
         self.loss = StreamLoss(self.options, sum(x not in (UNKNOWN, SILENCE) for x in labels), labels.index(UNKNOWN),
                                labels.index(SILENCE) if SILENCE in labels else -1)

@@ -5,6 +5,7 @@ from pathlib import Path
 from rich.console import Console
 
 from tidegate.host.figures import ratio_text
+from tidegate.spec.model import Model
 
 from .checkpoint import checkpoint_path
 from .data import DataError, scan_for
@@ -21,13 +22,14 @@ from .tasks import Sequences, load_task
 
 def run(directory: str | Path | None, recipe: Recipe, out: str | Path, *, cache: str | Path | None = None,
         resume: bool = False, progress: bool = True, speaker: str = "",
-        sources: Sources = NOTHING_ELSE) -> Path:
+        sources: Sources = NOTHING_ELSE, start: Model | None = None) -> Path:
     """Train on a folder of words (see ``data.scan``) and write the best model, by validation, to ``out``.
 
     The file is written whenever an epoch is no worse than those before, once the thresholds are fully there; a
     checkpoint ``out.checkpoint`` after each epoch lets ``resume=True`` go on.  The card holds recipe, split sizes
     and the figures on the validation part and, once the run is complete, on the others.  ``speaker``: keep all clips of
     this speaker for the test part.  ``sources``: folders of other sound for a recipe that listens to streams.
+    ``start``: begin with the weights of this model, which has the recipe's words and sizes.
     """
     out = Path(out)
     if not out.parent.is_dir():
@@ -56,10 +58,10 @@ def run(directory: str | Path | None, recipe: Recipe, out: str | Path, *, cache:
     for line in lines:
         console.print(line, soft_wrap=True, markup=False)
     if recipe.listening is None or isinstance(features, Sequences):
-        trainer = Trainer(recipe, features, out, resume, progress)
+        trainer = Trainer(recipe, features, out, resume, progress, start)
     else:
         material, judged = (load_material(data, features, sources, part, cache, progress) for part in PARTS[:2])
-        trainer = StreamTrainer(recipe, features, out, material, judged, resume, progress, sources)
+        trainer = StreamTrainer(recipe, features, out, material, judged, resume, progress, sources, start)
     try:
         for epoch in trainer.epochs():
             early = "" if epoch.frames_used is None else f" after {epoch.frames_used:.0%} of the frames"

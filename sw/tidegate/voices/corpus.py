@@ -3,6 +3,7 @@
     DIR/near-words.json         what was asked for, the programs, and every word with the keyword that it is near to
     DIR/README.md               the same for people, with licences
     DIR/floor/flite-slt/p97_s110.flac
+    DIR/_keywords_/four/flite-slt/p97_s110.flac     the keywords themselves
     DIR/_sentences_/flite-slt/017_p97_s110.flac     sentences; no folder of a word begins with _
 
 ``Wanted.flat`` gives ``voice/word_p97_s110.flac`` instead: the folder ``unknown`` of one's own words.
@@ -29,8 +30,10 @@ from . import speech
 from .lexicon import Lexicon
 from .near import Near, find
 
-MANIFEST, README, SENTENCES = "near-words.json", "README.md", "_sentences_"
-_RANGES = (("near", 1, 500), ("other", 0, 3000), ("voices", 1, speech.MOST_VOICES), ("sentences", 0, 6000))
+OWN = "keyword"         # kind of a word that is none of the near ones but a keyword itself
+MANIFEST, README, SENTENCES, KEYWORDS = "near-words.json", "README.md", "_sentences_", "_keywords_"
+_RANGES = (("near", 1, 500), ("other", 0, 3000), ("voices", 1, speech.MOST_VOICES), ("spoken", 0, 1000),
+           ("sentences", 0, 6000))
 _SECOND, _NOISE = speech.RATE, 0.0005       # samples, and the noise around a word as in the bundled clips
 Progress = Callable[[int, int], None]
 
@@ -40,6 +43,7 @@ class Wanted:
     """What to make: ``near`` words for each of the ``keywords`` and ``other`` ones (as many in all, if None), each by
     ``voices``; ``sentences`` minutes of continuous speech.
 
+    ``spoken``: clips of each keyword itself, so that a model does not learn that synthetic voices say no keyword.
     ``flat``: one folder per voice, and each clip in the middle of a second of faint noise, as people record words.
     """
 
@@ -47,6 +51,7 @@ class Wanted:
     near: int = 30
     other: int | None = None
     voices: int = 14
+    spoken: int = 0
     sentences: float = 0.0
     seed: int = 0
     flat: bool = False
@@ -56,6 +61,8 @@ class Wanted:
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise TidegateError(f"--{name} must be {low} to {high}, not {value}")
+        if self.flat and self.spoken:
+            raise TidegateError("--flat makes recordings of other words, --spoken of keywords; leave one of them out")
 
 
 @dataclass(frozen=True)
@@ -77,6 +84,8 @@ def make(wanted: Wanted, directory: str | Path, lexicon: Lexicon,
     """
     use = speech.programs()
     words = find(wanted.keywords, lexicon, near=wanted.near, other=wanted.other, seed=wanted.seed)
+    if wanted.spoken:
+        words += [Near(keyword, OWN, keyword) for keyword in wanted.keywords]
     folder = Path(directory)
     settings = {**asdict(wanted), "programs": {p: speech.version(p) for p in use}}
     try:
@@ -119,9 +128,9 @@ def _begin(folder: Path, settings: dict, words: Sequence[Near]) -> None:
 def _word(near: Near, wanted: Wanted, use: tuple[str, ...], folder: Path, scratch: Path) -> int:
     random = Random(f"{wanted.seed} {near.folder}")
     paths = set()
-    for voice in speech.cast(use, wanted.voices, random):
+    for voice in speech.cast(use, wanted.spoken if near.kind == OWN else wanted.voices, random):
         how = speech.manner(voice, random)
-        path = folder / near.folder / voice.speaker / f"{how}.flac"
+        path = (folder / KEYWORDS if near.kind == OWN else folder) / near.folder / voice.speaker / f"{how}.flac"
         if wanted.flat:
             path = folder / voice.speaker / f"{near.folder}_{how}.flac"
         paths.add(path)
@@ -168,11 +177,13 @@ def _write(text: str, voice: speech.Voice, how: speech.Manner, path: Path, scrat
 
 def _readme(settings: dict, words: Sequence[Near], clips: int, sentences: int, minutes: float) -> str:
     spoken = f"  {sentences} sentences, {minutes:.1f} minutes, in `{SENTENCES}`." if sentences else ""
+    near = {k: [n.text for n in words if n.keyword == k and n.kind != OWN] for k in settings["keywords"]}
     layout = "One folder per voice" if settings["flat"] else "A word's folder has one folder per voice"
     lines = [
         f"# Words that sound like {', '.join(settings['keywords'])}", "",
         "Generated speech: no recording of a person is in here.  It is to train a model to reject such words, and no "
-        "test set.", "",
+        "test set.", *(["", f"The keywords themselves are spoken, too: {settings['spoken']} clips of each, in "
+                       f"`{KEYWORDS}`."] if settings["spoken"] else []), "",
         f"{clips} clips of {len(words)} words, phrases and parts of words.{spoken}  16 kHz, mono, FLAC; seed "
         f"{settings['seed']}.  {layout}.", "", "Made with:", "",
         *(f"- {name} {version}" for name, version in settings["programs"].items()),
@@ -180,6 +191,6 @@ def _readme(settings: dict, words: Sequence[Near], clips: int, sentences: int, m
         "- frequencies of words: pyspellchecker (MIT licence)", "",
         "The programs' licences (espeak-ng: GPL 3 or later; flite and its voices: like BSD) are about the programs and "
         "do not claim what they speak.", "",
-        *(f"- near to **{k}**: {', '.join(n.text for n in words if n.keyword == k)}" for k in settings["keywords"]),
+        *(f"- near to **{k}**: {', '.join(texts)}" for k, texts in near.items()),
         f"- near to none: {', '.join(n.text for n in words if not n.keyword)}"]
     return "\n".join(lines) + "\n"

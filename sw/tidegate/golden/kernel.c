@@ -1,0 +1,150 @@
+/* The element-wise half of a delta-GRU step, forward and backward, in one pass each; see kernel.py and gru.py.
+
+   Integers are held in float32 and stay below 2**24, so every sum and product of the forward pass is exact, however the
+   compiler orders or fuses them.  Compilers vectorise all loops here: rows come in blocks, the arrays of a block do not
+   overlap, and table look-ups stand alone. */
+
+#include <math.h>
+#include <stdint.h>
+
+#define SIGMOID_MAX 511
+#define TANH_MAX 1023
+#define DELTA_MAX 2047
+#define BLOCK 64
+#define APART static __attribute__((noinline)) void
+
+struct sizes {
+    long batch, hidden;
+    float lag;              /* fires if further away than this from the anchor; below 0: always */
+    float pre_max, to_candidate, to_signal, one, lsb, pre_lsb;
+    const float *sigmoid, *tanh;    /* in real units, of -SIGMOID_MAX.. and of -TANH_MAX.. */
+};
+
+static float clamp(float x, float limit)
+{
+    x = x > limit ? limit : x;
+    return x < -limit ? -limit : x;
+}
+
+APART encode_row(const float *restrict v, const float *restrict before, float *restrict after, long elements, float lag)
+{
+    for (long i = 0; i < elements; i++) {
+        float change = v[i] - before[i];
+        after[i] = before[i] + (fabsf(change) > lag ? clamp(change, DELTA_MAX) : 0.0f);
+    }
+}
+
+/* Anchors of a signal x (frames, elements) from `anchor` (elements): out (frames, elements) after each frame. */
+void tidegate_encode(const float *x, const float *anchor, float *out, long frames, long elements, float lag)
+{
+    for (long t = 0; t < frames; t++)
+        encode_row(x + t * elements, t ? out + (t - 1) * elements : anchor, out + t * elements, elements, lag);
+}
+
+static void look_up(const float *restrict table, const int *restrict index, float *restrict out, int size)
+{
+    for (int i = 0; i < size; i++)
+        out[i] = table[index[i]];
+}
+
+APART gates(const struct sizes *restrict s, const float *restrict nx, const float *restrict of_r,
+            const float *restrict of_z, const float *restrict of_nh, float *restrict n, float *restrict r,
+            float *restrict z, float *restrict nh, int size)
+{
+    int reset[BLOCK], keep[BLOCK], candidate[BLOCK];
+    for (int i = 0; i < size; i++) {
+        reset[i] = (int)clamp(floorf(of_r[i]), SIGMOID_MAX) + SIGMOID_MAX;
+        keep[i] = (int)clamp(floorf(of_z[i]), SIGMOID_MAX) + SIGMOID_MAX;
+    }
+    look_up(s->sigmoid, reset, r, size);
+    look_up(s->sigmoid, keep, z, size);
+    for (int i = 0; i < size; i++) {
+        float fed = clamp(floorf(nx[i]), s->pre_max);
+        nh[i] = clamp(floorf(of_nh[i]), s->pre_max);
+        candidate[i] = (int)clamp(floorf(0.5f + (fed + r[i] * nh[i]) * s->to_candidate), TANH_MAX) + TANH_MAX;
+    }
+    look_up(s->tanh, candidate, n, size);
+}
+
+APART update(const struct sizes *restrict s, const float *restrict n, const float *restrict z,
+             const float *restrict noise, const float *restrict before, float *restrict after, float *restrict h,
+             int size)
+{
+    for (int i = 0; i < size; i++) {
+        float state = floorf(n[i] * s->one + z[i] * (h[i] - n[i] * s->one) + 0.5f);
+        float v = floorf(0.5f + state * s->to_signal) + noise[i];
+        after[i] = fabsf(v - before[i]) > s->lag ? v : before[i];
+        h[i] = state;
+    }
+}
+
+APART keep(const float *restrict n, const float *restrict r, const float *restrict z, const float *restrict nh,
+           const float *restrict h, int16_t *restrict words, uint8_t *restrict bytes, long hidden, int size)
+{
+    for (int i = 0; i < size; i++) {
+        words[i] = (int16_t)(n[i] * 256.0f);
+        words[i + hidden] = (int16_t)nh[i];
+        words[i + 2 * hidden] = (int16_t)h[i];
+        bytes[i] = (uint8_t)(r[i] * 256.0f);
+        bytes[i + hidden] = (uint8_t)(z[i] * 256.0f);
+    }
+}
+
+/* A frame.  sums (batch, 4, hidden): accumulators of nx, r, z, nh, scaled to their formats, a half added.  before, after
+   (batch, hidden): anchors; h: states, replaced by the next ones; noise: added to v, (batch, hidden) or, with noise_step
+   0, (hidden) for all.  words (batch, 3, hidden): n, nh and h before the frame, bytes (batch, 2, hidden): r and z, for
+   the way back; or 0. */
+void tidegate_step(const struct sizes *s, const float *sums, const float *before, float *after, float *h,
+                   const float *noise, long noise_step, int16_t *words, uint8_t *bytes)
+{
+    float n[BLOCK], r[BLOCK], z[BLOCK], nh[BLOCK];
+    for (long b = 0; b < s->batch; b++)
+        for (long i = 0; i < s->hidden; i += BLOCK) {
+            int size = s->hidden - i < BLOCK ? (int)(s->hidden - i) : BLOCK;
+            long at = b * s->hidden + i;
+            const float *sum = sums + 4 * b * s->hidden + i;
+            gates(s, sum, sum + s->hidden, sum + 2 * s->hidden, sum + 3 * s->hidden, n, r, z, nh, size);
+            if (words)
+                keep(n, r, z, nh, h + at, words + 3 * b * s->hidden + i, bytes + 2 * b * s->hidden + i, s->hidden,
+                     size);
+            update(s, n, z, noise + b * noise_step + i, before + at, after + at, h + at, size);
+        }
+}
+
+APART back_block(const struct sizes *restrict s, const float *restrict grad, const float *restrict before,
+                 const float *restrict after, const int16_t *restrict words, const uint8_t *restrict bytes,
+                 float *restrict held, float *restrict carry, float *restrict g_n, float *restrict g_r,
+                 float *restrict g_z, float *restrict g_nh, int size)
+{
+    long hidden = s->hidden;
+    for (int i = 0; i < size; i++) {
+        float n = words[i] * 0.00390625f, nh = words[i + hidden], h = words[i + 2 * hidden] * s->lsb;
+        float r = bytes[i] * 0.00390625f, z = bytes[i + hidden] * 0.00390625f;
+        float g = grad[i] + held[i], fired = s->lag < 0 || after[i] != before[i] ? g : 0.0f;
+        float gh = carry[i] + fired;
+        float kept = gh * z, gn = (gh - kept) * (1.0f - n * n);
+        held[i] = g - fired;
+        carry[i] = kept;
+        g_n[i] = gn;
+        g_r[i] = gn * nh * s->pre_lsb * (r - r * r);
+        g_z[i] = gh * (h - n) * (z - z * z);
+        g_nh[i] = gn * r;
+    }
+}
+
+/* The same frame backward.  grad (batch, hidden): of the anchors after it; held, carry (batch, hidden): what the frame
+   after it left for anchors and states, and what this one leaves.  sums (batch, 4, hidden): gradients of the
+   accumulators. */
+void tidegate_step_back(const struct sizes *s, const float *grad, const float *before, const float *after,
+                        const int16_t *words, const uint8_t *bytes, float *held, float *carry, float *sums)
+{
+    for (long b = 0; b < s->batch; b++)
+        for (long i = 0; i < s->hidden; i += BLOCK) {
+            int size = s->hidden - i < BLOCK ? (int)(s->hidden - i) : BLOCK;
+            long at = b * s->hidden + i;
+            float *sum = sums + 4 * b * s->hidden + i;
+            back_block(s, grad + at, before + at, after + at, words + 3 * b * s->hidden + i,
+                       bytes + 2 * b * s->hidden + i, held + at, carry + at, sum, sum + s->hidden,
+                       sum + 2 * s->hidden, sum + 3 * s->hidden, size);
+        }
+}

@@ -1,0 +1,191 @@
+"""A delta-GRU layer over a sequence, forward and backward, with the element-wise half of each step in C.
+
+A step is one matrix product and some thirty element-wise operations on small tensors; torch spends more time on
+those, and on moving what they leave through memory, than on the product.  ``kernel.c`` does them in one pass, and
+what the way back needs is kept in a third of the bytes.  It is compiled for this machine when it is first used.  The
+integers are the same, so nothing depends on it: without a C compiler, on a GPU, in float64, or with
+TIDEGATE_KERNEL=0, ``gru.py`` and ``encoder.py`` do the same in torch.
+"""
+
+import ctypes
+import os
+import shutil
+import subprocess
+import tempfile
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..spec import activation
+from ..spec.cache import cache_folder
+from ..spec.formats import CANDIDATE_ARG, GATE_ARG, GATE_FRAC, PRE, SIGNAL, STATE
+
+_SOURCE = Path(__file__).with_name("kernel.c")
+_FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC", "-std=gnu11")
+_GROUP = 8      # frames whose sums are made at once: they stay in the processor's cache
+
+
+class _Sizes(ctypes.Structure):
+    """``struct sizes`` of kernel.c."""
+
+    _fields_ = [("batch", ctypes.c_long), ("hidden", ctypes.c_long),
+                *((name, ctypes.c_float) for name in ("lag", "pre_max", "to_candidate", "to_signal", "one", "lsb",
+                                                      "pre_lsb")),
+                ("sigmoid", ctypes.c_void_p), ("tanh", ctypes.c_void_p)]
+
+
+class Kept(NamedTuple):
+    """What the way back needs.  ``anchors`` (T+1, B, H), entry 0 before the first frame; ``words`` (T, B, 3, H) int16:
+    n, nh and h before the frame; ``bytes_`` (T, B, 2, H) uint8: r and z."""
+
+    anchors: Tensor
+    words: Tensor
+    bytes_: Tensor
+
+
+def usable(x: Tensor) -> bool:
+    """Whether the kernel can compute with tensors like this one here."""
+    return x.dtype == torch.float32 and x.device.type == "cpu" and _library() is not None
+
+
+def encode(signal: Tensor, start: Tensor | None, lag: float) -> Tensor:
+    """Anchors (T, ...) of a signal (T, ...) from reset or from ``start`` (...); it fires where it is further away than
+    ``lag``."""
+    library, signal = _library(), signal.contiguous()
+    anchors = torch.empty_like(signal)
+    if library and anchors.numel():
+        first = torch.zeros_like(signal[0]) if start is None else start.contiguous()
+        library.tidegate_encode(_at(signal), _at(first), _at(anchors), ctypes.c_long(len(signal)),
+                                ctypes.c_long(first.numel()), ctypes.c_float(lag))
+    return anchors
+
+
+@torch.no_grad()
+def forward(x: Tensor, weights: Tensor, recurrent: Tensor, bias: Tensor, lag: float, noise: Tensor | None,
+            start: tuple[Tensor, Tensor] | None, keep: bool) -> tuple[Tensor, Tensor, Kept | None]:
+    """Anchors (T+1, B, H), entry 0 before the first frame, the states (B, H) after the last one, and with ``keep`` what
+    ``backward`` needs.
+
+    ``weights`` (inputs, 3H), ``recurrent`` (H, 3H), ``bias`` (4H,): scaled, and a half added, as in ``gru.scaled``.
+    ``lag``: fires if further away from the anchor, below 0 always.
+    """
+    (steps, batch, inputs), hidden = x.shape, len(recurrent)
+    anchors, h = x.new_empty(steps + 1, batch, hidden), x.new_zeros(batch, hidden)
+    anchors[0] = 0 if start is None else start[0]
+    if start is not None:
+        h.copy_(start[1])
+    kept = Kept(anchors, torch.empty(steps, batch, 3, hidden, dtype=torch.int16),
+                torch.empty(steps, batch, 2, hidden, dtype=torch.uint8)) if keep else None
+    words, bytes_ = (0, 0) if kept is None else (_at(kept.words), _at(kept.bytes_))
+    noise_step = 0 if noise is None else hidden
+    noise = x.new_zeros(hidden) if noise is None else noise.contiguous()
+    library, sizes, size = _library(), _sizes(batch, hidden, lag), batch * hidden
+    sums, x = x.new_empty(_GROUP, batch, 4 * hidden), x.reshape(steps, batch, inputs)
+    fed = sums[:, :, hidden:].unbind(0)
+    for first in range(0, steps, _GROUP):
+        group = min(_GROUP, steps - first)
+        torch.addmm(bias[: 3 * hidden], x[first : first + group].reshape(-1, inputs), weights,
+                    out=sums.view(-1, 4 * hidden)[: group * batch, : 3 * hidden])
+        sums[:group, :, 3 * hidden :] = bias[3 * hidden :]
+        for k, before in enumerate(anchors[first : first + group].unbind(0)):
+            fed[k].addmm_(before, recurrent)
+            t = first + k
+            library.tidegate_step(
+                ctypes.byref(sizes), _at(sums, 4 * k * size), _at(anchors, t * size), _at(anchors, (t + 1) * size),
+                _at(h), _at(noise, t * size if noise_step else 0), noise_step,
+                words and words + 6 * t * size, bytes_ and bytes_ + 2 * t * size)
+    return anchors, h, kept
+
+
+@torch.no_grad()
+def backward(grad: Tensor, x: Tensor, w_ih: Tensor, w_hh: Tensor, kept: Kept, lag: float,
+             inputs: bool) -> tuple[Tensor | None, Tensor, Tensor, Tensor]:
+    """Gradients of x (or None), of the weights (3H, inputs) and (3H, H) in the order nx, r, z and r, z, nh, and of the
+    accumulators' biases (4H,), divided by 2**SIGNAL.frac.
+
+    ``grad`` (T, B, H) belongs to the anchors in LSBs; what the next frame makes of each frame's anchors is added to it.
+    ``w_ih`` in the order nx, r, z, both in real units.
+    """
+    steps, batch, hidden = grad.shape
+    library, sizes, size = _library(), _sizes(batch, hidden, lag), batch * hidden
+    sums = grad.new_empty(_GROUP, batch, 4 * hidden)
+    fed, rows = sums[:, :, hidden:].unbind(0), sums.view(-1, 4 * hidden)
+    held, carry = grad.new_zeros(2, batch, hidden).unbind(0)
+    g_ih, g_hh = grad.new_zeros(x.shape[2], 3 * hidden), grad.new_zeros(hidden, 3 * hidden)
+    g_bias, g_x = grad.new_zeros(4 * hidden), torch.empty_like(x) if inputs else None
+    anchors, words, bytes_ = kept
+    grads = grad.unbind(0)
+    for first in reversed(range(0, steps, _GROUP)):
+        group = min(_GROUP, steps - first)
+        for k in reversed(range(group)):
+            t = first + k
+            library.tidegate_step_back(
+                ctypes.byref(sizes), _at(grad, t * size), _at(anchors, t * size), _at(anchors, (t + 1) * size),
+                _at(words) + 6 * t * size, _at(bytes_) + 2 * t * size, _at(held), _at(carry), _at(sums, 4 * k * size))
+            if t:
+                grads[t - 1].addmm_(fed[k], w_hh)
+        made = rows[: group * batch]
+        here = slice(first, first + group)
+        g_ih.addmm_(x[here].reshape(-1, x.shape[2]).t(), made[:, : 3 * hidden])
+        g_hh.addmm_(anchors[here].view(-1, hidden).t(), made[:, hidden:])
+        g_bias += made.sum(0)
+        if g_x is not None:
+            g_x[here] = (made[:, : 3 * hidden] @ w_ih).view(group, batch, -1)
+    return g_x, g_ih.t(), g_hh.t(), g_bias
+
+
+def _at(tensor: Tensor, element: int = 0) -> int:
+    """Address of an element of a tensor of floats."""
+    return tensor.data_ptr() + 4 * element
+
+
+def _sizes(batch: int, hidden: int, lag: float) -> _Sizes:
+    return _Sizes(batch, hidden, lag, PRE.max, 2.0 ** (CANDIDATE_ARG.frac - PRE.frac),
+                  2.0 ** (SIGNAL.frac - STATE.frac), 1 << STATE.frac, 2.0**-STATE.frac, 2.0**-PRE.frac,
+                  *(table.data_ptr() for table in _tables()))
+
+
+@lru_cache
+def _tables() -> tuple[Tensor, Tensor]:
+    """σ and tanh in real units, of the arguments -max..max."""
+    whole = (activation.sigmoid(torch.arange(-GATE_ARG.max, GATE_ARG.max + 1).numpy()),
+             activation.tanh(torch.arange(-CANDIDATE_ARG.max, CANDIDATE_ARG.max + 1).numpy()))
+    sigmoid, tanh = (torch.from_numpy(t).float() * 2.0**-GATE_FRAC for t in whole)
+    return sigmoid, tanh
+
+
+@lru_cache
+def _library():
+    """The compiled kernel; None without a compiler, or with TIDEGATE_KERNEL=0."""
+    compiler = shutil.which(os.environ.get("CC", "cc"))
+    if os.environ.get("TIDEGATE_KERNEL") == "0" or compiler is None:
+        return None
+    try:
+        library = ctypes.CDLL(str(_compiled(compiler)))
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    p = ctypes.c_void_p
+    library.tidegate_encode.argtypes = (p, p, p, ctypes.c_long, ctypes.c_long, ctypes.c_float)
+    library.tidegate_step.argtypes = (p, p, p, p, p, p, ctypes.c_long, p, p)
+    library.tidegate_step_back.argtypes = (p,) * 9
+    for name in ("encode", "step", "step_back"):
+        getattr(library, f"tidegate_{name}").restype = None
+    return library
+
+
+def _compiled(compiler: str) -> Path:
+    """The shared library in the cache, made if it is not there; its name tells source, compiler and processor."""
+    target = subprocess.run([compiler, "-march=native", "-Q", "--help=target"], capture_output=True).stdout
+    parts = (_SOURCE.read_bytes(), " ".join(_FLAGS).encode(), compiler.encode(), target)
+    kept = cache_folder() / "kernel" / f"{sha256(b'|'.join(parts)).hexdigest()[:24]}.so"
+    if not kept.exists():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
+            made = Path(folder) / kept.name
+            subprocess.run([compiler, *_FLAGS, str(_SOURCE), "-o", str(made), "-lm"], check=True, capture_output=True)
+            os.replace(made, kept)
+    return kept

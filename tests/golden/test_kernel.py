@@ -1,0 +1,102 @@
+"""The kernel in C against the same in torch: equal integers, the same gradients up to the order of sums."""
+
+import pytest
+import torch
+
+from tidegate.golden import DeltaNetwork, kernel
+from tidegate.golden.encoder import encode
+from tidegate.golden.gru import DeltaGRU, advance, sequence
+
+pytestmark = pytest.mark.skipif(not kernel.usable(torch.zeros(1)), reason="no C compiler here")
+
+
+@pytest.fixture
+def torch_only(monkeypatch):
+    """Call it to do without the kernel from then on."""
+    return lambda: monkeypatch.setattr(kernel, "usable", lambda x: False)
+
+
+def network(hidden, thresholds, seed):
+    """One whose gates saturate now and then."""
+    torch.manual_seed(seed)
+    made = DeltaNetwork(11, hidden, 5, thresholds)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.mul_(4)
+    return made
+
+
+def walk(*shape):
+    return torch.randint(-700, 701, shape).float().cumsum(0).clamp(-2047, 2047)
+
+
+@pytest.mark.parametrize("thresholds", [(112, 56), (0, 0), (1, 2), (2000, 4)])
+@pytest.mark.parametrize("hidden", [1, 63, 130])
+@pytest.mark.parametrize("noise", [0.0, 0.05])
+def test_layer(torch_only, thresholds, hidden, noise):
+    made, frames = network([hidden, 7], [*thresholds, 9], hidden), walk(37, 3, 11)
+    runs = []
+    for _ in range(2):
+        made.zero_grad()
+        first = made(frames[:20], noise=noise, generator=torch.Generator().manual_seed(1))
+        second = made(frames[20:], start=first.state)
+        (first.logits.logsumexp(-1).mean() + second.logits.square().mean() + second.events[1].mean()).backward()
+        runs.append(([*first.anchors, *second.anchors, *second.states, second.logits],
+                     [p.grad.clone() for p in made.parameters()]))
+        torch_only()
+    assert all(torch.equal(a, b) for a, b in zip(runs[0][0], runs[1][0], strict=True))
+    for a, b in zip(runs[0][1], runs[1][1], strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6 * float(b.abs().max()))
+
+
+def test_gradients_of_inputs_and_of_a_learned_threshold(torch_only):
+    torch.manual_seed(2)
+    weights = [torch.randint(-127, 128, (3 * 70, n)).float() for n in (11, 70)]
+    bias, x = torch.randint(-9000, 9000, (4, 70)).float(), walk(19, 4, 11).requires_grad_()
+    theta, pull, runs = torch.tensor(40.0, requires_grad=True), torch.randn(19, 4, 70), []
+    for _ in range(2):
+        anchors, _ = DeltaGRU.apply(x, *weights, bias, 7, theta, None, None)
+        runs.append(torch.autograd.grad((anchors * pull).sum(), (x, theta)))
+        torch_only()
+    for a, b in zip(*runs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6 * float(b.abs().max()))
+
+
+def test_no_gradient_and_no_frames(torch_only):
+    torch.manual_seed(3)
+    weights = [torch.randint(-127, 128, (3 * 65, n)).float() for n in (11, 65)]
+    bias = torch.randint(-9000, 9000, (4, 65)).float()
+    for frames in (walk(23, 2, 11), walk(0, 2, 11)):
+        run = sequence(frames, *weights, bias, 7, 30)
+        anchors, last = advance(frames, *weights, bias, 7, 30)
+        assert torch.equal(anchors, run.anchors[1:]) and torch.equal(last, run.states[-1])
+
+
+@pytest.mark.parametrize("threshold", [0, 1, 90, 4094])
+def test_encoder(torch_only, threshold):
+    """Changes beyond what a Δ holds, too."""
+    torch.manual_seed(4)
+    signal, start = torch.randint(-2047, 2048, (50, 3, 7)).float(), torch.randint(-2047, 2048, (3, 7)).float()
+    fast = [encode(signal, threshold, s) for s in (None, start)]
+    torch_only()
+    assert all(torch.equal(a, encode(signal, threshold, s)) for a, s in zip(fast, (None, start), strict=True))
+
+
+def test_kernel_can_be_switched_off(monkeypatch):
+    monkeypatch.setenv("TIDEGATE_KERNEL", "0")
+    kernel._library.cache_clear()
+    try:
+        assert not kernel.usable(torch.zeros(1))
+    finally:
+        kernel._library.cache_clear()
+
+
+@pytest.mark.parametrize("compiler", ["no-such-compiler", "false"])
+def test_without_a_compiler_that_works(monkeypatch, tmp_path, compiler):
+    monkeypatch.setenv("TIDEGATE_CACHE", str(tmp_path))
+    monkeypatch.setenv("CC", compiler)
+    kernel._library.cache_clear()
+    try:
+        assert not kernel.usable(torch.zeros(1))
+    finally:
+        kernel._library.cache_clear()
