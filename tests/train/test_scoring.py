@@ -12,13 +12,13 @@ from tidegate import zoo
 from tidegate.golden import Golden
 from tidegate.host.detector import DetectorSettings
 from tidegate.spec.errors import TidegateError
+from tidegate.spec.stop import UNDECIDED, decisions
 from tidegate.train import scoring
 from tidegate.train.card import card
 from tidegate.train.data import DataError
 from tidegate.train.scoring import (
     Job,
     at_rate,
-    board_detections,
     brief,
     choose_threshold,
     compare_board,
@@ -148,16 +148,19 @@ def test_a_threshold_is_chosen(model, words, monkeypatch):
 
 
 class OneBoard:
-    """Answers as golden does, but for what ``wrong`` (frame → added to the first logit) says."""
+    """Answers as golden does, but for what ``wrong`` (frame → added to the first logit) says; decides by the rule that
+    it is given, ``late`` frames late."""
 
-    def __init__(self, model, wrong):
-        self.model, self.wrong, self.design = model, wrong, SimpleNamespace(lanes=8)
+    def __init__(self, model, wrong, late=0):
+        self.model, self.wrong, self.late, self.design = model, wrong, late, SimpleNamespace(lanes=8)
 
     def stream(self, frames):
         logits = Golden(self.model).run(frames[:, None]).logits[:, 0]
         for frame, more in self.wrong.items():
             logits[frame, 0] += more
-        return (SimpleNamespace(logits=tuple(map(int, line))) for line in logits)
+        decided = np.roll(decisions(logits[:, None], self.stop)[:, 0], self.late)
+        return (SimpleNamespace(logits=tuple(map(int, line)), decided=which != UNDECIDED, label=LABELS[which])
+                for line, which in zip(logits, decided, strict=True))
 
 
 def test_a_board_is_compared_frame_by_frame(model, words):
@@ -173,8 +176,8 @@ def test_a_board_is_compared_frame_by_frame(model, words):
     assert other["first"] == {"track": 0, "frame": 20}
     other = compare_board(OneBoard(model, {30: 1 << 22}), model, stream, minutes, EASY)
     assert other["detections_differ"] > 0
-    still = list(OneBoard(model, {}).stream(np.zeros((5, SETTINGS.bands), np.int16)))
-    assert all(d.frame < 5 for d in board_detections(model, still, EASY))
+    late = compare_board(OneBoard(model, {}, late=1), model, stream, minutes, EASY)
+    assert (late["logits_differ"], late["detections_differ"]) == (0, 2 * late["detections"])
 
 
 def test_a_card_shows_the_curve(model, words, folders):

@@ -15,8 +15,8 @@ from statistics import mean, stdev
 import numpy as np
 
 from tidegate.golden.continued import Continued
-from tidegate.host.board import Board, FrameResult
-from tidegate.host.detector import Detection, DetectorSettings
+from tidegate.host.board import Board
+from tidegate.host.detector import DetectorSettings, listening_stop
 from tidegate.host.features import settings_of
 from tidegate.host.frontend import FrontEndSettings
 from tidegate.spec.errors import TidegateError
@@ -176,12 +176,14 @@ def choose_threshold(model: Model, streams: Sequence[Stream], per_hour: float = 
 
 def compare_board(board: Board, model: Model, stream: Stream, minutes: float,
                   settings: DetectorSettings | None = None, progress: Progress = None) -> dict:
-    """The first minutes of a stream through a board with the model on it, against golden.
+    """The first minutes of a stream through a board with the model on it, against golden and the host's detector.
 
+    The board detects by itself, by the rule of ``settings`` (None: the model's own).
     ``frames``, ``tracks`` (each from reset), ``logits_differ``: frames of which a logit is another; ``detections``:
-    golden's; ``detections_differ``: those that only one of both made, by frame and label; ``first``: the first frame
-    that differs as {track, frame}, or None.
+    of the host's detector on golden's logits; ``detections_differ``: those that only one of both made, by frame and
+    label; ``first``: the first frame that differs as {track, frame}, or None.
     """
+    board.stop = listening_stop(model, settings)
     rate, hop = stream.settings.sample_rate, stream.settings.hop
     left = round(minutes * 60 * rate / hop)
     total, done, tracks, wrong, found, differ, first = left, 0, 0, 0, 0, 0, None
@@ -197,7 +199,7 @@ def compare_board(board: Board, model: Model, stream: Stream, minutes: float,
                 progress(done + len(results), total)
         other = (golden != np.array([result.logits for result in results])).any(1)
         ours = {(d.frame, d.label) for d in detections_of(model, golden, settings)}
-        theirs = {(d.frame, d.label) for d in board_detections(model, results, settings)}
+        theirs = {(frame, result.label) for frame, result in enumerate(results) if result.decided}
         frames_apart = [*np.flatnonzero(other).tolist(), *(frame for frame, _ in ours ^ theirs)]
         if frames_apart and first is None:
             first = {"track": k, "frame": min(frames_apart)}
@@ -205,12 +207,6 @@ def compare_board(board: Board, model: Model, stream: Stream, minutes: float,
         left, done, tracks = left - len(frames), done + len(frames), tracks + 1
     return {"frames": done, "minutes": done * hop / rate / 60, "tracks": tracks, "lanes": board.design.lanes,
             "logits_differ": wrong, "detections": found, "detections_differ": differ, "first": first}
-
-
-def board_detections(model: Model, results: Sequence[FrameResult],
-                     settings: DetectorSettings | None = None) -> list[Detection]:
-    """What is detected in a board's results of one track, from reset: the host's detector on the board's logits."""
-    return detections_of(model, np.array([result.logits for result in results]), settings)
 
 
 def _conditions(data: DataSet, part: str, settings: FrontEndSettings, hours: float, seed: int,
