@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tidegate.golden import DeltaNetwork, kernel
-from tidegate.golden.encoder import encode
+from tidegate.golden.encoder import encode, priced_events
 from tidegate.golden.gru import DeltaGRU, advance, sequence
 
 pytestmark = pytest.mark.skipif(not kernel.usable(torch.zeros(1)), reason="no C compiler here")
@@ -70,6 +70,21 @@ def test_no_gradient_and_no_frames(torch_only):
         run = sequence(frames, *weights, bias, 7, 30)
         anchors, last = advance(frames, *weights, bias, 7, 30)
         assert torch.equal(anchors, run.anchors[1:]) and torch.equal(last, run.states[-1])
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_priced_events(torch_only, begun):
+    torch.manual_seed(5)
+    anchors = torch.randint(-3, 4, (9, 3, 21)).float().mul(30).requires_grad_()
+    start = torch.randint(-3, 4, (3, 21)).float().mul(30) if begun else None
+    theta, runs = torch.tensor(31.0, requires_grad=True), []
+    for _ in range(2):
+        counts = priced_events(anchors, theta, start)
+        runs.append((counts, *torch.autograd.grad((counts * torch.arange(27).view(9, 3)).sum(), (anchors, theta))))
+        torch_only()
+    assert torch.equal(runs[0][0], runs[1][0])
+    for a, b in zip(*runs, strict=True):
+        torch.testing.assert_close(a, b)
 
 
 @pytest.mark.parametrize("threshold", [0, 1, 90, 4094])

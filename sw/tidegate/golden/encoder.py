@@ -6,6 +6,8 @@ On integers the condition is |v − v̂| ≥ max(Θ, 1).  The anchor moves by wh
 (delta networks: Neil et al. 2017, arXiv:1612.05571).
 """
 
+from typing import cast
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -115,6 +117,9 @@ def priced_events(anchors: Tensor, threshold: Tensor | int, start: Tensor | None
     A signal that moves by some distance fires about distance / Θ times, so the gradient is that of Σ|Δ|/Θ, the L1 cost
     of delta networks, and for a learned Θ that of a count in proportion to 1/Θ.
     """
+    if len(anchors) and kernel.usable(anchors):
+        count = cast(Tensor, kernel.Count.apply(anchors, start, whole(threshold)))
+        return count if isinstance(threshold, int) else count * (threshold.detach() / threshold)
     count = count_events(anchors, start=start).to(anchors.dtype)
     if anchors.requires_grad:
         moved = (anchors - earlier(anchors, start)).abs().sum(-1) / max(whole(threshold), 1)

@@ -148,3 +148,41 @@ void tidegate_step_back(const struct sizes *s, const float *grad, const float *b
                        sum + 2 * s->hidden, sum + 3 * s->hidden, size);
         }
 }
+
+APART count_row(const float *restrict before, const float *restrict after, long hidden, float *restrict count)
+{
+    float fired = 0.0f;
+    for (long i = 0; i < hidden; i++)
+        fired += after[i] != before[i] ? 1.0f : 0.0f;
+    *count = fired;
+}
+
+/* Events, counts (frames, batch), that made these anchors (frames, batch, hidden) from `start` (batch, hidden). */
+void tidegate_count(const float *anchors, const float *start, float *counts, long frames, long batch, long hidden)
+{
+    for (long row = 0; row < frames * batch; row++)
+        count_row(row < batch ? start + row * hidden : anchors + (row - batch) * hidden, anchors + row * hidden, hidden,
+                  counts + row);
+}
+
+APART price_row(const float *restrict before, const float *restrict now, const float *restrict after, float in,
+                float out, float *restrict grad, long hidden)
+{
+    for (long i = 0; i < hidden; i++) {
+        float up = (now[i] > before[i] ? in : 0.0f) - (now[i] < before[i] ? in : 0.0f);
+        grad[i] = up - (after[i] > now[i] ? out : 0.0f) + (after[i] < now[i] ? out : 0.0f);
+    }
+}
+
+/* Gradient of the distance that anchors move, summed with the weights `price` (frames, batch). */
+void tidegate_price(const float *anchors, const float *start, const float *price, float *grad, long frames, long batch,
+                    long hidden)
+{
+    long rows = frames * batch;
+    for (long row = 0; row < rows; row++) {
+        const float *now = anchors + row * hidden;
+        int last = row >= rows - batch;
+        price_row(row < batch ? start + row * hidden : now - batch * hidden, now, last ? now : now + batch * hidden,
+                  price[row], last ? 0.0f : price[row + batch], grad + row * hidden, hidden);
+    }
+}

@@ -59,9 +59,34 @@ def encode(signal: Tensor, start: Tensor | None, lag: float) -> Tensor:
     anchors = torch.empty_like(signal)
     if library and anchors.numel():
         first = torch.zeros_like(signal[0]) if start is None else start.contiguous()
-        library.tidegate_encode(_at(signal), _at(first), _at(anchors), ctypes.c_long(len(signal)),
-                                ctypes.c_long(first.numel()), ctypes.c_float(lag))
+        library.tidegate_encode(_at(signal), _at(first), _at(anchors), len(signal), first.numel(),
+                                lag)
     return anchors
+
+
+class Count(torch.autograd.Function):
+    """Events (T, B) that made anchors (T, B, n) from ``start`` (B, n): ``apply(anchors, start, threshold)``.
+
+    Its slope is that of the distance that they move over ``threshold``; see ``encoder.priced_events``.
+    """
+
+    @staticmethod
+    def forward(ctx, anchors: Tensor, start: Tensor | None, threshold: int) -> Tensor:
+        anchors = anchors.contiguous()
+        start = torch.zeros_like(anchors[0]) if start is None else start.contiguous()
+        counts = anchors.new_empty(anchors.shape[:2])
+        _library().tidegate_count(_at(anchors), _at(start), _at(counts), *anchors.shape)
+        ctx.save_for_backward(anchors, start)
+        ctx.threshold = threshold
+        return counts
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad: Tensor):
+        anchors, start = ctx.saved_tensors
+        made, price = torch.empty_like(anchors), grad.div(max(ctx.threshold, 1)).contiguous()
+        _library().tidegate_price(_at(anchors), _at(start), _at(price), _at(made), *anchors.shape)
+        return made, None, None
 
 
 @torch.no_grad()
@@ -168,12 +193,11 @@ def _library():
         library = ctypes.CDLL(str(_compiled(compiler)))
     except (OSError, subprocess.CalledProcessError):
         return None
-    p = ctypes.c_void_p
-    library.tidegate_encode.argtypes = (p, p, p, ctypes.c_long, ctypes.c_long, ctypes.c_float)
-    library.tidegate_step.argtypes = (p, p, p, p, p, p, ctypes.c_long, p, p)
-    library.tidegate_step_back.argtypes = (p,) * 9
-    for name in ("encode", "step", "step_back"):
-        getattr(library, f"tidegate_{name}").restype = None
+    p, n = ctypes.c_void_p, ctypes.c_long
+    for name, arguments in (("encode", (p, p, p, n, n, ctypes.c_float)), ("step", (p, p, p, p, p, p, n, p, p)),
+                            ("step_back", (p,) * 9), ("count", (p, p, p, n, n, n)), ("price", (p, p, p, p, n, n, n))):
+        function = getattr(library, f"tidegate_{name}")
+        function.argtypes, function.restype = arguments, None
     return library
 
 

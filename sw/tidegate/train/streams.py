@@ -214,6 +214,9 @@ class Mixer:
         lengths = material.speech.lengths.astype(np.float64)
         self.speech_chance = lengths / lengths.sum() if len(lengths) else lengths
 
+        jitters = 4 * options.chunk * options.streams * len(mean) if getattr(vary, "jitter", 0) else 0
+        self.noise = torch.from_numpy(np.random.default_rng(0).standard_normal(jitters, np.float32))
+
     def restart(self, rng: np.random.Generator) -> None:
         """Begin all streams anew."""
         streams = self.options.streams
@@ -241,8 +244,8 @@ class Mixer:
         features = (torch.from_numpy(self._logarithms(energies, fresh)) - self.mean) * self.scale
         jitter = getattr(self.vary, "jitter", 0)
         if jitter:
-            noise = self.rng.standard_normal(features.shape, np.float32)
-            features += torch.from_numpy(noise) * (jitter * (1 << SIGNAL.frac))
+            first = int(self.rng.integers(len(self.noise) - features.numel()))
+            features += self.noise[first : first + features.numel()].view(features.shape) * (jitter * (1 << SIGNAL.frac))
         features = torch.floor(features + 0.5).clamp_(-SIGNAL.max, SIGNAL.max)
         self.frame += steps
         return Chunk(features.contiguous(), torch.from_numpy(targets).t().contiguous(),
