@@ -95,6 +95,24 @@ def test_resumed_equals_uninterrupted(features, recipe, tmp_path):
     assert (tmp_path / "a.tidegate").read_bytes() == (tmp_path / "b.tidegate").read_bytes()
 
 
+def test_a_run_begins_with_the_weights_of_a_model(features, recipe, tmp_path):
+    recipe = replace(recipe, epochs=2)
+    list(Trainer(recipe, features, tmp_path / "a.tidegate").epochs())
+    model = read_model(tmp_path / "a.tidegate")
+    still = replace(recipe, learning_rate=1e-12, seed=9)
+    list(Trainer(still, features, tmp_path / "b.tidegate", start=model).epochs())
+    again = read_model(tmp_path / "b.tidegate")
+    for name, tensor in model.tensors.items():
+        assert np.array_equal(tensor, again.tensors[name]), name
+    assert again.card["from"] == model.digest
+    with pytest.raises(DataError, match="belongs to another recipe"):
+        started = Trainer(recipe, features, tmp_path / "c.tidegate", start=model)
+        next(started.epochs())
+        Trainer(recipe, features, tmp_path / "c.tidegate", resume=True)
+    with pytest.raises(DataError, match=r"other GRU layers than recipe .*; it has \(\d+,\), the recipe \(5,\)"):
+        Trainer(replace(recipe, gru=(5,)), features, tmp_path / "d.tidegate", start=model)
+
+
 def test_another_seed_gives_another_model(features, recipe, tmp_path):
     digests = set()
     for name, seed in (("a", 5), ("b", 5), ("c", 6)):

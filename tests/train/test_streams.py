@@ -14,10 +14,11 @@ from tidegate.host.audio import read_audio
 from tidegate.host.detector import DetectorSettings
 from tidegate.host.frontend import FrontEnd, FrontEndSettings
 from tidegate.spec.model import read_model
+from tidegate.spec.stop import Decider, Stop
 from tidegate.train import run
 from tidegate.train.data import DataError, scan
 from tidegate.train.features import load_features
-from tidegate.train.listening import MARGINS, Heard, StreamLoss, listen, mine, start_of
+from tidegate.train.listening import MARGINS, Heard, StreamLoss, listen, mine, smoothed, start_of
 from tidegate.train.loop import Trainer
 from tidegate.train.material import Sources, in_room, in_validation, load_material, sounds
 from tidegate.train.recipe import Augmentation, Recipe
@@ -141,6 +142,32 @@ def test_the_loss_is_that_of_the_docstring():
     assert float(loss(logits, torch.full((7, 1), IGNORE))) == 0
 
 
+def test_the_loss_of_the_best_frame_of_each_answer():
+    """Answers of two streams: one goes on to the chunk's end, one begins with it, two of one stream follow each other."""
+    logits = torch.randn(20, 2, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    targets = torch.full((20, 2), REJECT)
+    answers = ((3, 6, 0, 1), (6, 9, 0, 0), (18, 20, 0, 1), (0, 4, 1, 1))
+    for begin, end, stream, word in answers:
+        targets[begin:end, stream] = word
+    best = [max(float(logits[t, b].log_softmax(-1)[k]) for t in range(i, e)) for i, e, b, k in answers]
+    loss = StreamLoss(replace(PLAIN, peak=0.25, reject_weight=0.0, hard_weight=0.0, silence_weight=0.0), 2, 2, 3)
+    assert float(loss.peaks(logits, targets)) == pytest.approx(-np.mean(best))
+    every = torch.nn.functional.cross_entropy(logits[targets >= 0], targets[targets >= 0])
+    assert float(loss(logits, targets)) == pytest.approx(float(0.75 * every) - 0.25 * np.mean(best))
+    assert float(loss.peaks(logits, torch.full((20, 2), REJECT))) == 0
+
+
+def test_the_loss_is_that_of_what_a_detector_compares():
+    """The detector's own filter on a stream from reset, but for its rounding and for the share of what came before."""
+    logits = torch.randint(-1 << 20, 1 << 20, (60, 1, 4), generator=torch.Generator().manual_seed(1)).double()
+    own = Decider(Stop(0, 0, 2, True, 3), (1,)).smooth(logits.long().numpy())
+    begun = 1 - (1 - 1 / 8) ** (np.arange(60) + 1)
+    np.testing.assert_allclose(smoothed(logits, 3)[:, 0].numpy() * begun[:, None] * 8, own[:, 0], atol=16)
+    options = replace(PLAIN, smoothed=3)
+    targets = torch.randint(REJECT, 4, (60, 1), generator=torch.Generator().manual_seed(2))
+    assert StreamLoss(options, 2, 2, 3)(logits, targets) == StreamLoss(PLAIN, 2, 2, 3)(smoothed(logits, 3), targets)
+
+
 def test_false_accepts_are_mined_and_come_again(material):
     mix = mixer(material)
     chunks = [mix.chunk() for _ in range(8)]
@@ -239,7 +266,7 @@ def folders(write_words, tmp_path_factory):
                 sound = 0.3 * rng.normal(size=len(t)) * np.exp(-t / 200)
             soundfile.write(folder / kind / f"{k}.wav", sound, 8000)
     root = write_words(clips=60, noise=True)
-    return root, Sources(*((folder / kind,) for kind in ("speech", "words", "noise", "rooms")))
+    return root, Sources(**{kind: (folder / kind,) for kind in ("speech", "words", "noise", "rooms")})
 
 
 @pytest.fixture
@@ -268,6 +295,16 @@ def test_material_of_the_parts_is_apart_and_rooms_are_in_order(folders, listener
     assert min(apart) < 1e-4 < 0.1 < max(apart)
     assert all(len(train.words_wet.clip(i)) > len(train.words.clip(i)) for i in range(len(train.words)))
     assert train.typical > 0 and abs(float(train.noise.mean()) - 1) < 0.2
+    more = replace(sources, keywords=(root,))
+    with pytest.raises(DataError, match="in no folder with the name of a keyword"):
+        load_material(data, features, more, "train", tmp_path)
+    for name in listener.keywords:
+        (tmp_path / "more" / name).mkdir(parents=True)
+        for p in list((root / name).iterdir())[:20]:
+            (tmp_path / "more" / name / p.name).write_bytes(p.read_bytes())
+    again = load_material(data, features, replace(sources, keywords=(tmp_path / "more",)), "train", tmp_path)
+    added = again.words.targets[len(train.words) :]
+    assert set(added) == {0, 1} and 20 < len(added) < 40 and again.words_wet is not None
     for wrong in (Sources(speech=(tmp_path / "none",)), Sources(rooms=(tmp_path,))):
         with pytest.raises(DataError, match=r"no folder|no sound files"):
             load_material(data, features, wrong, "train", tmp_path)

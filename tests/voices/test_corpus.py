@@ -11,7 +11,7 @@ import soundfile
 from tidegate.spec.errors import TidegateError
 from tidegate.train.data import scan
 from tidegate.voices import speech
-from tidegate.voices.corpus import MANIFEST, README, SENTENCES, Wanted, make
+from tidegate.voices.corpus import KEYWORDS, MANIFEST, README, SENTENCES, Wanted, make
 from tidegate.voices.lexicon import Lexicon
 from tidegate.voices.speech import RATE, Manner, Voice, cast, manner, say, trim
 
@@ -54,6 +54,17 @@ def test_a_folder_of_words(speaker, tmp_path):
     assert "Generated speech" in text and "espeak-ng 9.9" in text and "licence" in text
     calls = (speaker / "calls").read_text()
     assert "[['Eft]]" in calls and "[[lEft]]" not in calls and " left\n" not in calls
+
+
+def test_the_keywords_themselves(speaker, tmp_path):
+    folder = tmp_path / "near"
+    made = make(Wanted(("left", "go"), near=2, other=0, voices=3, spoken=7), folder, WORDS)
+    spoken = sorted(p.parts[-3] for p in (folder / KEYWORDS).rglob("*.flac"))
+    assert spoken == ["go"] * 7 + ["left"] * 7 and made.clips == 14 + 3 * (made.words - 2)
+    assert not {"go", "left"} & {p.name for p in folder.iterdir()}
+    assert "7 clips of each, in `_keywords_`" in (folder / README).read_text()
+    with pytest.raises(TidegateError, match="--flat makes recordings of other words, --spoken of keywords"):
+        Wanted(("go",), spoken=1, flat=True)
 
 
 def test_one_seed_one_folder_and_a_stopped_run_goes_on(speaker, tmp_path):

@@ -6,6 +6,9 @@
 
 R does not say which of ``unknown`` and ``silence`` is right.  The largest R of a chunk count again because false
 accepts are rare: the mean over all frames hardly knows them.
+
+With ``smoothed`` all of it is about the logits that a detector compares; with ``peak`` a share of a keyword's loss is
+that of the one frame in which it is answered best, for a detector needs one.
 """
 
 from dataclasses import dataclass
@@ -37,6 +40,14 @@ def start_of(state: State | None, fresh: np.ndarray) -> State | None:
     return State([a * kept for a in state.anchors], [h * kept for h in state.states])
 
 
+def smoothed(logits: Tensor, smooth: int) -> Tensor:
+    """Logits (T, ...) as a detector smooths them over about 2**smooth frames; what came before them is not known."""
+    t = torch.arange(len(logits), device=logits.device)
+    back = (t[:, None] - t).clamp_min(0)
+    weights = (1 - 2.0**-smooth) ** back * (t[:, None] >= t)
+    return torch.tensordot(weights / weights.sum(1, keepdim=True), logits, 1)
+
+
 class StreamLoss:
     """The loss of a chunk; ``keywords``: how many of the first classes are keywords, ``unknown`` its number or -1."""
 
@@ -48,12 +59,27 @@ class StreamLoss:
         k = self.keywords
         return torch.logsumexp(logits, -1) - torch.logsumexp(logits[..., k:], -1)
 
+    def peaks(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Mean over the keywords' answers of the cross-entropy in the frame where it is least."""
+        wanted = targets.t()                                # an answer's frames follow each other
+        keyword = (wanted >= 0) & (wanted < self.keywords)
+        if not keyword.any():
+            return logits.new_zeros(())
+        before = torch.nn.functional.pad(wanted[:, :-1], (1, 0), value=IGNORE)
+        answer = ((wanted != before) & keyword).flatten().cumsum(0)[keyword.flatten()] - 1
+        lost = torch.nn.functional.cross_entropy(logits.transpose(0, 1)[keyword], wanted[keyword], reduction="none")
+        least = lost.new_full((int(answer.max()) + 1,), torch.inf)
+        return least.scatter_reduce(0, answer, lost, "amin").mean()
+
     def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
         """``logits`` (T, B, classes), ``targets`` (T, B)."""
         o = self.options
+        logits = smoothed(logits, o.smoothed) if o.smoothed else logits
         flat, wanted = logits.flatten(0, 1), targets.flatten()
         total = logits.new_zeros(())
-        for chosen, weight in (((wanted >= 0) & (wanted < self.keywords), 1.0),
+        if o.peak:
+            total = total + o.peak * self.peaks(logits, targets)
+        for chosen, weight in (((wanted >= 0) & (wanted < self.keywords), 1 - o.peak),
                                ((wanted == self.unknown) & (wanted >= 0), o.unknown_weight),
                                ((wanted == self.silence) & (wanted >= 0), o.silence_weight)):
             picked = chosen.nonzero()[:, 0]

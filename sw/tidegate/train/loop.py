@@ -88,7 +88,8 @@ class Trainer:
         self.columns = columns(self.network.network, recipe.budget_lanes)
         self.budget = Budget(self.columns, recipe.budget, steps) if recipe.budget else None
         self.epoch, self.best, self.best_epoch, self.log = 0, -math.inf, 0, []
-        self.digest = _digest(recipe, features)
+        self.digest = _digest(recipe, features, start)
+        self.begun = {} if start is None else {"from": start.digest}        # for the card
         if resume:
             self._resume()
 
@@ -229,7 +230,7 @@ class Trainer:
     def _write(self) -> None:
         f, model = self.features, self._model({})
         card: dict = {"recipe": self.recipe.to_dict(), "clips": {part: len(f.of(part)) for part in ALL_PARTS},
-                      "skipped": len(f.skipped), "epoch": self.epoch, **self.told}
+                      "skipped": len(f.skipped), "epoch": self.epoch, **self.begun, **self.told}
         if self.recipe.reject and isinstance(f, Features):
             model, card["rejection"] = with_rejection(model, f, self.recipe.reject)
         card["validation"] = evaluate(model, f, "validation", early=model.stop is not None)
@@ -287,9 +288,10 @@ def class_weights(targets: np.ndarray, classes: int, balance: float) -> Tensor:
     return torch.from_numpy((weights / (weights * sizes).sum() * sizes.sum()).astype(np.float32))
 
 
-def _digest(recipe: Recipe, features: Features | Sequences) -> str:
+def _digest(recipe: Recipe, features: Features | Sequences, start: Model | None) -> str:
     """What a checkpoint belongs to."""
-    digest = sha256(json.dumps([recipe.to_dict(), features.labels]).encode())
+    parts = [recipe.to_dict(), features.labels, *([] if start is None else [start.digest])]
+    digest = sha256(json.dumps(parts).encode())
     content = features.values if isinstance(features, Sequences) else features.energies
     for array in (features.targets, features.parts, features.offsets, content):
         digest.update(array.tobytes())

@@ -50,6 +50,8 @@ class Listening:
     ``gain``: ± of a stretch; ``word_gain``: ± of an item.  ``wet``: share of the items that are heard in a room.
     ``mined``: share of the negative items that the network took for a keyword before.
     ``reject_weight``, ``hard_weight``, ``unknown_weight``, ``silence_weight``: of the losses, see ``listening.py``.
+    ``smoothed``: the loss is that of logits smoothed over about 2**smoothed frames, as a detector smooths them.
+    ``peak``: share of an answer's loss that counts only the frame in which it is given most clearly.
     ``hard_share``: share of a chunk's worst frames that ``hard_weight`` weighs.
     ``reset``: share of the streams that begin anew with a chunk.
     ``rejected``: share of the other words of the validation part, on clips, that are to be taken for no keyword: sets
@@ -83,6 +85,8 @@ class Listening:
     hard_share: float = 0.01
     unknown_weight: float = 0.5
     silence_weight: float = 0.2
+    smoothed: int = 0
+    peak: float = 0.0
     reset: float = 0.04
     rejected: float = 0.93
     false_accepts: float = 0.5
