@@ -143,7 +143,7 @@ def test_the_loss_is_that_of_the_docstring():
 
 
 def test_the_loss_of_the_best_frame_of_each_answer():
-    """Answers of two streams: one goes on to the chunk's end, one begins with it, two of one stream follow each other."""
+    """One answer goes on to the chunk's end, one begins with it, two of a stream follow each other."""
     logits = torch.randn(20, 2, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     targets = torch.full((20, 2), REJECT)
     answers = ((3, 6, 0, 1), (6, 9, 0, 0), (18, 20, 0, 1), (0, 4, 1, 1))

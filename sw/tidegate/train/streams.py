@@ -249,7 +249,8 @@ class Mixer:
         jitter = getattr(self.vary, "jitter", 0)
         if jitter:
             first = int(self.rng.integers(len(self.noise) - features.numel()))
-            features += self.noise[first : first + features.numel()].view(features.shape) * (jitter * (1 << SIGNAL.frac))
+            noise = self.noise[first : first + features.numel()].view(features.shape)
+            features += noise * (jitter * (1 << SIGNAL.frac))
         features = torch.floor(features + 0.5).clamp_(-SIGNAL.max, SIGNAL.max)
         self.frame += steps
         return Chunk(features.contiguous(), torch.from_numpy(targets).t().contiguous(),
