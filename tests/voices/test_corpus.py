@@ -67,6 +67,15 @@ def test_the_keywords_themselves(speaker, tmp_path):
         Wanted(("go",), spoken=1, flat=True)
 
 
+def test_words_that_are_too_near_are_left_out(speaker, tmp_path):
+    kept = []
+    for least in (0.0, 0.6):
+        make(Wanted(("left", "go"), near=6, other=2, voices=1, least=least), tmp_path / str(least), WORDS)
+        kept.append({w["folder"]: w.get("distance", 9) for w in json.loads(
+            (tmp_path / str(least) / MANIFEST).read_text())["words"]})
+    assert kept[1] == {name: distance for name, distance in kept[0].items() if distance >= 0.6} != kept[0]
+
+
 def test_one_seed_one_folder_and_a_stopped_run_goes_on(speaker, tmp_path):
     make(WANTED, tmp_path / "a", WORDS)
     whole, calls = files(tmp_path / "a"), len((speaker / "calls").read_text().splitlines())

@@ -68,6 +68,8 @@ def near_words(
     voices: Annotated[int, typer.Option("--voices", help="Voices that speak each of them.")] = 14,
     spoken: Annotated[int, typer.Option(
         "--spoken", help="Clips of each keyword itself, in a folder of its name: more recordings of it.")] = 0,
+    least: Annotated[float, typer.Option(
+        "--least", help="Leave out what is nearer than this: from 'four', 'thor' is at 0.25, 'war' at 0.85.")] = 0.0,
     sentences: Annotated[float, typer.Option("--sentences", help="Minutes of sentences without keywords.")] = 0.0,
     seed: Annotated[int, typer.Option("--seed", help="All chance follows from it.")] = 0,
     flat: Annotated[bool, typer.Option(
@@ -83,7 +85,7 @@ def near_words(
     words = _of_model(model) if model else [w for word in (keywords or "").split(",") if (w := word.strip().lower())]
     before_to, before_json = context.obj
     json, folder = json or before_json, out_dir or before_to or Path("near-words")
-    wanted = Wanted(tuple(dict.fromkeys(words)), near, other, voices, spoken, sentences, seed, flat)
+    wanted = Wanted(tuple(dict.fromkeys(words)), near, other, voices, spoken, least, sentences, seed, flat)
     with progress("speaking", visible=not json) as step:
         made = make(wanted, folder, english(), step)
     if json:

@@ -22,9 +22,9 @@ from .recipe import Recipe
 from .reject import with_balance
 from .streams import Material, Mixer
 
-_JUDGED_S = 4000            # of made streams, after each epoch
+_JUDGED_S = 7200            # of made streams, after each epoch
 _CHOSEN_S = 36000           # of other made streams, to set the threshold of the detector in the end
-_PER_HOUR = (1.0, 4.0)      # false accepts at which an epoch is judged
+_PER_HOUR = (1.0, 2.0, 4.0, 8.0)    # false accepts at which an epoch is judged
 
 
 class StreamTrainer(Trainer):

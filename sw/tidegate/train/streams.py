@@ -361,7 +361,8 @@ class Mixer:
                 else self.other
             i = int(some[rng.integers(len(some))])
             clip, first, end = words.clip(i), int(words.first[i]), int(words.end[i])
-            middle = first + max(1, int((end - first) * rng.uniform(0.35, 0.65)))
+            share = rng.uniform(0.3, 0.5)           # more than half of a short word sounds like all of it
+            middle = first + max(1, int((end - first) * (share if front else 1 - share)))
             halves.append((clip[:middle] if front else clip[middle:], i))
         kind = rng.random()
         if kind < 0.4:

@@ -33,6 +33,7 @@ from .near import Near, find
 OWN = "keyword"         # kind of a word that is none of the near ones but a keyword itself
 MANIFEST, README, SENTENCES, KEYWORDS = "near-words.json", "README.md", "_sentences_", "_keywords_"
 _RANGES = (("near", 1, 500), ("other", 0, 3000), ("voices", 1, speech.MOST_VOICES), ("spoken", 0, 1000),
+           ("least", 0, 2),
            ("sentences", 0, 6000))
 _SECOND, _NOISE = speech.RATE, 0.0005       # samples, and the noise around a word as in the bundled clips
 Progress = Callable[[int, int], None]
@@ -43,6 +44,7 @@ class Wanted:
     """What to make: ``near`` words for each of the ``keywords`` and ``other`` ones (as many in all, if None), each by
     ``voices``; ``sentences`` minutes of continuous speech.
 
+    ``least``: of the near words, those at this distance or more: what is nearer takes from the recall of the keywords.
     ``spoken``: clips of each keyword itself, so that a model does not learn that synthetic voices say no keyword.
     ``flat``: one folder per voice, and each clip in the middle of a second of faint noise, as people record words.
     """
@@ -52,6 +54,7 @@ class Wanted:
     other: int | None = None
     voices: int = 14
     spoken: int = 0
+    least: float = 0.0
     sentences: float = 0.0
     seed: int = 0
     flat: bool = False
@@ -84,6 +87,7 @@ def make(wanted: Wanted, directory: str | Path, lexicon: Lexicon,
     """
     use = speech.programs()
     words = find(wanted.keywords, lexicon, near=wanted.near, other=wanted.other, seed=wanted.seed)
+    words = [near for near in words if not near.keyword or near.distance >= wanted.least]
     if wanted.spoken:
         words += [Near(keyword, OWN, keyword) for keyword in wanted.keywords]
     folder = Path(directory)
