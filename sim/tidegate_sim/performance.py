@@ -88,6 +88,8 @@ def _tools(tools: dict) -> str:
         ["the same from samples, features included",
          f"{golden['utterances_per_second_with_features']:,.0f} utterances/s"],
         [f"training step, one layer, {step['size']}", f"{step['milliseconds']:.1f} ms"],
+        ["the same without its kernel in C, in turn in the same process",
+         f"{step['without_kernel_milliseconds']:.1f} ms"],
         ["`torch.nn.GRU`, the same size, in turn in the same process",
          f"{step['torch_milliseconds']:.1f} ms; ratio {step['ratio']:.2f}"],
     ]

@@ -83,9 +83,11 @@ def golden() -> dict:
 
 
 def training_step(repeats: int = 60) -> dict:
-    """Forward and backward of one delta-GRU layer beside torch.nn.GRU of the same size, in turn; medians."""
+    """Forward and backward of one delta-GRU layer, with and without its kernel in C, beside torch.nn.GRU of the same
+    size, in turn; medians."""
     import torch
 
+    from tidegate.golden import kernel
     from tidegate.golden.network import GRULayer
     from tidegate.spec.formats import SIGNAL
 
@@ -99,15 +101,19 @@ def training_step(repeats: int = 60) -> dict:
         module.zero_grad()
         return _time(lambda: (output() * weight).sum().backward())
 
-    def pair() -> tuple[float, float]:
-        return step(mine, lambda: mine(anchors, 64)[0]), step(theirs, lambda: theirs(real)[0])
+    def turn() -> tuple[float, float, float]:
+        ours = step(mine, lambda: mine(anchors, 64)[0])
+        with kernel.switched_off():
+            plain = step(mine, lambda: mine(anchors, 64)[0])
+        return ours, plain, step(theirs, lambda: theirs(real)[0])
 
     for _ in range(5):
-        pair()
-    ours, torchs = (statistics.median(times) for times in zip(*(pair() for _ in range(repeats)), strict=True))
+        turn()
+    ours, plain, torchs = (statistics.median(times) for times in zip(*(turn() for _ in range(repeats)), strict=True))
     return {"size": f"batch {BATCH}, {STEPS} frames, {INPUTS} features, H = {HIDDEN}",
             "threads": torch.get_num_threads(), "repeats": repeats,
-            "milliseconds": 1e3 * ours, "torch_milliseconds": 1e3 * torchs, "ratio": ours / torchs}
+            "milliseconds": 1e3 * ours, "without_kernel_milliseconds": 1e3 * plain,
+            "torch_milliseconds": 1e3 * torchs, "ratio": ours / torchs}
 
 
 def _sounds() -> tuple[Model, list[np.ndarray]]:

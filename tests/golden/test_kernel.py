@@ -1,5 +1,7 @@
 """The kernel in C against the same in torch: equal integers, the same gradients up to the order of sums."""
 
+from contextlib import ExitStack
+
 import pytest
 import torch
 
@@ -11,9 +13,10 @@ pytestmark = pytest.mark.skipif(not kernel.usable(torch.zeros(1)), reason="no C 
 
 
 @pytest.fixture
-def torch_only(monkeypatch):
+def torch_only():
     """Call it to do without the kernel from then on."""
-    return lambda: monkeypatch.setattr(kernel, "usable", lambda x: False)
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(kernel.switched_off())
 
 
 def network(hidden, thresholds, seed):

@@ -130,5 +130,6 @@ def _tools(json: bool) -> None:
     out.print(f"golden, one-second utterances in batches of {golden['batch']}: "
               f"{golden['utterances_per_second']:.0f}/s; features included: "
               f"{golden['utterances_per_second_with_features']:.0f}/s")
-    out.print(f"training step ({step['size']}): {step['milliseconds']:.1f} ms, torch.nn.GRU "
+    out.print(f"training step ({step['size']}): {step['milliseconds']:.1f} ms, without the kernel in C "
+              f"{step['without_kernel_milliseconds']:.1f} ms, torch.nn.GRU "
               f"{step['torch_milliseconds']:.1f} ms, ratio {step['ratio']:.2f}")

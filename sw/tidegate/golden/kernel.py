@@ -12,6 +12,9 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -26,6 +29,7 @@ from ..spec.formats import CANDIDATE_ARG, GATE_ARG, GATE_FRAC, PRE, SIGNAL, STAT
 
 _SOURCE = Path(__file__).with_name("kernel.c")
 _FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC", "-std=gnu11")
+_off: ContextVar[bool] = ContextVar("off", default=False)
 _GROUP = 8      # frames whose sums are made at once: they stay in the processor's cache
 
 
@@ -49,7 +53,17 @@ class Kept(NamedTuple):
 
 def usable(x: Tensor) -> bool:
     """Whether the kernel can compute with tensors like this one here."""
-    return x.dtype == torch.float32 and x.device.type == "cpu" and _library() is not None
+    return not _off.get() and x.dtype == torch.float32 and x.device.type == "cpu" and _library() is not None
+
+
+@contextmanager
+def switched_off() -> Iterator[None]:
+    """Everything in torch, as on a machine without a C compiler."""
+    token = _off.set(True)
+    try:
+        yield
+    finally:
+        _off.reset(token)
 
 
 def encode(signal: Tensor, start: Tensor | None, lag: float) -> Tensor:
