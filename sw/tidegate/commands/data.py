@@ -67,13 +67,16 @@ def near_words(
         "--other", help="Common words and phrases near to none.", show_default="as many as near ones")] = None,
     voices: Annotated[int, typer.Option("--voices", help="Voices that speak each of them.")] = 14,
     spoken: Annotated[int, typer.Option(
-        "--spoken", help="Clips of each keyword itself, in a folder of its name: more recordings of it.")] = 0,
+        "--spoken", help="Clips of each keyword itself, written to OUT/_keywords_ for train --more-keywords; not with "
+        "--flat.")] = 0,
     least: Annotated[float, typer.Option(
-        "--least", help="Leave out what is nearer than this: from 'four', 'thor' is at 0.25, 'war' at 0.85.")] = 0.0,
+        "--least", help="Leave out near words at a smaller distance than this, 0 to 2; from 'four', 'thor' is at 0.25, "
+        "'war' at 0.85.")] = 0.0,
     sentences: Annotated[float, typer.Option("--sentences", help="Minutes of sentences without keywords.")] = 0.0,
-    seed: Annotated[int, typer.Option("--seed", help="All chance follows from it.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of all random choices.")] = 0,
     flat: Annotated[bool, typer.Option(
-        "--flat", help="Without a folder per word, to be the folder 'unknown' of your own words.")] = False,
+        "--flat", help="One folder per voice instead of per word, each clip a second long: for the folder 'unknown' "
+        "of your own words.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Have words that sound like keywords spoken by synthetic voices (espeak-ng, flite), for a model to reject."""

@@ -27,16 +27,18 @@ def listen(
         help="A sound file, or - for raw PCM or a WAV on standard input.", show_default="the microphone")] = None,
     model: ModelOption = "commands", board: BoardOption = "virtual", lanes: LanesOption = None,
     threshold: Annotated[float | None, typer.Option(
-        "--threshold", help="Of the detector's probability, from 0.5 to below 1.", show_default="the model's")] = None,
+        "--threshold", help="Probability from which a word is reported, 0.5 to below 1.",
+        show_default="the model's")] = None,
     device: Annotated[str | None, typer.Option(
         "--device", help="Microphone: number or part of a name, see --list-devices.",
         show_default="the default")] = None,
-    list_devices: Annotated[bool, typer.Option("--list-devices", help="List the microphones, and leave.")] = False,
-    fast: Annotated[bool, typer.Option("--fast", help="A file or pipe as fast as the board is; no sound is dropped.")
-                    ] = False,
-    format: Annotated[str, typer.Option("--format", help="Of raw PCM on -: S16_LE, S32_LE or F32_LE.")] = "S16_LE",
-    rate: Annotated[int, typer.Option("--rate", help="Of raw PCM on -, samples per second.")] = 16000,
-    channels: Annotated[int, typer.Option("--channels", help="Of raw PCM on -: 1 or 2.")] = 1,
+    list_devices: Annotated[bool, typer.Option("--list-devices", help="List the microphones and exit.")] = False,
+    fast: Annotated[bool, typer.Option(
+        "--fast", help="Process a file or pipe as fast as the board can; no sound is dropped.")] = False,
+    format: Annotated[str, typer.Option(
+        "--format", help="Sample format of raw PCM on standard input: S16_LE, S32_LE or F32_LE.")] = "S16_LE",
+    rate: Annotated[int, typer.Option("--rate", help="Samples per second of raw PCM on standard input.")] = 16000,
+    channels: Annotated[int, typer.Option("--channels", help="Channels of raw PCM on standard input, 1 or 2.")] = 1,
     execute: Annotated[str | None, typer.Option(
         "--exec", metavar="CMD", help="Run this for each word, without a shell; the word is in $TIDEGATE_WORD.",
         show_default=False)] = None,

@@ -62,7 +62,7 @@ def _figures(card: dict) -> list[str]:
 
 def train(
     directory: Annotated[Path | None, typer.Argument(
-        help="Folder of words, one folder of recordings per word; or of the recipe's task.",
+        help="Folder of words with one folder of recordings per word, or the data folder of the recipe's task.",
         show_default=False)] = None,
     recipe: Annotated[str, typer.Option("--recipe", "-r", help='Name of a shipped one, or a JSON file.')] = "digits",
     out_file: Annotated[Path, typer.Option("--out", "-o", help="Model file to write.")] = Path("model.tidegate"),
@@ -73,16 +73,18 @@ def train(
         "--from", help="Model to begin with: a file or the name of a shipped one; the same words and sizes.",
         show_default=False)] = None,
     speech: Annotated[list[Path] | None, typer.Option(
-        "--speech", help="Folder of continuous speech to reject; the recipe must listen.", show_default=False)] = None,
+        "--speech", help="Folder of continuous speech to reject; may be repeated. This and the next ones are for "
+        "recipes with 'listening', such as words-listen.", show_default=False)] = None,
     other_words: Annotated[list[Path] | None, typer.Option(
-        "--other-words", help="Folder of other words to reject: near misses.", show_default=False)] = None,
+        "--other-words", help="Folder of other words to reject, such as near misses; may be repeated.",
+        show_default=False)] = None,
     more_keywords: Annotated[list[Path] | None, typer.Option(
-        "--more-keywords", help="Folder of more recordings of the keywords, a folder of its name for each.",
+        "--more-keywords", help="Folder with more recordings of the keywords, one folder per keyword; may be repeated.",
         show_default=False)] = None,
     noise: Annotated[list[Path] | None, typer.Option(
-        "--noise", help="Folder of sounds that are no speech.", show_default=False)] = None,
+        "--noise", help="Folder of sounds that are no speech; may be repeated.", show_default=False)] = None,
     rooms: Annotated[list[Path] | None, typer.Option(
-        "--rooms", help="Folder of impulse responses of rooms.", show_default=False)] = None,
+        "--rooms", help="Folder of impulse responses of rooms; may be repeated.", show_default=False)] = None,
     json: JsonOption = False,
 ) -> None:
     """Train a model on a folder of words; what is trained is bit for bit what the board computes."""

@@ -43,10 +43,11 @@ def stream(
     threshold: Annotated[float | None, typer.Option(
         "--threshold", help="Of the detector, a probability (default: the model's own).", show_default=False)] = None,
     snr: Annotated[tuple[float, float] | None, typer.Option(
-        "--snr", metavar="LOW HIGH", help="Of a typical word to the background, in dB (default: 10 40).")] = None,
+        "--snr", metavar="LOW HIGH", help="Range of the signal-to-noise ratio of a typical word over the background, in "
+        "dB (default: 10 40).")] = None,
     theta: Annotated[list[float], typer.Option(
-        "--theta", min=0.0, max=1000.0, help="Factor on the model's thresholds; repeated, the cost of each is "
-        "compared.")] = [1.0],  # noqa: B006
+        "--theta", min=0.0, max=1000.0, help="Factor on the network's thresholds Θ; give it several times to compare "
+        "misses and cost.")] = [1.0],  # noqa: B006
     conditions: Annotated[bool, typer.Option(
         "--conditions/--no-conditions", help="Score misses by signal-to-noise ratio and room as well.")] = True,
     rtl: Annotated[float, typer.Option(
@@ -73,6 +74,9 @@ def stream(
         settings = replace(settings, threshold=threshold)
     if protocol not in PROTOCOLS:
         raise TidegateError(f"there is no protocol '{protocol}'; choose {' or '.join(PROTOCOLS)}")
+    given = {"--other": other, "--rooms": rooms, "--snr": snr, "--theta": theta != [1.0], "--rtl": rtl, "--plot": plot}
+    if protocol != PROTOCOLS[0] and (useless := [name for name, value in given.items() if value]):
+        raise TidegateError(f"the protocol '{protocol}' has its own streams; leave {', '.join(useless)} out")
     if plot:
         from .plot import check_plot
 

@@ -68,6 +68,7 @@ def find_recordings(folder: str | Path,
 
     ``keep``: which files are taken (None: all).
 
+    Inner folders whose name begins with _ hold something else (``near-words`` keeps sentences in one) and are left out.
     The source of a file is the sub-folder of ``folder`` that it is in, or ``folder`` itself.  DataError if there is no
     such folder or no sound in it.
     """
@@ -77,7 +78,9 @@ def find_recordings(folder: str | Path,
     found, skipped = [], []
     for path in sorted(root.rglob("*")):
         inside = path.relative_to(root).parts
-        if path.suffix.lower() not in SUFFIXES or any(part.startswith(".") for part in inside) or not path.is_file():
+        if path.suffix.lower() not in SUFFIXES or inside[-1].startswith(".") or not path.is_file():
+            continue
+        if any(part.startswith((".", "_")) for part in inside[:-1]):
             continue
         if keep is not None and not keep(path):
             continue
