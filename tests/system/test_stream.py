@@ -103,5 +103,7 @@ def test_what_cannot_be_streamed_is_one_line(words, folders, tmp_path):
     fails(tidegate("stream", model, "--data", words, "--noise", words / "none"), "no folder")
     fails(tidegate("stream", model, "--data", words, "--protocol", "x"), "choose hours or mlperf")
     fails(tidegate("stream", model, "--data", words, "--protocol", "mlperf"), "one wake word")
+    fails(tidegate("stream", model, "--data", words, "--protocol", "mlperf", "--rtl", "1", "--theta", "2"),
+          "the protocol 'mlperf' has its own streams; leave --theta, --rtl out")
     fails(tidegate("stream", model, "--data", words, "--plot", tmp_path / "x.doc"), "cannot draw")
     fails(tidegate("stream", model, "--data", words, "--hours", 0.01), "or more")

@@ -43,8 +43,8 @@ def stream(
     threshold: Annotated[float | None, typer.Option(
         "--threshold", help="Of the detector, a probability (default: the model's own).", show_default=False)] = None,
     snr: Annotated[tuple[float, float] | None, typer.Option(
-        "--snr", metavar="LOW HIGH", help="Range of the signal-to-noise ratio of a typical word over the background, in "
-        "dB (default: 10 40).")] = None,
+        "--snr", metavar="LOW HIGH", help="Range of the signal-to-noise ratio of a typical word over the background, "
+        "in dB (default: 10 40).")] = None,
     theta: Annotated[list[float], typer.Option(
         "--theta", min=0.0, max=1000.0, help="Factor on the network's thresholds Θ; give it several times to compare "
         "misses and cost.")] = [1.0],  # noqa: B006
