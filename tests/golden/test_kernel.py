@@ -52,6 +52,27 @@ def test_layer(torch_only, thresholds, hidden, noise):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6 * float(b.abs().max()))
 
 
+def test_a_gradient_whose_axes_are_permuted(torch_only):
+    torch.manual_seed(6)
+    weights = [torch.randint(-127, 128, (3 * 30, n)).float().requires_grad_() for n in (11, 30)]
+    bias, x = torch.zeros(4, 30), walk(9, 5, 11)
+    pull, runs = torch.randn(5, 9, 30), []
+    for _ in range(2):
+        anchors, _ = DeltaGRU.apply(x, *weights, bias, 7, 40, None, None)
+        runs.append(torch.autograd.grad((anchors.transpose(0, 1) * pull).sum(), weights))
+        torch_only()
+    for a, b in zip(*runs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6 * float(b.abs().max()))
+
+
+def test_not_a_number_crashes_nothing():
+    made = network([40], (10, 10), 1)
+    with torch.no_grad():
+        made.layers[0].weight_ih[3] = torch.nan
+        made.layers[0].bias_hh[5] = torch.inf
+    made(walk(12, 2, 11)).logits.sum().backward()
+
+
 def test_gradients_of_inputs_and_of_a_learned_threshold(torch_only):
     torch.manual_seed(2)
     weights = [torch.randint(-127, 128, (3 * 70, n)).float() for n in (11, 70)]

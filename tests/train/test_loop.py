@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from tidegate.golden import Golden
 from tidegate.spec.model import read_model
@@ -95,8 +96,17 @@ def test_resumed_equals_uninterrupted(features, recipe, tmp_path):
     assert (tmp_path / "a.tidegate").read_bytes() == (tmp_path / "b.tidegate").read_bytes()
 
 
-def test_a_run_begins_with_the_weights_of_a_model(features, recipe, tmp_path):
-    recipe = replace(recipe, epochs=2)
+def test_a_training_that_diverges_says_so(features, recipe, tmp_path):
+    with pytest.raises(DataError, match=r"the training has diverged; choose a lower learning_rate"):
+        trainer = Trainer(recipe, features, tmp_path / "a.tidegate")
+        with torch.no_grad():
+            trainer.network.classifier.bias[0] = torch.nan
+        next(trainer.epochs())
+
+
+@pytest.mark.parametrize("learned", [False, True])
+def test_a_run_begins_with_the_weights_of_a_model(features, recipe, tmp_path, learned):
+    recipe = replace(recipe, epochs=2, learn_thresholds=learned)
     list(Trainer(recipe, features, tmp_path / "a.tidegate").epochs())
     model = read_model(tmp_path / "a.tidegate")
     still = replace(recipe, learning_rate=1e-12, seed=9)

@@ -204,7 +204,8 @@ class DeltaGRU(torch.autograd.Function):
     def backward(ctx, grad: Tensor, _):
         x, w_ih, w_hh, *saved, noise = ctx.saved_tensors
         scale, hidden, inputs = 2.0**-ctx.weight_frac, w_hh.shape[1], ctx.needs_input_grad[0]
-        grad, w_ih, w_hh = grad.clone(), _input_order(w_ih * scale), w_hh * scale
+        grad = grad.clone(memory_format=torch.contiguous_format)
+        w_ih, w_hh = _input_order(w_ih * scale), w_hh * scale
         if ctx.fast:
             kept, last = kernel.Kept(*saved[:3]), saved[3]
             g_x, g_ih, g_hh, g_bias = kernel.backward(grad, x, w_ih, w_hh, kept, _lag_of(ctx.threshold), inputs)

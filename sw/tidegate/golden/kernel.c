@@ -20,10 +20,11 @@ struct sizes {
     const float *sigmoid, *tanh;    /* in real units, of -SIGMOID_MAX.. and of -TANH_MAX.. */
 };
 
+/* NaN becomes `limit`: as an index it must lie in the table. */
 static float clamp(float x, float limit)
 {
-    x = x > limit ? limit : x;
-    return x < -limit ? -limit : x;
+    x = x < limit ? x : limit;
+    return x > -limit ? x : -limit;
 }
 
 APART encode_row(const float *restrict v, const float *restrict before, float *restrict after, long elements, float lag)

@@ -25,7 +25,7 @@ from tidegate.spec.formats import acc_frac
 from tidegate.spec.stop import STOP_SHIFT, UNDECIDED, Decider, best_two
 
 from .soundscape import Word
-from .streaming import count
+from .streaming import TOLERANCE_S, count
 from .streams import IGNORE, REJECT, Chunk, Listening, Mined, Mixer, Spoken
 
 _SURE = 0.0             # lead of a keyword over the other classes from which a frame is mined
@@ -45,7 +45,7 @@ def smoothed(logits: Tensor, smooth: int) -> Tensor:
     t = torch.arange(len(logits), device=logits.device)
     back = (t[:, None] - t).clamp_min(0)
     weights = (1 - 2.0**-smooth) ** back * (t[:, None] >= t)
-    return torch.tensordot(weights / weights.sum(1, keepdim=True), logits, 1)
+    return torch.tensordot((weights / weights.sum(1, keepdim=True)).to(logits.dtype), logits, 1)
 
 
 class StreamLoss:
@@ -147,24 +147,25 @@ def listen(network: DeltaNetwork, mixer: Mixer, chunks: int, rng: np.random.Gene
     smoother = Decider(rules[0][1], (o.streams,))
     found: list[list[np.ndarray]] = [[] for _ in rules]
     state, events, frames = None, np.zeros(len(network.layers) + 1), 0
+    device = network.classifier.weight.device
     for _ in range(chunks):
         chunk = mixer.chunk()
-        output = network(chunk.frames, start=state)
+        output = network(chunk.frames.to(device), start=state)
         state = output.state
         events += [float(e.sum()) for e in output.events]
         frames += chunk.frames.shape[0] * chunk.frames.shape[1]
-        raw = torch.round(output.logits.double() * 2.0 ** acc_frac(network.classifier_frac)).long().numpy()
+        raw = torch.round(output.logits.double() * 2.0 ** acc_frac(network.classifier_frac)).long().cpu().numpy()
         lead, best = best_two(smoother.smooth(raw >> STOP_SHIFT))
         for decider, into in zip(deciders, found, strict=True):
             into.append(decider.decide(lead, best))
-    words = _truth(mixer.spoken, o.streams, frontend)
+    words, until = _truth(mixer.spoken, o.streams, frontend, chunks * o.chunk)
     hours = frames * frontend.hop / frontend.sample_rate / 3600
     rows = []
     for (margin, _), pieces in zip(rules, found, strict=True):
         decided, missed, wrong, total, kinds = np.concatenate(pieces), 0, 0, 0, {}
         for b in range(o.streams):
             detections = [Detection(int(t), frontend.heard(int(t) + 1), labels[decided[t, b]], 1.0)
-                          for t in np.flatnonzero(decided[:, b] != UNDECIDED)]
+                          for t in np.flatnonzero(decided[: until[b], b] != UNDECIDED)]
             c = count(words[b], detections)
             total += c.keywords
             missed += c.keywords - len(c.from_end)
@@ -176,9 +177,16 @@ def listen(network: DeltaNetwork, mixer: Mixer, chunks: int, rng: np.random.Gene
     return Heard(rows, hours, (events / frames).tolist())
 
 
-def _truth(spoken: list[Spoken], streams: int, frontend: FrontEndSettings) -> list[list[Word]]:
+def _truth(spoken: list[Spoken], streams: int, frontend: FrontEndSettings,
+           frames: int) -> tuple[list[list[Word]], list[int]]:
+    """The words of each stream, and the frame up to which it counts: a word that cannot be detected before all is over
+    is left out."""
     second = frontend.sample_rate / frontend.hop
     words: list[list[Word]] = [[] for _ in range(streams)]
+    until = [frames] * streams
     for s in spoken:
+        if s.end + TOLERANCE_S * second > frames:
+            until[s.stream] = min(until[s.stream], s.first)
+            continue
         words[s.stream].append(Word(s.label, s.first / second, s.end / second, ""))
-    return words
+    return words, until

@@ -72,8 +72,8 @@ class Trainer:
         groups: list[dict] = [{"params": list(self.network.parameters())}]
         self.log_thresholds = None
         if recipe.learn_thresholds:
-            start = torch.tensor(recipe.thresholds, dtype=torch.float32, device=self.device)
-            self.log_thresholds = start.log().requires_grad_()
+            thetas = torch.tensor(recipe.thresholds, dtype=torch.float32, device=self.device)
+            self.log_thresholds = thetas.log().requires_grad_()
             groups.append({"params": [self.log_thresholds], "weight_decay": 0.0})
         self.train = torch.from_numpy(_training_clips(features, recipe.augmentation.silence_repeats))
         targets, classes = features.targets[self.train], len(features.labels)
@@ -88,10 +88,14 @@ class Trainer:
         self.columns = columns(self.network.network, recipe.budget_lanes)
         self.budget = Budget(self.columns, recipe.budget, steps) if recipe.budget else None
         self.epoch, self.best, self.best_epoch, self.log = 0, -math.inf, 0, []
-        self.digest = _digest(recipe, features, start)
+        self.digest = self._belongs_to(start)
         self.begun = {} if start is None else {"from": start.digest}        # for the card
         if resume:
             self._resume()
+
+    def _belongs_to(self, start: Model | None) -> str:
+        """What a checkpoint belongs to."""
+        return _digest(self.recipe, self.features, start)
 
     def _batches(self) -> int:
         """Updates of the weights per epoch."""
@@ -173,7 +177,10 @@ class Trainer:
         return total / self.batches
 
     def _update(self, loss: Tensor) -> None:
-        """One step of the weights down the gradient of a loss."""
+        """One step of the weights down the gradient of a loss; DataError if there is none any more."""
+        if not math.isfinite(loss.item()):
+            raise DataError(f"the loss of recipe '{self.recipe.name}' is {loss.item()}: the training has diverged; "
+                            "choose a lower learning_rate")
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
@@ -289,7 +296,7 @@ def class_weights(targets: np.ndarray, classes: int, balance: float) -> Tensor:
 
 
 def _digest(recipe: Recipe, features: Features | Sequences, start: Model | None) -> str:
-    """What a checkpoint belongs to."""
+    """A digest of all that a run follows from."""
     parts = [recipe.to_dict(), features.labels, *([] if start is None else [start.digest])]
     digest = sha256(json.dumps(parts).encode())
     content = features.values if isinstance(features, Sequences) else features.energies

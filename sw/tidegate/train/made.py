@@ -24,7 +24,7 @@ def word_span(energies: np.ndarray) -> tuple[int, int]:
     peak = max(level.max(), 1e-30)
     limit = min(max(math.sqrt(peak * np.quantile(level, 0.1)), 1e-3 * peak), 0.1 * peak)
     loud = np.flatnonzero(level >= limit)
-    return int(loud[0]), int(loud[-1]) + 1
+    return (int(loud[0]), int(loud[-1]) + 1) if len(loud) else (0, len(level))      # digital silence: all of it
 
 
 def quiet_frames(energies: np.ndarray) -> np.ndarray:

@@ -23,14 +23,20 @@ from torch import Tensor
 
 from tidegate.host.frontend import FrontEndSettings, LogScale
 from tidegate.spec.formats import SIGNAL
+from tidegate.spec.stop import SMOOTH_MAX
 
-from .data import SILENCE, UNKNOWN
+from .data import SILENCE, UNKNOWN, DataError
 from .made import word_span
 
 IGNORE, REJECT = -1, -2
 _CUT = 25                # frames around the place where speech is to be cut
 _ONSET = 8               # frames at the beginning of an item in which the one before may still be answered
 KINDS = ("keyword", "other", "speech", "sound", "pause")
+
+
+def _check(name: str, holds: bool, wanted: str) -> None:
+    if not holds:
+        raise DataError(f"a recipe's listening.{name} must be {wanted}")
 
 
 @dataclass(frozen=True)
@@ -90,6 +96,20 @@ class Listening:
     reset: float = 0.04
     rejected: float = 0.93
     false_accepts: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name in ("streams", "chunk", "chunks", "answer", "hold"):
+            _check(name, getattr(self, name) >= 1, "at least 1")
+        for name in ("clip_epochs", "after", "settle", "gain", "word_gain", "reject_weight", "hard_weight",
+                     "unknown_weight", "silence_weight", "false_accepts"):
+            _check(name, getattr(self, name) >= 0, "at least 0")
+        for name in ("prompt", "clean", "wet", "mined", "splice", "peak", "hard_share", "reset", "rejected"):
+            _check(name, 0 <= getattr(self, name) <= 1, "a share, 0 to 1")
+        for name in ("gap", "speech", "sound", "pause", "snr"):
+            low, high = getattr(self, name)
+            _check(name, low <= high if name == "snr" else 1 <= low < high, "two numbers, the lower one first")
+        _check("shares", min(self.shares) >= 0 and sum(self.shares) > 0, "at least 0, and not all 0")
+        _check("smoothed", self.smoothed in range(SMOOTH_MAX + 1), f"a whole number from 0 to {SMOOTH_MAX}")
 
 
 @dataclass(frozen=True)
@@ -210,8 +230,8 @@ class Mixer:
                                       for x in (UNKNOWN, SILENCE))
         targets = material.words.targets
         self.other = np.flatnonzero(targets == self.unknown)
-        self.keywords = [np.flatnonzero(targets == k) for k in range(len(material.labels))
-                         if k not in (self.unknown, self.silence)]
+        self.keywords = [some for k in range(len(material.labels)) if k not in (self.unknown, self.silence)
+                         and len(some := np.flatnonzero(targets == k))]      # of a few speakers one may lack a word
         shares = np.array(options.shares, np.float64)
         here = [True, len(self.other) > 0, len(material.speech) > 0, len(material.sounds) > 0, True]
         self.shares = shares * here / (shares * here).sum()
@@ -243,7 +263,7 @@ class Mixer:
         for b in range(streams):
             if fresh[b]:
                 self.pending[b], self.begun[b] = [], 0
-            self._fill(b, energies[b], targets[b], origin[b], at[b], items, bool(fresh[b]))
+            self._fill(b, energies[b], targets[b], origin[b], at[b], items)
         self._background(energies)
         features = (torch.from_numpy(self._logarithms(energies, fresh)) - self.mean) * self.scale
         jitter = getattr(self.vary, "jitter", 0)
@@ -263,10 +283,8 @@ class Mixer:
             self.scale_of.noise[fresh] = frames[0, fresh] + self.settings.floor
         return self.scale_of.accept(frames)
 
-    def _fill(self, b, energies, targets, origin, at, items, fresh: bool) -> None:
+    def _fill(self, b, energies, targets, origin, at, items) -> None:
         done, steps, pending = 0, len(energies), self.pending[b]
-        if not fresh and self.frame == 0:
-            pending.append(self._pause())
         while done < steps:
             if not pending:
                 item = self._next()
@@ -363,7 +381,8 @@ class Mixer:
             clip, first, end = words.clip(i), int(words.first[i]), int(words.end[i])
             share = rng.uniform(0.3, 0.5)           # more than half of a short word sounds like all of it
             middle = first + max(1, int((end - first) * (share if front else 1 - share)))
-            halves.append((clip[:middle] if front else clip[middle:], i))
+            half = clip[:middle] if front else clip[middle:]
+            halves.append((half if len(half) else clip, i))     # none is left of a click at the very end
         kind = rng.random()
         if kind < 0.4:
             pieces, target = [halves[0][0], halves[1][0]], self.unknown
@@ -386,6 +405,7 @@ class Mixer:
         if mined:
             i, frame = mined[int(rng.integers(len(mined)))]
             length = int(speech.lengths[i])
+            frame = min(frame, length - 1)
             start = frame - int(rng.integers(40, 120))
             end = frame + int(rng.integers(15, 60))
         else:
@@ -395,7 +415,7 @@ class Mixer:
             start = int(rng.integers(0, length - size + 1))
             end = start + size
         level = speech.clip(i).mean(1)
-        start, end = _calm(level, start), _calm(level, end)
+        start, end = _calm(level, start, begins=True), _calm(level, end, begins=False)
         energies = self._pick(speech, self.material.speech_wet, i)[start : max(end, start + 1)]
         size = len(energies) + self._gap()
         targets = np.full(size, REJECT, np.int64)
@@ -459,11 +479,14 @@ class Mixer:
         return energies, (min(first, size - 1), max(1, end))
 
 
-def _calm(level: np.ndarray, at: int) -> int:
-    """Where to cut speech near a frame: the quietest one around, so that no word is cut; or the end that is near."""
+def _calm(level: np.ndarray, at: int, begins: bool) -> int:
+    """Where to begin or end speech near a frame: the quietest one around, so that no word is cut; or where the
+    recording begins or ends, if that is near."""
     low, high = max(0, at - _CUT), min(len(level), at + _CUT)
-    if low == 0 or high == len(level):
-        return 0 if low == 0 else len(level)
+    if begins and low == 0:
+        return 0
+    if not begins and high == len(level):
+        return len(level)
     return low + int(level[low:high].argmin())
 
 
