@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from listening import model as listening_model
 from models import random_model
 
 from tidegate.host.detector import DEFAULTS, Detection, Detector, DetectorSettings, listening_stop
@@ -115,6 +116,20 @@ def test_a_model_may_bring_its_own_settings():
         replace(model, detector=Stop(3))
 
 
+def test_a_threshold_leaves_the_rest_of_a_models_own_rule_as_it_is():
+    own = Stop(2176, 40, 1, True, 2, 999)
+    kept = replace(listening_model(), detector=own)
+    assert listening_stop(kept) == own
+    other = listening_stop(kept, threshold=0.9)
+    assert (other.classes, other.hold, other.smooth) == (own.classes, own.hold, own.smooth)
+    assert other.margin == round(math.log(9) * (1 << kept.network.classifier.weight_frac))
+
+
+def test_one_class_has_nothing_to_compare():
+    with pytest.raises(TidegateError, match="one class detects nothing"):
+        Detector(("yes",), FRONTEND)
+
+
 def test_a_model_without_front_end_has_no_detector():
     with pytest.raises(TidegateError, match="no feature front end"):
         Detector.of(random_model())
@@ -128,7 +143,7 @@ def test_what_cannot_be_used_is_refused_and_not_taken_in():
     assert detector.accept(logits_of(yes=[0, 3]))[0].frame == 1
     for wrong in ({"smooth": -1}, {"smooth": 4}, {"smooth": 0.5}, {"threshold": 0.4}, {"threshold": 1.0},
                   {"threshold": float("nan")}, {"release": -0.1}, {"release": 1.1}, {"refractory_s": -1},
-                  {"refractory_s": float("nan")}):
+                  {"refractory_s": float("nan")}, {"refractory_s": float("inf")}):
         with pytest.raises(TidegateError):
             DetectorSettings(**wrong)
     with pytest.raises(TidegateError, match=r"more than the 2\.55 s that a board can hold off"):

@@ -1,8 +1,10 @@
 """Listening: the words of a stream however it is cut, and an account without a hole when board or sound are lost."""
 
+import os
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -106,11 +108,11 @@ def test_a_board_lost_in_recorded_sound_costs_the_frames_under_way_only():
     assert balanced(totals) and totals.board_losses == 1
     due = FrontEnd().settings.frames(7 * RATE)
     assert 0 < totals.frames_lost < 70 and abs(due - totals.frames - totals.frames_lost) <= 2
-    assert [w.stretch for w in words] == [0, 1]         # one fell into what was lost
+    assert 2 <= len(words) <= 4 and {w.stretch for w in words} == {0, 1}
     assert 5.5 < words[-1].time_s < 6
-    assert [n.kind for n in notices] == ["board-lost", "board-back"]
+    assert [n.kind for n in notices] == ["board-lost", "board-lost", "board-back"]      # and why it does not come back
     assert "check the cable" in notices[0].text and "trying again every second" in notices[0].text
-    back = notices[1]
+    back = notices[2]
     assert back.sound_s == pytest.approx(totals.lost) and back.frames == totals.frames_lost
     assert f"lost {totals.lost:.2f} s of sound ({totals.frames_lost} frames)" in back.text
 
@@ -210,8 +212,8 @@ def test_a_source_that_fails_is_an_error_after_what_it_gave():
 
 
 @pytest.mark.parametrize("samples, text", [
-    (np.full(1000, np.nan, np.float32), "NaN"), (np.full(1000, 13118.0), "13118|1.31e"),
-    (np.zeros(1000, np.uint8), "uint8"), (np.zeros((100, 3), np.float32), "3 channels"), (["x"], "samples")])
+    (np.full(1000, np.nan, np.float32), "NaN"), (np.full(1000, 13118.0), "reach 13118"),
+    (np.zeros(1000, np.uint16), "uint16"), (np.zeros((100, 3), np.float32), "3 channels"), (["x"], "type <U1")])
 def test_samples_that_are_no_sound(samples, text):
     with pytest.raises(AudioError, match=text):
         list(Listener(Board(), [samples]))
@@ -326,9 +328,61 @@ def test_a_file_that_is_cut_off_is_heard_up_to_there_or_refused(tmp_path):
         path = tmp_path / f"x.{kind}"
         soundfile.write(path, sound(7, LOUD).clip(-0.99, 0.99), RATE)
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-        words, listener = [], Listener(Board(), path, fast=True)
+        notices: list = []
+        words, listener = [], Listener(Board(), path, fast=True, notice=notices.append)
         try:
             words.extend(listener)
         except AudioError as error:
-            assert "cannot be read as sound" in str(error)
+            assert kind != "wav" and "cannot be read as sound" in str(error)
         assert balanced(listener.totals) and len(words) <= 2
+        if kind == "wav":
+            assert [n.text for n in notices] == [f"'{path}' is cut short, 50% of it is there; copy it again"]
+
+
+def test_a_file_whose_name_or_kind_says_nothing(tmp_path):
+    (tmp_path / "x.raw").write_bytes(bytes(1000))
+    with pytest.raises(AudioError, match=r"x\.raw' does not say what its samples are; give it on standard input"):
+        list(Listener(Board(), tmp_path / "x.raw", fast=True))
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.wav"))
+    with open(path, "wb") as file:
+        soundfile.write(file, sound(7, LOUD).clip(-0.99, 0.99), RATE, format="WAV")
+    assert len(list(Listener(Board(), path, fast=True))) == 3
+
+
+def test_a_long_block_is_answered_bit_by_bit():
+    """What the board had answered when it was lost is heard, and counted."""
+    notices, board = [], Board(fails=[300], away=1)
+    listener = Listener(board, [sound(7, LOUD)], notice=notices.append)
+    words = list(listener)
+    assert {w.stretch for w in words} == {0, 1} and max(board.sizes) < 100 and balanced(listener.totals)
+    assert listener.totals.lost < 1.1 and listener.totals.frames > 350
+
+
+def test_why_the_board_does_not_come_back_is_told_once():
+    notices, board = [], Board(fails=[30], away=3)
+    list(Listener(board, [sound(3)], notice=notices.append))
+    assert [n.text for n in notices if n.kind == "board-lost"] == [
+        "lost the board on fake; check the cable and power, then start again; trying again every second",
+        "no port 'fake'; `tidegate boards` lists the ones that are there; trying again every second"]
+
+
+def test_a_source_that_exits_ends_listening():
+    def blocks():
+        yield sound(1)
+        raise SystemExit(3)
+
+    with pytest.raises(SystemExit):
+        list(Listener(Board(), blocks()))
+
+
+def test_a_gap_of_the_source_is_told_while_the_board_is_away():
+    """The microphone comes back before the board does."""
+    class Gap(Paced):
+        def pieces(self, stop):
+            for k, piece in enumerate(super().pieces(stop)):
+                yield replace(piece, lost=800, why="the microphone is back", kind="source-back") if k == 10 else piece
+
+    notices, board = [], Board(fails=[20], away=1)
+    listener = Listener(board, Gap(sound(4)), notice=notices.append)
+    list(listener)
+    assert "source-back" in [n.kind for n in notices] and balanced(listener.totals) and listener.totals.gaps >= 1

@@ -120,6 +120,16 @@ def test_a_clip_without_a_decision_is_judged_at_its_end():
     assert (frame.tolist(), which.tolist(), decided.tolist()) == ([1, 3, 1], [1, 1, 0], [True, True, False])
 
 
+def test_a_smoothed_rule_names_the_class_that_it_decides():
+    """Not that of the frame's own largest logit."""
+    rng, rule = np.random.default_rng(3), Stop(200, smooth=3)
+    logits = rng.normal(0, 1000 << STOP_SHIFT, (40, 200, 4)).astype(np.int64)
+    frame, which, decided = first_decisions(logits, np.full(200, 40), rule)
+    made = decisions(logits, rule)
+    assert decided.sum() > 50 and (which[decided] == made[frame[decided], np.flatnonzero(decided)]).all()
+    assert (which[decided] != logits[frame[decided], np.flatnonzero(decided)].argmax(-1)).any()
+
+
 def test_margins_are_on_the_grid_of_the_classifiers_weights():
     stop = Stop.of(2.0, 7, ("yes", "no", "silence"), hold=4)
     assert stop == Stop(256, 4, classes=2)

@@ -354,6 +354,9 @@ def test_an_empty_file_and_a_damaged_one(tmp_path, device, model):
     empty = tmp_path / "empty.wav"
     soundfile.write(empty, np.zeros(0), RATE)
     fails(tidegate("listen", empty, "--model", model, "--board", device.port), "contains no samples")
+    damaged = tmp_path / "damaged.flac"
+    damaged.write_bytes(b"fLaC and nothing more")
+    fails(tidegate("listen", damaged, "--model", model, "--board", device.port), "cannot be read as sound")
 
 
 def test_the_live_line_is_on_a_terminal_only(tmp_path, device, model):

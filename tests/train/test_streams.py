@@ -319,6 +319,13 @@ def test_material_of_the_parts_is_apart_and_rooms_are_in_order(folders, listener
     again = load_material(data, features, replace(sources, keywords=(tmp_path / "more",)), "train", tmp_path)
     added = again.words.targets[len(train.words) :]
     assert set(added) == {0, 1} and 20 < len(added) < 40 and again.words_wet is not None
+    (tmp_path / "junk").mkdir()
+    for k in range(20):
+        (tmp_path / "junk" / f"{k}.wav").write_bytes(b"no sound")
+    with pytest.raises(DataError, match=r"no recording of speech can be read; the first is .*\.wav: "):
+        load_material(data, features, Sources(speech=(tmp_path / "junk",)), "train", tmp_path)
+    some = load_material(data, features, Sources(speech=(*sources.speech, tmp_path / "junk")), "train", tmp_path)
+    assert len(some.speech) == len(train.speech) and 10 < len(some.skipped) <= 20
     (tmp_path / "empty").mkdir()
     for wrong in (Sources(speech=(tmp_path / "none",)), Sources(rooms=(tmp_path / "empty",))):
         with pytest.raises(DataError, match=r"no folder|no sound files"):
@@ -353,6 +360,9 @@ def test_training_on_streams_learns_and_goes_on_after_a_stop(folders, listener, 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):
         patch.setattr(Trainer, "epochs", stopped)
         train(tmp_path / "b.tidegate")
+    with pytest.raises(DataError, match="belongs to another recipe or data set"):
+        run_recipe(root, listener, tmp_path / "b.tidegate", cache=cache, resume=True, progress=False,
+                   sources=replace(sources, speech=()))
     assert read_model(train(tmp_path / "b.tidegate", resume=True)).digest == whole.digest
 
 
@@ -374,4 +384,5 @@ def test_network_and_front_end_agree_on_what_a_frame_is(material):
     frontend = FrontEndSettings(bands=BANDS)
     network = DeltaNetwork(BANDS, [8], 4, [20, 10])
     heard = listen(network, mixer(material), 4, np.random.default_rng(1), frontend, DetectorSettings())
-    assert len(heard.rows) == len(MARGINS) and heard.hours > 0 and FrontEnd(frontend).settings == frontend
+    assert len(heard.rows) == len(MARGINS)
+    assert heard.hours == pytest.approx(4 * 50 * 6 * frontend.hop / frontend.sample_rate / 3600)

@@ -6,7 +6,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -54,7 +54,7 @@ def listen(
     if list_devices:
         return _print_devices(json)
     from tidegate import load_model
-    from tidegate.host.detector import DetectorSettings
+    from tidegate.host.detector import listening_stop
     from tidegate.host.features import settings_of
     from tidegate.host.listen import Listener
     from tidegate.host.recorder import Recorder
@@ -62,9 +62,7 @@ def listen(
 
     loaded = load_model(model)
     frontend = settings_of(loaded)
-    settings = DetectorSettings.of(loaded)
-    if threshold is not None:
-        settings = replace(settings, threshold=threshold)
+    listening_stop(loaded, threshold=threshold)        # what cannot be detected needs no board
     wanted = _source(source, device, fast, format, rate, channels, frontend.sample_rate)
     with ExitStack() as stack:
         report = Report(json)
@@ -84,7 +82,7 @@ def listen(
             if report.live is not None:
                 report.watch(heard)
 
-        listener = Listener(opened, wanted, fast=fast, settings=settings, notice=report.notice, watch=watch,
+        listener = Listener(opened, wanted, fast=fast, threshold=threshold, notice=report.notice, watch=watch,
                             stop=stop)
         try:
             for word in listener:

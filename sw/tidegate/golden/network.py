@@ -173,6 +173,8 @@ class DeltaNetwork(nn.Module):
         ``spans``: (first, last) frame, each (B,), in order; each begins as after a reset, but for the network's state.
         No frame is computed after that in which the last member of the batch decides, but to fill a chunk.
         """
+        if stop.smooth:
+            raise ModelError("a decision in training is by logits that are not smoothed; leave the rule's smooth at 0")
         whole_thetas = [whole(t) for t in (self.thresholds if thresholds is None else thresholds)]
         features = encode(frames, whole_thetas[0])
         integers = [layer.integers() for layer in self.layers]

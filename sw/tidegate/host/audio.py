@@ -19,7 +19,7 @@ MAX_PEAK = 8.0      # of float samples: some overshoot ±1, but integers that we
 SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".oga", ".mp3", ".aif", ".aiff")
 FORMATS = "WAV, FLAC, Ogg, MP3 or AIFF"
 _BLOCK = 1 << 16            # samples that are read at a time
-_CUT = 0.99                 # a file with less than this share of its samples is cut short
+CUT = 0.99                 # a file with less than this share of its samples is cut short
 _ENDLESS = 0x7FFF0000       # sizes from here on stand in a header whose writer did not know the length (a pipe)
 # what libsndfile logs of the chunk with the samples: in WAV, in AIFF
 _SIZES = re.compile(r"^\s*(?:data|SSND)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
@@ -36,7 +36,7 @@ class AudioWarning(TidegateWarning):
     """Sound that is used although something is wrong with it; the text is one line."""
 
 
-class _Sequential(soundfile.SoundFile):
+class Sequential(soundfile.SoundFile):
     """A sound file that is read from its beginning to its end.
 
     After each block soundfile seeks to where it is, if it can.  In a FLAC file of unknown length that fails at the end.
@@ -44,6 +44,12 @@ class _Sequential(soundfile.SoundFile):
 
     def seekable(self) -> bool:
         return False
+
+    def share(self, samples: int) -> float:
+        """Which share of the stated length so many samples are, when no more come; 1.0: all, or it is not known."""
+        share = samples / self.frames if 0 < self.frames < 1 << 48 else 1.0
+        sizes = [(int(size), int(there)) for size, there in _SIZES.findall(self.extra_info)]
+        return min([share, *(there / size for size, there in sizes if 0 < size < _ENDLESS)])
 
 
 def read_audio(path: str | Path, sample_rate: int, warn: Callable[[str], None] | None = None) -> np.ndarray:
@@ -64,7 +70,7 @@ def read_audio(path: str | Path, sample_rate: int, warn: Callable[[str], None] |
         raise AudioError(f"'{path}' cannot be read as sound ({reason}); use {FORMATS}") from None
     if len(samples) == 0:
         raise AudioError(f"'{path}' contains no samples; record it again")
-    if share < _CUT:
+    if share < CUT:
         text = f"'{path}' is cut short, {share:.0%} of it is there; copy it again"
         warn(text) if warn else warnings.warn(AudioWarning(text), stacklevel=2)
     try:
@@ -79,14 +85,12 @@ def _read(path: Path) -> tuple[np.ndarray, int, float]:
     In blocks: a FLAC file that was written into a pipe does not state its length.
     """
     name: Any = os.fsencode(path)       # bytes: a name need not be UTF-8
-    with _Sequential(name) as file:
+    with Sequential(name) as file:
         blocks = [file.read(_BLOCK, dtype="float32", always_2d=True)]
         while len(blocks[-1]) == _BLOCK:
             blocks.append(file.read(_BLOCK, dtype="float32", always_2d=True))
-        samples, stated, log = np.concatenate(blocks), file.frames, file.extra_info
-        share = len(samples) / stated if 0 < stated < 1 << 48 else 1.0
-        sizes = [(int(size), int(there)) for size, there in _SIZES.findall(log)]
-        return samples, file.samplerate, min([share, *(there / size for size, there in sizes if 0 < size < _ENDLESS)])
+        samples = np.concatenate(blocks)
+        return samples, file.samplerate, file.share(len(samples))
 
 
 def mono(samples: ArrayLike) -> np.ndarray:

@@ -13,7 +13,7 @@ board that hear the same sound detect the same words in the same frames.  Here i
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -43,7 +43,7 @@ class DetectorSettings:
             raise TidegateError(f"a detection threshold is at least 0.5 and below 1, not {self.threshold:g}")
         if not 0 <= self.release <= 1:
             raise TidegateError(f"a detector's release is a share of its threshold, not {self.release:g}")
-        if not self.refractory_s >= 0:
+        if not 0 <= self.refractory_s < math.inf:
             raise TidegateError(f"a detector's refractory time cannot be {self.refractory_s:g} s")
 
     @property
@@ -69,6 +69,8 @@ class DetectorSettings:
         TidegateError if there is no keyword, if ``unknown`` and ``silence`` are not the last labels (a board decides
         for the first classes only), or if a board cannot hold off or compare so much.
         """
+        if len(labels) < 2:
+            raise TidegateError("a model with one class detects nothing: it has nothing to compare; choose another")
         keywords = [label not in NEVER_REPORTED for label in labels]
         if not any(keywords):
             raise TidegateError("a model without keywords detects nothing; choose another")
@@ -89,12 +91,19 @@ class DetectorSettings:
 DEFAULTS = DetectorSettings()
 
 
-def listening_stop(model: Model, settings: DetectorSettings | None = None) -> Stop:
-    """The stop rule of a board that listens all the time: the same decisions as a ``Detector`` with these settings
-    (None: the model's own); see ``DetectorSettings.rule`` for errors."""
-    if settings is None and model.detector is not None:
-        return model.detector
-    return (settings or DEFAULTS).rule(model.labels, settings_of(model), model.network.classifier.weight_frac)
+def listening_stop(model: Model, settings: DetectorSettings | None = None, threshold: float | None = None) -> Stop:
+    """The stop rule of a board that listens all the time: the same decisions as a ``Detector`` with these settings.
+
+    None: the model's own, but for ``threshold`` if that is given.  See ``DetectorSettings.rule`` for errors.
+    """
+    own = model.detector if settings is None else None
+    if own is not None and threshold is None:
+        return own
+    chosen = settings or DetectorSettings.of(model)
+    if threshold is not None:
+        chosen = replace(chosen, threshold=threshold)
+    made = chosen.rule(model.labels, settings_of(model), model.network.classifier.weight_frac)
+    return made if own is None else replace(own, margin=made.margin, release=made.release)
 
 
 @dataclass(frozen=True)
@@ -125,11 +134,10 @@ class Detector:
         self.reset()
 
     @classmethod
-    def of(cls, model: Model, settings: DetectorSettings | None = None) -> Detector:
-        """A detector for a model's logits, with the model's own settings if None are given; TidegateError if the model
-        has no front end."""
+    def of(cls, model: Model, settings: DetectorSettings | None = None, threshold: float | None = None) -> Detector:
+        """A detector for a model's logits, by ``listening_stop``; TidegateError if the model has no front end."""
         return cls(model.labels, settings_of(model), DEFAULTS, model.network.classifier.weight_frac,
-                   listening_stop(model, settings))
+                   listening_stop(model, settings, threshold))
 
     def reset(self) -> None:
         """Forget what was heard; the next frame is frame 0."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .sources import Notice, Piece, Source
+from .sources import SOUND_LOST, Piece, Source
 
 AHEAD = 0.5         # of the queue: how far a live source may be ahead of the clock before it is taken for a recording
 BEHIND = "the board is slower than the sound"
@@ -21,7 +21,7 @@ BEHIND = "the board is slower than the sound"
 class End:
     """The source has ended; ``error``: why, if it should not have."""
 
-    error: Exception | None = None
+    error: BaseException | None = None
 
 
 class Intake:
@@ -69,6 +69,9 @@ class Intake:
             if isinstance(first, End):
                 self._queue.append(first)       # it stays the end
                 return first
+            if len(first.samples) > most:           # a long block, as from Python: no more of it at once
+                self._queue.appendleft(Piece(first.samples[most:]))
+                first = replace(first, samples=first.samples[:most])
             parts, count = [first.samples], len(first.samples)
             while count < most and first.notice is None and self._queue:
                 piece = self._queue[0]
@@ -82,8 +85,8 @@ class Intake:
         samples = parts[0] if len(parts) == 1 else np.concatenate(parts)
         return replace(first, samples=samples)
 
-    def discard(self) -> tuple[int, list[Notice], End | None]:
-        """Drop all that is queued: (samples dropped or lost before, notices among them, the end if it has come)."""
+    def discard(self) -> tuple[list[Piece], End | None]:
+        """Drop all that is queued: (what it was, the end if it has come)."""
         with self._changed:
             pieces = [p for p in self._queue if isinstance(p, Piece)]
             end = next((e for e in self._queue if isinstance(e, End)), None)
@@ -92,20 +95,21 @@ class Intake:
                 self._queue.append(end)
             self._samples = 0
             self._changed.notify_all()
-        return sum(p.lost + len(p.samples) for p in pieces), [p.notice for p in pieces if p.notice], end
+        return pieces, end
 
     def _read(self) -> None:
-        error: Exception | None = None
+        error: BaseException | None = None
         try:
             for piece in self.source.pieces(self._stop):
                 self._put(piece)
                 if self._stop.is_set():
                     break
-        except Exception as caught:             # whoever listens raises it
+        except BaseException as caught:         # whoever listens raises it
             error = caught
-        with self._changed:
-            self._queue.append(End(error))
-            self._changed.notify_all()
+        finally:
+            with self._changed:
+                self._queue.append(End(error))
+                self._changed.notify_all()
 
     def _put(self, piece: Piece) -> None:
         with self._changed:
@@ -123,19 +127,30 @@ class Intake:
 
     def _drop_for(self, piece: Piece) -> Piece:
         """Drop the older half, so that what is heard comes in long stretches; the sound after it says so."""
-        lost, notices = 0, []
+        lost, kept = 0, []          # kept: what else happened, and which sound was lost for another reason
         while self._queue and self._samples > self.limit // 2:
             old = self._queue.popleft()
             assert isinstance(old, Piece)       # nothing is put after the end
-            lost += old.lost + len(old.samples)
+            lost += len(old.samples)
             self._samples -= len(old.samples)
-            if old.notice is not None:
-                notices.append(Piece(old.samples[:0], notice=old.notice))
+            if old.kind == SOUND_LOST:
+                lost += old.lost
+                old = replace(old, lost=0)
+            if old.lost or old.notice is not None:
+                kept.append(replace(old, samples=old.samples[:0]))
         if self._queue:
             head = self._queue.popleft()
             assert isinstance(head, Piece)
-            self._queue.appendleft(replace(head, lost=head.lost + lost, why=BEHIND))
+            self._queue.extendleft(reversed(_after(lost, head)))
         else:
-            piece = replace(piece, lost=piece.lost + lost, why=BEHIND)
-        self._queue.extendleft(reversed(notices))
+            *before, piece = _after(lost, piece)
+            self._queue.extend(before)
+        self._queue.extendleft(reversed(kept))
         return piece
+
+
+def _after(lost: int, piece: Piece) -> list[Piece]:
+    """A piece before which so many samples were dropped; a gap of its own, of another kind, is told apart."""
+    if piece.lost and piece.kind != SOUND_LOST:
+        return [Piece(piece.samples[:0], lost=lost, why=BEHIND), piece]
+    return [replace(piece, lost=piece.lost + lost, why=BEHIND)]

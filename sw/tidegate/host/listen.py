@@ -28,7 +28,7 @@ from .errors import BoardError
 from .features import settings_of
 from .frontend import FrontEnd
 from .intake import End, Intake
-from .sources import Notice, Piece, Source, source_of
+from .sources import SOUND_LOST, Notice, Piece, Source, source_of
 
 QUEUE_S = 10.0          # seconds of sound that may wait for the board
 RETRY_S = 1.0           # seconds between attempts to open a board again
@@ -129,9 +129,7 @@ class Listener:
             raise TidegateError("the board's stop rule ends a clip; set board.stop = None to listen")
         self.board, self.model, self.frontend = board, model, settings_of(model)
         self.source: Source = source_of(source, self.frontend.sample_rate, fast)
-        if threshold is not None:
-            settings = replace(settings or DetectorSettings.of(model), threshold=threshold)
-        self.detector = Detector.of(model, settings)
+        self.detector = Detector.of(model, settings, threshold)
         self._notice, self._watch, self._queue_s = notice, watch, queue_s
         self.stop = stop or threading.Event()
         self._samples = {"heard": 0, "lost": 0}         # of the source
@@ -197,13 +195,21 @@ class _Stretch:
                     yield from self._heard(*self._block, results)
                     results = []
         except BoardError as error:
+            answered = list(self._heard(*self._part(len(results)), results)) if results else []
             self._account(lost=True)
+            yield from answered
             self._reconnect(error)
         except BaseException:               # the source failed, or whoever iterates has had enough
             self._account(lost=False)
             raise
         else:
             self._account(lost=not listener._over and not listener.stop.is_set())
+
+    def _part(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Sound and frames of the first ``count`` frames of a block."""
+        assert self._block is not None
+        samples, frames = self._block
+        return samples[: round(len(samples) * count / len(frames))], frames[:count]
 
     def _heard(self, samples: np.ndarray, frames: np.ndarray, results: list[Any]) -> Iterator[Word]:
         listener = self.all
@@ -288,7 +294,7 @@ class _Stretch:
         """Say that the board is gone, and try to open it again until it is back or it is time to stop."""
         listener = self.all
         listener._counts.board_losses += 1
-        began, last, lost, end = time.monotonic(), "", self._tail, None
+        began, last, lost, end = time.monotonic(), str(error), self._tail, None
         listener._notice(Notice("board-lost", f"{error}; trying again every second"))
         if listener._next is not None:
             lost += self._drop(listener._next)
@@ -301,7 +307,7 @@ class _Stretch:
                 listener.board.reopen()
                 break
             except TidegateError as why:
-                if last and str(why) != last:
+                if str(why) != last:
                     listener._notice(Notice("board-lost", f"{why}; trying again every second"))
                 last = str(why)
             again = time.monotonic() + RETRY_S
@@ -321,6 +327,12 @@ class _Stretch:
         listener._notice(self._lost_notice("board-back", lost, why))
 
     def _drop(self, piece: Piece) -> int:
+        """Do without a piece that came while the board was away: samples that are lost for this reason."""
+        if piece.lost and piece.kind != SOUND_LOST:
+            self._gap(piece)
+            piece = replace(piece, lost=0)
+        if piece.notice is not None:
+            self.all._notice(piece.notice)
         samples = piece.lost + len(piece.samples)
         self._lose(samples)
         self.all._position += samples
@@ -330,9 +342,5 @@ class _Stretch:
         """Drop the sound that came meanwhile, unless it waits: (``lost`` and what was dropped, the end if it came)."""
         if self.intake.waits:
             return lost, None
-        samples, notices, end = self.intake.discard()
-        self._lose(samples)
-        self.all._position += samples
-        for notice in notices:
-            self.all._notice(notice)
-        return lost + samples, end
+        pieces, end = self.intake.discard()
+        return lost + sum(map(self._drop, pieces)), end

@@ -83,7 +83,8 @@ class PcmPipe(Source):
 
     def pieces(self, stop: threading.Event) -> Iterator[Piece]:
         frame = np.dtype(FORMATS[self.format]).itemsize * self.channels
-        nothing, rest, left, heard = np.zeros(0, np.float32), self._first, self._size, False
+        nothing, rest, heard = np.zeros(0, np.float32), self._first, False
+        left = None if self._size is None else self._size // frame * frame
         self._first = b""
         if self._header is not None:
             yield Piece(nothing, notice=self._header)
@@ -93,7 +94,7 @@ class PcmPipe(Source):
             whole = len(rest) // frame * frame
             if whole:
                 samples = np.frombuffer(rest[:whole], FORMATS[self.format]).reshape(-1, self.channels)
-                yield Piece(floats(samples, self.name))
+                yield Piece(self._sound(samples))
                 heard, left = True, None if left is None else left - whole
                 rest = rest[whole:]
             if left == 0 or not (more := self._read(stop)):
@@ -103,9 +104,21 @@ class PcmPipe(Source):
             return
         if not heard:
             raise AudioError(f"{self.name} ended before any sound came; check the program that records")
+        if left:
+            missing = left / frame / self.rate
+            yield Piece(nothing, notice=Notice("source", f"{self.name} ended {missing:.2f} s before the length that "
+                                                         "its header states"))
         if rest:
             yield Piece(nothing, notice=Notice("source", f"{self.name} ended inside a sample; {len(rest)} bytes of it "
                                                          "were left out"))
+
+    def _sound(self, samples: np.ndarray) -> np.ndarray:
+        try:
+            return floats(samples, self.name)
+        except AudioError:
+            if samples.dtype.kind != "f":
+                raise
+            raise AudioError(f"{self.name} gives no sound as {self.format} samples; check its --format") from None
 
     def _read(self, stop: threading.Event) -> bytes:
         """More bytes; none at the end, or when it is time to stop."""

@@ -67,8 +67,9 @@ class Runner:
                                   env=environment, check=False).returncode
             if code:
                 self._fail(f"'{self.arguments[0]}' ended with exit code {code} for '{word.label}'")
-        except OSError as error:
-            self._fail(f"'{self.arguments[0]}' could not be started ({os.strerror(error.errno or 0)})")
+        except (OSError, ValueError) as error:      # ValueError: a label that is no text for this system
+            reason = os.strerror(error.errno or 0) if isinstance(error, OSError) else str(error)
+            self._fail(f"'{self.arguments[0]}' could not be started ({reason})")
         finally:
             with self._lock:
                 self._threads.discard(threading.current_thread())

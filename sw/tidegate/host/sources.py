@@ -3,6 +3,7 @@
 A microphone is in ``microphone.py``, raw PCM on a pipe in ``pcm.py``; here are files and blocks from Python.
 """
 
+import os
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -12,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 
-from .audio import AudioError, mono
+from .audio import CUT, AudioError, Sequential, mono
 
 PIECE_S = 0.016         # seconds of sound in a piece of a source that keeps time: a hop of the usual front end
 FAST_PIECE_S = 1.0      # ... of one that need not
-LOUDEST = 8.0           # a peak beyond this is no sound in ±1 (1.3 is: a loud Opus file overshoots)
+
+
+SOUND_LOST = "sound-lost"       # kind of a notice: of a gap that has no kind of its own
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Piece:
     samples: np.ndarray
     lost: int = 0
     why: str = ""
-    kind: str = "sound-lost"
+    kind: str = SOUND_LOST
     notice: Notice | None = None
 
 
@@ -75,19 +77,10 @@ def floats(samples: Any, name: str) -> np.ndarray:
 
     AudioError for another type, more than two channels, NaN, or a peak that no sound in ±1 has.
     """
-    samples = np.asarray(samples)
-    if samples.dtype.kind == "i" and samples.dtype.itemsize in (2, 4):
-        samples = samples.astype(np.float64) / (1 << (8 * samples.dtype.itemsize - 1))
-    elif samples.dtype.kind != "f":
-        raise AudioError(f"{name} gives {samples.dtype} samples; give floats in ±1, int16 or int32")
     try:
-        sound = mono(samples.astype(np.float32))
+        return mono(samples)
     except AudioError as error:
         raise AudioError(f"{name}: {error}") from None
-    peak = np.abs(sound).max(initial=0)
-    if peak > LOUDEST:
-        raise AudioError(f"{name} gives samples up to {peak:.3g} where sound lies in ±1; check its sample format")
-    return sound
 
 
 class SoundFile(Source):
@@ -104,8 +97,8 @@ class SoundFile(Source):
         if not self.path.is_file():
             raise AudioError(f"no sound file '{self.path}'; check the path")
         try:
-            self._file = _Forward(self.path)
-        except (soundfile.SoundFileError, OSError) as error:
+            self._file = Sequential(os.fsencode(self.path))
+        except Exception as error:      # libsndfile's and Python's own, such as TypeError for a .raw file
             raise self._damaged(error) from None
         self.rate = self._file.samplerate
 
@@ -115,7 +108,7 @@ class SoundFile(Source):
         while not stop.is_set():
             try:
                 samples = self._file.read(block, dtype="float32", always_2d=True)
-            except (soundfile.SoundFileError, OSError) as error:
+            except Exception as error:
                 raise self._damaged(error) from None
             if not len(samples):
                 break
@@ -125,6 +118,9 @@ class SoundFile(Source):
             yield Piece(floats(samples, self.name))
         if not heard and not stop.is_set():
             raise AudioError(f"{self.name} contains no samples; record it again")
+        if not stop.is_set() and (share := self._file.share(heard)) < CUT:
+            yield Piece(np.zeros(0, np.float32), notice=Notice(
+                "source", f"{self.name} is cut short, {share:.0%} of it is there; copy it again"))
 
     def close(self) -> None:
         if self._file is not None:
@@ -132,14 +128,10 @@ class SoundFile(Source):
 
     def _damaged(self, error: Exception) -> AudioError:
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        if self.path.suffix.lower() == ".raw":
+            return AudioError(f"{self.name} does not say what its samples are; give it on standard input: "
+                              "tidegate listen - --fast < FILE, with --format and --rate")
         return AudioError(f"{self.name} cannot be read as sound ({reason}); use WAV, FLAC or Ogg")
-
-
-class _Forward(soundfile.SoundFile):
-    """A file that is only read forward: a FLAC that does not know its length, as from a pipe, cannot be searched."""
-
-    def seekable(self) -> bool:
-        return False
 
 
 class Blocks(Source):

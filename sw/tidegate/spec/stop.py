@@ -189,7 +189,8 @@ def first_decisions(logits: np.ndarray, lengths: np.ndarray, stop: Stop) -> tupl
     Without a decision it is the last frame and its largest logit.
     """
     clips, frames = np.arange(len(lengths)), np.arange(len(logits))[:, None]
-    there = (decisions(logits, stop) != UNDECIDED) & (frames < lengths)
+    made = decisions(logits, stop)
+    there = (made != UNDECIDED) & (frames < lengths)
     decided = there.any(0)
     frame = np.where(decided, there.argmax(0), lengths - 1)
-    return frame, logits[frame, clips].argmax(-1), decided
+    return frame, np.where(decided, made[frame, clips], logits[frame, clips].argmax(-1)), decided

@@ -72,8 +72,8 @@ def in_validation(path: Path) -> bool:
 
 
 def energies_of(paths: list[Path], settings: FrontEndSettings, rooms: list[Path], cache: str | Path | None,
-                progress: bool, what: str) -> tuple[list[np.ndarray], list[int], int]:
-    """Energies of files, kept in the cache folder: (pieces, number of the file of each, how many were unreadable).
+                progress: bool, what: str) -> tuple[list[np.ndarray], list[int], list[str]]:
+    """Energies of files, kept in the cache folder: (pieces, number of the file of each, "path: reason" of the others).
 
     With ``rooms`` each recording is heard in one of them, chosen by its name.
     """
@@ -86,7 +86,8 @@ def energies_of(paths: list[Path], settings: FrontEndSettings, rooms: list[Path]
     energies, lengths, reasons, _ = found
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     kept = [i for i in range(len(paths)) if lengths[i]]
-    return [energies[offsets[i] : offsets[i + 1]] for i in kept], kept, sum(map(bool, reasons))
+    unread = [f"{path}: {reason}" for path, reason in zip(paths, map(str, reasons), strict=True) if reason]
+    return [energies[offsets[i] : offsets[i + 1]] for i in kept], kept, unread
 
 
 def _response(path: Path, rate: int) -> np.ndarray:
@@ -121,7 +122,10 @@ def _decode(paths: list[Path], settings: FrontEndSettings, responses: list[np.nd
         return (energies, "") if len(energies) else (None, "shorter than one window")
 
     with ThreadPoolExecutor(2) as pool:
-        results = list(track(pool.map(decode, paths), f"decoding {what}", total=len(paths), disable=not progress))
+        try:
+            results = list(track(pool.map(decode, paths), f"decoding {what}", total=len(paths), disable=not progress))
+        finally:
+            pool.shutdown(cancel_futures=True)      # Ctrl-C does not wait for all of them
     empty = np.empty((0, settings.bands), np.float32)
     pieces = [empty if e is None else e for e, _ in results]
     return np.concatenate([empty, *pieces]), np.array([len(p) for p in pieces], np.int64), [r for _, r in results], []
@@ -164,9 +168,14 @@ def load_material(data: DataSet, features: Features, sources: Sources, part: str
         for piece, k in zip(heard, kept, strict=True):
             wet[there[k]] = piece
 
+    unreadable: list[str] = []
+
     def more(folders: tuple[Path, ...], what: str) -> tuple[list[np.ndarray], list[np.ndarray], list[Path]]:
         files = [p for p in sounds(folders) if in_validation(p) == (part == "validation")]
-        dry, kept, _ = energies_of(files, settings, [], cache, progress, what)
+        dry, kept, unread = energies_of(files, settings, [], cache, progress, what)
+        unreadable.extend(unread)
+        if files and not kept:
+            raise DataError(f"no recording of {what} can be read; the first is {unread[0]}")
         echoing = dry
         if rooms and what != "noise":
             found, there, _ = energies_of([files[k] for k in kept], settings, rooms, cache, progress,
@@ -194,4 +203,4 @@ def load_material(data: DataSet, features: Features, sources: Sources, part: str
     bands = settings.bands
     return Material(labels, words, wet_words, Bank.of(speech), Bank.of(speech_wet) if rooms and speech else None,
                     Bank.of([*noises, *cut]), noise_bed([*noises, *cut], bands, np.random.default_rng(part == "train")),
-                    float(np.median(levels)))
+                    float(np.median(levels)), tuple(unreadable))

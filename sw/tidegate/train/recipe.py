@@ -95,7 +95,9 @@ class Recipe:
     and the later the network decides.
 
     ``listening``: train on endless streams with the hidden state carried, instead of clip by clip (``streams.py``,
-    ``listening.py``); an epoch is then so many chunks, and ``batch``, ``balance``, ``decision_frames`` have no effect.
+    ``listening.py``); after its epochs on clips an epoch is so many chunks, in which ``batch``, ``balance``,
+    ``decision_frames``, ``label_smoothing``, ``hidden_noise`` and ``sparsity_cost`` have no effect, and the budget is
+    that of the training's own streams.
     """
 
     name: str

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,13 @@ class StreamTrainer(Trainer):
         plain = replace(self.options, streams=40, reset=0.0, wet=0.0, mined=0.0, splice=0.0, gain=6.0,
                         snr=(10.0, 40.0), gap=(60, 180), speech=(400, 800))
         self.judge_mixer = Mixer(judged, plain, self.mean, self.scale, recipe.frontend)
+
+    def _belongs_to(self, start: Model | None) -> str:
+        digest = sha256(super()._belongs_to(start).encode())
+        for m in (self.material, self.judged):      # what was mined are numbers of its recordings
+            for array in (m.words.offsets, m.words.targets, m.speech.offsets, m.sounds.offsets, m.noise[:, 0]):
+                digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
 
     def _updates(self) -> int:
         clips = min(self.options.clip_epochs, self.recipe.epochs)

@@ -150,7 +150,8 @@ class Bank:
 class Material:
     """What streams are made of: ``words`` (keywords and ``unknown``) with ``words_wet``, the same in rooms and in the
     same order, or None; likewise ``speech``; ``sounds``: noise recordings as events; ``noise`` (frames, bands): as
-    background, each recording's mean energy 1; ``typical``: mean energy of a word's frames."""
+    background, each recording's mean energy 1; ``typical``: mean energy of a word's frames;
+    ``skipped``: "path: reason" of what could not be read."""
 
     labels: tuple[str, ...]
     words: Bank
@@ -160,6 +161,7 @@ class Material:
     sounds: Bank
     noise: np.ndarray
     typical: float
+    skipped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

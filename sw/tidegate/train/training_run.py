@@ -61,6 +61,9 @@ def run(directory: str | Path | None, recipe: Recipe, out: str | Path, *, cache:
         trainer = Trainer(recipe, features, out, resume, progress, start)
     else:
         material, judged = (load_material(data, features, sources, part, cache, progress) for part in PARTS[:2])
+        if skipped := material.skipped + judged.skipped:
+            console.print(f"{len(skipped)} recordings cannot be read and are left out, the first: {skipped[0]}",
+                          soft_wrap=True, markup=False)
         trainer = StreamTrainer(recipe, features, out, material, judged, resume, progress, sources, start)
     try:
         for epoch in trainer.epochs():
