@@ -141,6 +141,23 @@ def test_decide_is_the_first_decision_of_the_golden_model(frames_factory, sizes,
     assert first.tolist() != middle.tolist(), "some should have decided early"
 
 
+@pytest.mark.parametrize("features, hidden", [(90, [40, 30]), (8, [300])])
+def test_clipped_weights_cannot_make_an_accumulator_wrap(features, hidden):
+    """Rows of the largest weights that there are; one of small ones stays as it is."""
+    torch.manual_seed(2)
+    net = DeltaNetwork(features, hidden, 3)
+    with torch.no_grad():
+        for layer in net.layers:
+            layer.weight_ih.copy_(torch.randn_like(layer.weight_ih).sign())
+            layer.weight_hh.copy_(torch.randn_like(layer.weight_hh).sign())
+            layer.weight_ih[5], layer.weight_hh[5] = 0.01, 0.02
+    net.clip_()
+    first = net.layers[0]
+    assert (first.weight_ih[5] == 0.01).all() and (first.weight_hh[5] == 0.02).all()
+    assert features < 90 or first.weight_ih[0].abs().max() < 0.99
+    export(net)         # proves the bounds
+
+
 def test_a_batch_is_computed_until_it_has_decided(frames_factory, monkeypatch):
     torch.manual_seed(5)
     net, computed = DeltaNetwork(6, [8], 3), []

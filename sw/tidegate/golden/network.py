@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..spec.errors import ModelError
-from ..spec.formats import SIGNAL, WEIGHT_BITS, acc_frac, weight_max
+from ..spec.formats import ACC_BITS, BIAS_MAX, SIGNAL, WEIGHT_BITS, acc_frac, weight_max
 from ..spec.model import Model
 from ..spec.network import Layer, Network
 from ..spec.stop import STOP_SHIFT, Stop
@@ -19,6 +19,7 @@ from .fixed import quantise_bias, quantise_weight
 from .gru import DeltaGRU, advance
 
 WEIGHT_FRAC = 7
+_REACH = float((1 << (ACC_BITS - 1)) - 1 - BIAS_MAX)    # of weights: the bias takes the rest of an accumulator
 DECIDE_CHUNK = 8    # frames that are computed at once while a batch decides
 
 
@@ -200,11 +201,19 @@ class DeltaNetwork(nn.Module):
 
     @torch.no_grad()
     def clip_(self) -> None:
-        """Clip the master weights to what their width can hold; call it after an optimiser step."""
-        for layer in self.layers:
+        """Clip the master weights to what their width can hold, and scale down rows with which an accumulator could wrap;
+        call it after an optimiser step."""
+        net = self.network
+        for l, layer in enumerate(self.layers):
             limit = weight_max(layer.weight_bits) * 2.0**-layer.weight_frac
             layer.weight_ih.clamp_(-limit, limit)
             layer.weight_hh.clamp_(-limit, limit)
+            ih, hh = (_reach(w, net.max_anchor(s), layer.weight_frac)
+                      for w, s in ((layer.weight_ih, l), (layer.weight_hh, l + 1)))
+            gates = slice(0, 2 * layer.hidden)      # their accumulators add both; those of n are apart
+            ih[gates] = hh[gates] = ih[gates] + hh[gates]
+            layer.weight_ih.mul_((_REACH / ih).clamp_(max=1)[:, None])
+            layer.weight_hh.mul_((_REACH / hh).clamp_(max=1)[:, None])
         limit = weight_max(self.classifier_bits) * 2.0**-self.classifier_frac
         self.classifier.weight.clamp_(-limit, limit)
 
@@ -247,6 +256,11 @@ class DeltaNetwork(nn.Module):
         self.classifier.weight.copy_(real("classifier.weight", self.classifier_frac))
         self.classifier.bias.copy_(real("classifier.bias", acc_frac(self.classifier_frac)))
         return self
+
+
+def _reach(weight: Tensor, most: int, frac: int) -> Tensor:
+    """What each row (rows,) can add to an accumulator, in its LSBs, the rounding of weights included."""
+    return (weight.abs().sum(1) * 2.0**frac + 0.5 * weight.shape[1]) * most
 
 
 def _integers(tensor: Tensor, dtype) -> np.ndarray:
