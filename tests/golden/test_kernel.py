@@ -123,19 +123,19 @@ def test_encoder(torch_only, threshold):
 
 def test_kernel_can_be_switched_off(monkeypatch):
     monkeypatch.setenv("TIDEGATE_KERNEL", "0")
-    kernel._library.cache_clear()
+    kernel._found.cache_clear()
     try:
         assert not kernel.usable(torch.zeros(1))
     finally:
-        kernel._library.cache_clear()
+        kernel._found.cache_clear()
 
 
 @pytest.mark.parametrize("compiler", ["no-such-compiler", "false"])
 def test_without_a_compiler_that_works(monkeypatch, tmp_path, compiler):
     monkeypatch.setenv("TIDEGATE_CACHE", str(tmp_path))
     monkeypatch.setenv("CC", compiler)
-    kernel._library.cache_clear()
+    kernel._found.cache_clear()
     try:
         assert not kernel.usable(torch.zeros(1))
     finally:
-        kernel._library.cache_clear()
+        kernel._found.cache_clear()

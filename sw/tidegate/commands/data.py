@@ -94,8 +94,8 @@ def near_words(
     if json:
         return print_json({"folder": str(made.folder), "words": made.words, "clips": made.clips,
                            "sentences": made.sentences, "minutes": round(made.minutes, 2)})
-    spoken = f", {made.sentences} sentences ({made.minutes:.1f} minutes)" if made.sentences else ""
-    out.print(f"{made.clips} clips of {made.words} words{spoken} are in {made.folder}", soft_wrap=True)
+    sentences_text = f", {made.sentences} sentences ({made.minutes:.1f} minutes)" if made.sentences else ""
+    out.print(f"{made.clips} clips of {made.words} words{sentences_text} are in {made.folder}", soft_wrap=True)
 
 
 def _of_model(name: str) -> list[str]:

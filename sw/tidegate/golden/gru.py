@@ -214,7 +214,7 @@ class DeltaGRU(torch.autograd.Function):
             if ctx.spent:
                 raise RuntimeError("DeltaGRU's backward overwrites what it saved; run the forward pass again")
             ctx.spent = True
-            run = Sequence(*saved, None)
+            run = Sequence(saved[0], saved[1], saved[2], None)
             g = _backward(grad, w_hh, run, ctx.threshold).view(-1, 4 * hidden)
             g_input, g_bias = g[:, : 3 * hidden], g.sum(0)
             g_x = (g_input @ w_ih).view(x.shape) if inputs else None

@@ -95,6 +95,7 @@ class Golden:
             else:
                 result = sequence(*arguments, keep_args=True)
                 anchors.append(result.anchors[1:])
+                assert result.args is not None
                 nx, r, z, nh = result.args.unbind(2)
                 limit = GATE_ARG.max
                 stages = (r.clamp(-limit, limit), z.clamp(-limit, limit), nx, nh, result.states[1:])

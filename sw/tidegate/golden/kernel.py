@@ -53,7 +53,7 @@ class Kept(NamedTuple):
 
 def usable(x: Tensor) -> bool:
     """Whether the kernel can compute with tensors like this one here."""
-    return not _off.get() and x.dtype == torch.float32 and x.device.type == "cpu" and _library() is not None
+    return not _off.get() and x.dtype == torch.float32 and x.device.type == "cpu" and _found() is not None
 
 
 @contextmanager
@@ -71,7 +71,7 @@ def encode(signal: Tensor, start: Tensor | None, lag: float) -> Tensor:
     ``lag``."""
     library, signal = _library(), signal.contiguous()
     anchors = torch.empty_like(signal)
-    if library and anchors.numel():
+    if anchors.numel():
         first = torch.zeros_like(signal[0]) if start is None else start.contiguous()
         library.tidegate_encode(_at(signal), _at(first), _at(anchors), len(signal), first.numel(),
                                 lag)
@@ -197,8 +197,15 @@ def _tables() -> tuple[Tensor, Tensor]:
     return sigmoid, tanh
 
 
+def _library() -> ctypes.CDLL:
+    """The compiled kernel, where it is ``usable``."""
+    library = _found()
+    assert library is not None
+    return library
+
+
 @lru_cache
-def _library():
+def _found() -> ctypes.CDLL | None:
     """The compiled kernel; None without a compiler, or with TIDEGATE_KERNEL=0."""
     compiler = shutil.which(os.environ.get("CC", "cc"))
     if os.environ.get("TIDEGATE_KERNEL") == "0" or compiler is None:

@@ -201,8 +201,8 @@ class DeltaNetwork(nn.Module):
 
     @torch.no_grad()
     def clip_(self) -> None:
-        """Clip the master weights to what their width can hold, and scale down rows with which an accumulator could wrap;
-        call it after an optimiser step."""
+        """Clip the master weights to what their width can hold, and scale rows down with which an accumulator could
+        wrap; call it after an optimiser step."""
         net = self.network
         for l, layer in enumerate(self.layers):
             limit = weight_max(layer.weight_bits) * 2.0**-layer.weight_frac

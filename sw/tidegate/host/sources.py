@@ -97,7 +97,8 @@ class SoundFile(Source):
         if not self.path.is_file():
             raise AudioError(f"no sound file '{self.path}'; check the path")
         try:
-            self._file = Sequential(os.fsencode(self.path))
+            name: Any = os.fsencode(self.path)      # bytes: a name need not be UTF-8
+            self._file = Sequential(name)
         except Exception as error:      # libsndfile's and Python's own, such as TypeError for a .raw file
             raise self._damaged(error) from None
         self.rate = self._file.samplerate
