@@ -4,6 +4,7 @@ import os
 import stat
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -142,6 +143,15 @@ def test_a_command_that_fails_is_one_line(tmp_path):
     gone.close(20)
     assert [n.text for n in notices] == [f"--exec: '{sys.executable}' ended with exit code 3 for 'left'",
                                          f"--exec: '{program}' could not be started (No such file or directory)"]
+
+
+def test_a_label_that_is_no_text_for_a_program_is_one_line():
+    notices = []
+    runner = Runner(sys.executable, notices.append)
+    runner.run(replace(word(), label="le\0ft"))
+    runner.close(20)
+    (notice,) = notices
+    assert "could not be started (" in notice.text and runner.failed == 1
 
 
 @pytest.mark.parametrize("command, text", [

@@ -123,6 +123,7 @@ def test_a_threshold_leaves_the_rest_of_a_models_own_rule_as_it_is():
     other = listening_stop(kept, threshold=0.9)
     assert (other.classes, other.hold, other.smooth) == (own.classes, own.hold, own.smooth)
     assert other.margin == round(math.log(9) * (1 << kept.network.classifier.weight_frac))
+    assert other.release == round(999 / 2176 * other.margin)
 
 
 def test_one_class_has_nothing_to_compare():

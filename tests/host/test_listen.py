@@ -108,8 +108,9 @@ def test_a_board_lost_in_recorded_sound_costs_the_frames_under_way_only():
     assert balanced(totals) and totals.board_losses == 1
     due = FrontEnd().settings.frames(7 * RATE)
     assert 0 < totals.frames_lost < 70 and abs(due - totals.frames - totals.frames_lost) <= 2
-    assert 2 <= len(words) <= 4 and {w.stretch for w in words} == {0, 1}
-    assert 5.5 < words[-1].time_s < 6
+    # one begins when the board is lost, and may be heard before, after, both or neither
+    assert {w.stretch for w in words} == {0, 1} and all(any(at < w.time_s < at + 0.6 for at in LOUD) for w in words)
+    assert 1.0 < words[0].time_s < 1.6 and 5.5 < words[-1].time_s < 6
     assert [n.kind for n in notices] == ["board-lost", "board-lost", "board-back"]      # and why it does not come back
     assert "check the cable" in notices[0].text and "trying again every second" in notices[0].text
     back = notices[2]
@@ -376,11 +377,11 @@ def test_a_source_that_exits_ends_listening():
 
 
 def test_a_gap_of_the_source_is_told_while_the_board_is_away():
-    """The microphone comes back before the board does."""
+    """The microphone comes back before the board does, 0.3 s after it was lost."""
     class Gap(Paced):
         def pieces(self, stop):
             for k, piece in enumerate(super().pieces(stop)):
-                yield replace(piece, lost=800, why="the microphone is back", kind="source-back") if k == 10 else piece
+                yield replace(piece, lost=800, why="the microphone is back", kind="source-back") if k == 40 else piece
 
     notices, board = [], Board(fails=[20], away=1)
     listener = Listener(board, Gap(sound(4)), notice=notices.append)

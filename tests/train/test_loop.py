@@ -119,8 +119,15 @@ def test_a_run_begins_with_the_weights_of_a_model(features, recipe, tmp_path, le
         started = Trainer(recipe, features, tmp_path / "c.tidegate", start=model)
         next(started.epochs())
         Trainer(recipe, features, tmp_path / "c.tidegate", resume=True)
-    with pytest.raises(DataError, match=r"other GRU layers than recipe .*; it has \(\d+,\), the recipe \(5,\)"):
-        Trainer(replace(recipe, gru=(5,)), features, tmp_path / "d.tidegate", start=model)
+    sharper = replace(recipe.frontend, window_ms=recipe.frontend.window_ms + 8)
+    floats = dict(rounding=False, delta=False, learn_thresholds=False)
+    for change, text in ((dict(gru=(5,)), r"its layers: \[\d+\]; wanted: \[5\]"), (floats, "trains a float GRU"),
+                         (dict(frontend=sharper), "it has another front end")):
+        with pytest.raises(DataError, match=text):
+            Trainer(replace(recipe, **change), features, tmp_path / "d.tidegate", start=model)
+    other = replace(model, labels=("x", *model.labels[1:]))
+    with pytest.raises(DataError, match=r"its labels: x, .*; wanted: "):
+        Trainer(recipe, features, tmp_path / "d.tidegate", start=other)
 
 
 def test_another_seed_gives_another_model(features, recipe, tmp_path):

@@ -22,7 +22,8 @@ from tidegate.train.listening import MARGINS, Heard, StreamLoss, listen, mine, s
 from tidegate.train.loop import Trainer
 from tidegate.train.material import Sources, in_room, in_validation, load_material, sounds
 from tidegate.train.recipe import Augmentation, Recipe
-from tidegate.train.streams import IGNORE, REJECT, Bank, Listening, Material, Mined, Mixer, noise_bed
+from tidegate.train.stream_options import Listening
+from tidegate.train.streams import IGNORE, REJECT, Bank, Material, Mined, Mixer, noise_bed
 from tidegate.train.training_run import run as run_recipe
 
 LABELS = ("yes", "no", "unknown", "silence")

@@ -74,7 +74,8 @@ def stream(
         settings = replace(settings, threshold=threshold)
     if protocol not in PROTOCOLS:
         raise TidegateError(f"there is no protocol '{protocol}'; choose {' or '.join(PROTOCOLS)}")
-    given = {"--other": other, "--rooms": rooms, "--snr": snr, "--theta": theta != [1.0], "--rtl": rtl, "--plot": plot}
+    given = {"--other": other, "--rooms": rooms, "--hours": hours != 1.0, "--snr": snr, "--theta": theta != [1.0],
+             "--no-conditions": not conditions, "--rtl": rtl, "--plot": plot}
     if protocol != PROTOCOLS[0] and (useless := [name for name, value in given.items() if value]):
         raise TidegateError(f"the protocol '{protocol}' has its own streams; leave {', '.join(useless)} out")
     if plot:

@@ -7,9 +7,7 @@
 #include <math.h>
 #include <stdint.h>
 
-#define SIGMOID_MAX 511
-#define TANH_MAX 1023
-#define DELTA_MAX 2047
+/* kernel.py defines SIGMOID_MAX, TANH_MAX, DELTA_MAX and GATE_ONE, from spec/formats.py. */
 #define BLOCK 64
 #define APART static __attribute__((noinline)) void
 
@@ -83,11 +81,11 @@ APART keep(const float *restrict n, const float *restrict r, const float *restri
            const float *restrict h, int16_t *restrict words, uint8_t *restrict bytes, long hidden, int size)
 {
     for (int i = 0; i < size; i++) {
-        words[i] = (int16_t)(n[i] * 256.0f);
+        words[i] = (int16_t)(n[i] * GATE_ONE);
         words[i + hidden] = (int16_t)nh[i];
         words[i + 2 * hidden] = (int16_t)h[i];
-        bytes[i] = (uint8_t)(r[i] * 256.0f);
-        bytes[i + hidden] = (uint8_t)(z[i] * 256.0f);
+        bytes[i] = (uint8_t)(r[i] * GATE_ONE);
+        bytes[i + hidden] = (uint8_t)(z[i] * GATE_ONE);
     }
 }
 
@@ -118,9 +116,10 @@ APART back_block(const struct sizes *restrict s, const float *restrict grad, con
                  float *restrict g_z, float *restrict g_nh, int size)
 {
     long hidden = s->hidden;
+    const float grid = 1.0f / GATE_ONE;
     for (int i = 0; i < size; i++) {
-        float n = words[i] * 0.00390625f, nh = words[i + hidden], h = words[i + 2 * hidden] * s->lsb;
-        float r = bytes[i] * 0.00390625f, z = bytes[i + hidden] * 0.00390625f;
+        float n = words[i] * grid, nh = words[i + hidden], h = words[i + 2 * hidden] * s->lsb;
+        float r = bytes[i] * grid, z = bytes[i + hidden] * grid;
         float g = grad[i] + held[i], fired = s->lag < 0 || after[i] != before[i] ? g : 0.0f;
         float gh = carry[i] + fired;
         float kept = gh * z, gn = (gh - kept) * (1.0f - n * n);

@@ -1,8 +1,8 @@
 """A delta-GRU layer over a sequence, forward and backward, with the element-wise half of each step in C.
 
-A step is one matrix product and some thirty element-wise operations on small tensors; torch spends more time on
-those, and on moving what they leave through memory, than on the product.  ``kernel.c`` does them in one pass, and
-what the way back needs is kept in a third of the bytes.  It is compiled for this machine when it is first used.  The
+A step is one matrix product and some thirty element-wise operations on small tensors, each of which torch passes
+through memory by itself.  ``kernel.c`` does them in one pass, and what the way back needs is kept in less than half
+the bytes.  It is compiled for this machine when it is first used.  The
 integers are the same, so nothing depends on it: without a C compiler, on a GPU, in float64, or with
 TIDEGATE_KERNEL=0, ``gru.py`` and ``encoder.py`` do the same in torch.
 """
@@ -25,10 +25,12 @@ from torch import Tensor
 
 from ..spec import activation
 from ..spec.cache import cache_folder
-from ..spec.formats import CANDIDATE_ARG, GATE_ARG, GATE_FRAC, PRE, SIGNAL, STATE
+from ..spec.formats import CANDIDATE_ARG, DELTA_BITS, GATE_ARG, GATE_FRAC, PRE, SIGNAL, STATE
 
 _SOURCE = Path(__file__).with_name("kernel.c")
-_FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC", "-std=gnu11")
+_FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC", "-std=gnu11",
+          f"-DSIGMOID_MAX={GATE_ARG.max}", f"-DTANH_MAX={CANDIDATE_ARG.max}",
+          f"-DDELTA_MAX={(1 << (DELTA_BITS - 1)) - 1}", f"-DGATE_ONE={1 << GATE_FRAC}.0f")
 _off: ContextVar[bool] = ContextVar("off", default=False)
 _GROUP = 8      # frames whose sums are made at once: they stay in the processor's cache
 
@@ -73,8 +75,7 @@ def encode(signal: Tensor, start: Tensor | None, lag: float) -> Tensor:
     anchors = torch.empty_like(signal)
     if anchors.numel():
         first = torch.zeros_like(signal[0]) if start is None else start.contiguous()
-        library.tidegate_encode(_at(signal), _at(first), _at(anchors), len(signal), first.numel(),
-                                lag)
+        library.tidegate_encode(_at(signal), _at(first), _at(anchors), len(signal), first.numel(), lag)
     return anchors
 
 

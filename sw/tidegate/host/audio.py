@@ -19,7 +19,7 @@ MAX_PEAK = 8.0      # of float samples: some overshoot ±1, but integers that we
 SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".oga", ".mp3", ".aif", ".aiff")
 FORMATS = "WAV, FLAC, Ogg, MP3 or AIFF"
 _BLOCK = 1 << 16            # samples that are read at a time
-CUT = 0.99                 # a file with less than this share of its samples is cut short
+CUT = 0.99                  # a file with less than this share of its samples is cut short
 _ENDLESS = 0x7FFF0000       # sizes from here on stand in a header whose writer did not know the length (a pipe)
 # what libsndfile logs of the chunk with the samples: in WAV, in AIFF
 _SIZES = re.compile(r"^\s*(?:data|SSND)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)

@@ -18,8 +18,6 @@ from .audio import CUT, AudioError, Sequential, mono
 
 PIECE_S = 0.016         # seconds of sound in a piece of a source that keeps time: a hop of the usual front end
 FAST_PIECE_S = 1.0      # ... of one that need not
-
-
 SOUND_LOST = "sound-lost"       # kind of a notice: of a gap that has no kind of its own
 
 

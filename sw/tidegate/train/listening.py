@@ -25,8 +25,9 @@ from tidegate.spec.formats import acc_frac
 from tidegate.spec.stop import STOP_SHIFT, UNDECIDED, Decider, best_two
 
 from .soundscape import Word
+from .stream_options import Listening
 from .streaming import TOLERANCE_S, count
-from .streams import IGNORE, REJECT, Chunk, Listening, Mined, Mixer, Spoken
+from .streams import IGNORE, REJECT, Chunk, Mined, Mixer, Spoken
 
 _SURE = 0.0             # lead of a keyword over the other classes from which a frame is mined
 MARGINS = tuple(0.5 * k for k in range(1, 21))      # in units of the logits

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from tidegate.golden import DeltaNetwork, FloatNetwork
 from tidegate.golden.encoder import whole
+from tidegate.host.features import settings_of
 from tidegate.spec.formats import whole_theta
 from tidegate.spec.model import Model, read_model, save_model
 
@@ -58,7 +59,7 @@ class Trainer:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.set_float32_matmul_precision("highest")       # a GPU's faster formats are not exact
         torch.manual_seed(recipe.seed)
-        torch.set_flush_denormal(True)          # gradients too small for a float make products ten times slower
+        torch.set_flush_denormal(True)          # gradients too small for a float make products much slower
         self.mean, self.scale = normalisation(features)
         if start is not None:
             _check_start(start, recipe, features)
@@ -307,12 +308,19 @@ def _digest(recipe: Recipe, features: Features | Sequences, start: Model | None)
 
 def _check_start(start: Model, recipe: Recipe, features: Features | Sequences) -> None:
     """DataError if a run of this recipe on these features cannot begin with a model's weights."""
-    sizes = tuple(layer.size for layer in start.network.gru)
-    for what, has, wants in (("labels", start.labels, features.labels), ("GRU layers", sizes, recipe.gru),
-                             ("front end", start.frontend, recipe.frontend.to_dict())):
+    if not recipe.rounding:
+        raise DataError(f"recipe '{recipe.name}' trains a float GRU, which cannot begin with a model's integers; "
+                        "choose a recipe with rounding, or leave the model out")
+    net = start.network
+    for what, has, wants in (("labels", ", ".join(start.labels), ", ".join(features.labels)),
+                             ("layers", [layer.size for layer in net.gru], list(recipe.gru)),
+                             ("number of features", net.features, features.width)):
         if has != wants:
-            raise DataError(f"the model to begin with has other {what} than recipe '{recipe.name}'; "
-                            f"it has {has}, the recipe {wants}")
+            raise DataError(f"the model to begin with does not fit recipe '{recipe.name}': its {what}: {has}; "
+                            f"wanted: {wants}")
+    if recipe.task == WORDS and settings_of(start) != recipe.frontend:
+        raise DataError(f"the model to begin with does not fit recipe '{recipe.name}': it has another front end; "
+                        "copy the frontend of the model's recipe")
 
 
 def _network(recipe: Recipe, width: int, classes: int) -> DeltaNetwork | FloatNetwork:

@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 from rich.progress import track
 
-from tidegate.host.audio import SUFFIXES, AudioError, read_audio
+from tidegate.host.audio import AudioError, read_audio
 from tidegate.host.frontend import FrontEnd, FrontEndSettings
 from tidegate.spec.cache import cache_folder
 
 from .data import SILENCE, UNKNOWN, DataError, DataSet
 from .features import Features, read_cache, write_cache
+from .sounds import sound_files
 from .streams import Bank, Material, noise_bed
 
 _VERSION = 1
@@ -52,12 +53,10 @@ NOTHING_ELSE = Sources()
 
 
 def sounds(folders: tuple[Path, ...]) -> list[Path]:
-    """All sound files in these folders and below, in order, but not those in inner folders whose name begins with _;
-    DataError for a folder that is missing or has none."""
+    """The ``sound_files`` of these folders; DataError for a folder that is missing or has none."""
     found = []
     for folder in map(Path, folders):
-        here = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")
-                      and not any(part.startswith("_") for part in p.relative_to(folder).parts[:-1]))
+        here = sound_files(folder)
         if not here:
             raise DataError(f"no sound files in '{folder}' or below it; check the path" if folder.is_dir() else
                             f"no folder '{folder}'; check the path")

@@ -14,7 +14,7 @@ from tidegate.spec.network import Layer
 from tidegate.spec.stop import Stop
 
 from .data import DataError
-from .streams import Listening
+from .stream_options import Listening
 
 WORDS = "words"
 TASKS = ("cue", "evidence", "mnist")        # see ``tasks.py``

@@ -62,13 +62,26 @@ class Passage:
         return sum(piece.seconds for piece in self.pieces)
 
 
+def sound_files(root: Path) -> list[Path]:
+    """The sound files of a folder tree, in order of their paths.
+
+    Hidden ones are left out, and so are inner folders whose name begins with _: they hold something else, such as the
+    sentences of ``near-words``.
+    """
+    def wanted(path: Path) -> bool:
+        *folders, name = path.relative_to(root).parts
+        return (path.suffix.lower() in SUFFIXES and not name.startswith(".") and path.is_file()
+                and not any(folder.startswith((".", "_")) for folder in folders))
+
+    return sorted(filter(wanted, root.rglob("*")))
+
+
 def find_recordings(folder: str | Path,
                     keep: Callable[[Path], bool] | None = None) -> tuple[list[Recording], list[tuple[str, str]]]:
     """The sound files of a folder tree, in order of their paths, and (path, reason) of those that cannot be used.
 
     ``keep``: which files are taken (None: all).
 
-    Inner folders whose name begins with _ hold something else (``near-words`` keeps sentences in one) and are left out.
     The source of a file is the sub-folder of ``folder`` that it is in, or ``folder`` itself.  DataError if there is no
     such folder or no sound in it.
     """
@@ -76,12 +89,8 @@ def find_recordings(folder: str | Path,
     if not root.is_dir():
         raise DataError(f"no folder '{root}'; give a folder of recordings")
     found, skipped = [], []
-    for path in sorted(root.rglob("*")):
+    for path in sound_files(root):
         inside = path.relative_to(root).parts
-        if path.suffix.lower() not in SUFFIXES or inside[-1].startswith(".") or not path.is_file():
-            continue
-        if any(part.startswith((".", "_")) for part in inside[:-1]):
-            continue
         if keep is not None and not keep(path):
             continue
         try:

@@ -33,8 +33,7 @@ from .near import Near, find
 OWN = "keyword"         # kind of a word that is none of the near ones but a keyword itself
 MANIFEST, README, SENTENCES, KEYWORDS = "near-words.json", "README.md", "_sentences_", "_keywords_"
 _RANGES = (("near", 1, 500), ("other", 0, 3000), ("voices", 1, speech.MOST_VOICES), ("spoken", 0, 1000),
-           ("least", 0, 2),
-           ("sentences", 0, 6000))
+           ("least", 0, 2), ("sentences", 0, 6000))
 _SECOND, _NOISE = speech.RATE, 0.0005       # samples, and the noise around a word as in the bundled clips
 Progress = Callable[[int, int], None]
 

@@ -1,0 +1,85 @@
+"""How streams for training are made, and what their frames weigh: a recipe's field ``listening``."""
+
+from dataclasses import dataclass
+
+from tidegate.spec.stop import SMOOTH_MAX
+
+from .data import DataError
+
+
+def _check(name: str, holds: bool, wanted: str) -> None:
+    if not holds:
+        raise DataError(f"a recipe's listening.{name} must be {wanted}")
+
+
+@dataclass(frozen=True)
+class Listening:
+    """How streams are made; a recipe's field.  Times in frames, levels in dB.
+
+    ``streams``: how many run side by side; ``chunk``: frames between two updates of the weights, which is how far the
+    gradient reaches back; ``chunks``: of an epoch.
+    ``shares``: of keywords, other words, continuous speech, sounds and pauses among the items of a stream.
+    ``gap``: between two items, (least, most), of which the square of a uniform number is taken, so that short ones are
+    frequent; ``after``: least gap after a keyword.  ``speech``, ``sound``, ``pause``: lengths.
+    ``answer``: frames after a word's end in which its class is to be answered, at least to the end of its recording;
+    ``settle``: how many of them pass before it must be, in all but ``prompt``, a share, of the words: until it is quiet
+    nobody knows whether "four" will be "forty".  ``hold``: frames after that in which it may still be answered.
+    ``clip_epochs``: epochs on single clips before those on streams, as words come more often there.
+    ``snr``: of a typical word over the background; ``clean``: share of stretches without background.
+    ``gain``: ± of a stretch; ``word_gain``: ± of an item.  ``wet``: share of the items that are heard in a room.
+    ``mined``: share of the negative items that the network took for a keyword before.
+    ``reject_weight``, ``hard_weight``, ``unknown_weight``, ``silence_weight``: of the losses, see ``listening.py``.
+    ``smoothed``: the loss is that of logits smoothed over about 2**smoothed frames, as a detector smooths them.
+    ``peak``: share of an answer's loss that counts only the frame in which it is given most clearly.
+    ``hard_share``: share of a chunk's worst frames that ``hard_weight`` weighs.
+    ``reset``: share of the streams that begin anew with a chunk.
+    ``rejected``: share of the other words of the validation part, on clips, that are to be taken for no keyword: sets
+    the bias of ``unknown`` in the end.  ``false_accepts``: per hour of streams of the validation part, at most: sets
+    the threshold of the model's detector.
+    """
+
+    streams: int = 48
+    chunk: int = 160
+    chunks: int = 320
+    clip_epochs: int = 0
+    shares: tuple[float, float, float, float, float] = (0.48, 0.22, 0.20, 0.05, 0.05)
+    gap: tuple[int, int] = (4, 90)
+    after: int = 16
+    speech: tuple[int, int] = (60, 200)
+    sound: tuple[int, int] = (40, 150)
+    pause: tuple[int, int] = (30, 150)
+    answer: int = 20
+    settle: int = 6
+    prompt: float = 0.3
+    hold: int = 40
+    snr: tuple[float, float] = (5.0, 40.0)
+    clean: float = 0.2
+    gain: float = 10.0
+    word_gain: float = 5.0
+    wet: float = 0.2
+    mined: float = 0.3
+    splice: float = 0.12
+    reject_weight: float = 1.0
+    hard_weight: float = 0.1
+    hard_share: float = 0.01
+    unknown_weight: float = 0.5
+    silence_weight: float = 0.2
+    smoothed: int = 0
+    peak: float = 0.0
+    reset: float = 0.04
+    rejected: float = 0.93
+    false_accepts: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name in ("streams", "chunk", "chunks", "answer", "hold"):
+            _check(name, getattr(self, name) >= 1, "at least 1")
+        for name in ("clip_epochs", "after", "settle", "gain", "word_gain", "reject_weight", "hard_weight",
+                     "unknown_weight", "silence_weight", "false_accepts"):
+            _check(name, getattr(self, name) >= 0, "at least 0")
+        for name in ("prompt", "clean", "wet", "mined", "splice", "peak", "hard_share", "reset", "rejected"):
+            _check(name, 0 <= getattr(self, name) <= 1, "a share, 0 to 1")
+        for name in ("gap", "speech", "sound", "pause", "snr"):
+            low, high = getattr(self, name)
+            _check(name, low <= high if name == "snr" else 1 <= low < high, "two numbers, the lower one first")
+        _check("shares", min(self.shares) >= 0 and sum(self.shares) > 0, "at least 0, and not all 0")
+        _check("smoothed", self.smoothed in range(SMOOTH_MAX + 1), f"a whole number from 0 to {SMOOTH_MAX}")
