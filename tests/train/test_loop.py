@@ -115,6 +115,10 @@ def test_a_run_begins_with_the_weights_of_a_model(features, recipe, tmp_path, le
     for name, tensor in model.tensors.items():
         assert np.array_equal(tensor, again.tensors[name]), name
     assert again.card["from"] == model.digest
+    shifted = replace(model, tensors=model.tensors | {"frontend.mean": model.tensors["frontend.mean"] + 1})
+    list(Trainer(still, features, tmp_path / "e.tidegate", start=shifted).epochs())
+    kept = read_model(tmp_path / "e.tidegate").tensors["frontend.mean"]
+    assert np.array_equal(kept, shifted.tensors["frontend.mean"])       # the weights were trained for it
     with pytest.raises(DataError, match="belongs to another recipe"):
         started = Trainer(recipe, features, tmp_path / "c.tidegate", start=model)
         next(started.epochs())

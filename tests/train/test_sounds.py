@@ -35,7 +35,7 @@ def endless(path, sound, rate=RATE):
 
 
 def test_recordings_of_a_tree(tmp_path):
-    for name in ("top.wav", "a/x.wav", "a/deep/y.flac", "b/z.wav", "b/.hidden.wav"):
+    for name in ("top.wav", "a/x.wav", "a/deep/y.flac", "b/z.wav", "b/.hidden.wav", "_other_/w.wav", "b/.folder/v.wav"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(tmp_path / name, ramp(0.5), RATE)
     (tmp_path / "a/broken.wav").write_text("no sound")

@@ -23,7 +23,7 @@ from tidegate.train.loop import Trainer
 from tidegate.train.material import Sources, in_room, in_validation, load_material, sounds
 from tidegate.train.recipe import Augmentation, Recipe
 from tidegate.train.stream_options import Listening
-from tidegate.train.streams import IGNORE, REJECT, Bank, Material, Mined, Mixer, noise_bed
+from tidegate.train.streams import IGNORE, REJECT, Bank, Material, Mined, Mixer, _calm, noise_bed
 from tidegate.train.training_run import run as run_recipe
 
 LABELS = ("yes", "no", "unknown", "silence")
@@ -135,6 +135,14 @@ def test_recordings_of_a_click_of_silence_and_shorter_than_a_cut(material):
     whole(mix, 20)
     assert {len(mix._speech().energies) for _ in range(50)} == {22}
     assert len(mix.keywords) == 1           # nobody says the other one
+
+
+def test_speech_is_cut_where_it_is_quiet():
+    """A cut near an end of the recording goes there only if it is that end."""
+    level = np.ones(60)
+    level[[12, 45]] = 0
+    assert [_calm(level, at, begins=True) for at in (5, 24, 30, 55)] == [0, 0, 12, 45]
+    assert [_calm(level, at, begins=False) for at in (5, 30, 36, 55)] == [12, 12, 60, 60]
 
 
 def test_what_is_missing_has_no_share(material):

@@ -113,6 +113,14 @@ def test_a_word_whose_folder_means_something_else():
     assert texts(find(["silent"], Lexicon(ways, ["silence", "sirens"]), other=0), "silent") == ["sirens"]
 
 
+def test_a_phrase_comes_once():
+    """A common phrase that is near to a keyword already."""
+    ways = {"go": (phones("G OW"),), "a": (phones("AH"),), "goal": (phones("G OW L"),), "no": (phones("N OW"),)}
+    near = find(["go"], Lexicon(ways, ["a", "no", "goal"], [], ["a no", "no a"]), near=20, other=9)
+    assert len({n.folder for n in near}) == len(near)
+    assert {n.text for n in near if n.kind == "phrase"} & {"a no", "no a"}      # or it would show nothing
+
+
 def test_what_cannot_be_found(words):
     with pytest.raises(TidegateError, match=r"the dictionary has no word 'blorf', so .*; leave it out"):
         find(["left", "blorf"], words)

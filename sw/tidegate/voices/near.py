@@ -121,6 +121,6 @@ def _others(words: list[Candidate], spoken: dict[str, tuple[Phones, ...]], lexic
     far = [text for text, ways, rank in words if rank < OTHER_RANKS and "'" not in text and text not in taken
            and all(len(p) in OTHER_PHONES for p in ways)
            and all(distance(a, b, MAX_DISTANCE) > MAX_DISTANCE for p in spoken.values() for a in p for b in ways)]
-    safe = [text for text in lexicon.without(lexicon.phrases, spoken) if text not in taken]
+    safe = [text for text in lexicon.without(lexicon.phrases, spoken) if Near(text, "other").folder not in taken]
     phrases = random.sample(safe, min(len(safe), count // 3))
     return [Near(text, "other") for text in phrases + random.sample(far, min(len(far), count - len(phrases)))]
