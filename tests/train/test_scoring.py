@@ -70,8 +70,9 @@ def test_seeds_are_pooled(model, words, folders):
     assert report["hours"] == pytest.approx(2 * HOURS) and report["seeds"] == [4, 5]
     for k, line in enumerate(report["curve"]):
         assert line["misses"] == sum(r["curve"][k]["misses"] for r in alone)
-        for kind, n in line["false_accepts"].items():
-            assert n == sum(r["curve"][k]["false_accepts"][kind] for r in alone)
+        for name in ("false_accepts", "wrong_answers"):
+            for kind, n in line[name].items():
+                assert n == sum(r["curve"][k][name][kind] for r in alone)
     assert sum(report["false_accepts"].values()) > 10
     assert [(e["seed"], e["misses"]) for e in report["per_seed"]] == [(4, alone[0]["misses"]), (5, alone[1]["misses"])]
     rates = [r["false_accepts_per_hour"] for r in alone]
@@ -139,7 +140,7 @@ def test_a_threshold_is_chosen(model, words, monkeypatch):
         below = at_margin(chosen, chosen.margin - 0.25) if chosen.margin > 0.3 else None
         settings = [chosen, *filter(None, [below])]
         found = [hear([model], stream, settings)[0] for stream in streams]
-        rates = [sum(f.counts[k].total for f in found) / (2 * HOURS) for k in range(len(settings))]
+        rates = [sum(f.counts[k].false for f in found) / sum(f.keywordless_hours for f in found) for k in range(len(settings))]
         assert rates[0] <= per_hour and all(rate > per_hour for rate in rates[1:])
     assert below is not None
     monkeypatch.setattr(scoring, "_FINE", (0.25, 0.5))

@@ -13,7 +13,8 @@ from tidegate.train.data import scan
 from tidegate.train.intervals import poisson_interval, share_interval
 from tidegate.train.soundscape import Span, Track, make_stream
 from tidegate.train.streaming import (
-    KINDS,
+    FALSE,
+    WRONG,
     Count,
     Heard,
     Listening,
@@ -53,30 +54,32 @@ def test_what_a_detection_is_worth():
         heard("yes", 4.0),          # an unknown word, at the very end of the tolerance
         heard("yes", 5.1),          # confused; the word can still be hit
         heard("no", 6.0),           # hit, at the very end of the tolerance
-        heard("yes", 8.01),         # too late: a miss, and a false accept of its own kind
+        heard("yes", 8.01),         # too late: a miss, and a wrong answer of its own kind
     ]
     found = count(words, detections)
     assert found.keywords == 3
     assert found.from_start == pytest.approx((0.0, 1.0)) and found.from_end == pytest.approx((-0.5, 0.5))
-    assert found.false_accepts == dict(zip(KINDS, (2, 2, 1, 1, 0, 0, 2), strict=True))
+    assert found.false_accepts == dict(zip(FALSE, (2, 0, 0, 2), strict=True))
+    assert found.wrong_answers == dict(zip(WRONG, (2, 1, 1), strict=True))
     assert found.said == {"yes": 2, "no": 1} and found.heard == {"yes": 1, "no": 1}
-    assert found.accepted == {"yes": 6, "no": 2} and (found.misses, found.total) == (1, 8)
+    assert found.accepted == {"yes": 6, "no": 2} and (found.misses, found.false) == (1, 4)
     assert count(words, detections, tolerance_s=0.3).false_accepts["background"] == 4
     nothing = count([], [heard("yes", 1)]).to_dict(0.5)
     assert (nothing["hits"], nothing["misses"], nothing["hit_rate"], nothing["miss_rate"]) == (0, 0, None, None)
     assert nothing["false_accepts_per_hour"] == 2.0 and nothing["false_accepts"]["background"] == 1
+    assert nothing["wrong_rate"] is None
     assert nothing["delay_from_end_s"] == {"median": None, "p95": None} and nothing["miss_interval"] == [0, 1]
     both = (found + found).to_dict(2.0)
     assert (both["hits"], both["misses"], both["hit_rate"]) == (4, 2, 1 - 2 / 6)
-    assert both["false_accepts_per_hour"] == 8.0 and both["delay_from_start_s"]["median"] == 0.5
-    assert both["false_accepts_interval"] == list(poisson_interval(16, 2.0))
+    assert both["false_accepts_per_hour"] == 4.0 and both["wrong_rate"] == 8 / 6 and both["delay_from_start_s"]["median"] == 0.5
+    assert both["false_accepts_interval"] == list(poisson_interval(8, 2.0))
     assert both["miss_interval"] == list(share_interval(2, 6))
 
 
 def test_of_two_words_that_are_close_the_later_one_is_meant():
     words = [said("yes", 1.0, 1.5), said("no", 1.6, 2.0)]
     found = count(words, [heard("yes", 1.55), heard("no", 1.7), heard("yes", 1.8)])
-    assert len(found.from_start) == 2 and found.false_accepts["confused"] == 1
+    assert len(found.from_start) == 2 and found.wrong_answers["confused"] == 1
 
 
 SPANS = (Span("speech", "dutch", 10.0, 20.0), Span("noise", "rain", 22.0, 25.0))
@@ -87,8 +90,8 @@ def test_what_is_detected_in_speech_and_noise():
     detections = [heard("yes", 1.2), heard("no", 9.99), heard("no", 10.0), heard("yes", 20.1), heard("yes", 20.3),
                   heard("no", 20.4), heard("no", 22.5), heard("yes", 25.4), heard("yes", 25.6)]
     found = count(words, detections, spans=SPANS)
-    assert found.false_accepts == {"confused": 1, "unknown": 0, "repeated": 0, "late": 0, "speech": 2, "noise": 2,
-                                   "background": 2}
+    assert found.false_accepts == {"unknown": 0, "speech": 2, "noise": 2, "background": 2}
+    assert found.wrong_answers == {"confused": 1, "repeated": 0, "late": 0}
     assert found.sources == {"speech/dutch": 2, "noise/rain": 2} and found.misses == 0
 
 
@@ -149,17 +152,21 @@ def test_the_score_by_hand(monkeypatch):
     assert found.hours == pytest.approx(20 / 3600)
     assert [c.misses for c in found.counts] == [0, 0, 1, 1, 3]
     assert [list(c.false_accepts.values()) for c in found.counts] == [
-        [1, 1, 0, 0, 1, 0, 0], [1, 1, 0, 0, 0, 0, 0], [1] + [0] * 6, [0] * 7, [0] * 7]
+        [1, 1, 0, 0], [1, 0, 0, 0], [0] * 4, [0] * 4, [0] * 4]
+    assert [c.wrong_answers["confused"] for c in found.counts] == [1, 1, 1, 0, 0]
+    without = (20 - 0.9 - 0.9 - 1.0) / 3600
+    assert found.keywordless_hours == pytest.approx(without)
     line = row(points[2], found, 2)
     assert (line["hits"], line["misses"], line["margin"]) == (2, 1, pytest.approx(1.5))
-    assert line["false_accepts_per_hour"] == pytest.approx(180)
+    assert line["false_accepts_per_hour"] == 0 and line["wrong_rate"] == pytest.approx(1 / 3)
+    assert row(points[0], found, 0)["false_accepts_per_hour"] == pytest.approx(2 / without)
     from_end = [times[0] - 1.4, times[4] - 2.5]
     assert line["delay_from_end_s"] == pytest.approx({"median": np.median(from_end),
                                                       "p95": np.percentile(from_end, 95)})
     kinds = kinds_table(found, 0)
     assert kinds["speech"] == kinds["speech/dutch"] and kinds["speech"]["per_hour"] == pytest.approx(1 / (3.0 / 3600))
     assert kinds["background"]["false_accepts"] == 0 and "noise" not in kinds
-    assert kinds["confused"]["hours"] == pytest.approx((0.9 + 0.9 + 1.0) / 3600)
+    assert "confused" not in kinds
 
     cost = cost_table(model.network, found, 31.25)
     net, total = model.network, (60 + 12 + 15, 30 + 10, 8)
@@ -217,7 +224,7 @@ def test_tracks_are_heard_by_the_golden_model_from_reset(noisy_words, monkeypatc
         trace = Golden(one).run(np.stack(alone, 1))
         expected = sum((count(track.words, detections_of(one, trace.logits[:, k], settings))
                         for k, track in enumerate(tracks)), Count.none())
-        assert found.counts[0] == expected and expected.total > 1
+        assert found.counts[0] == expected and expected.false > 1
         events = sum(found.cost.events.values())
         assert np.array_equal(events, trace.events.sum((0, 1)))
         assert sum(found.cost.frames.values()) == 5 * len(together)

@@ -147,6 +147,7 @@ def _print(report: dict) -> None:
     out.print(f"[bold]At {report['threshold']:g}: {report['hits']} of {report['keywords']} keywords detected, "
               f"{_percent(report['miss_rate'])} missed ({low:.1%} to {high:.1%}), "
               f"{report['false_accepts_per_hour']:.1f} false accepts per hour ({least:.1f} to {most:.1f}), "
+              f"{_percent(report['wrong_rate'])} wrong answers to keywords, "
               f"fetch reduction {ratio_text(report['cost']['all']['fetch_reduction'])}[/]", soft_wrap=True)
     if best := report["at_rate"]:
         out.print(f"At most one false accept per hour: {_percent(best['miss_rate'])} missed, at a threshold of "
@@ -168,14 +169,15 @@ def _print(report: dict) -> None:
 
 def _curve(report: dict) -> None:
     kinds = [kind for kind in report["false_accepts"] if any(row["false_accepts"][kind] for row in report["curve"])]
-    table = Table("margin", "threshold", "missed (95 %)", "false accepts/h (95 %)", *kinds, "after end, s",
-                  title="Misses against false accepts per hour, and their number by kind; delay: median and 95 %")
+    table = Table("margin", "threshold", "missed (95 %)", "false accepts/h (95 %)", *kinds, "wrong", "after end, s",
+                  title="Misses against false accepts per hour without keywords, and their number by kind; wrong "
+                        "answers to keywords, per keyword; delay: median and 95 %")
     for row in report["curve"]:
         (low, high), (least, most) = row["miss_interval"], row["false_accepts_interval"]
         table.add_row(f"{row['margin']:.2f}", f"{row['threshold']:.6g}",
                       f"{_percent(row['miss_rate'])} ({100 * low:.1f}..{100 * high:.1f})",
                       f"{row['false_accepts_per_hour']:.2f} ({least:.2f}..{most:.2f})",
-                      *(str(row["false_accepts"][kind]) for kind in kinds), _delays(row["delay_from_end_s"]),
+                      *(str(row["false_accepts"][kind]) for kind in kinds), _percent(row["wrong_rate"]), _delays(row["delay_from_end_s"]),
                       style="bold" if row["threshold"] == report["threshold"] else None)
         if row["misses"] == row["keywords"]:
             break

@@ -24,9 +24,10 @@ from tidegate.host.frontend import FrontEndSettings
 from tidegate.spec.formats import acc_frac
 from tidegate.spec.stop import STOP_SHIFT, UNDECIDED, Decider, best_two
 
+from .data import UNKNOWN
 from .soundscape import Word
 from .stream_options import Listening
-from .streaming import TOLERANCE_S, count
+from .streaming import TOLERANCE_S, Count, count
 from .streams import IGNORE, REJECT, Chunk, Mined, Mixer, Spoken
 
 _SURE = 0.0             # lead of a keyword over the other classes from which a frame is mined
@@ -113,8 +114,8 @@ def mine(mined: Mined, chunk: Chunk, logits: Tensor, keywords: int) -> None:
 
 @dataclass(frozen=True)
 class Heard:
-    """Figures on streams: rows per margin (``margin``, ``misses`` share, ``per_hour`` false accepts), ``hours``,
-    ``events`` per signal and frame."""
+    """Figures on streams: rows per margin (``margin``, ``misses`` share, ``per_hour`` false accepts per hour without
+    keywords, ``wrong`` answers per keyword), ``hours``, ``events`` per signal and frame."""
 
     rows: list[dict]
     hours: float
@@ -161,20 +162,19 @@ def listen(network: DeltaNetwork, mixer: Mixer, chunks: int, rng: np.random.Gene
             into.append(decider.decide(lead, best))
     words, until = _truth(mixer.spoken, o.streams, frontend, chunks * o.chunk)
     hours = frames * frontend.hop / frontend.sample_rate / 3600
+    keywords = [w for some in words for w in some if w.label != UNKNOWN]
+    without = hours - sum(w.end_s - w.start_s + TOLERANCE_S for w in keywords) / 3600
     rows = []
     for (margin, _), pieces in zip(rules, found, strict=True):
-        decided, missed, wrong, total, kinds = np.concatenate(pieces), 0, 0, 0, {}
+        decided, all_of_it = np.concatenate(pieces), Count.none()
         for b in range(o.streams):
             detections = [Detection(int(t), frontend.heard(int(t) + 1), labels[decided[t, b]], 1.0)
                           for t in np.flatnonzero(decided[: until[b], b] != UNDECIDED)]
-            c = count(words[b], detections)
-            total += c.keywords
-            missed += c.keywords - len(c.from_end)
-            wrong += sum(c.false_accepts.values())
-            for kind, n in c.false_accepts.items():
-                kinds[kind] = kinds.get(kind, 0) + n
-        rows.append({"margin": margin, "misses": missed / max(total, 1), "per_hour": wrong / hours, "keywords": total,
-                     "kinds": kinds})
+            all_of_it += count(words[b], detections)
+        n = max(all_of_it.keywords, 1)
+        rows.append({"margin": margin, "misses": all_of_it.misses / n, "per_hour": all_of_it.false / without,
+                     "wrong": sum(all_of_it.wrong_answers.values()) / n, "keywords": all_of_it.keywords,
+                     "kinds": all_of_it.false_accepts | all_of_it.wrong_answers})
     return Heard(rows, hours, (events / frames).tolist())
 
 

@@ -170,19 +170,21 @@ def load_material(data: DataSet, features: Features, sources: Sources, part: str
     unreadable: list[str] = []
 
     def more(folders: tuple[Path, ...], what: str) -> tuple[list[np.ndarray], list[np.ndarray], list[Path]]:
-        files = [p for p in sounds(folders) if in_validation(p) == (part == "validation")]
-        dry, kept, unread = energies_of(files, settings, [], cache, progress, what)
-        unreadable.extend(unread)
-        if files and not kept:
-            raise DataError(f"no recording of {what} can be read; the first is {unread[0]}")
-        echoing = dry
-        if rooms and what != "noise":
-            found, there, _ = energies_of([files[k] for k in kept], settings, rooms, cache, progress,
-                                          f"{what} in rooms")
-            echoing = list(dry)
-            for piece, k in zip(found, there, strict=True):
-                echoing[k] = piece
-        return dry, echoing, [files[k] for k in kept]
+        dry, echoing, read = [], [], []
+        for folder in folders:          # each has its own cache: another folder does not decode all of them again
+            files = [p for p in sounds((folder,)) if in_validation(p) == (part == "validation")]
+            found, kept, unread = energies_of(files, settings, [], cache, progress, what)
+            unreadable.extend(unread)
+            if files and not kept:
+                raise DataError(f"no recording of {what} can be read; the first is {unread[0]}")
+            heard = list(found)
+            if rooms and what != "noise":
+                wet, there, _ = energies_of([files[k] for k in kept], settings, rooms, cache, progress,
+                                            f"{what} in rooms")
+                for piece, k in zip(wet, there, strict=True):
+                    heard[k] = piece
+            dry, echoing, read = dry + found, echoing + heard, read + [files[k] for k in kept]
+        return dry, echoing, read
 
     if sources.words and UNKNOWN in labels:
         dry, echoing, _ = more(sources.words, "other words")

@@ -121,13 +121,14 @@ def score(model: Model, streams: Sequence[Stream], settings: DetectorSettings | 
     costs = [cost_table(model.network, heard, frames_per_second) for heard in pooled]
     counts, words = pooled[0].counts[k], [word for stream in streams for t in stream.tracks for word in t.words]
     each = [{"seed": stream.seed, "hours": heard[0].hours, "misses": heard[0].counts[k].misses,
-             "keywords": heard[0].counts[k].keywords, "false_accepts": heard[0].counts[k].total,
+             "keywords": heard[0].counts[k].keywords, "false_accepts": heard[0].counts[k].false,
              "miss_rate": heard[0].counts[k].misses / max(1, heard[0].counts[k].keywords),
-             "false_accepts_per_hour": heard[0].counts[k].total / heard[0].hours}
+             "false_accepts_per_hour": heard[0].counts[k].false / heard[0].keywordless_hours}
             for stream, heard in zip(streams, per_seed, strict=True)]
     return {
         "model": model.digest, "part": streams[0].part, "seeds": [stream.seed for stream in streams],
-        "hours": pooled[0].hours, "streams": sum(len(stream.tracks) for stream in streams),
+        "hours": pooled[0].hours, "keywordless_hours": pooled[0].keywordless_hours,
+        "streams": sum(len(stream.tracks) for stream in streams),
         "keywords": counts.keywords, "unknown_words": len(words) - counts.keywords,
         "noise": "synthetic" if streams[0].synthetic else "recordings", "scene": {
             name: list(value) if isinstance(value, tuple) else value for name, value in
@@ -168,7 +169,7 @@ def choose_threshold(model: Model, streams: Sequence[Stream], per_hour: float = 
     heard = _total(hear([model], stream, points, progress=progress)[0] for stream in streams)
     found = at_rate([row(p, heard, i) | {"settings": p} for i, p in enumerate(points)], per_hour)
     if found is None:
-        least = min(count.total for count in heard.counts) / heard.hours
+        least = min(count.false for count in heard.counts) / heard.keywordless_hours
         raise TidegateError(f"no threshold comes to {per_hour:g} false accepts per hour: at the highest there are "
                             f"{least:.1f}; train the model with more of what it falsely accepts")
     return found["settings"]
@@ -231,12 +232,12 @@ def by_condition(model: Model, streams: Iterable[tuple[dict, Stream]], settings:
         lines.append(condition | {"keywords": count.keywords, "misses": count.misses,
                                   "miss_rate": count.misses / count.keywords if count.keywords else None,
                                   "miss_interval": list(share_interval(count.misses, count.keywords)),
-                                  "wrong": count.false_accepts["confused"]})
+                                  "wrong": count.wrong_answers["confused"]})
     return lines
 
 
 _ROW = ("threshold", "margin", "miss_rate", "miss_interval", "false_accepts_per_hour", "false_accepts_interval",
-        "delay_from_end_s")
+        "wrong_rate", "delay_from_end_s")
 
 
 def brief(report: dict) -> dict:

@@ -1,17 +1,21 @@
 """The always-on score of a model: hours of continuous sound → misses against false accepts per hour, and their cost.
 
-A detection belongs to the word or passage that began last before it, until TOLERANCE_S after its end.  It is a hit, or
-a false accept of one of KINDS:
+A detection belongs to the word or passage that began last before it, until TOLERANCE_S after its end.  It is a hit, a
+false accept, where no keyword was said, of one of FALSE:
 
-    confused      another keyword than the one that was said
-    unknown       a keyword, while a word was said that is none
-    repeated      a keyword that was detected already
-    late          the keyword that was said, up to LATE_S after its end: a miss and a false accept
+    unknown       while a word was said that is no keyword
     speech        during continuous speech
     noise         during noise that is played on its own
     background    any other time: the pauses, with the background that lies under everything
 
-Hours are heard as parallel tracks, each from reset and continuous from then on: there is a reset per track, and its
+or a wrong answer to a keyword, of one of WRONG:
+
+    confused      another keyword than the one that was said, which is missed unless it is detected, too
+    repeated      a keyword that was detected already
+    late          the keyword that was said, up to LATE_S after its end; it is missed
+
+False accepts are counted per hour of sound without keywords, as is usual, so that the rate does not depend on how often
+keywords are said; wrong answers per keyword.  Hours are heard as parallel tracks, each from reset and continuous from then on: there is a reset per track, and its
 first-frame transients are in the figures.  The detector is the rule that a board compares (``tidegate.spec.stop``).
 """
 
@@ -41,10 +45,10 @@ from .soundscape import Span, Stream, Track, Word
 
 TOLERANCE_S, LATE_S = 0.5, 1.0
 MARGINS = tuple(k / 2 for k in range(1, 25))    # of the curve, in units of the logits: 0.5 to 12
-KINDS: tuple[str, ...] = ("confused", "unknown", "repeated", "late", "speech", "noise", "background")
+FALSE: tuple[str, ...] = ("unknown", "speech", "noise", "background")
+WRONG: tuple[str, ...] = ("confused", "repeated", "late")
 TALK, PAUSE = "words", "pauses"                 # what a frame's cost is counted under, beside the spans' kinds
 DAY = {"speech": 0.2, "noise": 0.4, PAUSE: 0.4}     # shares of a day-like mix
-_OF_KEYWORDS = ("confused", "repeated", "late")     # what happens where a keyword was said
 _TOGETHER, _CHUNK = 64, 256                     # tracks side by side; frames of each that are computed at once
 
 
@@ -52,15 +56,16 @@ _TOGETHER, _CHUNK = 64, 256                     # tracks side by side; frames of
 class Count:
     """What detections were worth.
 
-    ``from_start``, ``from_end``: per hit, seconds from the word's start and end to the detection.  ``false_accepts``:
-    by kind.  ``sources``: those during speech and noise, by kind/source.  Per label: ``said``, ``heard`` (hits),
-    ``accepted`` (false accepts).
+    ``from_start``, ``from_end``: per hit, seconds from the word's start and end to the detection.  ``false_accepts``,
+    ``wrong_answers``: by kind.  ``sources``: false accepts during speech and noise, by kind/source.  Per label:
+    ``said``, ``heard`` (hits), ``accepted`` (false accepts and wrong answers).
     """
 
     keywords: int
     from_start: tuple[float, ...]
     from_end: tuple[float, ...]
     false_accepts: dict[str, int]
+    wrong_answers: dict[str, int]
     sources: Counter = field(default_factory=Counter)
     said: Counter = field(default_factory=Counter)
     heard: Counter = field(default_factory=Counter)
@@ -68,12 +73,12 @@ class Count:
 
     @staticmethod
     def none() -> "Count":
-        return Count(0, (), (), dict.fromkeys(KINDS, 0))
+        return Count(0, (), (), dict.fromkeys(FALSE, 0), dict.fromkeys(WRONG, 0))
 
     def __add__(self, other: "Count") -> "Count":
         return Count(self.keywords + other.keywords, self.from_start + other.from_start,
                      self.from_end + other.from_end,
-                     {kind: n + other.false_accepts[kind] for kind, n in self.false_accepts.items()},
+                     _added(self.false_accepts, other.false_accepts), _added(self.wrong_answers, other.wrong_answers),
                      self.sources + other.sources, self.said + other.said, self.heard + other.heard,
                      self.accepted + other.accepted)
 
@@ -82,21 +87,28 @@ class Count:
         return self.keywords - len(self.from_start)
 
     @property
-    def total(self) -> int:
+    def false(self) -> int:
         """False accepts of all kinds."""
         return sum(self.false_accepts.values())
 
     def to_dict(self, hours: float) -> dict:
         """Figures, each ``..._interval`` the 95 % interval of the one before; a share of nothing and a delay without
-        hits are None."""
+        hits are None.  ``hours`` without keywords."""
+        wrong = sum(self.wrong_answers.values())
         low, high = share_interval(self.misses, self.keywords)
         return {"hits": self.keywords - self.misses, "misses": self.misses,
                 "hit_rate": 1 - self.misses / self.keywords if self.keywords else None,
                 "miss_rate": self.misses / self.keywords if self.keywords else None,
                 "miss_interval": [low, high], "keywords": self.keywords,
-                "false_accepts": dict(self.false_accepts), "false_accepts_per_hour": self.total / hours,
-                "false_accepts_interval": list(poisson_interval(self.total, hours)),
+                "false_accepts": dict(self.false_accepts), "false_accepts_per_hour": self.false / hours,
+                "false_accepts_interval": list(poisson_interval(self.false, hours)),
+                "wrong_answers": dict(self.wrong_answers),
+                "wrong_rate": wrong / self.keywords if self.keywords else None,
                 "delay_from_start_s": _delay(self.from_start), "delay_from_end_s": _delay(self.from_end)}
+
+
+def _added(a: dict[str, int], b: dict[str, int]) -> dict[str, int]:
+    return {kind: n + b[kind] for kind, n in a.items()}
 
 
 def _delay(seconds: Sequence[float]) -> dict:
@@ -108,7 +120,7 @@ def count(words: Sequence[Word], detections: Sequence[Detection], tolerance_s: f
           spans: Sequence[Span] = ()) -> Count:
     """Judge the detections in one track; all in order of time."""
     starts, span_starts, hit = [word.start_s for word in words], [span.start_s for span in spans], set()
-    from_start, from_end, wrong = [], [], dict.fromkeys(KINDS, 0)
+    from_start, from_end, found = [], [], dict.fromkeys((*FALSE, *WRONG), 0)
     sources, heard, accepted = Counter(), Counter(), Counter()
     for d in detections:
         k = int(np.searchsorted(starts, d.time_s, "right")) - 1
@@ -129,10 +141,11 @@ def count(words: Sequence[Word], detections: Sequence[Detection], tolerance_s: f
             from_end.append(d.time_s - words[k].end_s)
             heard[d.label] += 1
             continue
-        wrong[kind] += 1
+        found[kind] += 1
         accepted[d.label] += 1
     said = Counter(word.label for word in words if word.label != UNKNOWN)
-    return Count(said.total(), tuple(from_start), tuple(from_end), wrong, sources, said, heard, accepted)
+    return Count(said.total(), tuple(from_start), tuple(from_end), {kind: found[kind] for kind in FALSE},
+                 {kind: found[kind] for kind in WRONG}, sources, said, heard, accepted)
 
 
 def exposure(track: Track, tolerance_s: float = TOLERANCE_S) -> dict[str, float]:
@@ -198,6 +211,11 @@ class Heard:
     def __add__(self, other: "Heard") -> "Heard":
         return Heard(tuple(a + b for a, b in zip(self.counts, other.counts, strict=True)), self.cost + other.cost,
                      _sums([self.seconds, other.seconds]), self.hours + other.hours)
+
+    @property
+    def keywordless_hours(self) -> float:
+        """Hours without keywords: those in which a detection is a false accept."""
+        return self.hours - self.seconds.get("keywords", 0.0) / 3600
 
 
 def _sums(tables: Iterable[dict[str, float]]) -> dict[str, float]:
@@ -340,17 +358,17 @@ def at_margin(settings: DetectorSettings, margin: float) -> DetectorSettings:
 
 def row(settings: DetectorSettings, heard: Heard, k: int) -> dict:
     """A line of a curve: ``threshold``, ``margin`` and the figures of ``Count``."""
-    return {"threshold": settings.threshold, "margin": settings.margin} | heard.counts[k].to_dict(heard.hours)
+    return {"threshold": settings.threshold, "margin": settings.margin} | heard.counts[k].to_dict(heard.keywordless_hours)
 
 
 def kinds_table(heard: Heard, k: int) -> dict[str, dict]:
     """Per kind of false accept, and per source: hours in which it can happen, how many, per hour of these and its
-    interval.  The hours of what happens where a keyword was said are those of keywords."""
+    interval."""
     found, table = heard.counts[k], {}
-    names = {kind: found.false_accepts[kind] for kind in KINDS} | {
+    names = found.false_accepts | {
         name: found.sources[name] for name in sorted(heard.seconds) if "/" in name}
     for name, n in names.items():
-        hours = heard.seconds.get("keywords" if name in _OF_KEYWORDS else name, 0.0) / 3600
+        hours = heard.seconds.get(name, 0.0) / 3600
         if hours > 0:
             table[name] = {"hours": hours, "false_accepts": n, "per_hour": n / hours,
                            "interval": list(poisson_interval(n, hours))}
