@@ -140,7 +140,8 @@ def test_a_threshold_is_chosen(model, words, monkeypatch):
         below = at_margin(chosen, chosen.margin - 0.25) if chosen.margin > 0.3 else None
         settings = [chosen, *filter(None, [below])]
         found = [hear([model], stream, settings)[0] for stream in streams]
-        rates = [sum(f.counts[k].false for f in found) / sum(f.keywordless_hours for f in found) for k in range(len(settings))]
+        hours = sum(f.keywordless_hours for f in found)
+        rates = [sum(f.counts[k].false for f in found) / hours for k in range(len(settings))]
         assert rates[0] <= per_hour and all(rate > per_hour for rate in rates[1:])
     assert below is not None
     monkeypatch.setattr(scoring, "_FINE", (0.25, 0.5))

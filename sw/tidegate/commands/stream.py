@@ -177,7 +177,8 @@ def _curve(report: dict) -> None:
         table.add_row(f"{row['margin']:.2f}", f"{row['threshold']:.6g}",
                       f"{_percent(row['miss_rate'])} ({100 * low:.1f}..{100 * high:.1f})",
                       f"{row['false_accepts_per_hour']:.2f} ({least:.2f}..{most:.2f})",
-                      *(str(row["false_accepts"][kind]) for kind in kinds), _percent(row["wrong_rate"]), _delays(row["delay_from_end_s"]),
+                      *(str(row["false_accepts"][kind]) for kind in kinds), _percent(row["wrong_rate"]),
+                      _delays(row["delay_from_end_s"]),
                       style="bold" if row["threshold"] == report["threshold"] else None)
         if row["misses"] == row["keywords"]:
             break

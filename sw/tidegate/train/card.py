@@ -199,8 +199,8 @@ def _stream(model: Model) -> list[str]:
         f"{at}.", "",
         f"At the detector's threshold of {s['threshold']:.6g}: {_percent(s['miss_rate'])} of the keywords missed "
         f"({_percent(low)} to {_percent(high)}), {s['false_accepts_per_hour']:.2f} false accepts per hour "
-        f"({least:.2f} to {most:.2f}), and {_percent(s['wrong_rate'])} of them answered wrongly (another word, twice or "
-        "late). A false accept is a detection where no keyword was said, per hour without keywords. Intervals are "
+        f"({least:.2f} to {most:.2f}), and {_percent(s['wrong_rate'])} of them answered wrongly (another word, twice "
+        "or late). A false accept is a detection where no keyword was said, per hour without keywords. Intervals are "
         "exact, of 95 %.", "",
         "| margin | threshold | keywords missed | 95 % | false accepts per hour | 95 % | "
         "median delay from a word's end |",

@@ -170,13 +170,11 @@ def load_material(data: DataSet, features: Features, sources: Sources, part: str
     unreadable: list[str] = []
 
     def more(folders: tuple[Path, ...], what: str) -> tuple[list[np.ndarray], list[np.ndarray], list[Path]]:
-        dry, echoing, read = [], [], []
+        dry, echoing, read, reasons = [], [], [], []
         for folder in folders:          # each has its own cache: another folder does not decode all of them again
             files = [p for p in sounds((folder,)) if in_validation(p) == (part == "validation")]
             found, kept, unread = energies_of(files, settings, [], cache, progress, what)
-            unreadable.extend(unread)
-            if files and not kept:
-                raise DataError(f"no recording of {what} can be read; the first is {unread[0]}")
+            reasons += unread
             heard = list(found)
             if rooms and what != "noise":
                 wet, there, _ = energies_of([files[k] for k in kept], settings, rooms, cache, progress,
@@ -184,6 +182,9 @@ def load_material(data: DataSet, features: Features, sources: Sources, part: str
                 for piece, k in zip(wet, there, strict=True):
                     heard[k] = piece
             dry, echoing, read = dry + found, echoing + heard, read + [files[k] for k in kept]
+        if reasons and not read:
+            raise DataError(f"no recording of {what} can be read; the first is {reasons[0]}")
+        unreadable.extend(reasons)
         return dry, echoing, read
 
     if sources.words and UNKNOWN in labels:

@@ -15,7 +15,9 @@ or a wrong answer to a keyword, of one of WRONG:
     late          the keyword that was said, up to LATE_S after its end; it is missed
 
 False accepts are counted per hour of sound without keywords, as is usual, so that the rate does not depend on how often
-keywords are said; wrong answers per keyword.  Hours are heard as parallel tracks, each from reset and continuous from then on: there is a reset per track, and its
+keywords are said; wrong answers per keyword.
+
+Hours are heard as parallel tracks, each from reset and continuous from then on: there is a reset per track, and its
 first-frame transients are in the figures.  The detector is the rule that a board compares (``tidegate.spec.stop``).
 """
 
@@ -358,7 +360,8 @@ def at_margin(settings: DetectorSettings, margin: float) -> DetectorSettings:
 
 def row(settings: DetectorSettings, heard: Heard, k: int) -> dict:
     """A line of a curve: ``threshold``, ``margin`` and the figures of ``Count``."""
-    return {"threshold": settings.threshold, "margin": settings.margin} | heard.counts[k].to_dict(heard.keywordless_hours)
+    figures = heard.counts[k].to_dict(heard.keywordless_hours)
+    return {"threshold": settings.threshold, "margin": settings.margin} | figures
 
 
 def kinds_table(heard: Heard, k: int) -> dict[str, dict]:
