@@ -180,6 +180,21 @@ def test_the_loss_of_the_best_frame_of_each_answer():
     assert float(loss.peaks(logits, torch.full((20, 2), REJECT))) == 0
 
 
+def test_a_recording_that_sounds_nothing_like_its_keyword_counts_less():
+    """The generalised cross-entropy (1 − p^q) / q, of keywords only."""
+    only = replace(PLAIN, reject_weight=0.0, hard_weight=0.0, silence_weight=0.0, unknown_weight=1.0)
+    for peak in (0.0, 1.0):
+        plain, robust = (StreamLoss(replace(only, peak=peak, robust=q), 2, 2, 3) for q in (0.0, 0.4))
+        for lead in (-6.0, 0.0, 6.0):
+            logits = torch.tensor([[[lead, 0.0, -99.0, -99.0]]], requires_grad=True)
+            right, other = torch.tensor([[0]]), torch.tensor([[2]])
+            p = torch.sigmoid(torch.tensor(lead))
+            assert torch.isclose(robust(logits, right), (1 - p**0.4) / 0.4, atol=1e-5)
+            slopes = [torch.autograd.grad(loss(logits, right), logits)[0] for loss in (plain, robust)]
+            assert torch.allclose(slopes[1], slopes[0] * p**0.4, atol=1e-5)
+            assert robust(logits, other) == plain(logits, other)
+
+
 def test_the_loss_is_that_of_what_a_detector_compares():
     """The detector's own filter on a stream from reset, but for its rounding and for the share of what came before."""
     logits = torch.randint(-1 << 20, 1 << 20, (60, 1, 4), generator=torch.Generator().manual_seed(1)).double()

@@ -7,6 +7,10 @@
 R does not say which of ``unknown`` and ``silence`` is right.  The largest R of a chunk count again because false
 accepts are rare: the mean over all frames hardly knows them.
 
+With ``robust`` q > 0 the cross-entropy CE of a keyword is replaced by (1 − exp(−q·CE)) / q, the generalised
+cross-entropy (Zhang and Sabuncu 2018, arXiv:1805.07836): some recordings hold nothing, or half a word, and whoever
+insists on them learns to hear words in silence.
+
 With ``smoothed`` all of it is about the logits that a detector compares; with ``peak`` a share of a keyword's loss is
 that of the one frame in which it is answered best, for a detector needs one.
 """
@@ -61,6 +65,11 @@ class StreamLoss:
         k = self.keywords
         return torch.logsumexp(logits, -1) - torch.logsumexp(logits[..., k:], -1)
 
+    def robust(self, lost: Tensor) -> Tensor:
+        """The generalised cross-entropy of cross-entropies: what is hopelessly wrong counts less than it costs."""
+        q = self.options.robust
+        return (1 - torch.exp(-q * lost)) / q if q else lost
+
     def peaks(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Mean over the keywords' answers of the cross-entropy in the frame where it is least."""
         wanted = targets.t()                                # an answer's frames follow each other
@@ -69,7 +78,8 @@ class StreamLoss:
             return logits.new_zeros(())
         before = torch.nn.functional.pad(wanted[:, :-1], (1, 0), value=IGNORE)
         answer = ((wanted != before) & keyword).flatten().cumsum(0)[keyword.flatten()] - 1
-        lost = torch.nn.functional.cross_entropy(logits.transpose(0, 1)[keyword], wanted[keyword], reduction="none")
+        lost = self.robust(torch.nn.functional.cross_entropy(logits.transpose(0, 1)[keyword], wanted[keyword],
+                                                             reduction="none"))
         least = lost.new_full((int(answer.max()) + 1,), torch.inf)
         return least.scatter_reduce(0, answer, lost, "amin").mean()
 
@@ -81,12 +91,13 @@ class StreamLoss:
         total = logits.new_zeros(())
         if o.peak:
             total = total + o.peak * self.peaks(logits, targets)
-        for chosen, weight in (((wanted >= 0) & (wanted < self.keywords), 1 - o.peak),
-                               ((wanted == self.unknown) & (wanted >= 0), o.unknown_weight),
-                               ((wanted == self.silence) & (wanted >= 0), o.silence_weight)):
+        for chosen, weight, keyword in (((wanted >= 0) & (wanted < self.keywords), 1 - o.peak, True),
+                                        ((wanted == self.unknown) & (wanted >= 0), o.unknown_weight, False),
+                                        ((wanted == self.silence) & (wanted >= 0), o.silence_weight, False)):
             picked = chosen.nonzero()[:, 0]
             if weight and len(picked):
-                total = total + weight * torch.nn.functional.cross_entropy(flat[picked], wanted[picked])
+                lost = torch.nn.functional.cross_entropy(flat[picked], wanted[picked], reduction="none")
+                total = total + weight * (self.robust(lost) if keyword else lost).mean()
         negative = ((wanted == REJECT) | (wanted == self.unknown) | (wanted == self.silence)).nonzero()[:, 0]
         if len(negative):
             lost = self.rejected(flat[negative])

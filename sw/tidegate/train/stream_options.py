@@ -31,6 +31,8 @@ class Listening:
     ``reject_weight``, ``hard_weight``, ``unknown_weight``, ``silence_weight``: of the losses, see ``listening.py``.
     ``smoothed``: the loss is that of logits smoothed over about 2**smoothed frames, as a detector smooths them.
     ``peak``: share of an answer's loss that counts only the frame in which it is given most clearly.
+    ``robust``: of the generalised cross-entropy of keywords, 0 to 1: how little a recording counts that sounds nothing
+    like its keyword; 0 is the plain cross-entropy.
     ``hard_share``: share of a chunk's worst frames that ``hard_weight`` weighs.
     ``reset``: share of the streams that begin anew with a chunk.
     ``rejected``: share of the other words of the validation part, on clips, that are to be taken for no keyword: sets
@@ -66,6 +68,7 @@ class Listening:
     silence_weight: float = 0.2
     smoothed: int = 0
     peak: float = 0.0
+    robust: float = 0.0
     reset: float = 0.04
     rejected: float = 0.93
     false_accepts: float = 0.5
@@ -76,7 +79,7 @@ class Listening:
         for name in ("clip_epochs", "after", "settle", "gain", "word_gain", "reject_weight", "hard_weight",
                      "unknown_weight", "silence_weight", "false_accepts"):
             _check(name, getattr(self, name) >= 0, "at least 0")
-        for name in ("prompt", "clean", "wet", "mined", "splice", "peak", "hard_share", "reset", "rejected"):
+        for name in ("prompt", "clean", "wet", "mined", "splice", "peak", "robust", "hard_share", "reset", "rejected"):
             _check(name, 0 <= getattr(self, name) <= 1, "a share, 0 to 1")
         for name in ("gap", "speech", "sound", "pause", "snr"):
             low, high = getattr(self, name)
