@@ -39,8 +39,10 @@ class VirtualBoard:
         # how much was simulated in how much time; known after close()
         self.cycles: int | None = None
         self.seconds: float | None = None
+        # a group of its own: a signal to ours ends the board when we are done with it, and not under our hands; if we
+        # are killed, it ends with its standard input
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                         stderr=subprocess.PIPE, text=True)
+                                         stderr=subprocess.PIPE, text=True, process_group=0)
         assert self._process.stdin and self._process.stdout and self._process.stderr
         self._stdin, self._stdout, self._stderr = self._process.stdin, self._process.stdout, self._process.stderr
         try:

@@ -40,7 +40,7 @@ def test_a_recording_is_the_sound_around_the_word(tmp_path, pieces):
     files = sorted((tmp_path / "new" / "folder").iterdir(), key=lambda f: float(f.name.split("_")[1][:-1]))
     assert len(words) == len(files) == recorder.written == 3 and recorder.failed == 0
     for at, file in zip(words, files, strict=True):
-        assert file.name.endswith(f"_{at.time_s:.2f}s_loud.wav")
+        assert file.name.endswith(f"_{at.time_s:09.2f}s_loud.wav")
         got, rate = soundfile.read(file, dtype="float32")
         end = round(at.time_s * RATE)
         expected = samples[max(0, end - 24000) : end + 8000]

@@ -263,6 +263,17 @@ def test_signals_end_it_with_an_account(tmp_path, device, model, number):
         assert all(" s  " in line for line in out.splitlines())
 
 
+def test_a_signal_to_the_whole_group_leaves_the_virtual_board_to_us(tmp_path, compiled, model):
+    """As systemd and docker stop a service."""
+    with listening(write_sound(tmp_path / "n.wav", 60), "--model", model, "--json", start_new_session=True) as process:
+        time.sleep(8)
+        os.killpg(process.pid, signal.SIGTERM)
+        out, error = process.communicate(timeout=60)
+        (summary,) = (e for e in map(json.loads, out.splitlines()) if e["event"] != "word")
+        assert process.returncode == 0 and not error and summary["frames"] > 0
+        assert summary["frames_lost"] == summary["board_losses"] == 0
+
+
 def test_a_signal_while_the_board_is_away(tmp_path, model):
     plug = Plug(tmp_path)
     with listening(write_sound(tmp_path / "n.wav", 60), "--model", model, "--board", plug.path) as process:
@@ -326,9 +337,11 @@ def test_a_command_and_a_recording_for_each_word(speech, expected, tmp_path):
 
 
 MISTAKES = [
-    (["nope.wav"], "no sound file 'nope.wav'"), (["{text}"], "cannot be read as sound"), (["."], "no sound file '.'"),
+    (["nope.wav"], "no sound file 'nope.wav'"), (["{text}"], "cannot be read as sound"),
+    (["."], "'.' is a folder; give a sound file"),
     (["{sound}", "--threshold", "1.5"], "at least 0.5 and below 1"),
     (["{sound}", "--device", "1"], "--device chooses a microphone"),
+    (["{sound}", "--rate", "8000"], "are of raw PCM on standard input; a file says what it holds"),
     (["--fast"], "a microphone cannot be heard faster"), (["-", "--format", "U8"], "choose S16_LE, S32_LE, F32_LE"),
     (["-", "--rate", "5"], "1000 samples per second"), (["-"], "ended before any sound came"),
     (["{sound}", "--exec", "nope-no-program"], "no program 'nope-no-program'"),

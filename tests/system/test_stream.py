@@ -107,3 +107,5 @@ def test_what_cannot_be_streamed_is_one_line(words, folders, tmp_path):
           "the protocol 'mlperf' has its own streams; leave --theta, --rtl out")
     fails(tidegate("stream", model, "--data", words, "--plot", tmp_path / "x.doc"), "cannot draw")
     fails(tidegate("stream", model, "--data", words, "--hours", 0.01), "or more")
+    fails(tidegate("stream", model, "--data", words, "--snr", 40, 10), "the lower one first, not 40 and 10")
+    fails(tidegate("stream", model, "--data", words, "--snr", "nan", 10), "the lower one first")

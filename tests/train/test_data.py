@@ -2,7 +2,7 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from tidegate.train.data import DataError, scan
+from tidegate.train.data import DataError, default_recipe, scan
 
 
 def touch(root, *paths):
@@ -13,6 +13,16 @@ def touch(root, *paths):
 
 def parts(data):
     return {clip.path: clip.part for clip in data.clips}
+
+
+def test_the_recipe_of_a_folder_when_none_is_named(tmp_path):
+    assert default_recipe(None) == default_recipe(tmp_path / "nope") == default_recipe(tmp_path) == "digits"
+    for name, words in (("numbers", ("zero", "7")), ("mine", ("one", "lights"))):
+        for word in words:
+            (tmp_path / name / word).mkdir(parents=True)
+            for k in range(3):
+                (tmp_path / name / word / f"ann_{k}.wav").write_bytes(word.encode() + bytes([k]))
+    assert default_recipe(tmp_path / "numbers") == "digits" and default_recipe(tmp_path / "mine") == "words"
 
 
 def test_fsdd_takes_decide(tmp_path):

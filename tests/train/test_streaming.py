@@ -97,6 +97,7 @@ def test_what_is_detected_in_speech_and_noise():
 
 
 def test_the_hours_of_kinds_are_the_whole_track():
+    assert exposure(Track(SETTINGS, 30 * RATE, (), (), (), ())) == {"background": 30.0}     # too short for any sound
     words = (said("yes", 1.0, 1.5), said("unknown", 3.0, 3.5), said("no", 3.7, 4.0))
     track = Track(SETTINGS, 30 * RATE, words, (), (), SPANS)
     seconds = exposure(track)

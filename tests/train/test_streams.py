@@ -22,6 +22,7 @@ from tidegate.train.listening import MARGINS, Heard, StreamLoss, listen, mine, s
 from tidegate.train.loop import Trainer
 from tidegate.train.material import Sources, in_room, in_validation, load_material, sounds
 from tidegate.train.recipe import Augmentation, Recipe
+from tidegate.train.stream_loop import StreamTrainer
 from tidegate.train.stream_options import Listening
 from tidegate.train.streams import IGNORE, REJECT, Bank, Material, Mined, Mixer, _calm, noise_bed
 from tidegate.train.training_run import run as run_recipe
@@ -346,7 +347,7 @@ def test_material_of_the_parts_is_apart_and_rooms_are_in_order(folders, listener
     (tmp_path / "junk").mkdir()
     for k in range(20):
         (tmp_path / "junk" / f"{k}.wav").write_bytes(b"no sound")
-    with pytest.raises(DataError, match=r"no recording of speech can be read; the first is .*\.wav: "):
+    with pytest.raises(DataError, match=r"no recording of speech can be read; the first is .*\.wav' cannot be read"):
         load_material(data, features, Sources(speech=(tmp_path / "junk",)), "train", tmp_path)
     some = load_material(data, features, Sources(speech=(*sources.speech, tmp_path / "junk")), "train", tmp_path)
     assert len(some.speech) == len(train.speech) and 10 < len(some.skipped) <= 20
@@ -390,10 +391,28 @@ def test_training_on_streams_learns_and_goes_on_after_a_stop(folders, listener, 
     assert read_model(train(tmp_path / "b.tidegate", resume=True)).digest == whole.digest
 
 
+def test_only_an_epoch_on_streams_is_kept(folders, listener, tmp_path, monkeypatch):
+    """Even if an epoch on clips looked better: before the streams a network does not know what to reject."""
+    root, sources = folders
+    monkeypatch.setattr(StreamTrainer, "_judge_epoch", lambda self, figures: (1.0 / self.epoch, 1.0, 0.5))
+    recipe = replace(listener, epochs=3, anneal=0.0, listening=replace(listener.listening, clip_epochs=1))
+    kept = read_model(run_recipe(root, recipe, tmp_path / "a.tidegate", cache=tmp_path / "cache", progress=False,
+                                 sources=sources))
+    assert kept.card["epoch"] == 2
+
+
 def test_who_needs_what_is_said_in_a_line(folders, recipe, listener, tmp_path):
     root, sources = folders
     with pytest.raises(DataError, match="trains on clips only; leave the folders of other sound out"):
         run(root, recipe, tmp_path / "a.tidegate", progress=False, sources=sources)
+    with pytest.raises(DataError, match="so 2 epochs never hear a stream; give more"):
+        replace(listener, epochs=2, listening=replace(listener.listening, clip_epochs=2))
+    with pytest.raises(DataError, match=r"no folder '.*nope'; check the path"):      # before anything is decoded
+        run(root, listener, tmp_path / "a.tidegate", cache=tmp_path / "none", progress=False,
+            sources=replace(sources, rooms=(tmp_path / "nope",)))
+    with pytest.raises(DataError, match="nothing to resume"):
+        run(root, listener, tmp_path / "a.tidegate", cache=tmp_path / "none", resume=True, progress=False)
+    assert not (tmp_path / "none").exists()
     with pytest.raises(DataError, match="listening takes a class 'unknown'"):
         run(root, replace(listener, keywords=()), tmp_path / "a.tidegate", cache=tmp_path, progress=False)
     d = listener.to_dict()

@@ -93,9 +93,14 @@ def near_words(
         made = make(wanted, folder, english(), step)
     if json:
         return print_json({"folder": str(made.folder), "words": made.words, "clips": made.clips,
+                           "spoken": made.spoken, "too_near": made.too_near,
                            "sentences": made.sentences, "minutes": round(made.minutes, 2)})
     sentences_text = f", {made.sentences} sentences ({made.minutes:.1f} minutes)" if made.sentences else ""
-    out.print(f"{made.clips} clips of {made.words} words{sentences_text} are in {made.folder}", soft_wrap=True)
+    spoken_text = f", {made.spoken} of the keywords" if made.spoken else ""
+    out.print(f"{made.clips} clips of {made.words} words{spoken_text}{sentences_text} are in {made.folder}",
+              soft_wrap=True)
+    if made.too_near:
+        out.print(f"{made.too_near} near words are nearer than {least:g} and left out; --near asks for more")
 
 
 def _of_model(name: str) -> list[str]:

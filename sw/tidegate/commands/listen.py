@@ -112,6 +112,9 @@ def _source(source: str | None, device: str | None, fast: bool, format: str, rat
         return Microphone(device, model_rate)
     if device is not None:
         raise TidegateError("--device chooses a microphone; leave it out, or leave the file out")
+    if source != "-" and (format, rate, channels) != ("S16_LE", 16000, 1):
+        raise TidegateError("--format, --rate and --channels are of raw PCM on standard input; a file says what it "
+                            "holds: leave them out")
     if source == "-":
         return PcmPipe(0, format, rate, channels, fast)
     return SoundFile(source, fast)

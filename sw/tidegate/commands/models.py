@@ -57,6 +57,10 @@ def _figures(card: dict) -> list[str]:
             early = f" after {figures['frames_used']:.0%} of the frames" if "frames_used" in figures else ""
             lines.append(f"{part}: {figures['accuracy']:.1%} of {figures.get('utterances', '?')} clips{early}, "
                          f"fetch reduction {ratio_text(figures.get('fetch_reduction'))}")
+    if d := card.get("detector"):
+        lines.append(f"streams of the validation part, {d['hours']:.1f} h: at a threshold of {d['threshold']:.4g} "
+                     f"{d['misses']:.1%} of the keywords are missed, at {d['per_hour']:.2f} false accepts per hour "
+                     f"({d['wanted_per_hour']:g} were wanted); `tidegate stream` judges it on others")
     return lines
 
 
@@ -64,7 +68,9 @@ def train(
     directory: Annotated[Path | None, typer.Argument(
         help="Folder of words with one folder of recordings per word, or the data folder of the recipe's task.",
         show_default=False)] = None,
-    recipe: Annotated[str, typer.Option("--recipe", "-r", help='Name of a shipped one, or a JSON file.')] = "digits",
+    recipe: Annotated[str | None, typer.Option(
+        "--recipe", "-r", help='Name of a shipped one, or a JSON file.',
+        show_default="digits for a folder of the ten digits, words for any other")] = None,
     out_file: Annotated[Path, typer.Option("--out", "-o", help="Model file to write.")] = Path("model.tidegate"),
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")] = False,
     epochs: Annotated[int | None, typer.Option("--epochs", help="Instead of the recipe's.")] = None,
@@ -93,10 +99,12 @@ def train(
     with hint_at_extras():
         from tidegate import train as training
         from tidegate import zoo
+        from tidegate.train.data import default_recipe
         from tidegate.train.material import Sources
         from tidegate.train.recipe import WORDS, Recipe
         from tidegate.train.survey import survey_of
 
+        recipe = recipe or default_recipe(directory)
         chosen = Recipe.read(recipe if Path(recipe).suffix == ".json" else zoo.recipe_path(recipe))
         if epochs is not None:
             chosen = replace(chosen, epochs=epochs)

@@ -150,8 +150,10 @@ def _print(report: dict) -> None:
               f"{_percent(report['wrong_rate'])} wrong answers to keywords, "
               f"fetch reduction {ratio_text(report['cost']['all']['fetch_reduction'])}[/]", soft_wrap=True)
     if best := report["at_rate"]:
+        low, high = best["false_accepts_interval"]
         out.print(f"At most one false accept per hour: {_percent(best['miss_rate'])} missed, at a threshold of "
-                  f"{best['threshold']:.6g} (read off this curve)")
+                  f"{best['threshold']:.6g}, read off this curve ({sum(best['false_accepts'].values())} false accepts "
+                  f"here, so {low:.2g} to {high:.2g} per hour)", soft_wrap=True)
     else:
         out.print("No threshold of the curve comes to one false accept per hour")
     if len(report["seeds"]) > 1:
@@ -163,23 +165,25 @@ def _print(report: dict) -> None:
                   f"{r['logits_differ']} with another logit; {r['detections']} detections, "
                   f"{r['detections_differ']} of them other")
     if report["skipped"]:
-        out.print(f"{len(report['skipped'])} clips could not be used, the first: {', '.join(report['skipped'][0])}",
-                  markup=False)
+        path, reason = report["skipped"][0]
+        out.print(f"{len(report['skipped'])} recordings could not be used, the first: "
+                  f"{reason if path in reason else f'{path}, {reason}'}", markup=False, soft_wrap=True)
 
 
 def _curve(report: dict) -> None:
     kinds = [kind for kind in report["false_accepts"] if any(row["false_accepts"][kind] for row in report["curve"])]
     table = Table("margin", "threshold", "missed (95 %)", "false accepts/h (95 %)", *kinds, "wrong", "after end, s",
                   title="Misses against false accepts per hour without keywords, and their number by kind; wrong "
-                        "answers to keywords, per keyword; delay: median and 95 %")
+                        "answers to keywords, per keyword; delay: median and 95 %; *: the model's own threshold")
     for row in report["curve"]:
         (low, high), (least, most) = row["miss_interval"], row["false_accepts_interval"]
-        table.add_row(f"{row['margin']:.2f}", f"{row['threshold']:.6g}",
+        own = row["threshold"] == report["threshold"]
+        table.add_row(f"{row['margin']:.2f}{'*' * own}", f"{row['threshold']:.6g}",
                       f"{_percent(row['miss_rate'])} ({100 * low:.1f}..{100 * high:.1f})",
                       f"{row['false_accepts_per_hour']:.2f} ({least:.2f}..{most:.2f})",
                       *(str(row["false_accepts"][kind]) for kind in kinds), _percent(row["wrong_rate"]),
                       _delays(row["delay_from_end_s"]),
-                      style="bold" if row["threshold"] == report["threshold"] else None)
+                      style="bold" if own else None)
         if row["misses"] == row["keywords"]:
             break
     out.print(table)

@@ -52,6 +52,18 @@ class Sequential(soundfile.SoundFile):
         return min([share, *(there / size for size, there in sizes if 0 < size < _ENDLESS)])
 
 
+def one_line(error: Exception) -> str:
+    """What a decoder says, without the name of the file that libsndfile puts before it."""
+    text = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+    return re.sub(r"^Error opening .*?['>]: ", "", text)
+
+
+def no_file(path: Path) -> AudioError:
+    """Why there is no sound file at a path."""
+    return AudioError(f"'{path}' is a folder; give a sound file" if path.is_dir() else
+                      f"no sound file '{path}'; check the path")
+
+
 def read_audio(path: str | Path, sample_rate: int, warn: Callable[[str], None] | None = None) -> np.ndarray:
     """A sound file (WAV, FLAC, Ogg Opus or Vorbis, MP3, AIFF) → float32 samples (n,) in ±1 at ``sample_rate`` Hz.
 
@@ -62,12 +74,11 @@ def read_audio(path: str | Path, sample_rate: int, warn: Callable[[str], None] |
     """
     path = Path(path)
     if not path.is_file():
-        raise AudioError(f"no sound file '{path}'; check the path")
+        raise no_file(path)
     try:
         samples, rate, share = _read(path)
     except Exception as error:      # whatever a decoder makes of a damaged file
-        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise AudioError(f"'{path}' cannot be read as sound ({reason}); use {FORMATS}") from None
+        raise AudioError(f"'{path}' cannot be read as sound ({one_line(error)}); use {FORMATS}") from None
     if len(samples) == 0:
         raise AudioError(f"'{path}' contains no samples; record it again")
     if share < CUT:

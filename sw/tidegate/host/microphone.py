@@ -34,8 +34,9 @@ def sounddevice() -> Any:
     try:
         import sounddevice  # pyright: ignore[reportMissingImports]
     except ModuleNotFoundError:
-        raise AudioError("a microphone needs sounddevice: pip install 'tidegate[audio]'; or pipe sound in, as "
-                         "arecord -f S16_LE -r 16000 -t raw | tidegate listen -") from None
+        raise AudioError("a microphone needs sounddevice: run `make setup` in a checkout of tidegate, or pip install "
+                         "'tidegate[audio]'; or pipe sound in, as arecord -f S16_LE -r 16000 -t raw | "
+                         "tidegate listen -") from None
     except OSError as error:            # sounddevice is there, and the library that it loads is not
         raise AudioError(f"a microphone needs the PortAudio library ({error}); sudo apt install libportaudio2, or pipe "
                          "sound in, as arecord -f S16_LE -r 16000 -t raw | tidegate listen -") from None

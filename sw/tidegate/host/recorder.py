@@ -97,7 +97,7 @@ class Recorder:
 
     def _new_file(self, word: Word):
         when = datetime.fromtimestamp(word.at).strftime("%Y%m%d-%H%M%S")
-        name = f"{when}_{word.time_s:.2f}s_" + re.sub(r"[^\w-]", "_", word.label)
+        name = f"{when}_{word.time_s:09.2f}s_" + re.sub(r"[^\w-]", "_", word.label)
         for k in range(1000):
             try:
                 return open(self.folder / f"{name}{f'-{k + 1}' if k else ''}.wav", "xb")

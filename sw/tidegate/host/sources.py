@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .audio import CUT, AudioError, Sequential, mono
+from .audio import CUT, FORMATS, AudioError, Sequential, mono, no_file, one_line
 
 PIECE_S = 0.016         # seconds of sound in a piece of a source that keeps time: a hop of the usual front end
 FAST_PIECE_S = 1.0      # ... of one that need not
@@ -93,7 +93,7 @@ class SoundFile(Source):
         if self._file is not None:
             return
         if not self.path.is_file():
-            raise AudioError(f"no sound file '{self.path}'; check the path")
+            raise no_file(self.path)
         try:
             name: Any = os.fsencode(self.path)      # bytes: a name need not be UTF-8
             self._file = Sequential(name)
@@ -126,11 +126,10 @@ class SoundFile(Source):
             self._file.close()
 
     def _damaged(self, error: Exception) -> AudioError:
-        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         if self.path.suffix.lower() == ".raw":
             return AudioError(f"{self.name} does not say what its samples are; give it on standard input: "
                               "tidegate listen - --fast < FILE, with --format and --rate")
-        return AudioError(f"{self.name} cannot be read as sound ({reason}); use WAV, FLAC or Ogg")
+        return AudioError(f"{self.name} cannot be read as sound ({one_line(error)}); use {FORMATS}")
 
 
 class Blocks(Source):

@@ -26,12 +26,18 @@ def write_checkpoint(out: Path, state: dict[str, Any]) -> None:
         raise DataError(f"'{path}' cannot be written ({reason}); make room or choose another place") from None
 
 
-def read_checkpoint(out: Path, digest: str, device: torch.device) -> dict[str, Any]:
-    """The state kept for ``out``; DataError if there is none, it is damaged, or its digest is another."""
+def check_resumable(out: Path) -> None:
+    """DataError if there is no unfinished run for ``out``."""
     path = checkpoint_path(out)
     if not path.is_file():
         finished = f", and '{out}' is there: its run has finished" if out.is_file() else ""
         raise DataError(f"nothing to resume: there is no '{path}'{finished}; train without resuming")
+
+
+def read_checkpoint(out: Path, digest: str, device: torch.device) -> dict[str, Any]:
+    """The state kept for ``out``; DataError if there is none, it is damaged, or its digest is another."""
+    check_resumable(out)
+    path = checkpoint_path(out)
     try:
         state = torch.load(path, weights_only=True, map_location=device)
         found = state["digest"]

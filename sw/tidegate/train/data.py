@@ -164,6 +164,15 @@ def scan_words(directory: str | Path, keywords: tuple[str, ...]) -> DataSet:
     return replace(found, labels=(*labels, UNKNOWN) if UNKNOWN in there else labels, clips=clips, noise=noise)
 
 
+def default_recipe(directory: str | Path | None) -> str:
+    """The shipped recipe for a folder of words when none is named: "digits" if it holds just these, else "words"."""
+    if directory is None or not Path(directory).is_dir():
+        return "digits"
+    found = _scan_words(Path(directory), "", False) or _scan_fsdd(Path(directory), "")
+    own = set() if found is None else {clip.label.lower() for clip in found.clips}
+    return "digits" if own <= {*_DIGITS, *map(str, range(10))} else "words"
+
+
 def scan_for(recipe: "Recipe", directory: str | Path, speaker: str = "") -> DataSet:
     """The data set as a recipe wants it: its classes, and its words to leave out in the part "unseen"."""
     data = scan(directory, recipe.keywords, speaker, unknown=recipe.unknown, silence=recipe.silence)

@@ -117,7 +117,7 @@ class Trainer:
             self.network.thresholds = self._whole_thresholds(share)
             figures = evaluate(self._model({}), self.features, "validation", early=early)
             score, words, misses = self._judge_epoch(figures)
-            settled = share == 1 and early == bool(self.stop)
+            settled = share == 1 and early == bool(self.stop) and self._may_be_best()
             if settled and score >= self.best:                  # a tie: the later one, at a lower learning rate
                 self.best, self.best_epoch = score, self.epoch
                 self._write()
@@ -130,6 +130,10 @@ class Trainer:
             self._checkpoint()
             yield self.log[-1]
         self._judge()
+
+    def _may_be_best(self) -> bool:
+        """Whether the epoch that is over trained what the model is for."""
+        return True
 
     def _judge_epoch(self, figures: dict) -> tuple[float, float, float | None]:
         """(what makes an epoch the best, weight words per frame, misses in streams) from its figures on clips.

@@ -85,7 +85,8 @@ def energies_of(paths: list[Path], settings: FrontEndSettings, rooms: list[Path]
     energies, lengths, reasons, _ = found
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     kept = [i for i in range(len(paths)) if lengths[i]]
-    unread = [f"{path}: {reason}" for path, reason in zip(paths, map(str, reasons), strict=True) if reason]
+    unread = [reason if str(path) in reason else f"'{path}': {reason}"
+              for path, reason in zip(paths, map(str, reasons), strict=True) if reason]
     return [energies[offsets[i] : offsets[i + 1]] for i in kept], kept, unread
 
 

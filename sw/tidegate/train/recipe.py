@@ -176,6 +176,9 @@ class Recipe:
         if self.learn_thresholds and min(self.thresholds) < 1:
             raise DataError(f"recipe '{self.name}': learned thresholds must start at 1 or more")
 
+        if self.listening and self.epochs <= self.listening.clip_epochs:
+            raise DataError(f"recipe '{self.name}': the first {self.listening.clip_epochs} epochs are on clips "
+                            f"(listening.clip_epochs), so {self.epochs} epochs never hear a stream; give more")
         if self.stop_margin:
             if not self.rounding or self.reject:
                 raise DataError(f"recipe '{self.name}': a stop_margin needs rounding, and no reject")

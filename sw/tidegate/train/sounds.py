@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from tidegate.host.audio import SUFFIXES, AudioError, mono, read_audio, resample
+from tidegate.host.audio import SUFFIXES, AudioError, mono, one_line, read_audio, resample
 
 from .data import DataError
 
@@ -123,7 +123,7 @@ def sound_seconds(path: Path) -> float:
                 count += n
             return count / file.samplerate
     except (soundfile.SoundFileError, OSError, ValueError, RuntimeError) as error:
-        raise AudioError(f"'{path}' cannot be read as sound ({_line(error)})") from None
+        raise AudioError(f"'{path}' cannot be read as sound ({one_line(error)})") from None
 
 
 def read_piece(piece: Piece, rate: int) -> np.ndarray:
@@ -140,7 +140,7 @@ def read_piece(piece: Piece, rate: int) -> np.ndarray:
                 file.seek(begin)
             return resample(mono(file.read(count, dtype="float32", always_2d=True)), file.samplerate, rate)
     except (soundfile.SoundFileError, OSError, ValueError, RuntimeError) as error:
-        raise AudioError(f"'{piece.path}' cannot be read as sound ({_line(error)})") from None
+        raise AudioError(f"'{piece.path}' cannot be read as sound ({one_line(error)})") from None
 
 
 @lru_cache(maxsize=1 << 16)
@@ -212,7 +212,3 @@ def in_room(sound: np.ndarray, response: np.ndarray) -> np.ndarray:
     energy = float(np.square(wet).sum())
     before = float(np.square(sound, dtype=np.float64).sum())
     return (wet * np.sqrt(before / energy)).astype(np.float32) if energy else wet.astype(np.float32)
-
-
-def _line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

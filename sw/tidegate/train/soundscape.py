@@ -61,6 +61,13 @@ class Scene:
     passage_s: float = 30.0
     level: bool = False
 
+    def __post_init__(self) -> None:
+        for name in ("pause_s", "gain_db", "snr_db", "stretch_s", "noise_db"):
+            ends = getattr(self, name)
+            if ends is not None and not -math.inf < ends[0] <= ends[1] < math.inf:
+                raise DataError(f"a scene's {name} is two numbers, the lower one first, not {ends[0]:g} and "
+                                f"{ends[1]:g}")
+
 
 @dataclass(frozen=True)
 class Sources:

@@ -80,6 +80,9 @@ class StreamTrainer(Trainer):
             total += loss.item()
         return total / self.options.chunks
 
+    def _may_be_best(self) -> bool:
+        return self.epoch > self.options.clip_epochs
+
     def _judge_epoch(self, figures: dict) -> tuple[float, float, float]:
         """What makes an epoch the best: keywords found in streams at few false accepts, and clips told apart."""
         assert isinstance(self.network, DeltaNetwork)

@@ -156,8 +156,8 @@ def exposure(track: Track, tolerance_s: float = TOLERANCE_S) -> dict[str, float]
     end = track.samples / track.settings.sample_rate
     sounds = sorted([*track.words, *track.spans], key=lambda sound: sound.start_s)
     seconds: defaultdict[str, float] = defaultdict(float, background=end)
-    for sound, following in zip(sounds, [*sounds[1:], None], strict=True):
-        until = end if following is None else following.start_s
+    for k, sound in enumerate(sounds):
+        until = sounds[k + 1].start_s if k + 1 < len(sounds) else end
         length = min(sound.end_s + tolerance_s, until) - sound.start_s
         seconds["background"] -= length
         if isinstance(sound, Span):

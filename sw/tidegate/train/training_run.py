@@ -7,11 +7,11 @@ from rich.console import Console
 from tidegate.host.figures import ratio_text
 from tidegate.spec.model import Model
 
-from .checkpoint import checkpoint_path
+from .checkpoint import check_resumable, checkpoint_path
 from .data import DataError, scan_for
 from .features import Features, load_features
 from .loop import Trainer
-from .material import NOTHING_ELSE, Sources, load_material
+from .material import NOTHING_ELSE, Sources, load_material, sounds
 from .memory import keep_freed_memory
 from .recipe import WORDS, Recipe
 from .split import PARTS
@@ -36,6 +36,10 @@ def run(directory: str | Path | None, recipe: Recipe, out: str | Path, *, cache:
         raise DataError(f"'{out}' cannot be written (no folder '{out.parent}'); choose another place")
     if out.is_dir():
         raise DataError(f"'{out}' is a folder; give the name of a model file to write")
+    if resume:
+        check_resumable(out)
+    for folders in (sources.speech, sources.words, sources.keywords, sources.noise, sources.rooms):
+        sounds(folders)                 # what is missing is told before anything is decoded
     console = Console(stderr=True, quiet=not progress)
     keep_freed_memory()
     features: Features | Sequences
@@ -60,6 +64,9 @@ def run(directory: str | Path | None, recipe: Recipe, out: str | Path, *, cache:
     if recipe.listening is None or isinstance(features, Sequences):
         trainer = Trainer(recipe, features, out, resume, progress, start)
     else:
+        if not sources.speech:
+            console.print("warning: no continuous speech is given (--speech), so the model will hear its words in "
+                          "all talk", soft_wrap=True, markup=False)
         material, judged = (load_material(data, features, sources, part, cache, progress) for part in PARTS[:2])
         if skipped := material.skipped + judged.skipped:
             console.print(f"{len(skipped)} recordings cannot be read and are left out, the first: {skipped[0]}",

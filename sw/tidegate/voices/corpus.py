@@ -69,11 +69,14 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Made:
-    """``words`` folders with ``clips``, and ``sentences`` of ``minutes`` together."""
+    """``words`` folders with ``clips`` of words that are no keywords, ``spoken`` clips of keywords, ``sentences`` of
+    ``minutes`` together; ``too_near``: words that ``least`` left out."""
 
     folder: Path
     words: int
     clips: int
+    spoken: int
+    too_near: int
     sentences: int
     minutes: float
 
@@ -86,7 +89,9 @@ def make(wanted: Wanted, directory: str | Path, lexicon: Lexicon,
     """
     use = speech.programs()
     words = find(wanted.keywords, lexicon, near=wanted.near, other=wanted.other, seed=wanted.seed)
+    found = len(words)
     words = [near for near in words if not near.keyword or near.distance >= wanted.least]
+    kept = len(words)
     if wanted.spoken:
         words += [Near(keyword, OWN, keyword) for keyword in wanted.keywords]
     folder = Path(directory)
@@ -94,19 +99,20 @@ def make(wanted: Wanted, directory: str | Path, lexicon: Lexicon,
     try:
         _begin(folder, settings, words)
         with tempfile.TemporaryDirectory() as scratch:
-            clips = 0
+            clips = {True: 0, False: 0}         # of keywords, of the others
             for i, near in enumerate(words):
-                clips += _word(near, wanted, use, folder, Path(scratch))
+                clips[near.kind == OWN] += _word(near, wanted, use, folder, Path(scratch))
                 progress(i + 1, len(words))
             spoken = {keyword: lexicon.pronounce(keyword) for keyword in wanted.keywords}
             texts = lexicon.without(lexicon.sentences, spoken, homophones=False)
             sentences, seconds = _sentences(texts, wanted, use, folder / SENTENCES, Path(scratch), progress)
-        (folder / README).write_text(_readme(settings, words, clips, sentences, seconds / 60), encoding="utf-8")
+        readme = _readme(settings, words, sum(clips.values()), sentences, seconds / 60)
+        (folder / README).write_text(readme, encoding="utf-8")
     except OSError as error:
         raise TidegateError(f"cannot write to '{folder}' ({error.strerror}); choose another folder") from None
     except soundfile.SoundFileError as error:
         raise TidegateError(f"cannot write to '{folder}' ({error}); is the disk full?") from None
-    return Made(folder, len(words), clips, sentences, seconds / 60)
+    return Made(folder, kept, clips[False], clips[True], found - kept, sentences, seconds / 60)
 
 
 def _begin(folder: Path, settings: dict, words: Sequence[Near]) -> None:

@@ -86,8 +86,8 @@ def _nearest(keyword: str, ways: tuple[Phones, ...], words: Iterable[Candidate],
 
 
 def _inflected(text: str, keyword: str) -> bool:
-    """Whether it is the keyword itself with an ending: who says "zeros" has nearly said "zero"."""
-    return text in {keyword + ending for ending in _ENDINGS}
+    """Whether one is the other with an ending: who says "zeros" has nearly said "zero"."""
+    return any(text == keyword + ending or keyword == text + ending for ending in _ENDINGS)
 
 
 def _phrases(words: list[Candidate], barred: set[Phones]) -> Iterable[Candidate]:
