@@ -12,6 +12,7 @@ from tidegate.spec.stop import (
     UNDECIDED,
     Decider,
     Stop,
+    clearest,
     decisions,
     first_decisions,
     leads,
@@ -159,3 +160,22 @@ def test_what_no_board_can_compare_is_refused():
         Stop(3, stream=True, release=4)
     with pytest.raises(ModelError, match="only a stop rule for streams has a release"):
         Stop(3, release=1)
+
+
+def test_the_clearest_answer_of_a_recording():
+    """Against the definition; "unknown" and "silence" answer where no keyword ever leads, and in the last frame."""
+    rng = np.random.default_rng(3)
+    for trial in range(40):
+        logits = np.cumsum(rng.normal(0, 2.0**13, (50, 4)), 0).astype(np.int64)
+        if trial % 2:
+            logits[:, 2] += 1 << 18
+        rule = Stop(300, 10, 2, True, trial % 4)
+        sums, best = np.zeros(4, np.int64), (0, None)
+        for t, v in enumerate(logits >> STOP_SHIFT):
+            sums = sums + v - (sums >> rule.smooth) if rule.smooth else v
+            y = sums >> rule.smooth
+            first, second = sorted(y)[-1], sorted(y)[-2]
+            if y.argmax() < 2 and first - second > best[0]:
+                best = (first - second, (t, int(y.argmax())))
+        assert clearest(logits, rule) == (best[1] or (49, 2 + int(y[2:].argmax())))
+    assert clearest(np.zeros((3, 2), np.int64), Stop(0)) == (0, 0)

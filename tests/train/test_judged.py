@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 import soundfile
 
+from tidegate.golden import Golden
+from tidegate.host.features import settings_of
 from tidegate.spec.model import read_model
+from tidegate.spec.stop import Stop, clearest
 from tidegate.train import run
 from tidegate.train.data import DataError, scan
-from tidegate.train.evaluate import evaluate_directory
+from tidegate.train.evaluate import evaluate, evaluate_directory
 from tidegate.train.features import load_features
 
 WORDS = ("low", "high")
@@ -100,6 +103,24 @@ def test_folders_of_unknown_and_of_silence_are_judged(trained, tmp_path):
     soundfile.write(own / "silence" / "1.wav", np.zeros(8000), 8000)
     figures = evaluate_directory(closed, own, "all", cache)
     assert figures["utterances"] == 14 and figures["skipped"] == [["silence/1.wav", "the model has no class 'silence'"]]
+
+
+def test_a_model_that_listens_is_judged_by_its_clearest_answer(trained):
+    from dataclasses import replace
+
+    root, cache, open_set, _ = trained
+    rule = Stop(100, 10, 2, True, 2)
+    listens = replace(open_set, detector=rule)
+    features = load_features(scan(root, WORDS), settings_of(listens), cache)
+    expected, apart = np.zeros((4, 4), int), 0
+    for i in features.of("validation"):
+        logits = Golden(listens).run(listens.quantise(features.frames(i))[:, None]).logits[:, 0]
+        answer = clearest(logits, rule)[1]
+        expected[features.targets[i], answer] += 1
+        apart += answer != logits[-1].argmax()
+    figures = evaluate(listens, features, "validation")
+    assert np.array_equal(figures["confusion"], expected) and apart > 0
+    assert figures["weights"] == evaluate(open_set, features, "validation")["weights"]      # heard to its end
 
 
 def test_all_clips_are_judged_whatever_their_part(trained):

@@ -39,7 +39,8 @@ _MARKS = {True: "[green]✓[/]", False: "[red]✗[/]", None: " "}      # None: a
 class Heard:
     """What a board made of one recording: the label and confidence of the frame that decides, and what it all cost.
 
-    ``frame``: number of that frame, by the board's stop rule or else by ``tidegate.host.word``.  ``decided_at``: number
+    ``frame``: number of that frame, by the board's stop rule, or of a model that listens its clearest answer
+    (``tidegate.spec.stop``), or else by ``tidegate.host.word``.  ``decided_at``: number
     of the frame in which the stop rule was met, or None; ``frames``: of the recording.
     """
 
@@ -66,13 +67,20 @@ class Heard:
                 "frames_used": self.cost.frames / self.frames}
 
 
-def hear(board: "Board", frames: "np.ndarray", frontend: "FrontEndSettings") -> Heard:
-    """Stream a recording's features from reset."""
+def hear(board: "Board", frames: "np.ndarray", model: "Model") -> Heard:
+    """Stream a recording's features from reset; the model is that on the board."""
+    import numpy as np
+
+    from tidegate.host.features import settings_of
     from tidegate.host.word import find_word
+    from tidegate.spec.stop import clearest
 
     results = list(board.stream(frames))
     at = results[-1].decided_at
-    frame = find_word(frames, frontend).decision if at is None else at
+    if at is None and model.detector is not None:
+        frame, label = clearest(np.array([result.logits for result in results]), model.detector)
+        return Heard(model.labels[label], results[frame].confidence, Cost.of(results), at, len(frames), frame)
+    frame = find_word(frames, settings_of(model)).decision if at is None else at
     return Heard(results[frame].label, results[frame].confidence, Cost.of(results), at, len(frames), frame)
 
 
@@ -132,7 +140,7 @@ def demo(model: ModelOption = "commands", board: BoardOption = "virtual", lanes:
         device.stop = loaded.stop
         dense_clips = costs_of_dense_clips(device, [frames for _, frames in words])
         for clip, frames in words:
-            heard, full = hear(device, frames, frontend), dense_clips[len(frames)]
+            heard, full = hear(device, frames, loaded), dense_clips[len(frames)]
             delta, dense = delta + heard.cost, dense + full
             expected = expected_label(clip.word, loaded.labels)
             right = None if expected is None else heard.label == expected
@@ -190,7 +198,8 @@ def run(files: Annotated[list[Path], typer.Argument(help="Sound files, as WAV, F
     """Stream recordings of one word each through a board and print what each was decided to be.
 
     That is the label of its last frame, or of the frame 0.2 s after the word, if more than 0.5 s of silence follow it;
-    or, early, of the first frame in which the best label leads by enough.
+    or, early, of the first frame in which the best label leads by enough.  Of a model that listens it is the keyword
+    that leads by most in any frame, if one does.
     """
     from tidegate.host.features import features_of, settings_of
 
@@ -203,7 +212,7 @@ def run(files: Annotated[list[Path], typer.Argument(help="Sound files, as WAV, F
         device.dense, device.stop = dense, loaded.stop
         width = max(len(str(path)) for path in files)
         for path, frames in sounds:
-            heard = hear(device, frames, frontend)
+            heard = hear(device, frames, loaded)
             rows.append({"file": str(path), "decided": heard.label, "confidence": heard.confidence,
                          **heard.to_dict(frontend), **heard.cost.to_dict(net)})
             if not json:

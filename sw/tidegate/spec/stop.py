@@ -174,6 +174,22 @@ class Decider:
                 self._risen = np.full(self.shape, UNDECIDED, np.int64)
 
 
+def clearest(logits: np.ndarray, stop: Stop) -> tuple[int, int]:
+    """(frame, class) of what a network that listens says of one recording, from its raw accumulators (T, classes).
+
+    The class that leads by most in any frame, of those that may be decided, smoothed as the rule smooths.  If none of
+    them ever leads: in the last frame, the best of the others.
+    """
+    values = Decider(stop).smooth(np.asarray(logits, np.int64) >> STOP_SHIFT)
+    lead, best = best_two(values)
+    classes = values.shape[1] if stop.classes is None else stop.classes
+    lead = np.where(best < classes, lead, 0)
+    frame = int(lead.argmax())
+    if lead[frame] > 0 or classes == values.shape[1]:
+        return frame, int(best[frame])
+    return len(values) - 1, classes + int(values[-1, classes:].argmax())
+
+
 def decisions(logits: np.ndarray, stop: Stop) -> np.ndarray:
     """Class decided in each frame, or UNDECIDED: (T, ...) from raw accumulators (T, ..., classes) since a reset.
 

@@ -1,8 +1,11 @@
 """Accuracy and sparsity of a model on a part of a data set, by the golden model; figures as in ``host/figures.py``.
 
 The decision on a clip is the largest logit at its last frame, or ``early`` that of the first frame in which the
-model's stop rule is met (``spec/stop.py``); then no frame after it counts.  Frames that only pad a clip to its batch's
-length count nowhere; first-frame transients and the classifier's rows count everywhere.
+model's stop rule is met (``spec/stop.py``); then no frame after it counts.  A model with a detector, which was trained
+to answer once in a stream, is taken at its clearest answer anywhere in the clip (``spec.stop.clearest``).
+
+Frames that only pad a clip to its batch's length count nowhere; first-frame transients and the classifier's rows count
+everywhere.
 """
 
 from collections.abc import Iterable, Iterator
@@ -18,7 +21,7 @@ from tidegate.spec.design import Design
 from tidegate.spec.layout import Layout
 from tidegate.spec.model import Model
 from tidegate.spec.network import Network
-from tidegate.spec.stop import first_decisions
+from tidegate.spec.stop import clearest, first_decisions
 
 from .data import SILENCE, UNKNOWN, DataError, leave_out, scan
 from .features import Features, load_features
@@ -62,7 +65,10 @@ def evaluate(model: Model, features: Features | Sequences, part: str = "validati
             at_once += int((met & (at == 0)).sum())
         counts = np.arange(len(frames))[:, None] <= at
         events.append(trace.events[counts])
-        decisions = trace.logits[at, np.arange(len(lengths))].argmax(-1)
+        if model.detector is None or early:
+            decisions = trace.logits[at, np.arange(len(lengths))].argmax(-1)
+        else:
+            decisions = [clearest(trace.logits[:n, k], model.detector)[1] for k, n in enumerate(lengths)]
         np.add.at(confusion, (features.targets[batch], decisions), 1)
     recall = {label: float(row[k] / row.sum()) if row.sum() else None
               for k, (label, row) in enumerate(zip(model.labels, confusion, strict=True))}
