@@ -27,6 +27,10 @@ class Listening:
     ``clip_epochs``: epochs on single clips before those on streams, as words come more often there.
     ``snr``: of a typical word over the background; ``clean``: share of stretches without background.
     ``gain``: ± of a stretch; ``word_gain``: ± of an item.  ``wet``: share of the items that are heard in a room.
+    ``speech_warp``: ± bands by which the spectrum of continuous speech is shifted, as the recipe's augmentation does
+    with words: of a few speakers a network learns the voices, and takes any other voice for one that says keywords.
+    ``colour``: spread in dB of a smooth curve over the bands that each word and passage is filtered by, as by another
+    microphone.
     ``mined``: share of the negative items that the network took for a keyword before.
     ``reject_weight``, ``hard_weight``, ``unknown_weight``, ``silence_weight``: of the losses, see ``listening.py``.
     ``smoothed``: the loss is that of logits smoothed over about 2**smoothed frames, as a detector smooths them.
@@ -59,6 +63,8 @@ class Listening:
     gain: float = 10.0
     word_gain: float = 5.0
     wet: float = 0.2
+    speech_warp: float = 0.0
+    colour: float = 0.0
     mined: float = 0.3
     splice: float = 0.12
     reject_weight: float = 1.0
@@ -76,8 +82,8 @@ class Listening:
     def __post_init__(self) -> None:
         for name in ("streams", "chunk", "chunks", "answer", "hold"):
             _check(name, getattr(self, name) >= 1, "at least 1")
-        for name in ("clip_epochs", "after", "settle", "gain", "word_gain", "reject_weight", "hard_weight",
-                     "unknown_weight", "silence_weight", "false_accepts"):
+        for name in ("clip_epochs", "after", "settle", "gain", "word_gain", "speech_warp", "colour", "reject_weight",
+                     "hard_weight", "unknown_weight", "silence_weight", "false_accepts"):
             _check(name, getattr(self, name) >= 0, "at least 0")
         for name in ("prompt", "clean", "wet", "mined", "splice", "peak", "robust", "hard_share", "reset", "rejected"):
             _check(name, 0 <= getattr(self, name) <= 1, "a share, 0 to 1")

@@ -31,6 +31,7 @@ from .stream_options import Listening
 IGNORE, REJECT = -1, -2
 _CUT = 25                # frames around the place where speech is to be cut
 _ONSET = 8               # frames at the beginning of an item in which the one before may still be answered
+_KNOTS = 5               # of the curve that colours an item
 KINDS = ("keyword", "other", "speech", "sound", "pause")
 
 
@@ -340,12 +341,14 @@ class Mixer:
             end = start + size
         level = speech.clip(i).mean(1)
         start, end = _calm(level, start, begins=True), _calm(level, end, begins=False)
-        energies = self._pick(speech, self.material.speech_wet, i)[start : max(end, start + 1)]
+        piece = self._pick(speech, self.material.speech_wet, i)[start : max(end, start + 1)]
+        energies, _ = self._varied(piece, (0, 1), self.options.speech_warp)
         size = len(energies) + self._gap()
         targets = np.full(size, REJECT, np.int64)
         targets[:_ONSET] = IGNORE
         self._quiet(targets, len(energies) + 12)
-        return _Item(energies * self._loudness(), targets, start + np.arange(size), ("speech", i))
+        at = start + np.arange(size) * len(piece) // len(energies)
+        return _Item(energies, targets, at, ("speech", i))
 
     def _sound(self) -> _Item:
         sounds, rng = self.material.sounds, self.rng
@@ -375,8 +378,10 @@ class Mixer:
     def _loudness(self) -> np.float32:
         return np.float32(10 ** (self.rng.uniform(-self.options.word_gain, self.options.word_gain) / 10))
 
-    def _varied(self, energies: np.ndarray, span: tuple[int, int]) -> tuple[np.ndarray, tuple[int, int]]:
-        """A word at another level, speed and pitch, parts of it masked; and where it then is."""
+    def _varied(self, energies: np.ndarray, span: tuple[int, int],
+                warp: float | None = None) -> tuple[np.ndarray, tuple[int, int]]:
+        """A word or speech at another level, speed, pitch (``warp`` bands at most, else the augmentation's) and colour,
+        parts of it masked; and where a word then is."""
         energies = energies * self._loudness()
         o, rng = self.vary, self.rng
         if o is None:
@@ -389,8 +394,12 @@ class Mixer:
         part = (at - low).astype(np.float32)[:, None]
         energies = energies[low] * (1 - part) + energies[np.minimum(low + 1, frames - 1)] * part
         first, end = (int(np.clip(round(x / speed), 0, size)) for x in span)
-        if o.warp:
-            band = np.clip(np.arange(bands) + rng.uniform(-o.warp, o.warp), 0, bands - 1)
+        if self.options.colour:
+            knots = rng.normal(0, self.options.colour, _KNOTS)
+            curve = np.interp(np.linspace(0, _KNOTS - 1, bands), np.arange(_KNOTS), knots)
+            energies = energies * (10 ** (curve / 10)).astype(np.float32)
+        if reach := o.warp if warp is None else warp:
+            band = np.clip(np.arange(bands) + rng.uniform(-reach, reach), 0, bands - 1)
             low = band.astype(np.int64)
             share = (band - low).astype(np.float32)
             energies = energies[:, low] * (1 - share) + energies[:, np.minimum(low + 1, bands - 1)] * share
