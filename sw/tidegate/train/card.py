@@ -56,7 +56,8 @@ def _figures(model: Model) -> list[str]:
             f"{f['weights'] / f['frames']:.0f} | {f['temporal_sparsity']:.2%} | "
             f"{', '.join(f'{o:.3f}' for o in f['occupancy'])} |" for f in figures]
     early = all("frames_used" in f for f in figures)
-    how = "by the stop rule" if early else "at a clip's last frame"
+    how = ("by the stop rule" if early else "at a clip's last frame" if model.detector is None else
+           "by the keyword that leads by most in any frame of a clip, if one does")
     used = [] if not early else ["", *(
         f"Decided early ({f['part']}): {f['decided']:.1%} of the clips met the rule, the others were decided at their "
         f"end; on average after {f['frames_used']:.1%} of the frames; {f['weight_words_per_decision']:.0f} weight "
@@ -287,6 +288,8 @@ def _training(model: Model, name: str) -> list[str]:
              f"- Seed {recipe['seed']}; best epoch by validation: {model.card['epoch']} of {recipe['epochs']}."]
     if seconds:
         lines.append(f"- It took {seconds / 60:.0f} min on one core, other work beside it.")
+    if begun := model.card.get("from"):
+        lines.append(f"- Began with the weights of another model (`--from`), digest `{begun[:16]}`.")
     if recipe["leave_out"]:
         lines.append(f"- Left out: {', '.join(recipe['leave_out'])}.")
     if sources := model.card.get("sources"):

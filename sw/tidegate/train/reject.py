@@ -45,11 +45,12 @@ def with_rejection(model: Model, features: Features, loss: float) -> tuple[Model
 
 
 def with_balance(model: Model, features: Features, least: float) -> tuple[Model, dict]:
-    """The model with the bias of ``unknown`` at which most clips of the validation part are decided right while at
-    least the share ``least`` of the other words is taken for no keyword (where no bias does that: most of them).
+    """The model with the bias of ``unknown``, 0 or below, at which most clips of the validation part are decided right
+    while at least the share ``least`` of the other words is taken for no keyword (where no bias does that: most).
 
     Training on streams makes a network careful, as most of what it hears is to be rejected; on a clip, which may well
-    be a keyword, it would be too careful.  The detector's threshold is to be set after this.  Also gives what was
+    be a keyword, it would be too careful.  The detector's threshold is to be set after this, and can make it as careful
+    as one wants, but not less.  Also gives what was
     chosen, as ``with_rejection``, with ``rejected`` before and after.
     """
     unknown, clips = model.labels.index(UNKNOWN), features.of("validation")
@@ -74,7 +75,7 @@ def with_balance(model: Model, features: Features, least: float) -> tuple[Model,
         _, rejected, accuracy = shares(bias)
         return min(rejected, least), accuracy, -abs(bias)
 
-    steps = [int(x * one) for x in np.linspace(-3, 3, 121)]
+    steps = [int(x * one) for x in np.linspace(-3, 0, 61)]
     old = int(model.tensors["classifier.bias"][unknown])
     steps = [b for b in steps if abs(old + b) <= BIAS_MAX]
     best = max(steps, key=worth)
