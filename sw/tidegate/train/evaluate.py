@@ -68,7 +68,7 @@ def evaluate(model: Model, features: Features | Sequences, part: str = "validati
         if model.detector is None or early:
             decisions = trace.logits[at, np.arange(len(lengths))].argmax(-1)
         else:
-            decisions = [clearest(trace.logits[:n, k], model.detector)[1] for k, n in enumerate(lengths)]
+            decisions = np.array([clearest(trace.logits[:n, k], model.detector)[1] for k, n in enumerate(lengths)])
         np.add.at(confusion, (features.targets[batch], decisions), 1)
     recall = {label: float(row[k] / row.sum()) if row.sum() else None
               for k, (label, row) in enumerate(zip(model.labels, confusion, strict=True))}
