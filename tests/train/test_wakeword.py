@@ -78,6 +78,8 @@ def test_the_score_of_a_model(words, speech, monkeypatch):
     assert report["misses"] == {"mean": np.mean(misses), "std": pytest.approx(np.std(misses, ddof=1)),
                                 "most": max(misses)}
     assert report["passed"] == (report["misses"]["mean"] <= 8 and report["false_accepts"]["mean"] <= 8)
+    with pytest.raises(DataError, match="made of what was not trained on"):
+        wake_word(model, words, speech, "train")
     # a network that says "rise" all the time is heard once, at its beginning: all but nothing is missed
     once = wake_word(always("rise", LABELS), words, speech, seeds=(1,))
     assert once["misses"]["mean"] >= 49 and once["false_accepts"]["mean"] <= 1 and not once["passed"]

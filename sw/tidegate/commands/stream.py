@@ -72,6 +72,8 @@ def stream(
     settings = DetectorSettings.of(loaded)
     if threshold is not None:
         settings = replace(settings, threshold=threshold)
+    if not rtl < 1e6:
+        raise TidegateError(f"--rtl is a number of minutes, not {rtl:g}")
     if protocol not in PROTOCOLS:
         raise TidegateError(f"there is no protocol '{protocol}'; choose {' or '.join(PROTOCOLS)}")
     given = {"--other": other, "--rooms": rooms, "--hours": hours != 1.0, "--snr": snr, "--theta": theta != [1.0],
@@ -103,11 +105,14 @@ def stream(
     if rtl:
         with loaded_board("virtual", lanes, loaded) as board, progress("simulating", not json) as step:
             report["rtl"] = compare_board(board, loaded, job.streams[0], rtl, settings, step)
+    print_json(report) if json else _print(report)
     if plot:
         from .stream_plot import draw_stream
 
-        draw_stream(report, plot)
-    print_json(report) if json else _print(report)
+        try:
+            draw_stream(report, plot)
+        except OSError as error:
+            raise TidegateError(f"'{plot}' cannot be written ({error.strerror}); choose another place") from None
     if rtl and (first := report["rtl"]["first"]):
         raise TidegateError(f"the virtual board differs from golden, first in frame {first['frame']} of track "
                             f"{first['track']}; `tidegate verify` names the place")

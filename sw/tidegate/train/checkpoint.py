@@ -41,7 +41,7 @@ def read_checkpoint(out: Path, digest: str, device: torch.device) -> dict[str, A
     try:
         state = torch.load(path, weights_only=True, map_location=device)
         found = state["digest"]
-    except (OSError, RuntimeError, EOFError, UnpicklingError, KeyError, TypeError):
+    except (OSError, RuntimeError, EOFError, UnpicklingError, KeyError, TypeError, ValueError):
         raise DataError(f"'{path}' is no readable checkpoint; delete it and train without resuming") from None
     if found != digest:
         raise DataError(f"'{path}' belongs to another recipe or data set; delete it or train without resuming")

@@ -67,7 +67,8 @@ def sounds(folders: tuple[Path, ...]) -> list[Path]:
 def in_validation(path: Path) -> bool:
     """Whether a recording of continuous speech, noise or another word is kept for validation: by the hash of the
     speaker's folder and the file's name."""
-    return int(sha256(f"{path.parent.name}/{path.stem}".encode()).hexdigest(), 16) % 100 < VALIDATION_SHARE
+    name = f"{path.parent.name}/{path.stem}".encode(errors="surrogateescape")      # it need not be UTF-8
+    return int(sha256(name).hexdigest(), 16) % 100 < VALIDATION_SHARE
 
 
 def energies_of(paths: list[Path], settings: FrontEndSettings, rooms: list[Path], cache: str | Path | None,

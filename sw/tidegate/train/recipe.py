@@ -1,6 +1,7 @@
 """What a training run is made of: one frozen, validated description, kept as JSON and in the model's card."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
@@ -17,6 +18,10 @@ from .data import DataError
 from .stream_options import Listening
 
 WORDS = "words"
+_SMALL, _LARGE = 1e-15, 1e9
+_BOUNDS = (("learning_rate", _SMALL, 10), ("clip", _SMALL, _LARGE), ("weight_decay", 0, 10), ("label_smoothing", 0, 1),
+           ("hidden_noise", 0, _LARGE), ("anneal", 0, 1), ("reject", 0, 1), ("patience", 0, _LARGE),
+           ("test_share", 0, 1), ("seed", 0, 2**31 - 1))
 TASKS = ("cue", "evidence", "mnist")        # see ``tasks.py``
 
 
@@ -152,6 +157,13 @@ class Recipe:
             raise DataError(f"recipe '{self.name}': thresholds must be in 0..{THETA_MAX} LSBs of 1/256")
         if min(self.epochs, self.batch, self.decision_frames, *self.gru) < 1:
             raise DataError(f"recipe '{self.name}': epochs, batch, decision_frames and sizes must be at least 1")
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise DataError(f"recipe '{self.name}': {f.name} is a number, not {value}")
+        for name, low, high in _BOUNDS:
+            if not low <= getattr(self, name) <= high:
+                raise DataError(f"recipe '{self.name}': {name} must be {low:g} to {high:g}, not {getattr(self, name)}")
         for name in ("weight_fracs", "weight_bits"):
             given = getattr(self, name)
             if given is not None and len(given) != len(self.gru) + 1:

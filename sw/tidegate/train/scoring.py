@@ -136,7 +136,7 @@ def score(model: Model, streams: Sequence[Stream], settings: DetectorSettings | 
         "played": _played(streams), "detector": asdict(own), "tolerance_s": tolerance_s, **rows[0][k],
         "curve": rows[0], "at_rate": at_rate(rows[0]), "kinds": kinds_table(pooled[0], k),
         "by_keyword": {label: {"said": n, "heard": counts.heard[label], "falsely": counts.accepted[label]}
-                       for label, n in sorted(counts.said.items())},
+                       for label in sorted({*counts.said, *counts.accepted}) for n in [counts.said[label]]},
         "per_seed": each, "spread": {name: _spread([entry[name] for entry in each])
                                      for name in ("miss_rate", "false_accepts_per_hour")},
         "cost": costs[0],

@@ -235,9 +235,7 @@ def make_stream(data: DataSet, part: str, settings: FrontEndSettings, hours: flo
     Clips and passages come in random order, each once before any comes again.  DataError if the part is for training,
     has no keyword or none that can be used, or if ``hours`` are too few for a word.
     """
-    if part not in (*PARTS[1:], EVERY):
-        raise DataError(f"a stream is made of what was not trained on: its part is {', '.join(PARTS[1:])}, or {EVERY} "
-                        "for a corpus that nothing was trained on")
+    check_part(part)
     rate, count = settings.sample_rate, max(TRACKS, math.ceil(hours * 3600 / LONGEST_TRACK_S))
     samples = int(hours * 3600 * rate / count)
     composer = _Composer(data, part, settings, seed, scene, sources)
@@ -252,6 +250,13 @@ def make_stream(data: DataSet, part: str, settings: FrontEndSettings, hours: flo
                    for words, slots, spans in placed)
     skipped = (*composer.words.skipped.items(), *composer.skipped.items(), *sources.skipped)
     return Stream(settings, part, seed, scene, tracks, synthetic, skipped, composer.played(tracks))
+
+
+def check_part(part: str) -> None:
+    """DataError for a part that a model was trained on, or none."""
+    if part not in (*PARTS[1:], EVERY):
+        raise DataError(f"a stream is made of what was not trained on: its part is {', '.join(PARTS[1:])}, or {EVERY} "
+                        "for a corpus that nothing was trained on")
 
 
 def _levelled(slots: Sequence[Slot], typical: float) -> tuple[Slot, ...]:

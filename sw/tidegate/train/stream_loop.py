@@ -102,6 +102,8 @@ class StreamTrainer(Trainer):
         """Set the bias of ``unknown`` and the detector's threshold on the validation part; then the figures on all."""
         model = read_model(self.out)
         assert isinstance(self.features, Features)
+        if model.detector is not None:          # a run that was stopped after this
+            return super()._judge()
         model, balance = with_balance(model, self.features, self.options.rejected)
         heard = self._listen(DeltaNetwork.from_model(model), _CHOSEN_S, 2)
         row = heard.at(self.options.false_accepts) or heard.rows[-1]

@@ -34,7 +34,7 @@ from .data import DataError, DataSet, scan_words
 from .features import MAX_SECONDS
 from .scoring import keywords_of
 from .sounds import Passage, Recording, passages, read_piece, why_not
-from .soundscape import EVERY, Sources, Word, synthetic_loop
+from .soundscape import EVERY, Sources, Word, check_part, synthetic_loop
 from .split import with_test_part
 from .streaming import Listening, Progress, frames_of
 
@@ -192,6 +192,7 @@ def wake_word(model: Model, directory: str | Path, sources: Sources, part: str =
     if len(keywords) != 1:
         raise DataError(f"the MLPerf-like stream has one wake word, but this model has {len(keywords)}: "
                         f"{', '.join(keywords)}; train one with a single keyword")
+    check_part(part)
     own, front_end = settings or DetectorSettings.of(model), settings_of(model)
     data, rows = scan_words(directory, keywords), []
     share = model.card.get("recipe", {}).get("test_share", 0.0)

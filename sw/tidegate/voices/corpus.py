@@ -12,6 +12,7 @@ Everything follows from the seed.  A clip is written under a temporary name and 
 ended.
 """
 
+import io
 import json
 import os
 import tempfile
@@ -179,7 +180,9 @@ def _write(text: str, voice: speech.Voice, how: speech.Manner, path: Path, scrat
         samples = around
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
-    soundfile.write(part, np.clip(samples, -1, 1), speech.RATE, "PCM_16", format="FLAC")
+    flac = io.BytesIO()                 # libsndfile would pass over a disk that is full
+    soundfile.write(flac, np.clip(samples, -1, 1), speech.RATE, "PCM_16", format="FLAC")
+    part.write_bytes(flac.getbuffer())
     os.replace(part, path)
     return len(samples) / speech.RATE
 
