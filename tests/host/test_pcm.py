@@ -130,6 +130,14 @@ def test_what_is_no_sound(data, text):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("kind, name", [("FLAC", "FLAC"), ("OGG", "Ogg"), ("AIFF", "AIFF")])
+def test_a_file_of_another_kind_is_no_pcm(kind, name):
+    file = io.BytesIO()
+    soundfile.write(file, SAMPLES, 16000, format=kind)
+    with pytest.raises(AudioError, match=f"holds {name}, and no raw PCM or WAV; give the file by its name"):
+        read(file.getvalue())
+
+
 def test_a_wrong_format_is_found_out():
     with pytest.raises(AudioError, match="gives no sound as F32_LE samples; check its --format"):
         read(np.random.default_rng(0).integers(-(1 << 15), 1 << 15, 5000).astype("<i2").tobytes(), format="F32_LE")

@@ -15,6 +15,7 @@ from .sources import Notice, Piece, Source, floats
 FORMATS = {"S16_LE": "<i2", "S32_LE": "<i4", "F32_LE": "<f4"}
 _READ = 1 << 16             # bytes at a time
 _POLL = 0.1                 # seconds between looks at whether to stop
+_ENCODED = {b"fLaC": "FLAC", b"OggS": "Ogg", b"ID3": "MP3", b"FORM": "AIFF"}      # how such a file begins
 _LONGEST_HEADER = 1 << 16   # bytes before the samples of a WAV
 _UNKNOWN_SIZE = 0x7F000000  # a size from here on, or 0, means that who wrote the header did not know it
 _WAV_FORMATS = {(1, 16): "S16_LE", (1, 32): "S32_LE", (3, 32): "F32_LE"}
@@ -63,6 +64,9 @@ class PcmPipe(Source):
             if not (more := self._read(stop)):
                 break
             self._first += more
+        for begins, kind in _ENCODED.items():
+            if self._first.startswith(begins):
+                raise AudioError(f"{self.name} holds {kind}, and no raw PCM or WAV; give the file by its name")
         if self._first[:4] == b"RIFF" and self._first[8:12] == b"WAVE":
             self._take_header(stop)
 

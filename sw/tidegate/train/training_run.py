@@ -1,5 +1,6 @@
 """A training run from a folder to a model file."""
 
+import os
 from pathlib import Path
 
 from rich.console import Console
@@ -34,6 +35,8 @@ def run(directory: str | Path | None, recipe: Recipe, out: str | Path, *, cache:
     out = Path(out)
     if not out.parent.is_dir():
         raise DataError(f"'{out}' cannot be written (no folder '{out.parent}'); choose another place")
+    if not os.access(out.parent, os.W_OK):
+        raise DataError(f"'{out}' cannot be written (no permission in '{out.parent}'); choose another place")
     if out.is_dir():
         raise DataError(f"'{out}' is a folder; give the name of a model file to write")
     if resume:
