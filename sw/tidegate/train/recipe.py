@@ -19,7 +19,7 @@ from .stream_options import Listening
 
 WORDS = "words"
 _SMALL, _LARGE = 1e-15, 1e9
-_BOUNDS = (("learning_rate", _SMALL, 10), ("clip", _SMALL, _LARGE), ("weight_decay", 0, 10), ("label_smoothing", 0, 1),
+_BOUNDS = (("learning_rate", _SMALL, 10), ("clip", _SMALL, _LARGE), ("label_smoothing", 0, 1),
            ("hidden_noise", 0, _LARGE), ("anneal", 0, 1), ("reject", 0, 1), ("patience", 0, _LARGE),
            ("test_share", 0, 1), ("seed", 0, 2**31 - 1))
 TASKS = ("cue", "evidence", "mnist")        # see ``tasks.py``
