@@ -74,6 +74,10 @@ def test_seeds_are_pooled(model, words, folders):
             for kind, n in line[name].items():
                 assert n == sum(r["curve"][k][name][kind] for r in alone)
     assert sum(report["false_accepts"].values()) > 10
+    falsely = sum(word["falsely"] for word in report["by_keyword"].values())       # of words not said, too
+    assert falsely == sum(report["false_accepts"].values()) + sum(report["wrong_answers"].values())
+    one = Job.make(always("siren", ("low", "siren", *LABELS[2:])), words, **make).score()["by_keyword"]["siren"]
+    assert one["said"] == one["heard"] == 0 < one["falsely"]
     assert [(e["seed"], e["misses"]) for e in report["per_seed"]] == [(4, alone[0]["misses"]), (5, alone[1]["misses"])]
     rates = [r["false_accepts_per_hour"] for r in alone]
     assert report["spread"]["false_accepts_per_hour"] == pytest.approx({"mean": np.mean(rates),

@@ -1,6 +1,8 @@
 """Streams for training: what they are made of, what is to be answered where, the loss, mining, and the judge."""
 
+import os
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,7 +17,7 @@ from tidegate.host.detector import DetectorSettings
 from tidegate.host.frontend import FrontEnd, FrontEndSettings
 from tidegate.spec.model import read_model
 from tidegate.spec.stop import Decider, Stop
-from tidegate.train import run
+from tidegate.train import run, stream_loop
 from tidegate.train.data import DataError, scan
 from tidegate.train.features import load_features
 from tidegate.train.listening import MARGINS, Heard, StreamLoss, listen, mine, smoothed, start_of
@@ -422,6 +424,27 @@ def test_only_an_epoch_on_streams_is_kept(folders, listener, tmp_path, monkeypat
     kept = read_model(run_recipe(root, recipe, tmp_path / "a.tidegate", cache=tmp_path / "cache", progress=False,
                                  sources=sources))
     assert kept.card["epoch"] == 2
+
+
+def test_a_run_that_is_stopped_after_its_last_judging_keeps_its_card(folders, listener, tmp_path, monkeypatch):
+    root, sources = folders
+    run_it = dict(cache=tmp_path / "cache", progress=False, sources=sources)
+    whole = read_model(run_recipe(root, listener, tmp_path / "a.tidegate", **run_it))
+
+    def stopped(self):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Trainer, "_judge", stopped)
+        run_recipe(root, listener, tmp_path / "b.tidegate", **run_it)
+    monkeypatch.setattr(stream_loop, "with_balance", lambda *_: pytest.fail("it would judge what it has balanced"))
+    again = read_model(run_recipe(root, listener, tmp_path / "b.tidegate", resume=True, **run_it))
+    assert again.card["rejection"] == whole.card["rejection"] and again.digest == whole.digest
+
+
+def test_a_name_that_is_not_utf8_has_its_part():
+    names = [Path(os.fsdecode(b"v\xff/%d\xe9.wav" % k)) for k in range(200)]
+    assert 5 < sum(map(in_validation, names)) < 40
 
 
 def test_who_needs_what_is_said_in_a_line(folders, recipe, listener, tmp_path):
