@@ -21,10 +21,17 @@ def main() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = _run()
+        sys.stdout.flush()
     except KeyboardInterrupt:
         code = INTERRUPTED
     except BrokenPipeError:                     # the reader went away, as in `tidegate models | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = FAILED
+    except OSError as error:                    # a folder without permission, a full disk
+        where = f"'{error.filename}'" if error.filename else "the output"
+        print(f"{where} cannot be read or written ({error.strerror or error}); check the place and its permissions",
+              file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())      # what is left to be written there
         code = FAILED
     if code == INTERRUPTED:
         print("interrupted", file=sys.stderr)
@@ -33,7 +40,6 @@ def main() -> None:
 
 def _run() -> int:
     import typer
-    from rich.markup import escape
 
     from .commands import console
     from .commands.app import app
@@ -45,7 +51,7 @@ def _run() -> int:
     try:
         return app(standalone_mode=False) or 0
     except TidegateError as error:
-        console.err.print(f"[red]{escape(str(error))}[/]", soft_wrap=True)
+        console.err.print(str(error), style="red", soft_wrap=True)
         return FAILED
     except typer.Abort:                         # how older versions of typer pass Ctrl-C on
         return INTERRUPTED
@@ -59,14 +65,12 @@ def _run() -> int:
 
 def _one_line(show):
     """``show``, which prints a warning, but those that are meant for a user without the place in the code."""
-    from rich.markup import escape
-
     from .commands import console
     from .spec.errors import TidegateWarning
 
     def print_warning(message, category, *where, **more):
         if issubclass(category, TidegateWarning):
-            console.err.print(f"[yellow]warning: {escape(str(message))}[/]", soft_wrap=True)
+            console.err.print(f"warning: {message}", style="yellow", soft_wrap=True)
         else:
             show(message, category, *where, **more)
     return print_warning

@@ -26,6 +26,21 @@ def test_it_is_compiled_and_used():
     assert kernel.usable(torch.zeros(1)) and not kernel.usable(torch.zeros(1, dtype=torch.float64))
 
 
+def test_one_that_was_cut_short_is_compiled_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("TIDEGATE_CACHE", str(tmp_path))
+    kernel._found.cache_clear()
+    try:
+        assert kernel._found() is not None
+        (library,) = tmp_path.rglob("*.so")
+        whole = library.read_bytes()
+        library.unlink()                    # the one that is loaded stays as it is
+        library.write_bytes(whole[: len(whole) // 2])
+        kernel._found.cache_clear()
+        assert kernel._found() is not None and library.stat().st_size >= len(whole) // 2 + 1
+    finally:
+        kernel._found.cache_clear()
+
+
 def network(hidden, thresholds, seed):
     """One whose gates saturate now and then."""
     torch.manual_seed(seed)

@@ -130,6 +130,23 @@ def test_missing_folders(model, tmp_path):
     fails(tidegate("verify", model, "--data", tmp_path / "nope"), "no recordings in")
 
 
+def test_output_that_cannot_be_written():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([*COMMAND, "models"], stdout=full, stderr=subprocess.PIPE, text=True, timeout=100)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1 and "the output cannot be" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read any folder")
+def test_a_folder_without_permission(model, tmp_path):
+    (tmp_path / "zero").mkdir()
+    (tmp_path / "zero").chmod(0)
+    fails(tidegate("eval", model, "--data", tmp_path), "permission")
+
+
+def test_a_name_with_brackets(model, tmp_path):
+    fails(tidegate("eval", model, "--data", tmp_path / "my [red] words"), "my [red] words")
+
+
 def test_wrong_usage():
     done = tidegate("run", "--frobnicate")
     assert done.returncode == 2 and "Traceback" not in done.stderr and "frobnicate" in done.stderr

@@ -55,6 +55,15 @@ def test_recordings_of_a_tree(tmp_path):
         find_recordings(tmp_path / "empty")
 
 
+def test_links_to_folders_are_followed_once(tmp_path):
+    (tmp_path / "real/talk").mkdir(parents=True)
+    soundfile.write(tmp_path / "real/talk/a.wav", ramp(0.5), RATE)
+    (tmp_path / "given").mkdir()
+    (tmp_path / "given/linked").symlink_to(tmp_path / "real")
+    (tmp_path / "real/back").symlink_to(tmp_path / "given")         # a circle
+    assert [r.source for r in find_recordings(tmp_path / "given")[0]] == ["linked"]
+
+
 @pytest.mark.parametrize("suffix", ["wav", "flac", "endless.flac"])
 def test_a_piece_of_a_file(tmp_path, suffix):
     path, sound = tmp_path / f"a.{suffix}", ramp(30)

@@ -297,6 +297,27 @@ def test_recordings_that_cannot_be_heard_are_listed(data, folders, tmp_path):
     assert {slot.path.name for t in stream.tracks for slot in t.slots if slot.seconds} == {"good.wav"}
 
 
+def test_many_recordings_that_cannot_be_heard(data, folders, tmp_path):
+    """More than Python's functions may be nested in each other, and a recording of which the beginning can be read."""
+    (tmp_path / "talk").mkdir()
+    whole = (folders / "talk/english/book.flac").read_bytes()
+    for k in range(1500):
+        (tmp_path / f"talk/{k}.flac").write_bytes(whole[: len(whole) // 50] + bytes(100))
+    with pytest.raises(DataError, match="none of the recordings of speech can be used"):
+        make_stream(data, "validation", SETTINGS, 0.3, 1, MIXED, Sources.of([tmp_path / "talk"]))
+    (tmp_path / "cut").mkdir()
+    (tmp_path / "cut/book.flac").write_bytes(whole[: 8 * len(whole) // 10])
+    stream = make_stream(data, "validation", SETTINGS, 0.3, 1, MIXED, Sources.of([tmp_path / "cut"]))
+    assert any(slot.path.name == "book.flac" for t in stream.tracks for slot in t.slots)
+
+
+@pytest.mark.parametrize("hours, seed, message", [(float("nan"), 1, "some hours long"), (-1.0, 1, "some hours long"),
+                                                  (0.3, -1, "a seed is"), (0.3, 1.5, "a seed is")])
+def test_hours_and_seeds_that_are_none(data, hours, seed, message):
+    with pytest.raises(DataError, match=message):
+        make_stream(data, "validation", SETTINGS, hours, seed)
+
+
 def test_hours_that_are_too_few_say_how_many_are_needed(data):
     with pytest.raises(DataError, match=r"leave no room for a word; give (\d\.\d+) hours or more") as failed:
         make_stream(data, "validation", SETTINGS, 16 / 3600)

@@ -14,7 +14,9 @@ from tidegate.train.evaluate import evaluate, last_logits
 from tidegate.train.features import load_features
 from tidegate.train.log import log_path
 from tidegate.train.loop import Trainer, class_weights, columns
+from tidegate.train.recipe import Augmentation
 from tidegate.train.reject import with_rejection
+from tidegate.train.stream_options import Listening
 
 
 @pytest.fixture(scope="module")
@@ -187,10 +189,31 @@ def test_rejection_gives_up_no_more_keywords_than_allowed(open_set, recipe, tmp_
     ({"learn_thresholds": True, "thresholds": (0, 4)}, "start at 1"),
     ({"thresholds": (64, 5000)}, r"thresholds must be in 0\.\.4094"),
     ({"thresholds": (-1, 0)}, "thresholds must be in 0"),
+    ({"weight_decay": -1.0}, "weight_decay must be 0 to"),
+    ({"sparsity_cost": -1.0}, "sparsity_cost must be 0 to"),
     ({"weight_bits": (4,)}, "need 2 weight_bits"),
     ({"weight_bits": (4, 8)}, "weight_bits need weight_fracs"),
 ])
 def test_recipes_that_make_no_sense_are_one_line(recipe, changes, message):
     with pytest.raises(DataError, match=message) as error:
         replace(recipe, **changes)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("part, changes, message", [
+    (Augmentation, {"tail": -5}, "augmentation.tail must be 0 to"),
+    (Augmentation, {"stretch": float("nan")}, "augmentation.stretch must be 0 to"),
+    (Augmentation, {"noise": (0.0, -40.0)}, "the lowest and the highest"),
+    (Augmentation, {"snr": (5.0, float("inf"))}, "augmentation.snr must be"),
+    (Augmentation, {"silence_repeats": 0}, "silence_repeats must be 1 to"),
+    (Listening, {"snr": (5.0, float("inf"))}, "listening.snr must be"),
+    (Listening, {"colour": float("nan")}, "listening.colour must be"),
+    (Listening, {"gap": (9, 9)}, "two different numbers"),
+    (Listening, {"speech": (200, 60)}, "the lowest and the highest"),
+    (Listening, {"shares": (0.0,) * 5}, "all 0"),
+    (Listening, {"smoothed": 9}, "smoothed must be 0 to"),
+])
+def test_numbers_of_a_recipe_have_ranges(part, changes, message):
+    with pytest.raises(DataError, match=message) as error:
+        part(**changes)
     assert "\n" not in str(error.value)

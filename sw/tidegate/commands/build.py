@@ -47,13 +47,12 @@ def build(
             why = _why_not(board, design, folder)
         if check:
             return _checked(board, folder, why, json, "" if to is None else f" --to {shlex.quote(str(to))}")
-        err.print(f"{why}; building" if why else f"'{folder}' belongs to this RTL; building again", soft_wrap=True,
-                  markup=False)
+        err.print(f"{why}; building" if why else f"'{folder}' belongs to this RTL; building again", soft_wrap=True)
         _writable(folder, work)
         start = monotonic()
 
         def say(stage: str) -> None:
-            err.print(f"{monotonic() - start:5.0f} s  {stage}", soft_wrap=True, markup=False)
+            err.print(f"{monotonic() - start:5.0f} s  {stage}", soft_wrap=True)
 
         manifest = builder.build(board, folder, work, lanes, say)
         say("done")
@@ -98,7 +97,7 @@ def _checked(board: str, folder: Path, why: str | None, json: bool, where: str) 
     if why:
         raise TidegateError(f"{why}; run `tidegate build --board {board}{where}`")
     if not json:
-        out.print(f"'{folder}' belongs to this RTL", soft_wrap=True, markup=False)
+        out.print(f"'{folder}' belongs to this RTL", soft_wrap=True)
 
 
 def _writable(folder: Path, work: Path) -> None:
@@ -121,4 +120,4 @@ def _print(manifest: dict, folder: Path) -> None:
     fmax, clock = manifest["fmax_mhz"], manifest["clock_mhz"]
     out.print(f"Fmax {fmax:.1f} MHz, {fmax / clock - 1:.0%} above the board's clock of {clock:g} MHz")
     out.print(f"{folder / manifest['bitstream']}, core {manifest['design_digest'][:12]}; "
-              f"next: `tidegate flash --board {manifest['board']}`", soft_wrap=True, markup=False)
+              f"next: `tidegate flash --board {manifest['board']}`", soft_wrap=True)

@@ -15,10 +15,11 @@ from tidegate.spec.errors import TidegateError
 
 _PIPED_WIDTH = 140      # a pipe has no width; rich would take 80 columns and fold tables
 
-out = Console(highlight=False)
+# Without markup: a name may hold [brackets].  What is to have a colour says so by ``style`` or ``Text``.
+out = Console(highlight=False, markup=False)
 if not out.is_terminal:
-    out = Console(highlight=False, width=_PIPED_WIDTH)
-err = Console(stderr=True, highlight=False)
+    out = Console(highlight=False, markup=False, width=_PIPED_WIDTH)
+err = Console(stderr=True, highlight=False, markup=False)
 rich.reconfigure(stderr=True)           # progress bars of the packages below, too: standard output is for results
 
 ModelOption = Annotated[str, typer.Option("--model", "-m", help="Name of a shipped model, or a model file.")]

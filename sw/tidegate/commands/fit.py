@@ -5,8 +5,8 @@ from re import fullmatch
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from tidegate.spec.errors import TidegateError
 
@@ -169,11 +169,11 @@ def _energy(layout: "Layout", speed: dict, seconds: float) -> dict:
 
 def _print(report: dict) -> None:
     where = f"{report['board']}, {report['lanes']} lanes" if report["board"] else f"{report['lanes']} lanes"
-    table = Table("memory", "need", "have", "", title=escape(f"{report['model']} on {where}"))
+    table = Table("memory", "need", "have", "", title=f"{report['model']} on {where}")
     for need in report["needs"]:
         less = need["need"] - need["have"]
         table.add_row(need["what"], str(need["need"]), str(need["have"]),
-                      f"[red]✗ {less} too few[/]" if less > 0 else "[green]✓[/]")
+                      Text(f"✗ {less} too few", "red") if less > 0 else Text("✓", "green"))
     out.print(table)
     speed = report["speed"]
     if speed is None:

@@ -26,6 +26,6 @@ def flash(
         return print_json({"board": board, "memory": where.lower(), "bitstream": str(manifest.bitstream),
                            "sha256": manifest.sha256, "design_digest": manifest.design_digest})
     out.print(f"{manifest.bitstream} is in the {where} of the {board}, core {manifest.design_digest[:12]}",
-              soft_wrap=True, markup=False)
+              soft_wrap=True)
     out.print(f"Next: `tidegate selftest PORT --expect {manifest.bitstream.with_name(MANIFEST)}`",
-              soft_wrap=True, markup=False)
+              soft_wrap=True)

@@ -128,7 +128,7 @@ def _print_devices(json: bool) -> None:
         return print_json([asdict(m) for m in found])
     for m in found:
         out.print(f"{m.number:3}  {m.name}  ({m.channels} channels, {m.rate:g} Hz){'  default' * m.default}",
-                  markup=False, soft_wrap=True)
+                  soft_wrap=True)
     if not found:
         out.print("No microphones found; plug one in to see it here.")
 

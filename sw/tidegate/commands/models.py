@@ -5,7 +5,6 @@ from random import Random
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from tidegate.host.figures import ratio_text
@@ -146,9 +145,9 @@ def evaluate(
     if json:
         return print_json(figures)
     for line in figures.get("warnings", ()):
-        err.print(f"[yellow]warning: {escape(line)}[/]", soft_wrap=True)
+        err.print(f"warning: {line}", style="yellow", soft_wrap=True)
     if skipped := figures["skipped"]:
-        err.print(f"{len(skipped)} clips could not be used, the first: {': '.join(skipped[0])}", markup=False,
+        err.print(f"{len(skipped)} clips could not be used, the first: {': '.join(skipped[0])}",
                   soft_wrap=True)
     out.print(f"{figures['part']}: {figures['accuracy']:.2%} of {figures['utterances']} clips right; "
               f"fetch reduction {ratio_text(figures['fetch_reduction'], 2)}, "

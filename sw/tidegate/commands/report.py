@@ -39,4 +39,4 @@ def report(
                                          out_file or (Path(name) if shipped else path.with_name(name)), clip, data)
     if json:
         return print_json({"file": str(written)})
-    out.print(f"wrote {written}", markup=False, soft_wrap=True)
+    out.print(f"wrote {written}", soft_wrap=True)

@@ -5,7 +5,7 @@ from re import fullmatch
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
+from rich.text import Text
 
 from tidegate.spec.errors import TidegateError
 
@@ -44,8 +44,8 @@ def selftest(
             step = next(steps)
         done.append(step)
         if not json:
-            mark = "[green]✓[/]" if step.passed else "[red]✗[/]"
-            out.print(f"{mark} {step.name:9} {escape(step.seen)}", soft_wrap=True)
+            mark = ("✓", "green") if step.passed else ("✗", "red")
+            out.print(Text.assemble(mark, f" {step.name:9} {step.seen}"), soft_wrap=True)
         if not step.passed:
             break
     passed = all(step.passed for step in done)

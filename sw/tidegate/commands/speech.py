@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
+from rich.text import Text
 
 from tidegate.clips import clips, expected_label
 from tidegate.host.figures import Cost, comparison, ratio_text
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tidegate.spec.model import Model
     from tidegate.spec.network import Network
 
-_MARKS = {True: "[green]✓[/]", False: "[red]✗[/]", None: " "}      # None: a word that the model cannot say
+_MARKS = {True: ("✓", "green"), False: ("✗", "red"), None: " "}      # None: a word that the model cannot say
 
 
 @dataclass(frozen=True)
@@ -149,8 +149,8 @@ def demo(model: ModelOption = "commands", board: BoardOption = "virtual", lanes:
                          **_against_dense(heard.cost, full, net)})
             if not json:
                 at = heard.when(frontend, "{:>8} of {:.2f} s") if loaded.stop else ""
-                out.print(f"{_MARKS[right]} {clip.word:10}{escape(heard.label):10}{heard.confidence:5.0%}{at}"
-                          + _cost_columns(heard.cost, full, net))
+                out.print(Text.assemble(_MARKS[right], f" {clip.word:10}{heard.label:10}{heard.confidence:5.0%}{at}"
+                                        + _cost_columns(heard.cost, full, net)))
             step(len(rows), len(words))
     right, judged = sum(r["right"] is True for r in rows), sum(r["right"] is not None for r in rows)
     frames_used = sum(r["frames_used"] for r in rows) / len(rows)
@@ -159,8 +159,8 @@ def demo(model: ModelOption = "commands", board: BoardOption = "virtual", lanes:
             "clips": len(rows), "judged": judged, "right": right, "frames_used": frames_used,
             **_against_dense(delta, dense, net)}})
     used = f"{frames_used:12.0%} of it" if loaded.stop else ""
-    out.print(f"[bold]  {'all':10}{f'{right}/{judged} right':15}{used}"
-              + _cost_columns(delta, dense, net) + "[/]")
+    out.print(f"  {'all':10}{f'{right}/{judged} right':15}{used}"
+              + _cost_columns(delta, dense, net), style="bold")
     ratios, where = comparison(delta, dense, net), "over the whole clips" if loaded.stop else "on the same frames"
     out.print(f"\nAll in all {ratio_text(ratios['speedup'])} fewer cycles and {ratio_text(ratios['fetch_reduction'])} "
               f"fewer weights than the same core in dense mode {where}.")
@@ -176,11 +176,11 @@ def _print_head(name: str, model: "Model", lanes: int) -> None:
     thetas = ", ".join(f"{t}/256" for t in net.thresholds)
     sizes = " + ".join(str(layer.size) for layer in net.gru)
     rule = f", decided at a lead above {model.stop_margin:g}" if stop else ""
-    out.print(f"[bold]{escape(name)}[/]: GRU {sizes}, {net.dense_weights} weights, thresholds {thetas}{rule}; "
-              f"{lanes} lanes. The voices are synthetic.\n")
+    out.print(Text.assemble((name, "bold"), f": GRU {sizes}, {net.dense_weights} weights, thresholds {thetas}{rule}; "
+                            f"{lanes} lanes. The voices are synthetic.\n"))
     at = f"{'after':>18}" if stop else ""
-    out.print(f"[bold]  {'spoken':10}{'decided':10}{'sure':>5}{at}{'occupancy':>11}{'cycles/frame':>14}"
-              f"{'dense':>7}{'fewer':>7}{'words/frame':>13}{'dense':>7}{'fewer':>7}[/]")
+    out.print(f"  {'spoken':10}{'decided':10}{'sure':>5}{at}{'occupancy':>11}{'cycles/frame':>14}"
+              f"{'dense':>7}{'fewer':>7}{'words/frame':>13}{'dense':>7}{'fewer':>7}", style="bold")
 
 
 def _cost_columns(cost: Cost, full: Cost, net: "Network") -> str:
@@ -219,10 +219,10 @@ def run(files: Annotated[list[Path], typer.Argument(help="Sound files, as WAV, F
                 cost = heard.cost
                 occupancy = "/".join(f"{x:.1%}" for x in cost.occupancy(net))
                 at = heard.when(frontend, "at {:>4} of {:.2f} s  ") if loaded.stop else ""
-                out.print(escape(f"{path!s:{width}}") + f"  [bold]{escape(heard.label):10}[/] {heard.confidence:4.0%}  "
-                          f"{at}occupancy {occupancy}  {cost.frames} frames  "
-                          f"{cost.cycles / cost.frames:.0f} cycles/frame  "
-                          f"{cost.weight_words / cost.frames:.0f} weight words/frame", soft_wrap=True)
+                out.print(Text.assemble(
+                    f"{path!s:{width}}  ", (f"{heard.label:10}", "bold"), f" {heard.confidence:4.0%}  "
+                    f"{at}occupancy {occupancy}  {cost.frames} frames  {cost.cycles / cost.frames:.0f} cycles/frame  "
+                    f"{cost.weight_words / cost.frames:.0f} weight words/frame"), soft_wrap=True)
             step(len(rows), len(sounds))
     if json:
         print_json({"model": model, "lanes": device.design.lanes, "thresholds": list(net.thresholds), "dense": dense,

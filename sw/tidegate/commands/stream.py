@@ -120,15 +120,16 @@ def stream(
 
 def _print_wake_word(report: dict) -> None:
     out.print(f"Unofficial, in the manner of MLPerf Tiny's streaming wake word: '{report['word']}', {report['part']} "
-              f"part, {report['minutes']:g} minutes per stream, {report['music']} in place of music", markup=False,
+              f"part, {report['minutes']:g} minutes per stream, {report['music']} in place of music",
               soft_wrap=True)
     table = Table("seed", "words", "different clips", "misses", "false accepts")
     for s in report["streams"]:
         table.add_row(*(str(s[name]) for name in ("seed", "words", "clips", "misses", "false_accepts")))
     out.print(table)
     miss, false = report["misses"], report["false_accepts"]
-    out.print(f"[bold]Mean: {miss['mean']:.1f} misses and {false['mean']:.1f} false accepts per stream[/] "
-              f"({report['allowed']} of each are allowed: {'passed' if report['passed'] else 'not passed'})")
+    out.print(f"Mean: {miss['mean']:.1f} misses and {false['mean']:.1f} false accepts per stream "
+              f"({report['allowed']} of each are allowed: {'passed' if report['passed'] else 'not passed'})",
+              style="bold")
 
 
 def _print(report: dict) -> None:
@@ -139,21 +140,20 @@ def _print(report: dict) -> None:
               f"{report['keywords']} keywords, {report['unknown_words']} other words, "
               f"{report['noise']} noise {at}", soft_wrap=True)
     for name, p in report["played"].items():
-        out.print(f"  {name}: {p['played_hours']:.2f} h of {p['hours']:.2f} h in {p['recordings']} recordings",
-                  markup=False)
+        out.print(f"  {name}: {p['played_hours']:.2f} h of {p['hours']:.2f} h in {p['recordings']} recordings")
     if report["absent"]:
-        out.print(f"Not in the data: {', '.join(report['absent'])}", markup=False)
+        out.print(f"Not in the data: {', '.join(report['absent'])}")
     _curve(report)
     _kinds(report["kinds"])
     if conditions := report.get("conditions"):
         _conditions(conditions)
     _cost(report)
     (low, high), (least, most) = report["miss_interval"], report["false_accepts_interval"]
-    out.print(f"[bold]At {report['threshold']:g}: {report['hits']} of {report['keywords']} keywords detected, "
+    out.print(f"At {report['threshold']:g}: {report['hits']} of {report['keywords']} keywords detected, "
               f"{_percent(report['miss_rate'])} missed ({low:.1%} to {high:.1%}), "
               f"{report['false_accepts_per_hour']:.1f} false accepts per hour ({least:.1f} to {most:.1f}), "
               f"{_percent(report['wrong_rate'])} wrong answers to keywords, "
-              f"fetch reduction {ratio_text(report['cost']['all']['fetch_reduction'])}[/]", soft_wrap=True)
+              f"fetch reduction {ratio_text(report['cost']['all']['fetch_reduction'])}", style="bold", soft_wrap=True)
     if best := report["at_rate"]:
         low, high = best["false_accepts_interval"]
         out.print(f"At most one false accept per hour: {_percent(best['miss_rate'])} missed, at a threshold of "
@@ -172,7 +172,7 @@ def _print(report: dict) -> None:
     if report["skipped"]:
         path, reason = report["skipped"][0]
         out.print(f"{len(report['skipped'])} recordings could not be used, the first: "
-                  f"{reason if path in reason else f'{path}, {reason}'}", markup=False, soft_wrap=True)
+                  f"{reason if path in reason else f'{path}, {reason}'}", soft_wrap=True)
 
 
 def _curve(report: dict) -> None:

@@ -65,14 +65,14 @@ def _train(task: "Sweep", workers: int | None, cluster: str | None) -> list[str]
 
     points, failed = len(task.points), []
     for line in dict.fromkeys(line for features in task.features.values() for line in survey_lines(features)):
-        err.print(line, soft_wrap=True, markup=False)       # once, if several front ends or speakers say the same
+        err.print(line, soft_wrap=True)       # once, if several front ends or speakers say the same
     there = points - len(task.left)
     err.print(f"{points} points, {there} of them are there; Ctrl-C keeps what is finished, the same command goes on",
               soft_wrap=True)
     with progress("training") as step:
         step(there, points)
         for outcome in task.outcomes(workers, cluster):
-            err.print(_line(outcome), soft_wrap=True, markup=False)
+            err.print(_line(outcome), soft_wrap=True)
             step(outcome.number, points)
             if outcome.error:
                 failed.append(f"{outcome.point}: {outcome.error}")

@@ -212,7 +212,11 @@ def _found() -> ctypes.CDLL | None:
     if os.environ.get("TIDEGATE_KERNEL") == "0" or compiler is None:
         return None
     try:
-        library = ctypes.CDLL(str(_compiled(compiler)))
+        path = _compiled(compiler)
+        if not _whole(path):            # a disk was full, or a copy was cut short
+            path.unlink(missing_ok=True)
+            path = _compiled(compiler)
+        library = ctypes.CDLL(str(path))
     except (OSError, subprocess.CalledProcessError):
         return None
     p, n = ctypes.c_void_p, ctypes.c_long
@@ -233,5 +237,18 @@ def _compiled(compiler: str) -> Path:
         with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
             made = Path(folder) / kept.name
             subprocess.run([compiler, *_FLAGS, str(_SOURCE), "-o", str(made), "-lm"], check=True, capture_output=True)
+            _sum_of(kept).write_text(sha256(made.read_bytes()).hexdigest(), encoding="utf-8")
             os.replace(made, kept)
     return kept
+
+
+def _sum_of(library: Path) -> Path:
+    return library.with_suffix(".sha256")
+
+
+def _whole(library: Path) -> bool:
+    """Whether the library is as it was compiled: one that was cut short may load, and crash when it is called."""
+    try:
+        return _sum_of(library).read_text(encoding="utf-8") == sha256(library.read_bytes()).hexdigest()
+    except (OSError, ValueError):
+        return False

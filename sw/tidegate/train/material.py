@@ -64,6 +64,16 @@ def sounds(folders: tuple[Path, ...]) -> list[Path]:
     return found
 
 
+def check_sources(sources: Sources, keywords: tuple[str, ...]) -> None:
+    """DataError for a folder that is missing or has no sound, and for recordings of ``sources.keywords`` in a folder
+    that is named after none of the keywords (if there are any names to go by)."""
+    for folders in (sources.speech, sources.words, sources.noise, sources.rooms):
+        sounds(folders)
+    for path in sounds(sources.keywords):
+        if keywords:
+            _keyword(path, sources.keywords, keywords)
+
+
 def in_validation(path: Path) -> bool:
     """Whether a recording of continuous speech, noise or another word is kept for validation: by the hash of the
     speaker's folder and the file's name."""

@@ -15,13 +15,18 @@ from tidegate.spec.network import Layer
 from tidegate.spec.stop import Stop
 
 from .data import DataError
+from .ranges import HUGE, SHARE, TINY, check_order, check_ranges
 from .stream_options import Listening
 
 WORDS = "words"
-_SMALL, _LARGE = 1e-15, 1e9
-_BOUNDS = (("learning_rate", _SMALL, 10), ("clip", _SMALL, _LARGE), ("label_smoothing", 0, 1),
-           ("hidden_noise", 0, _LARGE), ("anneal", 0, 1), ("reject", 0, 1), ("patience", 0, _LARGE),
-           ("test_share", 0, 1), ("seed", 0, 2**31 - 1))
+_BOUNDS = (("learning_rate", TINY, 10), ("weight_decay", 0, HUGE), ("clip", TINY, HUGE), ("label_smoothing", *SHARE),
+           ("hidden_noise", 0, HUGE), ("sparsity_cost", 0, HUGE), ("threshold_rate", 0, HUGE), ("balance", 0, HUGE),
+           ("anneal", *SHARE), ("reject", *SHARE), ("patience", 0, HUGE), ("test_share", *SHARE),
+           ("seed", 0, 2**31 - 1))
+_VARIED = (("gain", 0, 200), ("noise", -200, 200), ("noise_share", *SHARE), ("lead", 0, 10000), ("tail", 0, 10000),
+           ("crop", 0, 10000), ("hold", *SHARE), ("stretch", 0, 0.9), ("warp", 0, 1000), ("mask_bands", 0, 1000),
+           ("mask_frames", 0, 10000), ("jitter", 0, HUGE), ("context", *SHARE), ("backwards", *SHARE),
+           ("splice", *SHARE), ("silence_repeats", 1, 10000), ("snr", -200, 200))
 TASKS = ("cue", "evidence", "mnist")        # see ``tasks.py``
 
 
@@ -60,6 +65,11 @@ class Augmentation:
     splice: float = 0.0
     silence_repeats: int = 1
     snr: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        what = "a recipe's augmentation."
+        check_ranges(what, self, _VARIED)
+        check_order(what, self, ("noise", "snr"))
 
 
 @dataclass(frozen=True)
@@ -161,9 +171,7 @@ class Recipe:
             value = getattr(self, f.name)
             if isinstance(value, float) and not math.isfinite(value):
                 raise DataError(f"recipe '{self.name}': {f.name} is a number, not {value}")
-        for name, low, high in _BOUNDS:
-            if not low <= getattr(self, name) <= high:
-                raise DataError(f"recipe '{self.name}': {name} must be {low:g} to {high:g}, not {getattr(self, name)}")
+        check_ranges(f"recipe '{self.name}': ", self, _BOUNDS)
         for name in ("weight_fracs", "weight_bits"):
             given = getattr(self, name)
             if given is not None and len(given) != len(self.gru) + 1:

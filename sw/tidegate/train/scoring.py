@@ -164,6 +164,8 @@ def choose_threshold(model: Model, streams: Sequence[Stream], per_hour: float = 
     ``streams`` must be of what chooses, the validation part: figures that are reported come from others.  Margins from
     0.25 to 16 are tried, in steps of 0.25.  TidegateError if even the highest makes more.
     """
+    if not streams:
+        raise TidegateError("a threshold is chosen on streams; give at least one")
     own = settings or DetectorSettings.of(model)
     points = [at_margin(own, m) for m in _FINE]
     heard = _total(hear([model], stream, points, progress=progress)[0] for stream in streams)

@@ -7,6 +7,7 @@
 Nothing is read whole: a piece of a file is read when it is heard.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -63,17 +64,19 @@ class Passage:
 
 
 def sound_files(root: Path) -> list[Path]:
-    """The sound files of a folder tree, in order of their paths.
+    """The sound files of a folder tree, in order of their paths; links to folders are followed.
 
     Hidden ones are left out, and so are inner folders whose name begins with _: they hold something else, such as the
     sentences of ``near-words``.
     """
-    def wanted(path: Path) -> bool:
-        *folders, name = path.relative_to(root).parts
-        return (path.suffix.lower() in SUFFIXES and not name.startswith(".") and path.is_file()
-                and not any(folder.startswith((".", "_")) for folder in folders))
-
-    return sorted(filter(wanted, root.rglob("*")))
+    found: list[Path] = []
+    seen = {root.resolve()}
+    for folder, inner, names in os.walk(root, followlinks=True):
+        inner[:] = [name for name in inner if not name.startswith((".", "_"))
+                    and (there := Path(folder, name).resolve()) not in seen and not seen.add(there)]
+        found += [path for name in names if not name.startswith(".") and (path := Path(folder, name)).is_file()
+                  and path.suffix.lower() in SUFFIXES]
+    return sorted(found)
 
 
 def find_recordings(folder: str | Path,

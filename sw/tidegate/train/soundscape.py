@@ -34,6 +34,7 @@ _EDGE_S = 0.02                      # fade at both ends of a clip
 _CROSSFADE_S = 0.5                  # between stretches, and where a recording is looped
 _WORD_LEVEL = 0.1                   # of the loudest 10 ms: where a word starts and ends
 _GAP_S = (0.2, 0.6)                 # between the pieces of a passage
+_MOST_HOURS = 1e5
 _LEAST_S = 2.0                      # of a passage that ends with its track
 _QUIETEST = 0.01                    # of the level that a sound is brought to: below, it is taken for silence
 
@@ -236,6 +237,10 @@ def make_stream(data: DataSet, part: str, settings: FrontEndSettings, hours: flo
     has no keyword or none that can be used, or if ``hours`` are too few for a word.
     """
     check_part(part)
+    if not 0 < hours < _MOST_HOURS:
+        raise DataError(f"a stream is some hours long, less than {_MOST_HOURS:g}, not {hours:g}")
+    if not isinstance(seed, int) or seed < 0:
+        raise DataError(f"a seed is a whole number from 0 on, not {seed!r}")
     rate, count = settings.sample_rate, max(TRACKS, math.ceil(hours * 3600 / LONGEST_TRACK_S))
     samples = int(hours * 3600 * rate / count)
     composer = _Composer(data, part, settings, seed, scene, sources)
@@ -280,6 +285,8 @@ class _Composer:
         self.spent = dict.fromkeys(self.shares, 0)
         self.total = 0
         self.decks: dict[str, list[Passage]] = {SPEECH: [], NOISE: []}
+        self.dealt: set[str] = set()        # kinds of which a deck was begun, and of which a passage was placed
+        self.heard: set[str] = set()
         self.skipped: dict[str, str] = {}
         self.rooms = sources.rooms
         self.room_rng = np.random.default_rng([seed, 3])
@@ -311,34 +318,36 @@ class _Composer:
     def _passage(self, kind: str, at: int, most: int, slots: list[Slot], spans: list[Span]) -> int:
         """Append the next passage from sample ``at`` on, cut at ``most``; the sample after it and its pause."""
         rng, rate, scene = self.rng, self.settings.sample_rate, self.scene
-        if most - at < _LEAST_S * rate:
-            return at
+        while most - at >= _LEAST_S * rate:
+            passage = self._deal(kind)
+            db = -rng.uniform(*scene.noise_db) if kind == NOISE else rng.uniform(*scene.gain_db)
+            begin = last = at
+            for piece in passage.pieces:
+                if reason := why_not(piece, rate):
+                    self.skipped[str(piece.path)] = reason
+                    continue
+                end = min(at + int(piece.seconds * rate), most)
+                if end - at < self.settings.window:
+                    break
+                slots.append(Slot(piece.path, at, end, 1.0, piece.start_s, piece.seconds, 10 ** (db / 20)))
+                at, last = end + int(rng.uniform(*_GAP_S) * rate), end
+            if last > begin:
+                self.heard.add(kind)
+                spans.append(Span(kind, passage.source, begin / rate, last / rate))
+                return last + self.words.pause()
+        return at
+
+    def _deal(self, kind: str) -> Passage:
+        """The next passage; DataError if all of them were dealt and none could be heard."""
         deck = self.decks[kind]
         if not deck:
-            deck += passages(self.recordings[kind], scene.passage_s, rng)
-        passage = deck.pop()
-        db = -rng.uniform(*scene.noise_db) if kind == NOISE else rng.uniform(*scene.gain_db)
-        begin = last = at
-        for piece in passage.pieces:
-            if reason := why_not(piece, rate):
-                self.skipped[str(piece.path)] = reason
-                continue
-            end = min(at + int(piece.seconds * rate), most)
-            if end - at < self.settings.window:
-                break
-            slots.append(Slot(piece.path, at, end, 1.0, piece.start_s, piece.seconds, 10 ** (db / 20)))
-            at, last = end + int(rng.uniform(*_GAP_S) * rate), end
-        if last == begin:
-            return self._passage(kind, at, most, slots, spans) if self._usable(kind) else at
-        spans.append(Span(kind, passage.source, begin / rate, last / rate))
-        return last + self.words.pause()
-
-    def _usable(self, kind: str) -> bool:
-        """Whether a passage of this kind is left that may be heard; DataError if no recording can."""
-        if all(str(recording.path) in self.skipped for recording in self.recordings[kind]):
-            first = self.recordings[kind][0].path
-            raise DataError(f"none of the recordings of {kind} can be used ({self.skipped[str(first)]})")
-        return True
+            if kind in self.dealt and kind not in self.heard:
+                why = next((self.skipped[str(r.path)] for r in self.recordings[kind] if str(r.path) in self.skipped),
+                           "too short")
+                raise DataError(f"none of the recordings of {kind} can be used ({why})")
+            self.dealt.add(kind)
+            deck += passages(self.recordings[kind], self.scene.passage_s, self.rng)
+        return deck.pop()
 
     def played(self, tracks: Sequence[Track]) -> dict[str, tuple[int, float, float]]:
         """See ``Stream``."""

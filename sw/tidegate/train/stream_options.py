@@ -5,11 +5,19 @@ from dataclasses import dataclass
 from tidegate.spec.stop import SMOOTH_MAX
 
 from .data import DataError
+from .ranges import HUGE, SHARE, check_order, check_ranges
 
-
-def _check(name: str, holds: bool, wanted: str) -> None:
-    if not holds:
-        raise DataError(f"a recipe's listening.{name} must be {wanted}")
+_FRAMES, _DECIBEL = 100_000, 200
+_BOUNDS = (
+    *((name, 1, _FRAMES) for name in ("streams", "chunk", "chunks", "answer", "hold", "gap", "speech", "sound",
+                                      "pause")),
+    *((name, 0, _FRAMES) for name in ("clip_epochs", "after", "settle")),
+    *((name, 0, _DECIBEL) for name in ("gain", "word_gain", "speech_warp", "colour")), ("snr", -_DECIBEL, _DECIBEL),
+    *((name, 0, HUGE) for name in ("shares", "reject_weight", "hard_weight", "unknown_weight", "silence_weight",
+                                   "false_accepts")),
+    *((name, *SHARE) for name in ("prompt", "clean", "wet", "mined", "splice", "peak", "robust", "hard_share", "reset",
+                                  "rejected")),
+    ("smoothed", 0, SMOOTH_MAX))
 
 
 @dataclass(frozen=True)
@@ -80,15 +88,12 @@ class Listening:
     false_accepts: float = 0.5
 
     def __post_init__(self) -> None:
-        for name in ("streams", "chunk", "chunks", "answer", "hold"):
-            _check(name, getattr(self, name) >= 1, "at least 1")
-        for name in ("clip_epochs", "after", "settle", "gain", "word_gain", "speech_warp", "colour", "reject_weight",
-                     "hard_weight", "unknown_weight", "silence_weight", "false_accepts"):
-            _check(name, getattr(self, name) >= 0, "at least 0")
-        for name in ("prompt", "clean", "wet", "mined", "splice", "peak", "robust", "hard_share", "reset", "rejected"):
-            _check(name, 0 <= getattr(self, name) <= 1, "a share, 0 to 1")
-        for name in ("gap", "speech", "sound", "pause", "snr"):
+        what = "a recipe's listening."
+        check_ranges(what, self, _BOUNDS)
+        check_order(what, self, ("gap", "speech", "sound", "pause", "snr"))
+        for name in ("gap", "speech", "sound", "pause"):        # a length is drawn below the highest
             low, high = getattr(self, name)
-            _check(name, low <= high if name == "snr" else 1 <= low < high, "two numbers, the lower one first")
-        _check("shares", min(self.shares) >= 0 and sum(self.shares) > 0, "at least 0, and not all 0")
-        _check("smoothed", self.smoothed in range(SMOOTH_MAX + 1), f"a whole number from 0 to {SMOOTH_MAX}")
+            if low == high:
+                raise DataError(f"{what}{name} is two different numbers, not {low} twice")
+        if not sum(self.shares):
+            raise DataError(f"{what}shares are all 0; give at least one kind a share")

@@ -12,7 +12,7 @@ from .checkpoint import check_resumable, checkpoint_path
 from .data import DataError, scan_for
 from .features import Features, load_features
 from .loop import Trainer
-from .material import NOTHING_ELSE, Sources, load_material, sounds
+from .material import NOTHING_ELSE, Sources, check_sources, load_material
 from .memory import keep_freed_memory
 from .recipe import WORDS, Recipe
 from .split import PARTS
@@ -41,9 +41,8 @@ def run(directory: str | Path | None, recipe: Recipe, out: str | Path, *, cache:
         raise DataError(f"'{out}' is a folder; give the name of a model file to write")
     if resume:
         check_resumable(out)
-    for folders in (sources.speech, sources.words, sources.keywords, sources.noise, sources.rooms):
-        sounds(folders)                 # what is missing is told before anything is decoded
-    console = Console(stderr=True, quiet=not progress)
+    check_sources(sources, recipe.keywords)     # what is missing is told before anything is decoded
+    console = Console(stderr=True, quiet=not progress, markup=False)
     keep_freed_memory()
     features: Features | Sequences
     if sources != NOTHING_ELSE and recipe.listening is None:
@@ -61,19 +60,19 @@ def run(directory: str | Path | None, recipe: Recipe, out: str | Path, *, cache:
         features = load_task(recipe.task, directory)
         lines = [f"task {recipe.task}: {len(features.of('train'))} sequences of {features.steps} frames to train"]
     layers = " + ".join(map(str, recipe.gru))
-    console.print(f"recipe {recipe.name}: GRU {layers}, {recipe.epochs} epochs, seed {recipe.seed}", markup=False)
+    console.print(f"recipe {recipe.name}: GRU {layers}, {recipe.epochs} epochs, seed {recipe.seed}")
     for line in lines:
-        console.print(line, soft_wrap=True, markup=False)
+        console.print(line, soft_wrap=True)
     if recipe.listening is None or isinstance(features, Sequences):
         trainer = Trainer(recipe, features, out, resume, progress, start)
     else:
         if not sources.speech:
             console.print("warning: no continuous speech is given (--speech), so the model will hear its words in "
-                          "all talk", soft_wrap=True, markup=False)
+                          "all talk", soft_wrap=True)
         material, judged = (load_material(data, features, sources, part, cache, progress) for part in PARTS[:2])
         if skipped := material.skipped + judged.skipped:
             console.print(f"{len(skipped)} recordings cannot be read and are left out, the first: {skipped[0]}",
-                          soft_wrap=True, markup=False)
+                          soft_wrap=True)
         trainer = StreamTrainer(recipe, features, out, material, judged, resume, progress, sources, start)
     try:
         for epoch in trainer.epochs():
