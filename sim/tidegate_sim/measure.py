@@ -53,7 +53,7 @@ def measure(name: str, model: Model, lanes: int, clips: Sequence[np.ndarray], ta
     ratios = comparison(cost, full, net)
     frames, cycles = cost.frames, cost.cycles / cost.frames
     return {
-        "network": name, "gru": [layer.size for layer in net.gru], "lanes": lanes,
+        "network": name, "gru": [layer.size for layer in net.layers], "lanes": lanes,
         "occupancy": cost.overall_occupancy(net), "cycles_dense": full.cycles / frames, "cycles_delta": cycles,
         "speedup": ratios["speedup"], "ideal_speedup": ratios["fetch_reduction"],
         "sparsity_efficiency": ratios["sparsity_efficiency"],

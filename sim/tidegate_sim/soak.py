@@ -22,14 +22,14 @@ import numpy as np
 
 from tidegate import Board, load_model
 from tidegate.clips import clips
-from tidegate.golden.cell import Stages, cell, emit
+from tidegate.golden.cells import golden_of
 from tidegate.golden.encoder import encode_step
 from tidegate.host.audio import read_audio
 from tidegate.host.listen import Heard, Listener, Totals
 from tidegate.spec.layout import Layout
-from tidegate.spec.model import Model
+from tidegate.spec.model import Model, tensor_name
 
-from .trace import STAGES, read_trace
+from .trace import VECTORS, read_trace
 
 BLOCK_S = 1.0
 SETTLED_H = 1.0             # hours after which memory is compared
@@ -62,8 +62,8 @@ class Anew:
         net, tensors = model.network, model.tensors
         self.network = net
         self.anchors = [np.zeros((1, net.elements(s)), np.int64) for s in range(net.signals)]
-        self.h = [np.zeros((1, layer.size), np.int64) for layer in net.gru]
-        self.stages: list[Stages] = []
+        self.states = [np.zeros((1, layer.size), np.int64) for layer in net.layers]
+        self.stages: list[Any] = []
         self._w = {name: tensors[name].T.astype(np.float64) for name in tensors if ".weight" in name}
         self._b = {name: tensors[name].astype(np.int64) for name in tensors if name.endswith(".bias")}
 
@@ -74,14 +74,16 @@ class Anew:
             fired, delta = encode_step(v, self.anchors[s], net.thresholds[s], False)
             self.anchors[s] = self.anchors[s] + delta
             events.append(int(fired.sum()))
-            if s < len(net.gru):
-                ir, iz, i_n = self._product(f"gru.{s}.weight_ih", s).reshape(3, 1, -1)
-                hr, hz, hn = self._product(f"gru.{s}.weight_hh", s + 1).reshape(3, 1, -1)
-                nx, r, z, nh = self._b[f"gru.{s}.bias"][:, None]
-                self.stages.append(cell(nx + i_n, r + ir + hr, z + iz + hz, nh + hn, self.h[s],
-                                        net.gru[s].weight_frac))
-                self.h[s] = self.stages[-1].h
-                v = emit(self.h[s])
+            if s < len(net.layers):
+                layer = net.layers[s]
+                from_input, from_own = (self._product(tensor_name(layer, s, what), s + k).reshape(-1, layer.size)
+                                        for k, what in enumerate(("weight_ih", "weight_hh")))
+                sums = self._b[tensor_name(layer, s, "bias")].copy()
+                for gate, total in zip(layer.cell.gates, sums, strict=True):
+                    total += 0 if gate.input_row is None else from_input[gate.input_row]
+                    total += 0 if gate.own_row is None else from_own[gate.own_row]
+                stages, self.states[s], v = golden_of(layer.cell).step(sums[None], self.states[s], layer.weight_frac)
+                self.stages.append(stages)
         return events, self._product("classifier.weight", net.signals - 1)[0] + self._b["classifier.bias"]
 
     def _product(self, name: str, signal: int) -> np.ndarray:
@@ -93,8 +95,8 @@ class LastFrame:
 
     def __init__(self, path: Path, layout: Layout):
         self.path, self.layout, self.total, self.last = path, layout, 0, b""
-        groups = sum(-(-layer.size // layout.design.cell_rate) for layer in layout.network.gru)
-        self.bytes = groups * 2 * (2 + len(STAGES) * layout.design.cell_rate)
+        groups = sum(-(-layer.size // layout.design.cell_rate) for layer in layout.network.layers)
+        self.bytes = groups * 2 * (2 + VECTORS * layout.design.cell_rate)
         os.mkfifo(path)
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -151,7 +153,7 @@ class Soak:
             seconds = time.monotonic() - began
             got, drift = last.stages(self.frames), 0
             for l, stages in enumerate(self.anew.stages):
-                drift += sum(int((got[l, stage][0] != getattr(stages, stage)[0]).sum()) for stage in STAGES)
+                drift += sum(int((got[l, stage][0] != values[0]).sum()) for stage, values in stages._asdict().items())
             self._sample()
         return self._report(listener.totals, listener.frontend.frames(round(self.hours * 3600 / BLOCK_S)
                                                                       * round(rate * BLOCK_S)), drift, seconds)

@@ -88,11 +88,11 @@ def training_step(repeats: int = 60) -> dict:
     import torch
 
     from tidegate.golden import kernel
-    from tidegate.golden.network import GRULayer
+    from tidegate.golden.network import DeltaLayer
     from tidegate.spec.formats import SIGNAL
 
     torch.manual_seed(0)
-    mine, theirs = GRULayer(INPUTS, HIDDEN, 7), torch.nn.GRU(INPUTS, HIDDEN)
+    mine, theirs = DeltaLayer(INPUTS, HIDDEN, 7), torch.nn.GRU(INPUTS, HIDDEN)
     real = torch.randn(STEPS, BATCH, INPUTS)
     anchors = torch.round(real * (1 << SIGNAL.frac)).clamp(-SIGNAL.max, SIGNAL.max)
     weight = torch.randn(STEPS, BATCH, HIDDEN)

@@ -59,7 +59,7 @@ def at_occupancy(model: Model, occupancy: float) -> Model:
 
     def off(theta: int) -> float:
         events = Golden(model.with_thresholds(THETA_X, theta)).run(frames).events
-        return float(events[:, :, 1].mean()) / model.network.gru[0].size - occupancy
+        return float(events[:, :, 1].mean()) / model.network.layers[0].size - occupancy
 
     low, high = 0, 512          # more than the wanted occupancy at low, less at high
     while high - low > 1:

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+from tidegate.spec.cells import CELLS
 from tidegate.spec.errors import TidegateError
 from tidegate.spec.layout import Layout
 from tidegate.spec.model import Model
 from tidegate.spec.stop import Stop, decisions
 
-STAGES = ("r_arg", "z_arg", "nx", "nh", "h")        # in the order in which the cell makes them
+VECTORS = max(len(cell.stages) for cell in CELLS.values())      # of a group in a simulator's trace
 
 # One run, golden or RTL: (layer or None, stage) → integers (frames, n), in the order of computation.
 Run = dict[tuple[int | None, str], np.ndarray]
@@ -48,8 +49,8 @@ def golden_run(model: Model, clips: Sequence[np.ndarray], dense: bool = False) -
 
     trace = Golden(model).run(padded(clips), dense=dense, keep_layers=True)
     layers = trace.layers or []
-    run: Run = {(l, stage): joined(getattr(layer, stage), clips)
-                for l, layer in enumerate(layers) for stage in STAGES}
+    run: Run = {(l, stage): joined(values, clips)
+                for l, layer in enumerate(layers) for stage, values in layer._asdict().items()}
     run[None, "events"] = joined(trace.events, clips)
     run[None, "logits"] = joined(trace.logits, clips)
     return run
@@ -99,20 +100,20 @@ def weight_words(layout: Layout, events: np.ndarray) -> np.ndarray:
 def read_trace(path: Path, layout: Layout, frames: int) -> Run:
     """The cell's integers from a simulator's trace file (format: ``simulation.h``)."""
     network, g = layout.network, layout.design.cell_rate
-    groups = [-(-layer.size // g) for layer in network.gru]
-    records = np.fromfile(path, "<i2").reshape(-1, 2 + len(STAGES) * g)
+    groups = [-(-layer.size // g) for layer in network.layers]
+    records = np.fromfile(path, "<i2").reshape(-1, 2 + VECTORS * g)
     if len(records) != frames * sum(groups):
         raise TidegateError(f"the trace has {len(records)} groups, {frames} frames need {frames * sum(groups)}")
     records = records.reshape(frames, sum(groups), -1)
     run: Run = {}
-    for l, layer in enumerate(network.gru):
+    for l, layer in enumerate(network.layers):
         start = sum(groups[:l])
         mine = records[:, start : start + groups[l]]
         here = (mine[:, :, 0] == l).all() and (mine[:, :, 1] == layout.state_base[l] + np.arange(groups[l])).all()
         if not here:
             raise TidegateError(f"layer {l}: the cell worked on groups in another order than golden's")
-        values = mine[:, :, 2:].reshape(frames, groups[l], len(STAGES), g).swapaxes(1, 2)
-        for k, stage in enumerate(STAGES):
+        values = mine[:, :, 2:].reshape(frames, groups[l], VECTORS, g).swapaxes(1, 2)
+        for k, stage in enumerate(layer.cell.stages):
             run[l, stage] = values[:, k].reshape(frames, -1)[:, : layer.size]
     return run
 

@@ -23,7 +23,7 @@ def make_model(seed, features, sizes, classes, thresholds, fracs=None, weights="
         return np.clip(np.rint(rng.normal(0, 1.5 * 2**7 / columns**0.5, (rows, columns))), -127, 127).astype(np.int8)
 
     tensors = {"frontend.mean": np.zeros(features, np.float32), "frontend.scale": np.ones(features, np.float32)}
-    for l, layer in enumerate(net.gru):
+    for l, layer in enumerate(net.layers):
         tensors[f"gru.{l}.weight_ih"] = weight(3 * layer.size, net.elements(l))
         tensors[f"gru.{l}.weight_hh"] = weight(3 * layer.size, layer.size)
         tensors[f"gru.{l}.bias"] = rng.integers(-30000, 30001, (4, layer.size), dtype=np.int32)

@@ -33,7 +33,7 @@ def test_weights_and_biases_land_in_their_places():
     gru, linear = pair(features=3, hidden=4, classes=2)
     model = from_torch(gru.state_dict(), linear.state_dict(), [3, 9], ["a", "b"], {"kind": "x"}, np.full(3, 2.0),
                        np.full(3, 0.5), {"note": "y"})
-    frac = model.network.gru[0].weight_frac
+    frac = model.network.layers[0].weight_frac
     t = gru.state_dict()
     assert np.array_equal(model.tensors["gru.0.weight_ih"], np.floor(t["weight_ih_l0"].numpy() * 2.0**frac + 0.5))
     assert np.array_equal(model.tensors["gru.0.weight_hh"], np.floor(t["weight_hh_l0"].numpy() * 2.0**frac + 0.5))
@@ -53,7 +53,7 @@ def test_the_largest_weight_sets_the_scale(largest, frac):
         gru.weight_ih_l0.mul_(0.1)
         gru.bias_ih_l0.zero_()
         gru.bias_hh_l0.zero_()
-    assert from_torch(gru.state_dict(), linear.state_dict()).network.gru[0].weight_frac == frac
+    assert from_torch(gru.state_dict(), linear.state_dict()).network.layers[0].weight_frac == frac
 
 
 def test_a_large_bias_and_a_full_accumulator_coarsen_the_scale():
@@ -62,12 +62,12 @@ def test_a_large_bias_and_a_full_accumulator_coarsen_the_scale():
         for p in gru.parameters():
             p.mul_(0.01)
         gru.bias_hh_l0[9] = 3.0
-    assert from_torch(gru.state_dict(), linear.state_dict()).network.gru[0].weight_frac == 7
+    assert from_torch(gru.state_dict(), linear.state_dict()).network.layers[0].weight_frac == 7
     wide = torch.nn.GRU(80, 16)
     with torch.no_grad():
         wide.weight_ih_l0.fill_(0.15)
     model = from_torch(wide.state_dict(), torch.nn.Linear(16, 2).state_dict())
-    assert model.network.gru[0].weight_frac == 8
+    assert model.network.layers[0].weight_frac == 8
 
 
 def state(gru, linear=None, **changes):

@@ -45,7 +45,7 @@ def test_run_equals_step_and_m_equals_b_plus_w_v(shape, theta, dense, model_fact
             assert np.array_equal(anchor, trace.anchors[s][t])
             assert np.array_equal(anchor, before[s] + step.deltas[s])
             assert np.abs(anchor).max() <= net.max_anchor(s)
-        for l, layer in enumerate(net.gru):
+        for l, layer in enumerate(net.layers):
             # Layer l's input was sent in this frame, its own ĥ fed back only after its cell ran; all are in M now.
             x = (state.anchors[l] @ tensors[f"gru.{l}.weight_ih"].T).reshape(3, 3, layer.size)
             h = (state.anchors[l + 1] @ tensors[f"gru.{l}.weight_hh"].T).reshape(3, 3, layer.size)

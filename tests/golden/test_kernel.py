@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from tidegate.golden import DeltaNetwork, kernel
+from tidegate.golden.cells.gru import DeltaGRU, advance, sequence
 from tidegate.golden.encoder import encode, priced_events
-from tidegate.golden.gru import DeltaGRU, advance, sequence
 
 # not by kernel.usable: a kernel that does not compile is to fail
 pytestmark = pytest.mark.skipif(shutil.which(os.environ.get("CC", "cc")) is None, reason="no C compiler here")

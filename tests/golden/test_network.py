@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from tidegate.golden import DeltaNetwork, Golden, network
+from tidegate.golden.cells import gru
 from tidegate.spec.errors import ModelError
 from tidegate.spec.model import read_model, save_model
 from tidegate.spec.stop import UNDECIDED, Stop, decisions
@@ -95,7 +96,7 @@ def test_clip():
         for p in net.parameters():
             p.fill_(-9)
     net.clip_()
-    assert (net.gru[0].weight_ih == -127 / 128).all() and (net.gru[0].weight_hh == -127 / 128).all()
+    assert (net.layers[0].weight_ih == -127 / 128).all() and (net.layers[0].weight_hh == -127 / 128).all()
     assert (net.classifier.weight == -127 / 32).all()
     assert (export(net).tensors["gru.0.weight_hh"] == -127).all()
 
@@ -161,8 +162,8 @@ def test_clipped_weights_cannot_make_an_accumulator_wrap(features, hidden):
 def test_a_batch_is_computed_until_it_has_decided(frames_factory, monkeypatch):
     torch.manual_seed(5)
     net, computed = DeltaNetwork(6, [8], 3), []
-    run = network.advance
-    monkeypatch.setattr(network, "advance", lambda x, *a, **k: computed.append(len(x)) or run(x, *a, **k))
+    run = gru.advance
+    monkeypatch.setattr(gru, "advance", lambda x, *a, **k: computed.append(len(x)) or run(x, *a, **k))
     frames, last = torch.tensor(frames_factory(3, 80, 4, 6)).float(), torch.full((4,), 79)
     assert net.decide(frames, [(torch.zeros_like(last), last)], Stop(65535))[0].tolist() == [79] * 4
     assert sum(computed) == 80

@@ -3,7 +3,7 @@
 import numpy as np
 from fake_board import DIGEST
 
-from tidegate.golden.cell import cell, emit
+from tidegate.golden.cells import gru
 from tidegate.spec.design import SIMULATED, Design
 from tidegate.spec.fixed import saturate, wrap
 from tidegate.spec.formats import ACC_BITS, BIAS_DELTAS, DELTA_BITS, SIGNAL
@@ -63,8 +63,9 @@ class CoreBoard(BoardModel):
         mine = slice(r[f"LAYER_STATE{l}"] * self.design.cell_rate, None)
         h, sent = self.h[mine][:size], self.sent[mine][:size]
         gates = self.acc[target : target + 4 * words].reshape(4, -1)[:, :size]
-        h[:] = cell(*gates, h, r[f"LAYER_FRAC{l}"]).h
-        return emit(h), sent
+        _, state, v = gru.step(gates[None], h[None], r[f"LAYER_FRAC{l}"])
+        h[:] = state[0]
+        return v[0], sent
 
 
 class Stuck(CoreBoard):

@@ -234,10 +234,10 @@ def test_the_models_are_worth_testing_with(layers):
 
 def test_a_board_gets_the_deepest_model_that_fits():
     for design in DESIGNS:
-        deepest = len(selftest.model_for(design).network.gru)
+        deepest = len(selftest.model_for(design).network.layers)
         assert deepest == 4 if design in SIMULATED.values() else deepest >= 1
     small = dataclasses.replace(SMALL, acc_words=40)
-    assert len(selftest.model_for(small).network.gru) == 1
+    assert len(selftest.model_for(small).network.layers) == 1
     assert Layout(selftest.model_for(small).network, small)
     (*_, last) = run(CoreBoard(dataclasses.replace(SMALL, acc_words=20)))
     assert not last.passed and "too small" in last.seen

@@ -21,7 +21,7 @@ def model_factory():
             return rng.integers(-127 * 1024, 127 * 1024 + 1, shape, dtype=np.int32)
 
         tensors = {f"frontend.{name}": rng.random(features, np.float32) for name in ("mean", "scale")}
-        for l, layer in enumerate(net.gru):
+        for l, layer in enumerate(net.layers):
             tensors[f"gru.{l}.weight_ih"] = weight(3 * layer.size, net.elements(l))
             tensors[f"gru.{l}.weight_hh"] = weight(3 * layer.size, layer.size)
             tensors[f"gru.{l}.bias"] = bias(4, layer.size)

@@ -55,7 +55,7 @@ def test_events_over_packed_words_give_b_plus_w_v(shape, lanes, model_factory):
         assert not used[start : start + len(expected)].any()
         used[start : start + len(expected)] = True
 
-    for l, layer in enumerate(net.gru):
+    for l, layer in enumerate(net.layers):
         x = (t[f"gru.{l}.weight_ih"] @ anchors[l]).reshape(3, layer.size)
         h = (t[f"gru.{l}.weight_hh"] @ anchors[l + 1]).reshape(3, layer.size)
         words, target = registers[f"LAYER_WORDS{l}"], registers[f"LAYER_TARGET{l}"]
@@ -75,7 +75,7 @@ def test_columns_do_not_overlap_and_dense_words_count_them(model_factory):
     assert layout.dense_words() == position == layout.bias_base
     assert layout.weight_words == position + 3 * layout.acc_words
     assert all(a + -(-n.size // 4) == b for a, b, n in zip(
-        layout.state_base, layout.state_base[1:], model.network.gru, strict=False))
+        layout.state_base, layout.state_base[1:], model.network.layers, strict=False))
 
 
 @pytest.mark.parametrize(("limit", "text"), [

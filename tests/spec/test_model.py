@@ -218,7 +218,7 @@ def narrowed(model, bits=4):
     net = model.network
     tensors = {name: np.clip(t, -7, 7) if "weight_" in name else t for name, t in model.tensors.items()}
     return replace(model, tensors=tensors,
-                   network=replace(net, gru=tuple(replace(layer, weight_bits=bits) for layer in net.gru)))
+                   network=replace(net, layers=tuple(replace(layer, weight_bits=bits) for layer in net.layers)))
 
 
 @pytest.mark.parametrize("features", [1, 4, 5])

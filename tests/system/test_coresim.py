@@ -45,7 +45,7 @@ def test_integers_equal_golden(name, theta, stalls):
     frames = clips(model)
     stop = a_stop(model, frames)
     run = simulate(SIMULATED[LANES], model, frames, stalls=stalls, seed=theta, stop=stop)
-    assert run.run.keys() > {(0, "r_arg"), (len(model.network.gru) - 1, "h"), (None, "logits")}
+    assert run.run.keys() > {(0, "r_arg"), (len(model.network.layers) - 1, "h"), (None, "logits")}
     assert mismatches(run, SIMULATED[LANES], model, frames, stop=stop) == (0, None)
     assert stop is None or theta == 700 or (run.decisions > 0).sum() > 1    # at 700 hardly anything ever changes
 

@@ -160,7 +160,7 @@ def test_trace_is_what_the_cells_compute(tmp_path):
         trace = np.fromfile(tmp_path / "trace", record)
         board.close()
     assert [list(r.logits) for r in results] == golden.logits[:, 0].tolist()
-    for l, layer in enumerate(model.network.gru):
+    for l, layer in enumerate(model.network.layers):
         mine = trace[trace["layer"] == l]
         for stage in stages:
             rtl = mine[stage].reshape(len(frames), -1)[:, : layer.size]

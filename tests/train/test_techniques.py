@@ -80,12 +80,13 @@ def test_without_rounding_a_float_gru_is_trained_and_rounded_in_the_end(features
     for parameter, exported in (("weight_ih_l0", "weight_ih"), ("weight_hh_l0", "weight_hh")):
         tensor = trainer.network.gru.get_parameter(parameter).detach().numpy()
         made = trainer._model({})
-        assert np.abs(made.tensors[f"gru.0.{exported}"] / 2.0 ** made.network.gru[0].weight_frac - tensor).max() < 0.01
+        frac = made.network.layers[0].weight_frac
+        assert np.abs(made.tensors[f"gru.0.{exported}"] / 2.0 ** frac - tensor).max() < 0.01
 
 
 def test_narrow_weights_are_in_force_after_the_annealing(features, recipe, tmp_path):
     model, epochs = train(features, recipe, tmp_path, weight_bits=(4, 8), weight_fracs=(3, 7), epochs=12)
-    assert [layer.weight_bits for layer in (*model.network.gru, model.network.classifier)] == [4, 8]
+    assert [layer.weight_bits for layer in (*model.network.layers, model.network.classifier)] == [4, 8]
     assert max(np.abs(model.tensors[f"gru.0.weight_{k}"]).max() for k in ("ih", "hh")) <= 7
     assert np.abs(model.tensors["classifier.weight"]).max() > 7
     assert epochs[-1].accuracy > 0.8

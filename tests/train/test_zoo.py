@@ -30,7 +30,7 @@ def test_model_recipe_and_card_belong_together(name):
     assert Recipe.from_dict(model.card["recipe"]) == recipe and recipe.name == name
     assert (model.network.thresholds == recipe.thresholds) != recipe.learn_thresholds
     assert model.frontend == recipe.frontend.to_dict()
-    assert tuple(layer.size for layer in model.network.gru) == recipe.gru
+    assert tuple(layer.size for layer in model.network.layers) == recipe.gru
     size = zoo.path(name).stat().st_size
     assert size < 1_000_000
     assert zoo.path(name).with_suffix(".md").read_text() == card(model, name, size)

@@ -8,6 +8,7 @@ import numpy as np
 from cocotb.triggers import RisingEdge
 
 from tidegate.golden import Golden
+from tidegate.spec.cells import GRU
 from tidegate.spec.cycles import frame_cycles
 from tidegate.spec.design import Design
 from tidegate.spec.formats import ACC_BITS, SIGNAL
@@ -20,7 +21,6 @@ from tidegate_hw.counters import COUNTERS_LAYOUT
 from tidegate_hw.registers import registers_layout
 
 from ..streams import STALLS, Sink, Source, pack, reset_dut, rng_for, wait
-from ..trace import STAGES
 from ..verify import random_model
 
 DESIGN = Design(**json.loads(os.environ["BENCH"]))
@@ -58,8 +58,8 @@ async def watch(dut, seen: dict) -> None:
     while True:
         await RisingEdge(dut.clk)
         if int(dut.trace__valid.value):
-            layer = seen.setdefault(int(dut.trace__layer.value), {stage: [] for stage in STAGES})
-            for stage in STAGES:
+            layer = seen.setdefault(int(dut.trace__layer.value), {stage: [] for stage in GRU.stages})
+            for stage in GRU.stages:
                 bits = int(getattr(dut, f"trace__{stage}").value)
                 layer[stage] += [(((bits >> (TRACE_BITS * k)) & 0xFFFF) ^ 0x8000) - 0x8000 for k in range(g)]
 
@@ -119,8 +119,8 @@ async def run(dut, source: Source, logit: Sink, result: Sink, seen: dict, model:
             await feed(frame)
         logits = await logit.receive(classes)
         counters = (await result.receive(1))[0]
-        for l, layer in enumerate(model.network.gru):
-            for stage in STAGES:
+        for l, layer in enumerate(model.network.layers):
+            for stage in GRU.stages:
                 expected = getattr(trace.layers[l], stage)[t, 0].tolist()
                 got, groups = seen[l][stage], -(-layer.size // DESIGN.cell_rate) * DESIGN.cell_rate
                 assert got[: layer.size] == expected, f"frame {t} layer {l} {stage}"

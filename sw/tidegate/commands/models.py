@@ -36,7 +36,7 @@ def models(json: JsonOption = False) -> None:
         net = model.network
         entries.append({
             "name": name, "file": str(zoo.path(name)), "labels": list(model.labels), "features": net.features,
-            "gru": [layer.size for layer in net.gru], "weights": net.dense_weights,
+            "gru": [layer.size for layer in net.layers], "weights": net.dense_weights,
             "thresholds": list(net.thresholds), "digest": model.digest, "card": model.card,
         })
     if json:

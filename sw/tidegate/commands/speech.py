@@ -174,9 +174,8 @@ def _against_dense(cost: Cost, full: Cost, net: "Network") -> dict:
 def _print_head(name: str, model: "Model", lanes: int) -> None:
     net, stop = model.network, model.stop
     thetas = ", ".join(f"{t}/256" for t in net.thresholds)
-    sizes = " + ".join(str(layer.size) for layer in net.gru)
     rule = f", decided at a lead above {model.stop_margin:g}" if stop else ""
-    out.print(Text.assemble((name, "bold"), f": GRU {sizes}, {net.dense_weights} weights, thresholds {thetas}{rule}; "
+    out.print(Text.assemble((name, "bold"), f": {net.shape}, {net.dense_weights} weights, thresholds {thetas}{rule}; "
                             f"{lanes} lanes. The voices are synthetic.\n"))
     at = f"{'after':>18}" if stop else ""
     out.print(f"  {'spoken':10}{'decided':10}{'sure':>5}{at}{'occupancy':>11}{'cycles/frame':>14}"

@@ -1,9 +1,9 @@
 """The PyTorch model: its training forward is the golden model that judges the RTL."""
 
+from .cells.gru import DeltaGRU
 from .convert import from_torch
 from .figures import Figures, figures
 from .floating import FloatDelta, FloatNetwork
-from .gru import DeltaGRU
 from .judge import FrameTrace, Golden, State, Trace
 from .network import DeltaNetwork, Output
 

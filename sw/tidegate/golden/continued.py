@@ -6,7 +6,6 @@ from torch import Tensor
 
 from ..spec.model import Model
 from .encoder import count_events, encode
-from .gru import advance
 from .judge import Golden
 
 
@@ -23,7 +22,7 @@ class Continued:
     def reset(self) -> None:
         """The next frame is the first."""
         self._anchors: list[Tensor | None] = [None] * self._golden.network.signals
-        self._states: list[Tensor | None] = [None] * len(self._golden.network.gru)
+        self._states: list[Tensor | None] = [None] * len(self._golden.network.layers)
 
     def accept(self, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """SIGNAL integers (T, B, features) → logits (T, B, classes), raw accumulators, and events
@@ -40,11 +39,9 @@ class Continued:
             if s == 0:
                 x = encode(x, net.thresholds[0], before)
             else:
-                l = s - 1
-                w_ih, w_hh, bias = (tensors(f"gru.{l}.{n}", golden.dtype) for n in ("weight_ih", "weight_hh", "bias"))
-                state = self._states[l]
+                state = self._states[s - 1]
                 start = None if before is None or state is None else (before, state)
-                x, self._states[l] = advance(x, w_ih, w_hh, bias, net.gru[l].weight_frac, net.thresholds[s], start)
+                x, self._states[s - 1] = golden.advance(x, s - 1, net.thresholds[s], start)
             events.append(count_events(x, start=before))
             if len(x):
                 self._anchors[s] = x[-1].clone()

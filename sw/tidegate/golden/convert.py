@@ -6,10 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..spec.cells import GRU
 from ..spec.errors import ModelError
 from ..spec.formats import ACC_BITS, BIAS_MAX, WEIGHT_BITS, WEIGHT_FRACS, acc_frac, weight_max
-from ..spec.model import Model
+from ..spec.model import Model, tensor_name
 from ..spec.network import MAX_LAYERS, Layer, Network
+from .network import of_gates
 
 _WEIGHT_MAX = weight_max(WEIGHT_BITS)
 
@@ -49,7 +51,8 @@ def from_torch(gru: Mapping[str, Tensor], classifier: Mapping[str, Tensor], thre
         ints = [_round(w, frac).numpy().astype(np.int8) for w in weights]
         bias = _round(bias, acc_frac(frac)).numpy().astype(np.int32)
         if l < len(sizes):
-            tensors |= {f"gru.{l}.weight_ih": ints[0], f"gru.{l}.weight_hh": ints[1], f"gru.{l}.bias": bias}
+            tensors |= {tensor_name(shape.layers[l], l, what): value
+                        for what, value in zip(("weight_ih", "weight_hh", "bias"), (*ints, bias), strict=True)}
         else:
             tensors |= {"classifier.weight": ints[0], "classifier.bias": bias}
     network = Network(features, tuple(map(Layer, sizes, fracs)), Layer(classes, fracs[-1]), thresholds)
@@ -76,9 +79,8 @@ def _gru_layers(gru: Mapping[str, Tensor]) -> list[tuple[list[Tensor], Tensor]]:
             raise ModelError(f"layer {l} expects {w_ih.shape[1]} inputs, layer {l - 1} has "
                              f"{layers[-1][0][1].shape[1]} neurons")
         zeros = w_hh.new_zeros(w_hh.shape[0])
-        (ir, iz, i_n), (hr, hz, hn) = (
-            gru.get(f"bias_{side}_l{l}", zeros).double().view(3, -1) for side in ("ih", "hh"))
-        layers.append(([w_ih.double(), w_hh.double()], torch.stack([i_n, ir + hr, iz + hz, hn])))
+        biases = [gru.get(f"bias_{side}_l{l}", zeros).double() for side in ("ih", "hh")]
+        layers.append(([w_ih.double(), w_hh.double()], of_gates(GRU, *biases)))
     return layers
 
 
@@ -100,8 +102,7 @@ def _finest(weights: list[Tensor], bias: Tensor, reach: list[int], name: str) ->
         fitting = frac
         sums = [w.sum(1) * most for w, most in zip(ints, reach, strict=False)]
         if len(sums) == 2:
-            (ir, iz, i_n), (hr, hz, hn) = (s.view(3, -1) for s in sums)
-            sums = [torch.stack([i_n, ir + hr, iz + hz, hn])]
+            sums = [of_gates(GRU, *sums)]
         if (sums[0] + b).max() < 1 << (ACC_BITS - 1):
             return frac
     if fitting is None:

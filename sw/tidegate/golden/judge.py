@@ -5,16 +5,16 @@ one frame at a time in int64 and adds W·Δ to persistent accumulators, event by
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
 from ..spec.errors import TidegateError
-from ..spec.formats import GATE_ARG, SIGNAL, acc_frac
-from ..spec.model import Model, accumulator_bounds
-from .cell import Stages, cell, emit
+from ..spec.formats import SIGNAL, acc_frac
+from ..spec.model import Model, accumulator_bounds, tensor_name
+from .cells import golden_of
 from .encoder import count_events, encode, encode_step
-from .gru import advance, sequence
 
 _EXACT_FLOAT32 = 1 << 24
 
@@ -24,14 +24,14 @@ class Trace:
     """Sequences from reset; integers as numpy int32.
 
     ``logits`` (T, B, classes): raw accumulators, ``logit_frac`` fraction bits.  ``events`` (T, B, signals).
-    ``weights`` (T, B): weights read.  On request: ``layers[l]`` the stages of layer l, each (T, B, H);
+    ``weights`` (T, B): weights read.  On request: ``layers[l]`` the ``Stages`` of layer l's cell, each (T, B, H);
     ``anchors[s]`` (T, B, elements) after each frame.
     """
 
     logits: np.ndarray
     events: np.ndarray
     weights: np.ndarray
-    layers: list[Stages] | None = None
+    layers: list[Any] | None = None
     anchors: list[np.ndarray] | None = None
 
 
@@ -39,12 +39,12 @@ class Trace:
 class State:
     """What a core holds between frames, int64.
 
-    ``anchors[s]`` (B, elements).  ``h[l]`` (B, H).  ``accumulators[l]`` (B, 4, H): nx, r, z, nh; the last entry is
-    the classifier's (B, classes).
+    ``anchors[s]`` (B, elements).  ``states[l]`` (B, H): what the layer's cell keeps.  ``accumulators[l]``
+    (B, gates, H); the last entry is the classifier's (B, classes).
     """
 
     anchors: list[np.ndarray]
-    h: list[np.ndarray]
+    states: list[np.ndarray]
     accumulators: list[np.ndarray]
 
 
@@ -59,7 +59,7 @@ class FrameTrace:
     logits: np.ndarray
     events: np.ndarray
     weights: np.ndarray
-    layers: list[Stages]
+    layers: list[Any]
     fired: list[np.ndarray]
     deltas: list[np.ndarray]
 
@@ -87,19 +87,14 @@ class Golden:
         thresholds = (0,) * net.signals if dense else net.thresholds
         anchors = [encode(frames, thresholds[0])]
         layers = []
-        for l, layer in enumerate(net.gru):
-            w_ih, w_hh, bias = (self._tensor(f"gru.{l}.{name}", dtype) for name in ("weight_ih", "weight_hh", "bias"))
-            arguments = (anchors[-1], w_ih, w_hh, bias, layer.weight_frac, thresholds[l + 1])
+        for l, layer in enumerate(net.layers):
             if not keep_layers:
-                anchors.append(advance(*arguments)[0])
+                anchors.append(self.advance(anchors[-1], l, thresholds[l + 1])[0])
             else:
-                result = sequence(*arguments, keep_args=True)
-                anchors.append(result.anchors[1:])
-                assert result.args is not None
-                nx, r, z, nh = result.args.unbind(2)
-                limit = GATE_ARG.max
-                stages = (r.clamp(-limit, limit), z.clamp(-limit, limit), nx, nh, result.states[1:])
-                layers.append(Stages(*map(_int32, stages)))
+                cell = golden_of(layer.cell)
+                a, stages = cell.traced(anchors[-1], *self._integers(l, dtype), layer.weight_frac, thresholds[l + 1])
+                anchors.append(a)
+                layers.append(cell.Stages(*map(_int32, stages)))
         weight, bias = self._tensor("classifier.weight", dtype), self._tensor("classifier.bias", dtype)
         logits = torch.nn.functional.linear(anchors[-1], weight, bias)
         events = torch.stack([count_events(a, dense) for a in anchors], -1).numpy().astype(np.int32)
@@ -107,19 +102,27 @@ class Golden:
             _int32(logits), events, (events @ self._column_weights).astype(np.int32),
             layers if keep_layers else None, [_int32(a) for a in anchors] if keep_anchors else None)
 
+    def advance(self, x: torch.Tensor, layer: int, threshold: int,
+                start: tuple[torch.Tensor, torch.Tensor] | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Anchors (T, B, H) of a layer's signal after each frame, and what its cell keeps (B, H) after the last, from
+        reset or from the last of both of a run before; ``x`` (T, B, inputs): anchors of the signal below."""
+        network_layer = self.network.layers[layer]
+        return golden_of(network_layer.cell).advance(
+            x, *self._integers(layer, x.dtype), network_layer.weight_frac, threshold, start)
+
     def initial_state(self, batch: int = 1) -> State:
-        """The state after reset: anchors and h zero, accumulators at their biases."""
+        """The state after reset: anchors and states zero, accumulators at their biases."""
         net, tensors = self.network, self.model.tensors
-        names = [*(f"gru.{l}.bias" for l in range(len(net.gru))), "classifier.bias"]
+        names = [*(tensor_name(layer, l, "bias") for l, layer in enumerate(net.layers)), "classifier.bias"]
         return State(
             [np.zeros((batch, net.elements(s)), np.int64) for s in range(net.signals)],
-            [np.zeros((batch, layer.size), np.int64) for layer in net.gru],
+            [np.zeros((batch, layer.size), np.int64) for layer in net.layers],
             [np.repeat(tensors[name].astype(np.int64)[None], batch, 0) for name in names])
 
     def step(self, frame, state: State, dense: bool = False) -> tuple[FrameTrace, State]:
         """Apply one frame (B, features) of SIGNAL integers; ``state`` is left as it was."""
         net = self.network
-        state = State(*([x.copy() for x in part] for part in (state.anchors, state.h, state.accumulators)))
+        state = State(*([x.copy() for x in part] for part in (state.anchors, state.states, state.accumulators)))
         layers, fired, deltas = [], [], []
         v = self._check(frame, 2).astype(np.int64)
         for s in range(net.signals):
@@ -130,11 +133,10 @@ class Golden:
             for i in np.flatnonzero(fires.any(0)):
                 for target, rows, weights in self._columns[s]:
                     state.accumulators[target][:, rows] += delta[:, i].reshape(-1, *[1] * weights[i].ndim) * weights[i]
-            if s < len(net.gru):
-                nx, r, z, nh = state.accumulators[s].swapaxes(0, 1)
-                layers.append(cell(nx, r, z, nh, state.h[s], net.gru[s].weight_frac))
-                state.h[s] = layers[-1].h
-                v = emit(state.h[s])
+            if s < len(net.layers):
+                stages, state.states[s], v = golden_of(net.layers[s].cell).step(
+                    state.accumulators[s], state.states[s], net.layers[s].weight_frac)
+                layers.append(stages)
         events = np.stack([fires.sum(1) for fires in fired], -1)
         logits = state.accumulators[-1].copy()
         return FrameTrace(logits, events, events @ self._column_weights, layers, fired, deltas), state
@@ -153,19 +155,26 @@ class Golden:
 
     def _signal_columns(self, signal: int) -> list[tuple[int, slice, np.ndarray]]:
         """Consumers of a signal: (accumulator block, its rows, int64 weights per element)."""
-        tensors, layers, consumers = self.model.tensors, len(self.network.gru), []
+        tensors, layers, consumers = self.model.tensors, self.network.layers, []
 
-        def gates(name: str, order: list[int]) -> np.ndarray:
-            weight = tensors[name].astype(np.int64)
-            return weight.reshape(3, -1, weight.shape[1])[order].transpose(2, 0, 1)
+        def gates(l: int, what: str, order: tuple[int, ...]) -> np.ndarray:
+            weight = tensors[tensor_name(layers[l], l, what)].astype(np.int64)
+            return weight.reshape(len(order), -1, weight.shape[1])[list(order)].transpose(2, 0, 1)
 
         if signal:
-            consumers.append((signal - 1, slice(1, 4), gates(f"gru.{signal - 1}.weight_hh", [0, 1, 2])))
-        if signal < layers:
-            consumers.append((signal, slice(0, 3), gates(f"gru.{signal}.weight_ih", [2, 0, 1])))
+            cell = layers[signal - 1].cell
+            consumers.append((signal - 1, slice(cell.first_own, None), gates(signal - 1, "weight_hh", cell.own_rows)))
+        if signal < len(layers):
+            rows = layers[signal].cell.input_rows
+            consumers.append((signal, slice(0, len(rows)), gates(signal, "weight_ih", rows)))
         else:
-            consumers.append((layers, slice(None), tensors["classifier.weight"].astype(np.int64).T))
+            consumers.append((len(layers), slice(None), tensors["classifier.weight"].astype(np.int64).T))
         return consumers
+
+    def _integers(self, l: int, dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
+        """Weights and bias of a layer."""
+        layer = self.network.layers[l]
+        return tuple(self._tensor(tensor_name(layer, l, what), dtype) for what in ("weight_ih", "weight_hh", "bias"))
 
     def _tensor(self, name: str, dtype: torch.dtype) -> torch.Tensor:
         return torch.from_numpy(self.model.tensors[name]).to(dtype)

@@ -9,14 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..spec.cells import GRU, Cell
 from ..spec.errors import ModelError
 from ..spec.formats import ACC_BITS, BIAS_MAX, SIGNAL, WEIGHT_BITS, acc_frac, weight_max
-from ..spec.model import Model
+from ..spec.model import Model, tensor_name
 from ..spec.network import Layer, Network
 from ..spec.stop import STOP_SHIFT, Stop
+from .cells import golden_of
 from .encoder import DeltaEncoder, encode, priced_events, whole
 from .fixed import quantise_bias, quantise_weight
-from .gru import DeltaGRU, advance
 
 WEIGHT_FRAC = 7
 _REACH = float((1 << (ACC_BITS - 1)) - 1 - BIAS_MAX)    # of weights: the bias takes the rest of an accumulator
@@ -25,7 +26,7 @@ DECIDE_CHUNK = 8    # frames that are computed at once while a batch decides
 
 class State(NamedTuple):
     """A network's memory between two frames: ``anchors[s]`` (B, elements) v̂ of signal s, SIGNAL integers; ``states[l]``
-    (B, size) h of layer l, STATE integers; all held in floats."""
+    (B, size) what layer l's cell keeps, STATE integers; all held in floats."""
 
     anchors: list[Tensor]
     states: list[Tensor]
@@ -37,7 +38,8 @@ class Output:
 
     ``logits`` (T, B, classes) in real units.  ``anchors[s]`` (T, B, elements): v̂ of signal s after each frame,
     SIGNAL integers held in floats; differentiable for s > 0.  ``thresholds``: as given; None in dense mode.
-    ``states[l]`` (B, size): h of layer l after the last frame.  ``start``: where the sequences began, None: at reset.
+    ``states[l]`` (B, size): what layer l's cell keeps after the last frame.  ``start``: where the sequences began,
+    None: at reset.
     """
 
     logits: Tensor
@@ -62,59 +64,65 @@ class Output:
         return [priced_events(a, t, s) for a, t, s in zip(signals, self.thresholds, starts, strict=True)]
 
 
-class GRULayer(nn.Module):
-    """Master weights of one layer, named and shaped like torch.nn.GRU's (rows r, z, n)."""
+class DeltaLayer(nn.Module):
+    """Master weights of one layer, named and shaped like those of PyTorch's module of its cell (as torch.nn.GRU)."""
 
-    def __init__(self, inputs: int, hidden: int, weight_frac: int, weight_bits: int = WEIGHT_BITS):
+    def __init__(self, inputs: int, hidden: int, weight_frac: int, weight_bits: int = WEIGHT_BITS, cell: Cell = GRU):
         super().__init__()
         self.inputs, self.hidden, self.weight_frac, self.weight_bits = inputs, hidden, weight_frac, weight_bits
-        self.weight_ih = nn.Parameter(torch.empty(3 * hidden, inputs))
-        self.weight_hh = nn.Parameter(torch.empty(3 * hidden, hidden))
-        self.bias_ih = nn.Parameter(torch.empty(3 * hidden))
-        self.bias_hh = nn.Parameter(torch.empty(3 * hidden))
+        self.cell = cell
+        rows_ih, rows_hh = len(cell.input_rows) * hidden, len(cell.own_rows) * hidden
+        self.weight_ih = nn.Parameter(torch.empty(rows_ih, inputs))
+        self.weight_hh = nn.Parameter(torch.empty(rows_hh, hidden))
+        self.bias_ih = nn.Parameter(torch.empty(rows_ih))
+        self.bias_hh = nn.Parameter(torch.empty(rows_hh))
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -(hidden**-0.5), hidden**-0.5)
 
     def integers(self) -> tuple[Tensor, Tensor, Tensor]:
-        """(w_ih, w_hh, bias) as ``DeltaGRU`` takes them, differentiable; bias (4, H) in the order nx, r, z, nh."""
+        """(w_ih, w_hh, bias) as the cell's ``layer`` takes them, differentiable; bias (gates, H)."""
         f, most = self.weight_frac, weight_max(self.weight_bits)
-        (ir, iz, i_n), (hr, hz, hn) = self.bias_ih.view(3, -1), self.bias_hh.view(3, -1)
-        bias = quantise_bias(torch.stack([i_n, ir + hr, iz + hz, hn]), f)
+        bias = quantise_bias(of_gates(self.cell, self.bias_ih, self.bias_hh), f)
         return quantise_weight(self.weight_ih, f, most), quantise_weight(self.weight_hh, f, most), bias
 
     def forward(self, x: Tensor, threshold: Tensor | int, noise: Tensor | None = None,
                 start: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
-        """Anchors (T, B, H) and the states (B, H) after the last frame, see ``DeltaGRU``."""
-        return DeltaGRU.apply(x, *self.integers(), self.weight_frac, threshold, noise, start)
+        """Anchors (T, B, H) and what the cell keeps (B, H) after the last frame, see ``cells.GoldenCell``."""
+        return golden_of(self.cell).layer(x, *self.integers(), self.weight_frac, threshold, noise, start)
 
 
 class DeltaNetwork(nn.Module):
-    """GRU layers and a classifier, every signal delta-encoded; the forward pass is the golden model's.
+    """Layers of a cell and a classifier, every signal delta-encoded; the forward pass is the golden model's.
 
     ``thresholds``: Θ per signal in LSBs of 2**-8 (default all 0); the attribute may change between batches.
-    ``weight_fracs``, ``weight_bits``: scale and width, one per GRU layer and one for the classifier (default 7: weights
+    ``weight_fracs``, ``weight_bits``: scale and width, one per layer and one for the classifier (default 7: weights
     up to ±0.99, and 8 bits); ``set_format`` changes them.  Weights beyond what the width holds are clipped in the
     forward pass and get no gradient; ``clip_()`` clips the masters.
     """
 
-    def __init__(self, features: int, gru_sizes: Sequence[int], classes: int,
+    def __init__(self, features: int, sizes: Sequence[int], classes: int,
                  thresholds: Sequence[int] | None = None, weight_fracs: Sequence[int] | None = None,
-                 weight_bits: Sequence[int] | None = None):
+                 weight_bits: Sequence[int] | None = None, cells: Sequence[Cell] | None = None):
         super().__init__()
-        fracs = [WEIGHT_FRAC] * (len(gru_sizes) + 1) if weight_fracs is None else list(weight_fracs)
-        if len(fracs) != len(gru_sizes) + 1:
-            raise ModelError(f"{len(gru_sizes)} GRU layers and a classifier need {len(gru_sizes) + 1} weight_fracs, "
+        fracs = [WEIGHT_FRAC] * (len(sizes) + 1) if weight_fracs is None else list(weight_fracs)
+        if len(fracs) != len(sizes) + 1:
+            raise ModelError(f"{len(sizes)} layers and a classifier need {len(sizes) + 1} weight_fracs, "
                              f"not {len(fracs)}")
+        cells = [GRU] * len(sizes) if cells is None else cells
+        if len(cells) != len(sizes):
+            raise ModelError(f"{len(sizes)} layers need as many cells, not {len(cells)}")
         self.features, self.classifier_frac, self.classifier_bits = features, fracs[-1], WEIGHT_BITS
-        self.thresholds = [0] * (len(gru_sizes) + 1) if thresholds is None else list(thresholds)
-        inputs = [features, *gru_sizes[:-1]]
-        self.gru = nn.ModuleList(GRULayer(i, h, f) for i, h, f in zip(inputs, gru_sizes, fracs, strict=False))
-        self.classifier = nn.Linear(gru_sizes[-1], classes)
+        self.thresholds = [0] * (len(sizes) + 1) if thresholds is None else list(thresholds)
+        inputs = [features, *sizes[:-1]]
+        # named as the cell that was the first one, for checkpoints
+        self.gru = nn.ModuleList(DeltaLayer(i, h, f, cell=cell)
+                                 for i, h, f, cell in zip(inputs, sizes, fracs[:-1], cells, strict=True))
+        self.classifier = nn.Linear(sizes[-1], classes)
         self.set_format(fracs, weight_bits)
 
     @property
-    def layers(self) -> list[GRULayer]:
-        return cast(list[GRULayer], list(self.gru))
+    def layers(self) -> list[DeltaLayer]:
+        return cast(list[DeltaLayer], list(self.gru))
 
     def set_format(self, weight_fracs: Sequence[int], weight_bits: Sequence[int] | None = None) -> None:
         """Scale and width of the weights from now on; the masters stay.  ModelError if there is no such format."""
@@ -129,7 +137,7 @@ class DeltaNetwork(nn.Module):
         """The description, with the thresholds of this moment."""
         return Network(
             self.features,
-            tuple(Layer(layer.hidden, layer.weight_frac, layer.weight_bits) for layer in self.layers),
+            tuple(Layer(x.hidden, x.weight_frac, x.weight_bits, x.cell) for x in self.layers),
             Layer(self.classifier.out_features, self.classifier_frac, self.classifier_bits),
             tuple(int(t) for t in self.thresholds),
         )
@@ -185,7 +193,8 @@ class DeltaNetwork(nn.Module):
         for begin in range(0, len(frames), DECIDE_CHUNK):
             x = features[begin : begin + DECIDE_CHUNK]
             for l, layer in enumerate(self.layers):
-                x, last = advance(x, *integers[l], layer.weight_frac, whole_thetas[l + 1], starts[l])
+                x, last = golden_of(layer.cell).advance(x, *integers[l], layer.weight_frac, whole_thetas[l + 1],
+                                                        starts[l])
                 starts[l] = (x[-1], last)
             two, which = torch.floor(nn.functional.linear(x, weight, bias) * 2.0**-STOP_SHIFT).topk(2, -1)
             clear = two[..., 0] - two[..., 1] > stop.margin
@@ -210,10 +219,12 @@ class DeltaNetwork(nn.Module):
             layer.weight_hh.clamp_(-limit, limit)
             ih, hh = (_reach(w, net.max_anchor(s), layer.weight_frac)
                       for w, s in ((layer.weight_ih, l), (layer.weight_hh, l + 1)))
-            gates = slice(0, 2 * layer.hidden)      # their accumulators add both; those of n are apart
-            ih[gates] = hh[gates] = ih[gates] + hh[gates]
-            layer.weight_ih.mul_((_REACH / ih).clamp_(max=1)[:, None])
-            layer.weight_hh.mul_((_REACH / hh).clamp_(max=1)[:, None])
+            ih, hh = ih.view(-1, layer.hidden), hh.view(-1, layer.hidden)
+            for gate in layer.cell.gates:           # an accumulator that hears both adds both
+                if gate.input_row is not None and gate.own_row is not None:
+                    ih[gate.input_row] = hh[gate.own_row] = ih[gate.input_row] + hh[gate.own_row]
+            layer.weight_ih.mul_((_REACH / ih).clamp_(max=1).view(-1, 1))
+            layer.weight_hh.mul_((_REACH / hh).clamp_(max=1).view(-1, 1))
         limit = weight_max(self.classifier_bits) * 2.0**-self.classifier_frac
         self.classifier.weight.clamp_(-limit, limit)
 
@@ -223,23 +234,24 @@ class DeltaNetwork(nn.Module):
 
         ``mean``, ``scale`` (features,): normalisation, see ``spec/model.py``.  ModelError if an accumulator could wrap.
         """
-        tensors = {"frontend.mean": _float32(mean), "frontend.scale": _float32(scale)}
+        net, tensors = self.network, {"frontend.mean": _float32(mean), "frontend.scale": _float32(scale)}
         for l, layer in enumerate(self.layers):
-            w_ih, w_hh, bias = layer.integers()
-            tensors |= {f"gru.{l}.weight_ih": _integers(w_ih, np.int8), f"gru.{l}.weight_hh": _integers(w_hh, np.int8),
-                        f"gru.{l}.bias": _integers(bias, np.int32)}
+            for what, tensor in zip(("weight_ih", "weight_hh", "bias"), layer.integers(), strict=True):
+                tensors[tensor_name(net.layers[l], l, what)] = _integers(
+                    tensor, np.int32 if what == "bias" else np.int8)
         weight, bias = self.classifier_integers()
         tensors |= {"classifier.weight": _integers(weight, np.int8), "classifier.bias": _integers(bias, np.int32)}
-        return Model(self.network, tensors, tuple(labels), dict(frontend), dict(card or {}))
+        return Model(net, tensors, tuple(labels), dict(frontend), dict(card or {}))
 
     @staticmethod
     @torch.no_grad()
     def from_model(model: Model) -> "DeltaNetwork":
         """A trainable network whose integers are the model's; ModelError if it holds a weight of -128."""
         net = model.network
-        layers = (*net.gru, net.classifier)
-        self = DeltaNetwork(net.features, [layer.size for layer in net.gru], net.classes, net.thresholds,
-                            [layer.weight_frac for layer in layers], [layer.weight_bits for layer in layers])
+        layers = (*net.layers, net.classifier)
+        self = DeltaNetwork(net.features, [layer.size for layer in net.layers], net.classes, net.thresholds,
+                            [layer.weight_frac for layer in layers], [layer.weight_bits for layer in layers],
+                            [layer.cell for layer in net.layers])
 
         def real(name: str, frac: int) -> Tensor:
             tensor = torch.from_numpy(model.tensors[name].astype(np.float32))
@@ -248,14 +260,28 @@ class DeltaNetwork(nn.Module):
             return tensor * 2.0**-frac
 
         for l, layer in enumerate(self.layers):
-            layer.weight_ih.copy_(real(f"gru.{l}.weight_ih", layer.weight_frac))
-            layer.weight_hh.copy_(real(f"gru.{l}.weight_hh", layer.weight_frac))
-            nx, r, z, nh = real(f"gru.{l}.bias", acc_frac(layer.weight_frac))
-            layer.bias_ih.copy_(torch.cat([r, z, nx]))
-            layer.bias_hh.copy_(torch.cat([torch.zeros_like(r), torch.zeros_like(z), nh]))
+            names = [tensor_name(net.layers[l], l, what) for what in ("weight_ih", "weight_hh", "bias")]
+            layer.weight_ih.copy_(real(names[0], layer.weight_frac))
+            layer.weight_hh.copy_(real(names[1], layer.weight_frac))
+            bias_ih, bias_hh = layer.bias_ih.view(-1, layer.hidden), layer.bias_hh.view(-1, layer.hidden).zero_()
+            for gate, bias in zip(layer.cell.gates, real(names[2], acc_frac(layer.weight_frac)), strict=True):
+                if gate.input_row is not None:
+                    bias_ih[gate.input_row] = bias
+                elif gate.own_row is not None:
+                    bias_hh[gate.own_row] = bias
         self.classifier.weight.copy_(real("classifier.weight", self.classifier_frac))
         self.classifier.bias.copy_(real("classifier.bias", acc_frac(self.classifier_frac)))
         return self
+
+
+def of_gates(cell: Cell, rows_ih: Tensor, rows_hh: Tensor) -> Tensor:
+    """What each accumulator gets from two vectors of rows, as of two biases: (gates, H)."""
+    from_input, from_own = rows_ih.view(len(cell.input_rows), -1), rows_hh.view(len(cell.own_rows), -1)
+    sums = []
+    for gate in cell.gates:
+        parts = [rows[row] for rows, row in ((from_input, gate.input_row), (from_own, gate.own_row)) if row is not None]
+        sums.append(parts[0] if len(parts) == 1 else parts[0] + parts[1])
+    return torch.stack(sums)
 
 
 def _reach(weight: Tensor, most: int, frac: int) -> Tensor:

@@ -179,8 +179,7 @@ def _golden(board: Board) -> str:
         for t, result in enumerate(board.stream(frames)):
             _compare(board, model.card[mode], f"{mode} mode, frame {t}", t, result)
     board.dense = False
-    sizes = " + ".join(str(layer.size) for layer in model.network.gru)
-    return (f"GRU {sizes}, {len(frames)} frames in {' and '.join(MODES)} mode: "
+    return (f"{model.network.shape}, {len(frames)} frames in {' and '.join(MODES)} mode: "
             "all logits, events and weight words are golden's")
 
 

@@ -74,14 +74,15 @@ def steady_cycles(layout: Layout, events: Sequence[float]) -> float:
     """Cycles a frame when frames follow each other: ``events[s]`` of signal s a frame, spread evenly."""
     design, network = layout.design, layout.network
     total = 1.0 + max(1, layout.logit_words)
-    for l, words in enumerate(layout.words):
-        size, n, length = network.gru[l].size, events[l + 1], layout.columns[l + 1].length
+    for l in range(len(layout.words)):
+        size, n, length = network.layers[l].size, events[l + 1], layout.columns[l + 1].length
+        fed, rest = _closing(layout, l)
         ahead = max(0.0, events[0] - 1) * layout.columns[0].length if l == 0 else 0.0
         spacing = size / (n + 1)                                # neurons from one event to the next
         if design.snapshot:
             groups = -(-size // design.cell_rate)
             spacing /= design.cell_rate
-            total += 3 * words + max(words + ahead + n * length, LOOP + spacing + n * length,
+            total += fed + max(rest + ahead + n * length, LOOP + spacing + n * length,
                                      LOOP + n * spacing + min(n, 1) * length, LOOP + groups)
         else:
             last = min(events[0], 1) * layout.columns[0].length if l == 0 else 0.0
@@ -209,14 +210,15 @@ def frame_cycles(layout: Layout, fired: Sequence[np.ndarray], apart: bool = Fals
             closed = max(state, lanes.free())
         else:
             features.close(closed)
-        for l, words in enumerate(layout.words):
+        for l in range(len(layout.words)):
             if l:
                 closed = max(state, lanes.free())
             if design.snapshot:
-                lanes.serve(closed, 3 * words)
+                fed, rest = _closing(layout, l)
+                lanes.serve(closed, fed)
                 copied = max(closed + 1, lanes.free())
                 state = copied + 1
-                there = lanes.serve(copied, words) + LANES + SNAPSHOT + CELL
+                there = lanes.serve(copied, rest) + LANES + SNAPSHOT + CELL
                 times, _ = encode(there, counts[l + 1][t])
             else:
                 state = closed + 1
@@ -243,6 +245,12 @@ def frame_cycles(layout: Layout, fired: Sequence[np.ndarray], apart: bool = Fals
         result.append(last - max(done, features.begun[t] - 1))
         done = last
     return np.array(result, np.int64)
+
+
+def _closing(layout: Layout, l: int) -> tuple[int, int]:
+    """Words of a layer's gates that its input feeds, which are copied first, and of the others."""
+    gates, fed = len(layout.network.layers[l].cell.gates), len(layout.network.layers[l].cell.input_rows)
+    return fed * layout.words[l], (gates - fed) * layout.words[l]
 
 
 def _logit_jobs(layout: Layout) -> list[tuple[int, int]]:

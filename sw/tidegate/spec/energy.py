@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from .errors import TidegateError
-from .formats import ACC_BITS, CANDIDATE, DELTA_BITS, GATE_FRAC, PRE, SIGNAL, STATE, WEIGHT_BITS
+from .formats import ACC_BITS, DELTA_BITS, SIGNAL, WEIGHT_BITS
 from .layout import Layout
 
 NOTE = ("An estimate, not a measurement, and never to be compared with one: counted operations times published "
@@ -119,26 +119,25 @@ def estimate(layout: Layout, weight_words: float, frames: float = 1, *, weights:
 def _every_frame(layout: Layout, accumulators: Figure) -> float:
     """pJ a frame whatever fired.
 
-    Accumulators: each is read once, and a GRU layer's go through the snapshot (written, read).  (Layer 0's are in
+    Accumulators: each is read once, and a layer's go through the snapshot (written, read).  (Layer 0's are in
     part read on the way, with its last feature: they are charged twice, in dense mode, too.)  Without a snapshot a
     word is read for each gate of each neuron.
-    Cell, a neuron: σ twice and tanh from tables, h read and written, r·nh and z·(h − n), three additions.
+    Cell, a neuron: its ``work`` in ``cells.py``.
     Encoder, an element: anchor read and written, v − v̂, and its comparison with Θ.
     """
     design, network = layout.design, layout.network
-    neurons = sum(layer.size for layer in network.gru)
-    elements = network.features + neurons
+    elements = network.features + sum(layer.size for layer in network.layers)
     if design.snapshot:
-        words = layout.acc_words + 2 * 4 * sum(layout.words)
+        words = layout.acc_words + 2 * layout.logit_target
     else:
-        words = sum(map(layout.reads, range(len(network.gru)))) + layout.logit_words
+        words = sum(map(layout.reads, range(len(network.layers)))) + layout.logit_words
     copies = design.lanes * ACC_BITS * words * accumulators.pj_a_unit
     small = SRAM[0].pj_a_unit           # tables, h and anchors: each bank is far below the smallest that is cited
-    cell = ((2 * GATE_FRAC + CANDIDATE.bits + 2 * STATE.bits) * small
-            + GATE_FRAC * (PRE.bits + STATE.bits) * MULTIPLY_8.pj_a_unit
-            + (PRE.bits + 2 * STATE.bits) * ADD_8.pj_a_unit)
+    cells = sum(layer.size * ((work.looked_up + work.state) * small + work.products * MULTIPLY_8.pj_a_unit
+                              + work.added * ADD_8.pj_a_unit)
+                for layer in network.layers if (work := layer.cell.work))
     encoder = 2 * SIGNAL.bits * (small + ADD_8.pj_a_unit)
-    return copies + neurons * cell + elements * encoder
+    return copies + cells + elements * encoder
 
 
 def comparison(layout: Layout, weight_words: float, frame_rate: float | None = None, seconds: float = 1.0) -> dict:

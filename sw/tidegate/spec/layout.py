@@ -1,19 +1,21 @@
 """Where a model lies in the memories of a design: packing for P lanes and the register values.
 
-Accumulators are kept per layer as ``[nx | r | z | nh]``, each part padded to whole words of P.  Layers follow
-each other and the classifier comes last, so the rows that a hidden signal feeds, its own ``[r | z | nh]``
-and the next layer's ``[nx | r | z]`` (or the logits), are one contiguous run; so are those of the features.
+Accumulators are kept per layer gate by gate (a GRU's as ``[nx | r | z | nh]``, see ``cells.py``), each gate padded to
+whole words of P.  Layers follow each other and the classifier comes last, so the rows that a hidden signal feeds, the
+last gates of its own layer and the first of the next (or the logits), are one contiguous run; so are those of the
+features.
 A column of the weight memory is that run, and the bias columns run over all accumulators.
 """
 
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 
 from .design import Design
 from .errors import CapacityError
 from .formats import BIAS_DELTAS, bias_digits
-from .model import Model
+from .model import Model, tensor_name
 from .network import Network
 
 
@@ -46,7 +48,7 @@ class Need:
 class Layout:
     """Addresses of a network in a design; raises CapacityError if it does not fit (unless ``check`` is False).
 
-    ``words[l]``: accumulator words of one gate of GRU layer l.  ``layer_target[l]``: its first accumulator
+    ``words[l]``: accumulator words of one gate of layer l.  ``layer_target[l]``: its first accumulator
     word.  ``logit_target``, ``logit_words``: the classifier's.  ``columns[s]``: the columns of signal s.
     ``state_base[l]``: the layer's first group of cell_rate neurons.  ``bias_base``: first bias column.
     ``needs``: each capacity of the design, and what the network needs of it.
@@ -55,17 +57,21 @@ class Layout:
     def __init__(self, network: Network, design: Design, check: bool = True):
         self.network, self.design = network, design
         p, g = design.lanes, design.cell_rate
-        self.words = [-(-layer.size // p) for layer in network.gru]
-        self.layer_target = [4 * sum(self.words[:l]) for l in range(len(network.gru))]
-        self.logit_target = 4 * sum(self.words)
+        self.words = [-(-layer.size // p) for layer in network.layers]
+        ends = list(accumulate((len(layer.cell.gates) * words
+                                for layer, words in zip(network.layers, self.words, strict=True)), initial=0))
+        self.layer_target, self.logit_target = ends[:-1], ends[-1]
         self.logit_words = -(-network.classes // p)
         self.acc_words = self.logit_target + self.logit_words
-        groups = [-(-layer.size // g) for layer in network.gru]
+        groups = [-(-layer.size // g) for layer in network.layers]
         self.state_base = [sum(groups[:l]) for l in range(len(groups))]
         self.columns, base = [], 0
         for s in range(network.signals):
-            target = self.layer_target[s - 1] + self.words[s - 1] if s else 0
-            end = self.layer_target[s] + 3 * self.words[s] if s < len(network.gru) else self.acc_words
+            target, end = 0, self.acc_words
+            if s:
+                target = self.layer_target[s - 1] + network.layers[s - 1].cell.first_own * self.words[s - 1]
+            if s < len(network.layers):
+                end = self.layer_target[s] + len(network.layers[s].cell.input_rows) * self.words[s]
             self.columns.append(Column(base, end - target, target))
             base += (end - target) * network.elements(s)
         self.bias_base = base
@@ -76,7 +82,7 @@ class Layout:
             Need("features", network.features, design.features),
             Need("neurons", sum(groups) * g, design.neurons),
             Need("classes", network.classes, design.classes),
-            Need("GRU layers", len(network.gru), design.layers),
+            Need("layers", len(network.layers), design.layers),
         )
         if check and (refusal := self.refusal()):
             raise CapacityError(refusal)
@@ -87,8 +93,8 @@ class Layout:
         return f"the model needs {'; '.join(short)}; use a smaller model or a board with more" if short else None
 
     def reads(self, layer: int) -> int:
-        """Words that a core without a snapshot reads to close a layer: 4 gates of each neuron."""
-        return 4 * self.network.gru[layer].size
+        """Words that a core without a snapshot reads to close a layer: all gates of each neuron."""
+        return len(self.network.layers[layer].cell.gates) * self.network.layers[layer].size
 
     def dense_words(self) -> int:
         """Weight words of a dense frame: every column once."""
@@ -112,13 +118,13 @@ class Layout:
         """Register name → value (see ``registers.py``); MODE is left alone."""
         net = self.network
         values = {
-            "LAYERS": len(net.gru), "FEATURES": net.features, "CLASSES": net.classes, "BIAS_BASE": self.bias_base,
+            "LAYERS": len(net.layers), "FEATURES": net.features, "CLASSES": net.classes, "BIAS_BASE": self.bias_base,
             "ACC_WORDS": self.acc_words, "LOGIT_TARGET": self.logit_target,
         }
         for s, column in enumerate(self.columns):
             values |= {f"THETA{s}": net.thresholds[s], f"COLUMN_BASE{s}": column.base,
                        f"COLUMN_LENGTH{s}": column.length, f"COLUMN_TARGET{s}": column.target}
-        for l, layer in enumerate(net.gru):
+        for l, layer in enumerate(net.layers):
             values |= {f"LAYER_SIZE{l}": layer.size, f"LAYER_WORDS{l}": self.words[l],
                        f"LAYER_FRAC{l}": layer.weight_frac, f"LAYER_STATE{l}": self.state_base[l],
                        f"LAYER_TARGET{l}": self.layer_target[l]}
@@ -131,14 +137,15 @@ class Layout:
 
     def _column_rows(self, model: Model, signal: int) -> np.ndarray:
         """All rows that a signal feeds, padded, in accumulator order: int8 (length·P, elements)."""
-        parts = []
+        def gates(name: str, l: int, order: tuple[int, ...]) -> list[np.ndarray]:
+            blocks = np.split(model.tensors[tensor_name(self.network.layers[l], l, name)], len(order))
+            return [self._pad(blocks[row], self.words[l]) for row in order]
+
+        parts, layers = [], self.network.layers
         if signal:
-            l = signal - 1
-            r, z, n = np.split(model.tensors[f"gru.{l}.weight_hh"], 3)
-            parts += [self._pad(x, self.words[l]) for x in (r, z, n)]
-        if signal < len(self.words):
-            r, z, n = np.split(model.tensors[f"gru.{signal}.weight_ih"], 3)
-            parts += [self._pad(x, self.words[signal]) for x in (n, r, z)]
+            parts += gates("weight_hh", signal - 1, layers[signal - 1].cell.own_rows)
+        if signal < len(layers):
+            parts += gates("weight_ih", signal, layers[signal].cell.input_rows)
         else:
             parts.append(self._pad(model.tensors["classifier.weight"], self.logit_words))
         return np.concatenate(parts)
@@ -146,7 +153,7 @@ class Layout:
     def _bias(self, model: Model) -> np.ndarray:
         """All accumulators' initial values, padded: int32 (acc_words·P,)."""
         parts = []
-        for l, words in enumerate(self.words):
-            parts += [self._pad(gate, words) for gate in model.tensors[f"gru.{l}.bias"]]
+        for l, (layer, words) in enumerate(zip(self.network.layers, self.words, strict=True)):
+            parts += [self._pad(gate, words) for gate in model.tensors[tensor_name(layer, l, "bias")]]
         parts.append(self._pad(model.tensors["classifier.bias"], self.logit_words))
         return np.concatenate(parts)

@@ -1,9 +1,10 @@
 """The model file: one safetensors file with integers and a JSON description; it knows nothing of lanes.
 
-Tensors (PyTorch's row order r, z, n for the weights; accumulator order nx, r, z, nh for the biases):
+Tensors, those of a layer named after its cell (a GRU: PyTorch's row order r, z, n for the weights; accumulator order
+nx, r, z, nh for the biases; see ``cells.py``):
 
     gru.{l}.weight_ih   int8  (3·H, inputs)      gru.{l}.weight_hh   int8  (3·H, H)
-    gru.{l}.bias        int32 (4, H), accumulator LSBs: nx, r, z, nh
+    gru.{l}.bias        int32 (4, H), accumulator LSBs
     classifier.weight   int8  (classes, H)       classifier.bias     int32 (classes,), accumulator LSBs
     frontend.mean       float32 (features,)      frontend.scale      float32 (features,)
 
@@ -23,13 +24,15 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from .cells import GRU
 from .errors import ModelError
 from .formats import ACC_BITS, BIAS_MAX, SIGNAL, WEIGHT_BITS, weight_max, whole_theta
 from .frontend import check_frontend
 from .network import Layer, Network
 from .stop import Stop
 
-_PLAIN, _NARROW = 1, 2      # format versions; the second only for files with weights of less than 8 bits
+# Format versions: the second only for files with weights of less than 8 bits, the third for cells beside the GRU.
+_PLAIN, _NARROW, _CELLS = _VERSIONS = 1, 2, 3
 SUFFIX = ".tidegate"
 
 
@@ -127,21 +130,28 @@ def expected_tensors(network: Network) -> dict[str, tuple[np.dtype, tuple[int, .
     """Name → (dtype, shape) of every tensor of a network."""
     i8, i32, f32 = np.dtype(np.int8), np.dtype(np.int32), np.dtype(np.float32)
     expected = {
-        "classifier.weight": (i8, (network.classes, network.gru[-1].size)),
+        "classifier.weight": (i8, (network.classes, network.layers[-1].size)),
         "classifier.bias": (i32, (network.classes,)),
         "frontend.mean": (f32, (network.features,)),
         "frontend.scale": (f32, (network.features,)),
     }
-    for l, layer in enumerate(network.gru):
-        expected[f"gru.{l}.weight_ih"] = (i8, (3 * layer.size, network.elements(l)))
-        expected[f"gru.{l}.weight_hh"] = (i8, (3 * layer.size, layer.size))
-        expected[f"gru.{l}.bias"] = (i32, (4, layer.size))
+    for l, layer in enumerate(network.layers):
+        cell = layer.cell
+        expected[tensor_name(layer, l, "weight_ih")] = (i8, (len(cell.input_rows) * layer.size, network.elements(l)))
+        expected[tensor_name(layer, l, "weight_hh")] = (i8, (len(cell.own_rows) * layer.size, layer.size))
+        expected[tensor_name(layer, l, "bias")] = (i32, (len(cell.gates), layer.size))
     return expected
+
+
+def tensor_name(layer: Layer, number: int, what: str) -> str:
+    """Name of a tensor of layer ``number``: ``what`` is "weight_ih", "weight_hh" or "bias"."""
+    return f"{layer.cell.name}.{number}.{what}"
 
 
 def _weights(network: Network) -> dict[str, Layer]:
     """Name of every weight tensor → its layer."""
-    layers = {f"gru.{l}.weight_{kind}": layer for l, layer in enumerate(network.gru) for kind in ("ih", "hh")}
+    layers = {tensor_name(layer, l, what): layer for l, layer in enumerate(network.layers)
+              for what in ("weight_ih", "weight_hh")}
     return layers | {"classifier.weight": network.classifier}
 
 
@@ -163,13 +173,17 @@ def accumulator_bounds(model: Model) -> dict[str, np.ndarray]:
     """Largest magnitude |b| + Σ|w|·max|v̂| that each accumulator can reach: name of the rows → int64 (rows,)."""
     net, tensors = model.network, model.tensors
     bounds = {}
-    for l, layer in enumerate(net.gru):
-        ih = np.abs(tensors[f"gru.{l}.weight_ih"].astype(np.int64)).sum(1) * net.max_anchor(l)
-        hh = np.abs(tensors[f"gru.{l}.weight_hh"].astype(np.int64)).sum(1) * net.max_anchor(l + 1)
-        (ih_r, ih_z, ih_n), (hh_r, hh_z, hh_n) = ih.reshape(3, layer.size), hh.reshape(3, layer.size)
-        b_nx, b_r, b_z, b_nh = np.abs(tensors[f"gru.{l}.bias"].astype(np.int64))
-        bounds |= {f"gru.{l}.nx": b_nx + ih_n, f"gru.{l}.r": b_r + ih_r + hh_r,
-                   f"gru.{l}.z": b_z + ih_z + hh_z, f"gru.{l}.nh": b_nh + hh_n}
+    for l, layer in enumerate(net.layers):
+        rows_ih, rows_hh, biases = (np.abs(tensors[tensor_name(layer, l, what)].astype(np.int64))
+                                    for what in ("weight_ih", "weight_hh", "bias"))
+        from_input = rows_ih.sum(1).reshape(-1, layer.size) * net.max_anchor(l)
+        from_own = rows_hh.sum(1).reshape(-1, layer.size) * net.max_anchor(l + 1)
+        for gate, bound in zip(layer.cell.gates, biases, strict=True):
+            if gate.input_row is not None:
+                bound = bound + from_input[gate.input_row]
+            if gate.own_row is not None:
+                bound = bound + from_own[gate.own_row]
+            bounds[tensor_name(layer, l, gate.name)] = bound
     weight = np.abs(tensors["classifier.weight"].astype(np.int64)).sum(1) * net.max_anchor(net.signals - 1)
     bounds["classifier"] = np.abs(tensors["classifier.bias"].astype(np.int64)) + weight
     return bounds
@@ -194,8 +208,11 @@ def save_model(model: Model, path: str | Path) -> None:
     tensors = {name: model.tensors[name] for name in expected_tensors(model.network)}
     narrow = [name for name, layer in _weights(model.network).items() if layer.weight_bits < WEIGHT_BITS]
     tensors |= {name: pack_nibbles(tensors[name]) for name in narrow}
+    version = _NARROW if narrow else _PLAIN
+    if any(layer.cell != GRU for layer in model.network.layers):
+        version = _CELLS
     description = {
-        "version": _NARROW if narrow else _PLAIN, "network": model.network.to_dict(), "labels": list(model.labels),
+        "version": version, "network": model.network.to_dict(), "labels": list(model.labels),
         "frontend": model.frontend, "card": model.card, **model._rules(),
     }
     data = save({n: np.ascontiguousarray(t) for n, t in tensors.items()}, {"tidegate": json.dumps(description)})
@@ -216,8 +233,9 @@ def read_model(path: str | Path) -> Model:
         raise ModelError(f"'{path}' is not a readable model file ({why}); copy it again or train it anew") from None
     try:
         d = json.loads(metadata["tidegate"])
-        if d["version"] not in (_PLAIN, _NARROW):
-            raise ModelError(f"'{path}' has format version {d['version']}, this tidegate reads {_PLAIN} and {_NARROW}")
+        if d["version"] not in _VERSIONS:
+            raise ModelError(f"'{path}' has format version {d['version']}, this tidegate reads "
+                             f"{_PLAIN} to {_VERSIONS[-1]}; it needs a newer one")
         labels, frontend, card = tuple(map(str, d["labels"])), dict(d["frontend"]), dict(d["card"])
         network = Network.from_dict(d["network"])
         expected = expected_tensors(network)

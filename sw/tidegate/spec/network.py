@@ -1,12 +1,13 @@
-"""A network is a chain of signals: features, then one hidden state per GRU layer, then a classifier.
+"""A network is a chain of signals: features, then one hidden state per layer, then a classifier.
 
-Signal 0 is the feature frame.  GRU layer l (from 0) consumes signal l and its own output, signal l+1.  The
-classifier (cell "none") consumes the last signal; its accumulators are the logits.
+Signal 0 is the feature frame.  Layer l (from 0) hears signal l, its input, and signal l+1, its own state; which of its
+gates hear which says its cell (``cells.py``).  The classifier hears the last signal; its accumulators are the logits.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
+from .cells import GRU, Cell, cell_of
 from .errors import ModelError
 from .formats import SIGNAL, STATE, THETA_MAX, WEIGHT_BITS, WEIGHT_FRACS, WEIGHT_WIDTHS
 
@@ -23,8 +24,9 @@ def whole(value: Any) -> int:
 
 @dataclass(frozen=True)
 class Layer:
-    """A GRU layer of ``size`` neurons, or the classifier with ``size`` classes; weights are w / 2**weight_frac.
+    """A layer of ``size`` neurons of a ``cell``, or the classifier with ``size`` classes.
 
+    Weights are w / 2**weight_frac.
     ``weight_bits``: width of the weights in a model file.  A board holds all as int8.
     A classifier of size 0 is none: such a network has no logits, and runs on a core but on no board.
     """
@@ -32,6 +34,7 @@ class Layer:
     size: int
     weight_frac: int = 7
     weight_bits: int = WEIGHT_BITS
+    cell: Cell = GRU
 
     def __post_init__(self):
         if self.size < 0:
@@ -44,11 +47,13 @@ class Layer:
 
     def to_dict(self) -> dict:
         narrow = {} if self.weight_bits == WEIGHT_BITS else {"weight_bits": self.weight_bits}
-        return {"size": self.size, "weight_frac": self.weight_frac, **narrow}
+        other = {} if self.cell == GRU else {"cell": self.cell.name}
+        return {"size": self.size, "weight_frac": self.weight_frac, **narrow, **other}
 
     @staticmethod
     def from_dict(d: dict) -> "Layer":
-        return Layer(whole(d["size"]), whole(d["weight_frac"]), whole(d.get("weight_bits", WEIGHT_BITS)))
+        return Layer(whole(d["size"]), whole(d["weight_frac"]), whole(d.get("weight_bits", WEIGHT_BITS)),
+                     cell_of(d.get("cell", GRU.name)))
 
 
 @dataclass(frozen=True)
@@ -56,17 +61,17 @@ class Network:
     """Shapes, scales and thresholds.  ``thresholds[s]`` is Θ of signal s in LSBs of 2**-8 (0 sends every change)."""
 
     features: int
-    gru: tuple[Layer, ...]
+    layers: tuple[Layer, ...]
     classifier: Layer
     thresholds: tuple[int, ...]
 
     def __post_init__(self):
         if self.features < 1:
             raise ModelError(f"a network needs at least one feature, not {self.features}")
-        if not 1 <= len(self.gru) <= MAX_LAYERS:
-            raise ModelError(f"a network has 1 to {MAX_LAYERS} GRU layers, not {len(self.gru)}")
-        if any(layer.size < 1 for layer in self.gru):
-            raise ModelError("a GRU layer needs at least one neuron")
+        if not 1 <= len(self.layers) <= MAX_LAYERS:
+            raise ModelError(f"a network has 1 to {MAX_LAYERS} layers, not {len(self.layers)}")
+        if any(layer.size < 1 for layer in self.layers):
+            raise ModelError("a layer needs at least one neuron")
         if len(self.thresholds) != self.signals:
             raise ModelError(f"{self.signals} signals need {self.signals} thresholds, not {len(self.thresholds)}")
         if any(not 0 <= t <= THETA_MAX for t in self.thresholds):
@@ -74,8 +79,8 @@ class Network:
 
     @property
     def signals(self) -> int:
-        """Number of encoded signals: the features and each GRU layer's hidden state."""
-        return 1 + len(self.gru)
+        """Number of encoded signals: the features and each layer's hidden state."""
+        return 1 + len(self.layers)
 
     @property
     def classes(self) -> int:
@@ -83,12 +88,15 @@ class Network:
 
     def elements(self, signal: int) -> int:
         """Number of elements of a signal."""
-        return self.features if signal == 0 else self.gru[signal - 1].size
+        return self.features if signal == 0 else self.layers[signal - 1].size
 
     def column_weights(self, signal: int) -> int:
         """Weights in one column of a signal: the rows of all its consumers (no padding)."""
-        own = 3 * self.gru[signal - 1].size if signal else 0
-        after = 3 * self.gru[signal].size if signal < len(self.gru) else self.classes
+        after, own = self.classes, 0
+        if signal < len(self.layers):
+            after = len(self.layers[signal].cell.input_rows) * self.layers[signal].size
+        if signal:
+            own = len(self.layers[signal - 1].cell.own_rows) * self.layers[signal - 1].size
         return own + after
 
     @property
@@ -99,14 +107,24 @@ class Network:
     @property
     def weight_bytes(self) -> int:
         """Bytes of all weights, each at its layer's width (biases and scales come on top)."""
-        bits = sum(3 * x.size * (self.elements(l) + x.size) * x.weight_bits for l, x in enumerate(self.gru))
-        bits += self.classifier.size * self.gru[-1].size * self.classifier.weight_bits
+        bits = sum(x.size * (len(x.cell.input_rows) * self.elements(l) + len(x.cell.own_rows) * x.size) * x.weight_bits
+                   for l, x in enumerate(self.layers))
+        bits += self.classifier.size * self.layers[-1].size * self.classifier.weight_bits
         return -(-bits // 8)
 
     @property
     def widths(self) -> str:
         """As "int8", or "int4 and int8"."""
-        return " and ".join(f"int{bits}" for bits in sorted({x.weight_bits for x in (*self.gru, self.classifier)}))
+        return " and ".join(f"int{bits}" for bits in sorted({x.weight_bits for x in (*self.layers, self.classifier)}))
+
+    @property
+    def shape(self) -> str:
+        """As "GRU 104 + 88"."""
+        parts, before = [], None
+        for layer in self.layers:
+            parts.append(str(layer.size) if layer.cell == before else f"{layer.cell.title} {layer.size}")
+            before = layer.cell
+        return " + ".join(parts)
 
     def max_anchor(self, signal: int) -> int:
         """Largest |v̂| that a signal can reach, in LSBs."""
@@ -116,7 +134,7 @@ class Network:
     def to_dict(self) -> dict:
         return {
             "features": self.features,
-            "gru": [layer.to_dict() for layer in self.gru],
+            "gru": [layer.to_dict() for layer in self.layers],      # named so in all files, whatever the cells
             "classifier": self.classifier.to_dict(),
             "thresholds": list(self.thresholds),
         }
@@ -125,7 +143,7 @@ class Network:
     def from_dict(d: dict) -> "Network":
         return Network(
             features=whole(d["features"]),
-            gru=tuple(Layer.from_dict(layer) for layer in d["gru"]),
+            layers=tuple(Layer.from_dict(layer) for layer in d["gru"]),
             classifier=Layer.from_dict(d["classifier"]),
             thresholds=tuple(map(whole, d["thresholds"])),
         )

@@ -42,7 +42,7 @@ def _facts(model: Model, size: int) -> list[str]:
         f"| features | {net.features} log-mel bands, {frontend['low_hz']:g}-{frontend['high_hz']:g} Hz, window "
         f"{frontend['window_ms']:g} ms, hop {frontend['hop_ms']:g} ms, {frontend['sample_rate']} samples/s |"
         if model.frontend else f"| features | {net.features} of the task {model.card['recipe']['task']} |",
-        f"| network | delta-GRU {' + '.join(str(x.size) for x in net.gru)}, "
+        f"| network | delta-{net.shape}, "
         f"{net.widths} weights, {net.dense_weights} weights a dense frame |",
         f"| thresholds Θ | {', '.join(f'{t}/256' for t in net.thresholds)} (features, then each layer) |",
         *([] if model.stop is None else [f"| stop rule | {_rule(model)} |"]),

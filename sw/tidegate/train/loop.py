@@ -317,7 +317,7 @@ def _check_start(start: Model, recipe: Recipe, features: Features | Sequences) -
                         "choose a recipe with rounding, or leave the model out")
     net = start.network
     for what, has, wants in (("labels", ", ".join(start.labels), ", ".join(features.labels)),
-                             ("layers", [layer.size for layer in net.gru], list(recipe.gru)),
+                             ("layers", [layer.size for layer in net.layers], list(recipe.gru)),
                              ("number of features", net.features, features.width)):
         if has != wants:
             raise DataError(f"the model to begin with does not fit recipe '{recipe.name}': its {what}: {has}; "

@@ -56,7 +56,7 @@ def _facts(model: Model, size: int) -> list[str]:
     recipe, clips = _dict(card.get("recipe")), _dict(card.get("clips"))
     rows = [
         ("classes", ", ".join(model.labels)),
-        ("network", f"delta-GRU {' + '.join(str(x.size) for x in net.gru)} on {net.features} features, "
+        ("network", f"delta-{net.shape} on {net.features} features, "
                     f"{net.widths} weights, {net.dense_weights} weights a dense frame"),
         ("thresholds Θ", f"{theta_text(net.thresholds)} (features, then each layer)"),
         ("file", f"{size / 1000:.1f} kB, digest {model.digest[:16]}"),

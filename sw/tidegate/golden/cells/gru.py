@@ -1,6 +1,10 @@
-"""A delta-GRU layer over a whole sequence, as one autograd function: the training forward *is* the golden model.
+"""The GRU in integers: a frame at a time, and over a whole sequence as one autograd function.
 
-M = b + W·v̂ holds exactly at all times, so the layer computes W·v̂ instead of accumulating events: the input
+    r = σ(M_r)   z = σ(M_z)   n = tanh(M_nx + r·M_nh)   h ← n + z·(h − n)   v = round(h)
+
+``step`` says it as the core does it; the sequence must give the same numbers, and *is* the forward pass of training.
+
+M = b + W·v̂ holds exactly at all times, so the sequence computes W·v̂ instead of accumulating events: the input
 side of all frames in one matmul before the loop, the recurrent side in one a step.  Accumulators lie in
 memory as on the core, ``[nx | r | z | nh]``: the input feeds the first three parts, ĥ the last three.  Weights
 and biases are scaled by powers of two and a half is added to the bias, so that one ``floor`` rounds all
@@ -13,15 +17,55 @@ the identity, v̂ = v, and so is its gradient.  Θ, if it is a tensor, learns by
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ..spec.formats import CANDIDATE_ARG, GATE_ARG, GATE_FRAC, PRE, SIGNAL, STATE, acc_frac
-from . import kernel
-from .encoder import lag_gradient, shrink, whole
-from .fixed import scalar, sigmoid_, tanh_
+from ...spec import activation
+from ...spec.fixed import Q, round_shift
+from ...spec.formats import (
+    CANDIDATE,
+    CANDIDATE_ARG,
+    GATE_ARG,
+    GATE_FRAC,
+    PRE,
+    SIGNAL,
+    STATE,
+    acc_frac,
+)
+from .. import kernel
+from ..encoder import lag_gradient, shrink, whole
+from ..fixed import scalar, sigmoid_, tanh_
 
 _STATE_SHIFT = STATE.frac - SIGNAL.frac
+
+
+class Stages(NamedTuple):
+    """The numbers inside the cell, each (..., H): arguments of σ in GATE_ARG, nx and nh in PRE, the new h in STATE."""
+
+    r_arg: np.ndarray
+    z_arg: np.ndarray
+    nx: np.ndarray
+    nh: np.ndarray
+    h: np.ndarray
+
+
+def step(accumulators: np.ndarray, state: np.ndarray, weight_frac: int) -> tuple[Stages, np.ndarray, np.ndarray]:
+    """One frame: accumulators (B, 4, H) of nx, r, z, nh with acc_frac fraction bits, and h (B, H) in STATE → the
+    numbers inside, the new h, and the signal v (SIGNAL) that it sends; all int64."""
+    frac = acc_frac(weight_frac)
+    nx, r, z, nh = accumulators.swapaxes(0, 1)
+    r_arg, z_arg = _requantise(r, frac, GATE_ARG), _requantise(z, frac, GATE_ARG)
+    nx, nh = _requantise(nx, frac, PRE), _requantise(nh, frac, PRE)
+    r, z = activation.sigmoid(r_arg), activation.sigmoid(z_arg)
+    n = activation.tanh(CANDIDATE_ARG.requantise((nx << GATE_FRAC) + r * nh, PRE.frac + GATE_FRAC))
+    n = n << (STATE.frac - CANDIDATE.frac)
+    h = n + round_shift(z * (state - n), GATE_FRAC)
+    return Stages(r_arg, z_arg, nx, nh, h), h, round_shift(h, _STATE_SHIFT)
+
+
+def _requantise(x: np.ndarray, frac: int, to: Q) -> np.ndarray:
+    return np.asarray(to.requantise(x, frac))
 
 
 class Sequence(NamedTuple):
@@ -69,6 +113,17 @@ def advance(x: Tensor, w_ih: Tensor, w_hh: Tensor, bias: Tensor, weight_frac: in
         return anchors[1:], last
     run = sequence(x, w_ih, w_hh, bias, weight_frac, threshold, start=start)
     return run.anchors[1:], run.states[-1].clone()
+
+
+@torch.no_grad()
+def traced(x: Tensor, w_ih: Tensor, w_hh: Tensor, bias: Tensor, weight_frac: int,
+           threshold: int) -> tuple[Tensor, list[Tensor]]:
+    """Anchors (T, B, H) after each frame, and the integers of ``Stages`` (T, B, H); arguments as in ``DeltaGRU``."""
+    run = sequence(x, w_ih, w_hh, bias, weight_frac, threshold, keep_args=True)
+    assert run.args is not None
+    nx, r, z, nh = run.args.unbind(2)
+    limit = GATE_ARG.max
+    return run.anchors[1:], [r.clamp(-limit, limit), z.clamp(-limit, limit), nx, nh, run.states[1:]]
 
 
 @torch.no_grad()
@@ -230,3 +285,6 @@ class DeltaGRU(torch.autograd.Function):
 
 
 assert GATE_FRAC == SIGNAL.frac    # r, z, n and anchors share one grid; sigmoid_ and tanh_ count on it
+
+
+layer = DeltaGRU.apply

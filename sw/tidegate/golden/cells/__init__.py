@@ -1,0 +1,46 @@
+"""The cells in golden, one module each, named as in ``spec/cells.py``; ``GoldenCell`` is what the rest calls."""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, NamedTuple, Protocol, cast
+
+import numpy as np
+from torch import Tensor
+
+from ...spec.cells import CELLS, Cell
+
+
+class GoldenCell(Protocol):
+    """What a cell's module has.
+
+    ``Stages``: named tuple of the integers ``Cell.stages`` of a frame.
+    ``step(accumulators (B, gates, H), state (B, H), weight_frac)`` → (stages, new state, signal v), int64.
+    ``layer(x, w_ih, w_hh, bias, weight_frac, threshold, noise, start)`` → (anchors (T, B, H), last states (B, H)): a
+    whole sequence with gradient, which gives the integers of ``step``.  ``bias`` (gates, H).  ``start``: None, or
+    (anchors, states) (B, H) before the first frame.
+    ``advance(x, w_ih, w_hh, bias, weight_frac, threshold, start)``: the same without gradient.
+    ``traced(x, w_ih, w_hh, bias, weight_frac, threshold)`` → (anchors, [each of the stages (T, B, H)]), from reset.
+    """
+
+    @property
+    def Stages(self) -> Callable[..., NamedTuple]: ...
+
+    def step(self, accumulators: np.ndarray, state: np.ndarray,
+             weight_frac: int) -> tuple[Any, np.ndarray, np.ndarray]: ...
+
+    @property
+    def layer(self) -> Callable[..., tuple[Tensor, Tensor]]: ...
+
+    def advance(self, x: Tensor, w_ih: Tensor, w_hh: Tensor, bias: Tensor, weight_frac: int, threshold: int,
+                start: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]: ...
+
+    def traced(self, x: Tensor, w_ih: Tensor, w_hh: Tensor, bias: Tensor, weight_frac: int,
+               threshold: int) -> tuple[Tensor, list[Tensor]]: ...
+
+
+_MODULES = {name: cast(GoldenCell, import_module(f".{name}", __package__)) for name in CELLS}
+
+
+def golden_of(cell: Cell) -> GoldenCell:
+    """The module of a cell."""
+    return _MODULES[cell.name]

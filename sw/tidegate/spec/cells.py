@@ -1,0 +1,88 @@
+"""What the engine has to know of a cell: its gates, in the order in which their accumulators lie.
+
+    accumulators of a layer    [ gates that hear the layer's input … | … gates that hear its own state ]
+
+A gate is one accumulator for each neuron.  The input's events feed the first gates and the layer's own hidden state's
+events the last ones (most gates hear both), so that both are contiguous runs: a weight column is such a run.
+``Layout`` packs by this table, and ``Network``, ``Model``, the proof of bounds, cycle model and energy derive from it.
+
+In PyTorch's tensors the rows of the gates lie in an order of their own, in which ``Gate.input_row`` and ``own_row``
+count blocks of as many rows as there are neurons.
+"""
+
+from dataclasses import dataclass
+
+from .errors import ModelError
+from .formats import CANDIDATE, GATE_FRAC, PRE, STATE
+
+
+@dataclass(frozen=True)
+class Gate:
+    """``name`` of the accumulator; which block of rows of ``weight_ih`` and of ``weight_hh`` feeds it (None: none)."""
+
+    name: str
+    input_row: int | None = None
+    own_row: int | None = None
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one neuron costs in a frame, for the estimate of energy, in bits: looked up in tables, read and written of
+    its state, added; ``products``: of each multiplication the product of its operands' bits."""
+
+    looked_up: int
+    state: int
+    added: int
+    products: int
+
+
+@dataclass(frozen=True)
+class Cell:
+    """``name`` as in model files and recipes; ``title`` for people; ``gates`` in the order of their accumulators.
+
+    ``stages``: the integers of a neuron by which golden model and RTL are compared, in the order in which they are
+    made.  ``work``: of a neuron in a frame.
+    """
+
+    name: str
+    title: str
+    gates: tuple[Gate, ...]
+    stages: tuple[str, ...]
+    work: Work
+
+    def __post_init__(self) -> None:
+        hears_input = [gate.input_row is not None for gate in self.gates]
+        hears_own = [gate.own_row is not None for gate in self.gates]
+        assert hears_input == sorted(hears_input, reverse=True) and hears_own == sorted(hears_own)
+        for rows in (self.input_rows, self.own_rows):
+            assert sorted(rows) == list(range(len(rows)))
+
+    @property
+    def input_rows(self) -> tuple[int, ...]:
+        """Blocks of ``weight_ih`` in the order of the first gates, which they feed."""
+        return tuple(gate.input_row for gate in self.gates if gate.input_row is not None)
+
+    @property
+    def own_rows(self) -> tuple[int, ...]:
+        """Blocks of ``weight_hh`` in the order of the last gates, which they feed."""
+        return tuple(gate.own_row for gate in self.gates if gate.own_row is not None)
+
+    @property
+    def first_own(self) -> int:
+        """Number of the first gate that hears the layer's own state."""
+        return len(self.gates) - len(self.own_rows)
+
+
+# σ twice and tanh from tables; h read and written; r·nh and z·(h − n); nx + r·nh, h − n and n + z·(h − n)
+GRU = Cell("gru", "GRU", (Gate("nx", input_row=2), Gate("r", 0, 0), Gate("z", 1, 1), Gate("nh", own_row=2)),
+           ("r_arg", "z_arg", "nx", "nh", "h"),
+           Work(looked_up=2 * GATE_FRAC + CANDIDATE.bits, state=2 * STATE.bits, added=PRE.bits + 2 * STATE.bits,
+                products=GATE_FRAC * (PRE.bits + STATE.bits)))
+CELLS = {cell.name: cell for cell in (GRU,)}
+
+
+def cell_of(name: str) -> Cell:
+    """The cell of this name; ModelError if there is none."""
+    if name not in CELLS:
+        raise ModelError(f"there is no cell '{name}'; this version has {', '.join(CELLS)}")
+    return CELLS[name]
