@@ -23,11 +23,11 @@ import numpy as np
 from tidegate import Board, load_model
 from tidegate.clips import clips
 from tidegate.golden.cells import golden_of
-from tidegate.golden.encoder import encode_step
 from tidegate.host.audio import read_audio
 from tidegate.host.listen import Heard, Listener, Totals
 from tidegate.spec.layout import Layout
 from tidegate.spec.model import Model, tensor_name
+from tidegate.spec.rules import delta
 
 from .trace import VECTORS, read_trace
 
@@ -71,8 +71,7 @@ class Anew:
         net, events, self.stages = self.network, [], []
         v = frame[None].astype(np.int64)
         for s in range(net.signals):
-            fired, delta = encode_step(v, self.anchors[s], net.thresholds[s], False)
-            self.anchors[s] = self.anchors[s] + delta
+            fired, _, self.anchors[s] = delta(v, self.anchors[s], net.thresholds[s])
             events.append(int(fired.sum()))
             if s < len(net.layers):
                 layer = net.layers[s]

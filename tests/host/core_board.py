@@ -6,9 +6,10 @@ from fake_board import DIGEST
 from tidegate.golden.cells import gru
 from tidegate.spec.design import SIMULATED, Design
 from tidegate.spec.fixed import saturate, wrap
-from tidegate.spec.formats import ACC_BITS, BIAS_DELTAS, DELTA_BITS, SIGNAL
+from tidegate.spec.formats import ACC_BITS, BIAS_DELTAS, SIGNAL
 from tidegate.spec.packets import Result
 from tidegate.spec.registers import DENSE, STREAM
+from tidegate.spec.rules import delta
 from tidegate.spec.stop import STOP_SHIFT, UNDECIDED, Decider
 from tidegate_sim.board_model import BoardModel
 
@@ -37,12 +38,10 @@ class CoreBoard(BoardModel):
         events, words = [], 0
         v, anchors = saturate(np.array(values, np.int64), SIGNAL.bits), self.x[: len(values)]
         for s in range(r["LAYERS"] + 1):
-            change = v - anchors
-            fired = np.flatnonzero((np.abs(change) >= r[f"THETA{s}"]) & (change != 0) | bool(r["MODE"] & DENSE))
-            delta = saturate(change[fired], DELTA_BITS)
-            anchors[fired] += delta
+            fires, sent, anchors[:] = delta(v, anchors, r[f"THETA{s}"], bool(r["MODE"] & DENSE))
+            fired = np.flatnonzero(fires)
             length = max(r[f"COLUMN_LENGTH{s}"], 1)
-            self.add(r[f"COLUMN_BASE{s}"], length, r[f"COLUMN_TARGET{s}"], fired, delta)
+            self.add(r[f"COLUMN_BASE{s}"], length, r[f"COLUMN_TARGET{s}"], fired, sent[fired])
             events.append(len(fired))
             words += len(fired) * length
             if s < r["LAYERS"]:

@@ -11,7 +11,8 @@ from cocotb.triggers import RisingEdge
 
 from tidegate.spec import cycles
 from tidegate.spec.fixed import saturate
-from tidegate.spec.formats import DELTA_BITS, SIGNAL
+from tidegate.spec.formats import SIGNAL
+from tidegate.spec.rules import delta
 from tidegate_hw.encoder import MARGIN, Encoder, group_layout
 from tidegate_hw.event import event_layout
 
@@ -24,7 +25,7 @@ END = "end"
 
 
 class Model:
-    """The encoder's equation, one element at a time."""
+    """The encoder's rule, one element at a time."""
 
     def __init__(self):
         self.anchors = {}
@@ -32,11 +33,10 @@ class Model:
     def events(self, group: dict, theta: int, dense: bool) -> list[dict]:
         found = []
         for k, v in enumerate(group["values"]):
-            anchor = self.anchors.get((group["address"], k), 0)
-            if (group["mask"] >> k) & 1 and (dense or (abs(v - anchor) >= theta and v != anchor)):
-                delta = saturate(v - anchor, DELTA_BITS)
-                self.anchors[group["address"], k] = anchor + delta
-                found.append({"index": group["index"] + k, "delta": delta, "end": 0})
+            fired, sent, anchor = delta(v, self.anchors.get((group["address"], k), 0), theta, dense)
+            if (group["mask"] >> k) & 1 and fired:
+                self.anchors[group["address"], k] = int(anchor)
+                found.append({"index": group["index"] + k, "delta": int(sent), "end": 0})
         return found + [END] * group["last"]
 
 

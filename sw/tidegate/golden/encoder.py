@@ -1,18 +1,10 @@
-"""The delta encoder of one signal.
-
-    fire  ⇔  |v − v̂| ≥ Θ  and  v ≠ v̂        Δ = clip(v − v̂)        v̂ ← v̂ + Δ
-
-On integers the condition is |v − v̂| ≥ max(Θ, 1).  The anchor moves by what was sent, so M = b + W·v̂ always
-(delta networks: Neil et al. 2017, arXiv:1612.05571).
-"""
+"""The rule ``delta`` of ``spec/rules.py`` over whole sequences of a signal, with a gradient."""
 
 from typing import cast
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from ..spec.fixed import saturate
 from ..spec.formats import DELTA_BITS, whole_theta
 from . import kernel
 
@@ -125,13 +117,3 @@ def priced_events(anchors: Tensor, threshold: Tensor | int, start: Tensor | None
         moved = (anchors - earlier(anchors, start)).abs().sum(-1) / max(whole(threshold), 1)
         count = count + (moved - moved.detach())
     return count if isinstance(threshold, int) else count * (threshold.detach() / threshold)
-
-
-def encode_step(v: np.ndarray, anchor: np.ndarray, threshold: int, dense: bool = False):
-    """One frame in integers: (fired, Δ) of v (B, n) against its anchor; the caller adds Δ to the anchor.
-
-    In dense mode every element fires, even with Δ = 0.
-    """
-    change = v - anchor
-    fired = (np.abs(change) >= threshold) & (change != 0) | dense
-    return fired, np.where(fired, saturate(change, DELTA_BITS), 0)

@@ -13,8 +13,9 @@ import torch
 from ..spec.errors import TidegateError
 from ..spec.formats import SIGNAL, acc_frac
 from ..spec.model import Model, accumulator_bounds, tensor_name
+from ..spec.rules import delta
 from .cells import golden_of
-from .encoder import count_events, encode, encode_step
+from .encoder import count_events, encode
 
 _EXACT_FLOAT32 = 1 << 24
 
@@ -126,13 +127,12 @@ class Golden:
         layers, fired, deltas = [], [], []
         v = self._check(frame, 2).astype(np.int64)
         for s in range(net.signals):
-            fires, delta = encode_step(v, state.anchors[s], net.thresholds[s], dense)
+            fires, sent, state.anchors[s] = delta(v, state.anchors[s], net.thresholds[s], dense)
             fired.append(fires)
-            deltas.append(delta)
-            state.anchors[s] += delta
+            deltas.append(sent)
             for i in np.flatnonzero(fires.any(0)):
                 for target, rows, weights in self._columns[s]:
-                    state.accumulators[target][:, rows] += delta[:, i].reshape(-1, *[1] * weights[i].ndim) * weights[i]
+                    state.accumulators[target][:, rows] += sent[:, i].reshape(-1, *[1] * weights[i].ndim) * weights[i]
             if s < len(net.layers):
                 stages, state.states[s], v = golden_of(net.layers[s].cell).step(
                     state.accumulators[s], state.states[s], net.layers[s].weight_frac)
@@ -171,10 +171,12 @@ class Golden:
             consumers.append((len(layers), slice(None), tensors["classifier.weight"].astype(np.int64).T))
         return consumers
 
-    def _integers(self, l: int, dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
-        """Weights and bias of a layer."""
+    def _integers(self, l: int, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """(weight_ih, weight_hh, bias) of a layer."""
         layer = self.network.layers[l]
-        return tuple(self._tensor(tensor_name(layer, l, what), dtype) for what in ("weight_ih", "weight_hh", "bias"))
+        w_ih, w_hh, bias = (self._tensor(tensor_name(layer, l, what), dtype)
+                            for what in ("weight_ih", "weight_hh", "bias"))
+        return w_ih, w_hh, bias
 
     def _tensor(self, name: str, dtype: torch.dtype) -> torch.Tensor:
         return torch.from_numpy(self.model.tensors[name]).to(dtype)
