@@ -21,7 +21,8 @@ from tidegate.spec.design import SIMULATED
 from tidegate.spec.layout import Layout
 from tidegate.spec.stop import first_decisions
 
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
+PAGES = (ROOT / "README.md", ROOT / "docs" / "early.md")
 
 
 @pytest.mark.parametrize("lanes", SIMULATED)
@@ -100,8 +101,9 @@ def test_early_demo_is_golden(compiled):
 
 
 @pytest.mark.parametrize("arguments", [(), ("--model", "digits-early", "--early")], ids=["whole", "early"])
-def test_the_excerpt_in_the_readme_is_what_it_prints(compiled, arguments):
-    (excerpt,) = (block for block in re.findall(r"^```\w*\n(.*?)^```$", README.read_text("utf-8"), re.M | re.S)
+def test_the_excerpts_in_the_pages_are_what_it_prints(compiled, arguments):
+    text = "\n".join(page.read_text("utf-8") for page in PAGES)
+    (excerpt,) = (block for block in re.findall(r"^```\w*\n(.*?)^```$", text, re.M | re.S)
                   if "spoken    decided" in block and ("after" in block) == bool(arguments))
     printed = [line.rstrip() for line in tidegate("demo", *arguments).stdout.splitlines()]
     assert not [line for line in excerpt.splitlines() if line != "..." and line.rstrip() not in printed]

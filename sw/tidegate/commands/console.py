@@ -29,8 +29,8 @@ ThetaOption = Annotated[float, typer.Option("--theta", min=0.0, max=1000.0, help
 EarlyOption = Annotated[bool, typer.Option(
     "--early", help="Decide as soon as the best label leads by the model's margin, and run no frame after that.")]
 MarginOption = Annotated[float | None, typer.Option(
-    "--margin", help="Decide early at this lead of the best logit over the second (as 3; the less, the sooner), "
-    "whatever the model's own.", show_default=False)]
+    "--margin", help="Decide early when the best logit leads the second one by more than this, such as 3; a smaller "
+    "margin decides sooner. Replaces the model's own.", show_default=False)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 
 _EXTRAS = {"torch": "train", "distributed": "train", "dask": "train",
