@@ -1,6 +1,7 @@
 """Small synthetic data sets: "words" that are tones or sweeps, made from a seed."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,9 @@ import soundfile
 import torch
 
 from tidegate.host.frontend import FrontEndSettings
+from tidegate.train.material import Sources
 from tidegate.train.recipe import Augmentation, Recipe
+from tidegate.train.stream_options import Listening
 
 sys.path.insert(0, str(Path(__file__).parent))      # made_streams.py
 
@@ -54,3 +57,25 @@ def recipe():
     return Recipe("tones", frontend=SETTINGS, gru=(16,), thresholds=(64, 32), anneal=0.3, epochs=6, batch=16,
                   learning_rate=0.02, sparsity_cost=0.1, seed=5, decision_frames=2,
                   augmentation=Augmentation(lead=2, tail=2, mask_bands=1, mask_frames=1, stretch=0.05, warp=0.2))
+
+
+@pytest.fixture(scope="session")
+def folders(write_words, tmp_path_factory):
+    """(words, sources): tones as words, and other tones as speech, other words, noise and a room."""
+    folder, rng = tmp_path_factory.mktemp("sources"), np.random.default_rng(2)
+    for kind, seconds, count in (("speech/a", 2.0, 20), ("words/b", 0.5, 20), ("noise", 1.0, 30), ("rooms", 0.2, 2)):
+        (folder / kind).mkdir(parents=True)
+        for k in range(count):
+            t = np.arange(int(seconds * 8000))
+            sound = 0.3 * np.sin(t * rng.uniform(0.1, 1.0)) * (rng.random(len(t)) if kind == "noise" else 1)
+            if kind == "rooms":
+                sound = 0.3 * rng.normal(size=len(t)) * np.exp(-t / 200)
+            soundfile.write(folder / kind / f"{k}.wav", sound, 8000)
+    root = write_words(clips=60, noise=True)
+    return root, Sources(**{kind: (folder / kind,) for kind in ("speech", "words", "noise", "rooms")})
+
+
+@pytest.fixture
+def listener(recipe) -> Recipe:
+    small = Listening(streams=8, chunk=40, chunks=6)
+    return replace(recipe, keywords=("low", "rise"), listening=small, epochs=3, budget=500.0, sparsity_cost=0.0)

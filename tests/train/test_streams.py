@@ -7,7 +7,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import soundfile
 import torch
 
 from tidegate.golden import DeltaNetwork
@@ -315,28 +314,6 @@ def test_a_room_keeps_the_loudness_and_adds_its_echo():
     expected = np.convolve(sound, response)[:5000]
     assert np.allclose(heard[: len(expected)] / heard[100], expected / expected[100], atol=1e-3)
     assert np.array_equal(in_room(sound, np.array([1.0], np.float32), 0).round(4), sound.round(4))
-
-
-@pytest.fixture(scope="module")
-def folders(write_words, tmp_path_factory):
-    """(words, sources): tones as words, and other tones as speech, other words, noise and a room."""
-    folder, rng = tmp_path_factory.mktemp("sources"), np.random.default_rng(2)
-    for kind, seconds, count in (("speech/a", 2.0, 20), ("words/b", 0.5, 20), ("noise", 1.0, 30), ("rooms", 0.2, 2)):
-        (folder / kind).mkdir(parents=True)
-        for k in range(count):
-            t = np.arange(int(seconds * 8000))
-            sound = 0.3 * np.sin(t * rng.uniform(0.1, 1.0)) * (rng.random(len(t)) if kind == "noise" else 1)
-            if kind == "rooms":
-                sound = 0.3 * rng.normal(size=len(t)) * np.exp(-t / 200)
-            soundfile.write(folder / kind / f"{k}.wav", sound, 8000)
-    root = write_words(clips=60, noise=True)
-    return root, Sources(**{kind: (folder / kind,) for kind in ("speech", "words", "noise", "rooms")})
-
-
-@pytest.fixture
-def listener(recipe) -> Recipe:
-    small = Listening(streams=8, chunk=40, chunks=6)
-    return replace(recipe, keywords=("low", "rise"), listening=small, epochs=3, budget=500.0, sparsity_cost=0.0)
 
 
 def test_material_of_the_parts_is_apart_and_rooms_are_in_order(folders, listener, tmp_path):

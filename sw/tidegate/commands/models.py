@@ -90,6 +90,9 @@ def train(
         "--noise", help="Folder of sounds that are no speech; may be repeated.", show_default=False)] = None,
     rooms: Annotated[list[Path] | None, typer.Option(
         "--rooms", help="Folder of impulse responses of rooms; may be repeated.", show_default=False)] = None,
+    teacher: Annotated[Path | None, typer.Option(
+        "--teacher", help="File in which the teacher of a recipe with 'teacher' is kept; made if it is not there. "
+        "Without it the teacher is deleted when the run is complete.", show_default=False)] = None,
     json: JsonOption = False,
 ) -> None:
     """Train a model on a folder of words; what is trained is bit for bit what the board computes."""
@@ -111,7 +114,7 @@ def train(
             chosen = replace(chosen, seed=seed)
         sources = Sources(*(tuple(folders or ()) for folders in (speech, other_words, more_keywords, noise, rooms)))
         path = training.run(directory, chosen, out_file, resume=resume, sources=sources,
-                            start=None if start is None else zoo.load(start))
+                            start=None if start is None else zoo.load(start), teacher=teacher)
         card = zoo.load(str(path)).card
         if json:
             survey = {"data": survey_of(directory, chosen)} if chosen.task == WORDS and directory else {}

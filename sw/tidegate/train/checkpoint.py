@@ -16,14 +16,8 @@ def checkpoint_path(out: Path) -> Path:
 
 
 def write_checkpoint(out: Path, state: dict[str, Any]) -> None:
-    """Keep a state, with the ``digest`` of what it belongs to; DataError if it cannot be written."""
-    path = checkpoint_path(out)
-    try:
-        with replacing(path) as part:
-            torch.save(state, part)
-    except (OSError, RuntimeError) as error:        # torch's own writer raises the second, as on a full disk
-        reason = str(error).partition("\n")[0]
-        raise DataError(f"'{path}' cannot be written ({reason}); make room or choose another place") from None
+    """Keep the state of a run for ``out``; see ``write_state``."""
+    write_state(checkpoint_path(out), state)
 
 
 def check_resumable(out: Path) -> None:
@@ -37,12 +31,26 @@ def check_resumable(out: Path) -> None:
 def read_checkpoint(out: Path, digest: str, device: torch.device) -> dict[str, Any]:
     """The state kept for ``out``; DataError if there is none, it is damaged, or its digest is another."""
     check_resumable(out)
-    path = checkpoint_path(out)
+    return read_state(checkpoint_path(out), digest, device)
+
+
+def write_state(path: Path, state: dict[str, Any]) -> None:
+    """Write a state, with the ``digest`` of what it belongs to; DataError if it cannot be written."""
+    try:
+        with replacing(path) as part:
+            torch.save(state, part)
+    except (OSError, RuntimeError) as error:        # torch's own writer raises the second, as on a full disk
+        reason = str(error).partition("\n")[0]
+        raise DataError(f"'{path}' cannot be written ({reason}); make room or choose another place") from None
+
+
+def read_state(path: Path, digest: str, device: torch.device) -> dict[str, Any]:
+    """A state; DataError if it is damaged, or its digest is another."""
     try:
         state = torch.load(path, weights_only=True, map_location=device)
         found = state["digest"]
     except (OSError, RuntimeError, EOFError, UnpicklingError, KeyError, TypeError, ValueError):
-        raise DataError(f"'{path}' is no readable checkpoint; delete it and train without resuming") from None
+        raise DataError(f"'{path}' is no readable checkpoint; delete it and begin anew") from None
     if found != digest:
-        raise DataError(f"'{path}' belongs to another recipe or data set; delete it or train without resuming")
+        raise DataError(f"'{path}' belongs to another recipe or data set; delete it and begin anew")
     return state

@@ -16,7 +16,7 @@ from tidegate.spec.stop import Stop
 
 from .data import DataError
 from .ranges import HUGE, SHARE, TINY, check_order, check_ranges
-from .stream_options import Listening
+from .stream_options import Listening, Teaching
 
 WORDS = "words"
 _BOUNDS = (("learning_rate", TINY, 10), ("weight_decay", 0, HUGE), ("clip", TINY, HUGE), ("label_smoothing", *SHARE),
@@ -112,7 +112,8 @@ class Recipe:
     ``listening``: train on endless streams with the hidden state carried, instead of clip by clip (``streams.py``,
     ``listening.py``); after its epochs on clips an epoch is so many chunks, in which ``batch``, ``balance``,
     ``decision_frames``, ``label_smoothing``, ``hidden_noise`` and ``sparsity_cost`` have no effect, and the budget is
-    that of the training's own streams.
+    that of the training's own streams.  ``teacher``: a float network that is trained first, on the same streams, and
+    from which the network then learns in its epochs on streams (``teacher.py``).
     """
 
     name: str
@@ -155,6 +156,7 @@ class Recipe:
     seed: int = 1
     augmentation: Augmentation = field(default_factory=Augmentation)
     listening: Listening | None = None
+    teacher: Teaching | None = None
     unknown: str = "folder"
     silence: str = "folder"
 
@@ -196,6 +198,8 @@ class Recipe:
         if self.learn_thresholds and min(self.thresholds) < 1:
             raise DataError(f"recipe '{self.name}': learned thresholds must start at 1 or more")
 
+        if self.teacher and not self.listening:
+            raise DataError(f"recipe '{self.name}': a teacher teaches on streams; give 'listening', too")
         if self.listening and self.epochs <= self.listening.clip_epochs:
             raise DataError(f"recipe '{self.name}': the first {self.listening.clip_epochs} epochs are on clips "
                             f"(listening.clip_epochs), so {self.epochs} epochs never hear a stream; give more")
@@ -234,7 +238,9 @@ class Recipe:
         listening = None if d.get("listening") is None else _build(Listening, d["listening"])
         if "name" not in d and set(d) <= {f.name for f in fields(Recipe)}:
             raise DataError("a recipe needs a 'name'; give it one")
-        return _build(Recipe, d | {"frontend": frontend, "augmentation": augmentation, "listening": listening})
+        teacher = None if d.get("teacher") is None else _build(Teaching, d["teacher"])
+        return _build(Recipe, d | {"frontend": frontend, "augmentation": augmentation, "listening": listening,
+                                   "teacher": teacher})
 
     @staticmethod
     def read(path: str | Path) -> "Recipe":

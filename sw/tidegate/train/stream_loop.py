@@ -1,12 +1,14 @@
 """Training on endless streams, the hidden state carried from chunk to chunk (see ``streams.py``, ``listening.py``)."""
 
+import json
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import torch
+from rich.console import Console
 from rich.progress import track
 
 from tidegate.golden import DeltaNetwork
@@ -21,7 +23,9 @@ from .loop import Trainer
 from .material import NOTHING_ELSE, Sources
 from .recipe import Recipe
 from .reject import with_balance
-from .streams import Material, Mixer
+from .stream_options import Teaching
+from .streams import Material, Mined, Mixer
+from .teacher import Ear, Teacher, lesson, teacher_path, trained_teacher
 
 _JUDGED_S = 7200            # of made streams, after each epoch
 _CHOSEN_S = 36000           # of other made streams, to set the threshold of the detector in the end
@@ -33,8 +37,9 @@ class StreamTrainer(Trainer):
 
     def __init__(self, recipe: Recipe, features: Features, out: Path, material: Material, judged: Material,
                  resume: bool = False, progress: bool = False, sources: Sources = NOTHING_ELSE,
-                 start: Model | None = None):
+                 start: Model | None = None, teacher_file: Path | None = None):
         assert recipe.listening is not None
+        self.teacher_file = teacher_file or teacher_path(out)
         self.options, self.material, self.judged, self.sources = recipe.listening, material, judged, sources
         if UNKNOWN not in features.labels:
             raise DataError(f"recipe '{recipe.name}': listening takes a class 'unknown'; set unknown to auto")
@@ -46,14 +51,29 @@ class StreamTrainer(Trainer):
                            self.mined)
         plain = replace(self.options, streams=40, reset=0.0, wet=0.0, mined=0.0, splice=0.0, gain=6.0,
                         snr=(10.0, 40.0), gap=(60, 180), speech=(400, 800))
+        self.ear: Ear | None = None
         self.judge_mixer = Mixer(judged, plain, self.mean, self.scale, recipe.frontend)
 
     def _belongs_to(self, start: Model | None) -> str:
-        digest = sha256(super()._belongs_to(start).encode())
-        for m in (self.material, self.judged):      # what was mined are numbers of its recordings
-            for array in (m.words.offsets, m.words.targets, m.speech.offsets, m.sounds.offsets, m.noise[:, 0]):
-                digest.update(np.ascontiguousarray(array).tobytes())
-        return digest.hexdigest()
+        parts = (super()._belongs_to(start).encode(), self.material.digest, self.judged.digest)
+        return sha256(b"".join(parts)).hexdigest()
+
+    def epochs(self):
+        if self.recipe.teacher and self.recipe.teacher.weight and self.epoch < self.recipe.epochs:
+            self.ear = Ear(self._teacher(self.recipe.teacher), self.recipe.teacher.bfloat16)
+        yield from super().epochs()
+
+    def _teacher(self, options: Teaching) -> Teacher:
+        """Trained on the same streams: half as many, and twice as long, as its past is computed with each chunk."""
+        o, recipe, mined = self.options, self.recipe, Mined()
+        mixer = Mixer(self.material, replace(o, streams=-(-o.streams // 2), chunk=2 * o.chunk), self.mean, self.scale,
+                      recipe.frontend, recipe.augmentation, mined)
+        parts = [asdict(replace(options, weight=0, temperature=1)), asdict(o), asdict(recipe.augmentation), recipe.seed,
+                 recipe.frontend.to_dict(), self.features.labels]
+        digest = sha256(json.dumps(parts).encode() + self.material.digest).hexdigest()
+        told = Console(stderr=True, quiet=not self.progress, markup=False).print
+        return trained_teacher(self.teacher_file, options, self.features.width, len(self.features.labels), mixer,
+                               self.loss, mined, recipe.seed, digest, self.device, told)
 
     def _updates(self) -> int:
         clips = min(self.options.clip_epochs, self.recipe.epochs)
@@ -64,6 +84,8 @@ class StreamTrainer(Trainer):
             return super()._train_epoch(share)
         seed = [self.recipe.seed, self.epoch]
         self.mixer.restart(np.random.default_rng(seed))
+        if self.ear:
+            self.ear.restart()
         rng, state, total = torch.Generator().manual_seed(self.recipe.seed * 100_003 + self.epoch), None, 0.0
         for _ in track(range(self.options.chunks), f"epoch {self.epoch + 1}", transient=True,
                        disable=not self.progress):
@@ -73,6 +95,10 @@ class StreamTrainer(Trainer):
                                   start=start_of(state, chunk.fresh))
             state = output.state
             loss = self.loss(output.logits, chunk.targets.to(self.device))
+            if self.ear and self.recipe.teacher:
+                with torch.no_grad():
+                    told = self.ear.hear(chunk, self.device)
+                loss = loss + self.recipe.teacher.weight * lesson(told, output.logits, self.recipe.teacher.temperature)
             if share and self.budget:
                 loss = loss + self.budget.cost(output.events, torch.ones_like(output.events[0]), share)
             self._update(loss)

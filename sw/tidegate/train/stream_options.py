@@ -1,12 +1,15 @@
-"""How streams for training are made, and what their frames weigh: a recipe's field ``listening``."""
+"""How streams for training are made and what their frames weigh, and the teacher: a recipe's fields ``listening`` and
+``teacher``."""
 
 from dataclasses import dataclass
 
 from tidegate.spec.stop import SMOOTH_MAX
 
 from .data import DataError
-from .ranges import HUGE, SHARE, check_order, check_ranges
+from .ranges import HUGE, SHARE, TINY, check_order, check_ranges
 
+_TAUGHT = (("width", 1, 10_000), ("maps", 1, 1000), ("epochs", 1, 10_000), ("chunks", 1, HUGE),
+           ("learning_rate", TINY, 10), ("weight", 0, HUGE), ("temperature", 0.01, 100))
 _FRAMES, _DECIBEL = 100_000, 200
 _BOUNDS = (
     *((name, 1, _FRAMES) for name in ("streams", "chunk", "chunks", "answer", "hold", "gap", "speech", "sound",
@@ -18,6 +21,28 @@ _BOUNDS = (
     *((name, *SHARE) for name in ("prompt", "clean", "wet", "mined", "splice", "peak", "robust", "hard_share", "reset",
                                   "rejected")),
     ("smoothed", 0, SMOOTH_MAX))
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """The float network that a recipe's network learns from (see ``teacher.py``); a recipe's field ``teacher``.
+
+    ``width``: channels of its blocks; ``maps``: of its first convolution.  ``epochs``, ``chunks`` of an epoch,
+    ``learning_rate``: the peak, of its own training.  ``bfloat16``: compute it in that format, which is faster where
+    the processor has it.  ``weight``: of what it says in the loss of the network; ``temperature`` of both softmaxes.
+    """
+
+    width: int = 128
+    maps: int = 16
+    epochs: int = 16
+    chunks: int = 300
+    learning_rate: float = 4e-3
+    bfloat16: bool = False
+    weight: float = 1.0
+    temperature: float = 2.0
+
+    def __post_init__(self) -> None:
+        check_ranges("a recipe's teacher.", self, _TAUGHT)
 
 
 @dataclass(frozen=True)

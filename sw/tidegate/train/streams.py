@@ -16,6 +16,7 @@ A word within continuous speech is not answered: speech is full of words that so
 
 import math
 from dataclasses import dataclass, field
+from hashlib import sha256
 
 import numpy as np
 import torch
@@ -85,6 +86,15 @@ class Material:
     noise: np.ndarray
     typical: float
     skipped: tuple[str, ...] = ()
+
+    @property
+    def digest(self) -> bytes:
+        """Of which recordings there are, in which order: what was mined are numbers of them."""
+        digest = sha256()
+        for array in (self.words.offsets, self.words.targets, self.speech.offsets, self.sounds.offsets,
+                      self.noise[:, 0]):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.digest()
 
 
 @dataclass(frozen=True)

@@ -19,18 +19,20 @@ from .split import PARTS
 from .stream_loop import StreamTrainer
 from .survey import survey_lines
 from .tasks import Sequences, load_task
+from .teacher import teacher_path
 
 
 def run(directory: str | Path | None, recipe: Recipe, out: str | Path, *, cache: str | Path | None = None,
         resume: bool = False, progress: bool = True, speaker: str = "",
-        sources: Sources = NOTHING_ELSE, start: Model | None = None) -> Path:
+        sources: Sources = NOTHING_ELSE, start: Model | None = None, teacher: str | Path | None = None) -> Path:
     """Train on a folder of words (see ``data.scan``) and write the best model, by validation, to ``out``.
 
     The file is written whenever an epoch is no worse than those before, once the thresholds are fully there; a
     checkpoint ``out.checkpoint`` after each epoch lets ``resume=True`` go on.  The card holds recipe, split sizes
     and the figures on the validation part and, once the run is complete, on the others.  ``speaker``: keep all clips of
     this speaker for the test part.  ``sources``: folders of other sound for a recipe that listens to streams.
-    ``start``: begin with the weights of this model, which has the recipe's words and sizes.
+    ``start``: begin with the weights of this model, which has the recipe's words and sizes.  ``teacher``: where the
+    teacher of a recipe with one is kept, for other runs, too (None: beside the model until the run is complete).
     """
     out = Path(out)
     if not out.parent.is_dir():
@@ -48,6 +50,8 @@ def run(directory: str | Path | None, recipe: Recipe, out: str | Path, *, cache:
     if sources != NOTHING_ELSE and recipe.listening is None:
         raise DataError(f"recipe '{recipe.name}' trains on clips only; leave the folders of other sound out, or choose "
                         "a recipe with 'listening'")
+    if teacher is not None and recipe.teacher is None:
+        raise DataError(f"recipe '{recipe.name}' has no teacher; leave the file '{teacher}' out")
     if recipe.task == WORDS:
         if directory is None:
             raise DataError(f"recipe '{recipe.name}' trains on a folder of words; give one")
@@ -73,7 +77,8 @@ def run(directory: str | Path | None, recipe: Recipe, out: str | Path, *, cache:
         if skipped := material.skipped + judged.skipped:
             console.print(f"{len(skipped)} recordings cannot be read and are left out, the first: {skipped[0]}",
                           soft_wrap=True)
-        trainer = StreamTrainer(recipe, features, out, material, judged, resume, progress, sources, start)
+        trainer = StreamTrainer(recipe, features, out, material, judged, resume, progress, sources, start,
+                                None if teacher is None else Path(teacher))
     try:
         for epoch in trainer.epochs():
             early = "" if epoch.frames_used is None else f" after {epoch.frames_used:.0%} of the frames"
@@ -87,4 +92,6 @@ def run(directory: str | Path | None, recipe: Recipe, out: str | Path, *, cache:
             console.print(f"{trainer.epoch} epochs are kept; the same command with --resume goes on")
         raise
     checkpoint_path(out).unlink(missing_ok=True)
+    if recipe.teacher and teacher is None:
+        teacher_path(out).unlink(missing_ok=True)
     return out
