@@ -13,10 +13,10 @@ import pytest
 from listening import RATE, Board, sound
 
 from tidegate.host import microphone
+from tidegate.host.any_source import source_of
 from tidegate.host.audio import AudioError
 from tidegate.host.listen import Listener
 from tidegate.host.microphone import Microphone, microphones
-from tidegate.host.sources import source_of
 
 
 @pytest.fixture

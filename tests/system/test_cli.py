@@ -91,7 +91,7 @@ def test_boards_json():
 
 def test_models_and_data_json():
     from tidegate import zoo
-    from tidegate.train.fetch import SOURCES
+    from tidegate.train.data.fetch import SOURCES
 
     listed = json.loads(tidegate("models", "--json").stdout)
     assert [m["name"] for m in listed] == list(zoo.names())

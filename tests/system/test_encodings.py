@@ -84,7 +84,7 @@ def test_parts_and_labels_do_not_depend_on_the_locale(tmp_path):
     write_words(tmp_path / "words")
     (tmp_path / "words/validation_list.txt").write_bytes(f"{WORD}/0003_nohash_0.wav\n".encode() + b"low/gr\xf6\xdfe"
                                                          b"_nohash_0.wav\n")
-    program = ("import os, sys; from tidegate.train.data import scan\n"
+    program = ("import os, sys; from tidegate.train.data.folders import scan\n"
                "for c in scan(sys.argv[1]).clips:\n"
                "    print(ascii((os.fsencode(c.path), c.label, c.folder, c.part, c.speaker)))")
     found = []

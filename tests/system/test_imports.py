@@ -70,3 +70,38 @@ def test_relative_imports_are_resolved():
     """The checks above see through ``from ..spec import``."""
     names = imported(ROOT / "sw/tidegate/host/link.py")
     assert "tidegate.spec.packets.encode" in names and "tidegate.host.transport.Transport" in names
+
+
+TRAIN = ("data", "judge", "fit", "study", "publish")       # each may use those before it, and the modules beside them
+
+
+def test_the_packages_of_training_are_layers():
+    for path in sources("sw/tidegate/train"):
+        *_, package = ("", *path.relative_to(ROOT / "sw/tidegate/train").parts[:1])
+        for name in imported(path):
+            if not name.startswith("tidegate.train."):
+                continue
+            used = name.split(".")[2]
+            if package in TRAIN and used in TRAIN:
+                assert TRAIN.index(used) <= TRAIN.index(package), f"{path} imports {name}"
+
+
+def test_no_module_needs_itself():
+    """No import circle, wherever in a file and even for types only."""
+    modules = {".".join(path.relative_to(ROOT / folder).with_suffix("").parts).removesuffix(".__init__"): path
+               for folder in ("sw", "hw", "sim") for path in sources(folder)}
+    needs = {}
+    for module, path in modules.items():
+        found = {max((m for m in modules if inside(name, m)), key=len, default="") for name in imported(path)}
+        needs[module] = {m for m in found if m and m != module and not inside(module, m)}
+    done = set()
+
+    def follow(module: str, way: tuple[str, ...]) -> None:
+        assert module not in way, f"a circle: {' → '.join([*way[way.index(module):], module])}"
+        if module not in done:
+            for needed in sorted(needs[module]):
+                follow(needed, (*way, module))
+            done.add(module)
+
+    for module in modules:
+        follow(module, ())

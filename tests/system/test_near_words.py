@@ -6,7 +6,7 @@ import shutil
 import pytest
 from command import fails, tidegate
 
-from tidegate.train.data import scan
+from tidegate.train.data.folders import scan
 
 
 @pytest.mark.skipif(not shutil.which("espeak-ng") and not shutil.which("flite"),

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 from command import COMMAND, fails, tidegate, write_sound
 
-from tidegate.train.sweep import read_results
+from tidegate.train.study.sweep import read_results
 
 
 @pytest.fixture(scope="module")

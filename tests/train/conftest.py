@@ -10,9 +10,9 @@ import soundfile
 import torch
 
 from tidegate.host.frontend import FrontEndSettings
-from tidegate.train.material import Sources
+from tidegate.train.data.material import Sources
+from tidegate.train.data.stream_options import Listening
 from tidegate.train.recipe import Augmentation, Recipe
-from tidegate.train.stream_options import Listening
 
 sys.path.insert(0, str(Path(__file__).parent))      # made_streams.py
 

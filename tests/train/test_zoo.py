@@ -7,8 +7,8 @@ import pytest
 from tidegate import zoo
 from tidegate.spec.errors import ModelError
 from tidegate.spec.model import read_model
-from tidegate.train.card import card
-from tidegate.train.evaluate import evaluate_directory
+from tidegate.train.judge.evaluate import evaluate_directory
+from tidegate.train.publish.card import card
 from tidegate.train.recipe import Recipe
 
 AGILE = (0.5, 2.0)        # factors on Θ between which the agile model is compared

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from tidegate.spec.errors import TidegateError
-from tidegate.train.data import scan
+from tidegate.train.data.folders import scan
 from tidegate.voices import speech
 from tidegate.voices.corpus import KEYWORDS, MANIFEST, README, SENTENCES, Wanted, make
 from tidegate.voices.lexicon import Lexicon

@@ -29,7 +29,7 @@ app = typer.Typer(cls=_Group, invoke_without_command=True)
 @app.callback()
 def data(context: typer.Context, to: ToOption = None, json: JsonOption = False) -> None:
     """Download a public data set that the shipped recipes train on, or make near words; alone, list the data sets."""
-    from tidegate.train.fetch import SOURCES
+    from tidegate.train.data.fetch import SOURCES
 
     if context.invoked_subcommand is not None:
         context.obj = (to, json)
@@ -45,7 +45,7 @@ def data(context: typer.Context, to: ToOption = None, json: JsonOption = False) 
 @app.command(DOWNLOAD)
 def download(context: typer.Context, to: ToOption = None, json: JsonOption = False) -> None:
     """Download the data set NAME from its publisher."""
-    from tidegate.train.fetch import fetch
+    from tidegate.train.data.fetch import fetch
 
     before_to, before_json = context.obj
     name, json = str(context.info_name), json or before_json

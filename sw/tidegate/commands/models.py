@@ -101,10 +101,10 @@ def train(
     with hint_at_extras():
         from tidegate import train as training
         from tidegate import zoo
-        from tidegate.train.data import default_recipe
-        from tidegate.train.material import Sources
+        from tidegate.train.data.folders import default_recipe
+        from tidegate.train.data.material import Sources
+        from tidegate.train.data.survey import survey_of
         from tidegate.train.recipe import WORDS, Recipe
-        from tidegate.train.survey import survey_of
 
         recipe = recipe or default_recipe(directory)
         chosen = Recipe.read(recipe if Path(recipe).suffix == ".json" else zoo.recipe_path(recipe))
@@ -140,7 +140,7 @@ def evaluate(
     from tidegate import load_model
 
     with hint_at_extras():
-        from tidegate.train.evaluate import evaluate_directory
+        from tidegate.train.judge.evaluate import evaluate_directory
 
         loaded, early = load_model(model).turned(theta), early or margin is not None
         loaded = loaded.deciding(margin) if early else loaded

@@ -26,7 +26,7 @@ def report(
     if out_file is not None and not out_file.absolute().parent.is_dir():
         raise TidegateError(f"'{out_file}' cannot be written: there is no such folder")
     with hint_at_extras():
-        from tidegate.train.report import write_model_report, write_report
+        from tidegate.train.publish.report import write_model_report, write_report
 
         if Path(target).is_dir() and ((Path(target) / "sweep.json").is_file() or target not in zoo.names()):
             written = write_report(Path(target), data, clip, out_file)

@@ -85,19 +85,19 @@ def stream(
 
         check_plot(plot)
     with hint_at_extras():
-        from tidegate.train.material import in_validation
-        from tidegate.train.soundscape import Scene, Sources
+        from tidegate.train.data.material import in_validation
+        from tidegate.train.data.soundscape import Scene, Sources
 
         scene = Scene() if snr is None else replace(Scene(), snr_db=snr)
         sources = Sources.of(negative, noise, other, rooms, in_validation if kept_apart else None)
         many = range(seed, seed + seeds)
         if protocol == "mlperf":
-            from tidegate.train.wakeword import wake_word
+            from tidegate.train.judge.wakeword import wake_word
 
             with progress("listening", not json) as step:
                 report = wake_word(loaded, data, sources, part, many, settings, step)
             return print_json(report) if json else _print_wake_word(report)
-        from tidegate.train.scoring import Job, compare_board
+        from tidegate.train.judge.scoring import Job, compare_board
 
         job = Job.make(loaded, data, part, hours, many, settings, scene, sources, conditions)
         with progress("listening", not json) as step:

@@ -12,7 +12,7 @@ from tidegate.spec.errors import TidegateError
 from .console import JsonOption, err, hint_at_extras, out, print_json, progress
 
 if TYPE_CHECKING:
-    from tidegate.train.sweep import Outcome, Sweep
+    from tidegate.train.study.sweep import Outcome, Sweep
 
 _PARTS = ("validation", "test")
 
@@ -32,13 +32,13 @@ def sweep(
     """Train every point of a sweep and evaluate it at every Θ; each is kept as soon as it is finished."""
     if cluster and workers:
         raise TidegateError("--workers is for this machine and --cluster for others; choose one")
-    from tidegate.train.plan import read_plan
+    from tidegate.train.study.plan import read_plan
 
     plan = read_plan(spec)
     folder = data or Path("data") / (plan.data or plan.name)
     results = out_folder or Path("results") / plan.name
     with hint_at_extras():
-        from tidegate.train.sweep import Sweep, early_summary, read_early, read_results, summary
+        from tidegate.train.study.sweep import Sweep, early_summary, read_early, read_results, summary
 
         with Sweep(plan, folder, results, progress=True) as task:
             points, failed = len(task.points), _train(task, workers, cluster)
@@ -61,7 +61,7 @@ def sweep(
 
 def _train(task: "Sweep", workers: int | None, cluster: str | None) -> list[str]:
     """Train what is left, with a line a point; returns what failed."""
-    from tidegate.train.survey import survey_lines
+    from tidegate.train.data.survey import survey_lines
 
     points, failed = len(task.points), []
     for line in dict.fromkeys(line for features in task.features.values() for line in survey_lines(features)):
@@ -109,7 +109,7 @@ def _print(name: str, varied: list[str], groups: list[dict[str, Any]]) -> None:
 
 def _print_early(varied: list[str], groups: list[dict[str, Any]]) -> None:
     """One row a group and margin, on the part that was tested."""
-    from tidegate.train.early import margin_text
+    from tidegate.train.study.early import margin_text
 
     part = next((p for p in reversed(_PARTS) if any(g[f"{p}_accuracy"] is not None for g in groups)), _PARTS[0])
     fields = [field for field in varied if field != "seed"]
@@ -139,6 +139,6 @@ def _spread(mean: float | None, deviation: float | None) -> str:
 
 def _report(results: Path, data: Path) -> Path:
     with hint_at_extras():
-        from tidegate.train.report import write_report
+        from tidegate.train.publish.report import write_report
 
         return write_report(results, data)

@@ -22,13 +22,14 @@ import numpy as np
 
 from ..spec.errors import TidegateError
 from ..spec.model import Model
+from .any_source import source_of
 from .audio import Resampler
 from .detector import Detector, DetectorSettings
 from .errors import BoardError
 from .features import settings_of
 from .frontend import FrontEnd
 from .intake import End, Intake
-from .sources import SOUND_LOST, Notice, Piece, Source, source_of
+from .sources import SOUND_LOST, Notice, Piece, Source
 
 QUEUE_S = 10.0          # seconds of sound that may wait for the board
 RETRY_S = 1.0           # seconds between attempts to open a board again
@@ -111,8 +112,8 @@ class Listener:
     """Iterate to listen; it ends with the source, or soon after ``stop`` is set.
 
     ``board``: with a model that has a front end, and no stop rule that ends a clip.  ``source``: see
-    ``sources.source_of``; ``fast``: a file or pipe is taken as fast as the board is.  ``threshold``: of the detector,
-    in place of the model's; or ``settings``, all of them.  ``notice``, ``watch``: called with each Notice and each
+    ``any_source.source_of``; ``fast``: a file or pipe is taken as fast as the board is.  ``threshold``: of the
+    detector, in place of the model's; or ``settings``, all of them.  ``notice``, ``watch``: called with each Notice and each
     Heard, before its words are yielded, in the thread that iterates.  ``queue_s``: seconds of sound that may wait for
     the board.
     TidegateError if the model cannot listen; AudioError, when iterated, if the source cannot be heard.

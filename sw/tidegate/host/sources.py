@@ -158,25 +158,3 @@ class Pace:
         left = self.start + samples / self.rate - time.monotonic()
         if left > 0:
             stop.wait(left)
-
-
-def source_of(what: Any, rate: int, fast: bool = False) -> Source:
-    """None → the default microphone, "-" → raw PCM on standard input, a path → that file, an iterable → ``Blocks``.
-
-    ``rate``: of the blocks of an iterable, in Hz.
-    """
-    if isinstance(what, Source):
-        return what
-    if what is None:
-        from .microphone import Microphone
-
-        return Microphone(rate=rate)
-    if isinstance(what, str) and what == "-":
-        from .pcm import PcmPipe
-
-        return PcmPipe(fast=fast)
-    if isinstance(what, str | Path):
-        return SoundFile(what, fast)
-    if isinstance(what, Iterable):
-        return Blocks(what, rate)
-    raise AudioError(f"cannot listen to {what!r}; give a path, '-', a Source or an iterable of blocks of samples")

@@ -2,7 +2,7 @@
 
 
 def run(directory, recipe, out, **options):
-    """Train on a folder of words and write a model file; see ``tidegate.train.training_run.run``."""
-    from .training_run import run
+    """Train on a folder of words and write a model file; see ``tidegate.train.fit.training_run.run``."""
+    from .fit.training_run import run
 
     return run(directory, recipe, out, **options)

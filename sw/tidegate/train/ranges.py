@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from .data import DataError
+from .errors import DataError
 
 TINY, HUGE = 1e-15, 1e9
 SHARE = (0, 1)

@@ -14,9 +14,9 @@ from tidegate.spec.formats import THETA_MAX
 from tidegate.spec.network import Layer
 from tidegate.spec.stop import Stop
 
-from .data import DataError
+from .data.stream_options import Listening, Teaching
+from .errors import DataError
 from .ranges import HUGE, SHARE, TINY, check_order, check_ranges
-from .stream_options import Listening, Teaching
 
 WORDS = "words"
 _BOUNDS = (("learning_rate", TINY, 10), ("weight_decay", 0, HUGE), ("clip", TINY, HUGE), ("label_smoothing", *SHARE),

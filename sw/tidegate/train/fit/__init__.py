@@ -1,0 +1,1 @@
+"""What trains: the loops, the losses, the teacher, checkpoints and logs."""

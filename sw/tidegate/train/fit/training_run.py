@@ -1,0 +1,98 @@
+"""A training run from a folder to a model file."""
+
+import os
+from pathlib import Path
+
+from rich.console import Console
+
+from tidegate.host.figures import ratio_text
+from tidegate.spec.model import Model
+
+from ..data.features import Features, load_features
+from ..data.folders import scan_for
+from ..data.material import NOTHING_ELSE, Sources, check_sources, load_material
+from ..data.split import PARTS
+from ..data.survey import survey_lines
+from ..data.tasks import Sequences, load_task
+from ..errors import DataError
+from ..recipe import WORDS, Recipe
+from .checkpoint import check_resumable, checkpoint_path
+from .loop import Trainer
+from .memory import keep_freed_memory
+from .stream_loop import StreamTrainer
+from .teacher import teacher_path
+
+
+def run(directory: str | Path | None, recipe: Recipe, out: str | Path, *, cache: str | Path | None = None,
+        resume: bool = False, progress: bool = True, speaker: str = "",
+        sources: Sources = NOTHING_ELSE, start: Model | None = None, teacher: str | Path | None = None) -> Path:
+    """Train on a folder of words (see ``data.scan``) and write the best model, by validation, to ``out``.
+
+    The file is written whenever an epoch is no worse than those before, once the thresholds are fully there; a
+    checkpoint ``out.checkpoint`` after each epoch lets ``resume=True`` go on.  The card holds recipe, split sizes
+    and the figures on the validation part and, once the run is complete, on the others.  ``speaker``: keep all clips of
+    this speaker for the test part.  ``sources``: folders of other sound for a recipe that listens to streams.
+    ``start``: begin with the weights of this model, which has the recipe's words and sizes.  ``teacher``: where the
+    teacher of a recipe with one is kept, for other runs, too (None: beside the model until the run is complete).
+    """
+    out = Path(out)
+    if not out.parent.is_dir():
+        raise DataError(f"'{out}' cannot be written (no folder '{out.parent}'); choose another place")
+    if not os.access(out.parent, os.W_OK):
+        raise DataError(f"'{out}' cannot be written (no permission in '{out.parent}'); choose another place")
+    if out.is_dir():
+        raise DataError(f"'{out}' is a folder; give the name of a model file to write")
+    if resume:
+        check_resumable(out)
+    check_sources(sources, recipe.keywords)     # what is missing is told before anything is decoded
+    console = Console(stderr=True, quiet=not progress, markup=False)
+    keep_freed_memory()
+    features: Features | Sequences
+    if sources != NOTHING_ELSE and recipe.listening is None:
+        raise DataError(f"recipe '{recipe.name}' trains on clips only; leave the folders of other sound out, or choose "
+                        "a recipe with 'listening'")
+    if teacher is not None and recipe.teacher is None:
+        raise DataError(f"recipe '{recipe.name}' has no teacher; leave the file '{teacher}' out")
+    if recipe.task == WORDS:
+        if directory is None:
+            raise DataError(f"recipe '{recipe.name}' trains on a folder of words; give one")
+        data = scan_for(recipe, directory, speaker)
+        features = load_features(data, recipe.frontend, cache, progress)
+        lines = survey_lines(features)
+    else:
+        if speaker:
+            raise DataError(f"the task '{recipe.task}' has no speakers; leave '{speaker}' out")
+        features = load_task(recipe.task, directory)
+        lines = [f"task {recipe.task}: {len(features.of('train'))} sequences of {features.steps} frames to train"]
+    layers = " + ".join(map(str, recipe.gru))
+    console.print(f"recipe {recipe.name}: GRU {layers}, {recipe.epochs} epochs, seed {recipe.seed}")
+    for line in lines:
+        console.print(line, soft_wrap=True)
+    if recipe.listening is None or isinstance(features, Sequences):
+        trainer = Trainer(recipe, features, out, resume, progress, start)
+    else:
+        if not sources.speech:
+            console.print("warning: no continuous speech is given (--speech), so the model will hear its words in "
+                          "all talk", soft_wrap=True)
+        material, judged = (load_material(data, features, sources, part, cache, progress) for part in PARTS[:2])
+        if skipped := material.skipped + judged.skipped:
+            console.print(f"{len(skipped)} recordings cannot be read and are left out, the first: {skipped[0]}",
+                          soft_wrap=True)
+        trainer = StreamTrainer(recipe, features, out, material, judged, resume, progress, sources, start,
+                                None if teacher is None else Path(teacher))
+    try:
+        for epoch in trainer.epochs():
+            early = "" if epoch.frames_used is None else f" after {epoch.frames_used:.0%} of the frames"
+            streams = "" if epoch.misses is None else f"misses in streams {epoch.misses:.1%}  "
+            console.print(f"epoch {epoch.number:3}/{recipe.epochs}  loss {epoch.loss:.3f}  "
+                          f"validation {epoch.accuracy:.2%}{early}  "
+                          f"{streams}fetch reduction {ratio_text(epoch.fetch_reduction, 2)}  "
+                          f"Θ {' '.join(map(str, epoch.thresholds))}")
+    except KeyboardInterrupt:
+        if trainer.epoch:
+            console.print(f"{trainer.epoch} epochs are kept; the same command with --resume goes on")
+        raise
+    checkpoint_path(out).unlink(missing_ok=True)
+    if recipe.teacher and teacher is None:
+        teacher_path(out).unlink(missing_ok=True)
+    return out

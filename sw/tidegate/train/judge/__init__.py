@@ -1,0 +1,1 @@
+"""What judges a model: on clips, on hours of streams, and how sure a figure is."""

@@ -1,0 +1,1 @@
+"""What publishes: cards, releases and reports."""

@@ -1,0 +1,135 @@
+"""The events of one clip: which elements fired when, over the spectrogram; and what the network thought meanwhile."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from tidegate.clips import clips, expected_label
+from tidegate.golden import Golden
+from tidegate.golden.figures import Figures, figures
+from tidegate.host.features import features_of, settings_of
+from tidegate.spec.model import Model
+from tidegate.spec.stop import first_decisions
+
+from ...data.folders import SILENCE, UNKNOWN, scan
+from ...errors import DataError
+from .charts import COLOURS, signal_names
+from .page import INK, LINE, STYLE, short
+
+_BUNDLED_RATE = 16000       # of the bundled clips: a faster front end would find nothing in its upper bands
+_TOP = 3                    # classes whose probabilities are shown
+_SPECTRUM = LinearSegmentedColormap.from_list("spectrum", ["#eef2f6", "#9fb6cc", "#2b4d70", "#0f1d2e"])
+_EVENT = "#f07a1f"
+
+
+@dataclass(frozen=True)
+class Example:
+    """A clip to show: its file and, in words, what it is."""
+
+    path: Path
+    what: str
+
+
+@dataclass(frozen=True)
+class ClipEvents:
+    """A clip from reset through golden.  ``features`` (T, bands) as the front end gives them; ``fired[s]``
+    (T, elements) whether an element sent; ``probabilities`` (T, classes): softmax of the logits; ``decided``: the frame
+    of the decision, by the model's stop rule, or the last."""
+
+    features: np.ndarray
+    fired: list[np.ndarray]
+    probabilities: np.ndarray
+    decided: int
+    figures: Figures
+
+
+def example(model: Model, data_dir: str | Path | None) -> Example | None:
+    """A clip of the folder of words, of its validation part if there is one; without it a bundled clip of a word that
+    the model knows, else None.
+
+    DataError if the folder will not do, even where a bundled clip is shown.
+    """
+    if data_dir is not None and not Path(data_dir).is_dir():
+        raise DataError(f"no folder '{data_dir}'; give a folder of words, or leave --data out")
+    if not model.frontend:
+        return None
+    known = [label for label in model.labels if label not in (UNKNOWN, SILENCE)]
+    data = scan(data_dir, tuple(known), training=False) if data_dir is not None else None
+    for part in ("validation", "test", "train"):
+        for clip in data.clips if data else ():
+            if data and clip.part == part and clip.label in known:
+                return Example(data.root / clip.path, f"the {part} clip {clip.path}, “{clip.label}”")
+    if settings_of(model).sample_rate <= _BUNDLED_RATE:
+        for clip in clips():
+            if expected_label(clip.word, model.labels) in known:
+                return Example(clip.path, f"the bundled clip {clip.path.name}, a synthetic voice that says "
+                                          f"“{clip.word}”")
+    return None
+
+
+def clip_events(model: Model, path: str | Path) -> ClipEvents:
+    """TidegateError if the model has no front end or the file is no sound."""
+    golden = Golden(model)
+    features = features_of(model, path)
+    trace = golden.run(model.quantise(features)[:, None], keep_anchors=True)
+    assert trace.anchors is not None
+    logits = trace.logits[:, 0] * 2.0**-golden.logit_frac
+    odds = np.exp(logits - logits.max(1, keepdims=True))
+    decided = len(logits) - 1
+    if model.stop is not None:
+        decided = int(first_decisions(trace.logits, np.array([len(logits)]), model.stop)[0][0])
+    return ClipEvents(features, [np.diff(a[:, 0], axis=0, prepend=0) != 0 for a in trace.anchors],
+                      odds / odds.sum(1, keepdims=True), decided, figures(model.network, trace.events))
+
+
+@rc_context(STYLE)
+def raster(events: ClipEvents, labels: Sequence[str], hop: float) -> Figure:
+    """Spectrogram with the features' events, a panel of events per layer, events a frame, probabilities of the top
+    classes at the decision, which is marked where it is not the last frame; ``hop``: seconds a frame."""
+    frames, layers = len(events.features), events.fired[1:]
+    time, names = hop * np.arange(frames + 1), signal_names(len(events.fired))
+    figure = Figure(figsize=(9.2, 6.4 + 2.2 * len(layers)), layout="constrained")
+    panels = figure.subplots(3 + len(layers), 1, sharex=True,
+                             height_ratios=[3, *[2.6] * len(layers), 1.4, 1.6])
+    panels[0].imshow(events.features.T, aspect="auto", origin="lower", interpolation="none", cmap=_SPECTRUM,
+                     extent=(0, time[-1], -0.5, events.features.shape[1] - 0.5))
+    for s, (panel, fired) in enumerate(zip(panels, events.fired, strict=False)):
+        _dashes(panel, fired, hop, (_EVENT, 1.8) if s == 0 else (COLOURS[0], 1.4))
+        total = int(fired.sum())
+        panel.set(ylabel="mel band" if s == 0 else "unit", ylim=(-0.5, fired.shape[1] - 0.5),
+                  title=f"{names[s]}: {total} events of {fired.size} possible ({total / fired.size:.1%})")
+        panel.yaxis.set_major_locator(MaxNLocator(integer=True))
+        panel.grid(visible=False)
+    counts, top = panels[-2], panels[-1]
+    for s, fired in enumerate(events.fired):
+        counts.stairs(fired.sum(1), time, baseline=None, color=_EVENT if s == 0 else COLOURS[s - 1], linewidth=1.3,
+                      label=f"{names[s]} (of {fired.shape[1]})")
+    counts.set(title="events a frame", ylim=(0, None))
+    best = np.argsort(-events.probabilities[events.decided], kind="stable")[:_TOP]
+    for k, c in enumerate(map(int, best)):
+        top.stairs(events.probabilities[:, c], time, baseline=None, color=(INK, COLOURS[3], COLOURS[2])[k],
+                   linewidth=1.3, label=short(labels[c]))
+    top.set(title="probability (softmax of the logits)", ylim=(-0.03, 1.03), xlabel="time, s", xlim=(0, time[-1]))
+    top.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
+    if events.decided < frames - 1:
+        for panel in panels:
+            panel.axvline(time[events.decided + 1], color=INK, linewidth=1, linestyle=":")
+    for panel in (counts, top):
+        panel.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0, ncols=5)
+        panel.grid(color=LINE)
+    return figure
+
+
+def _dashes(panel: Axes, fired: np.ndarray, hop: float, look: tuple[str, float]) -> None:
+    """One dash per event, as long as its frame: a single path, so that a long clip stays small and sharp."""
+    t, element = np.nonzero(fired)
+    x = np.stack([hop * (t + 0.1), hop * (t + 0.9), np.full(len(t), np.nan)], 1)
+    y = np.stack([element, element, np.full(len(t), np.nan)], 1)
+    panel.plot(x.ravel(), y.ravel(), color=look[0], linewidth=look[1], solid_capstyle="butt")

@@ -1,0 +1,1 @@
+"""What studies: plans of many runs, sweeps, their results, clusters."""

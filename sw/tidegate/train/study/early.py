@@ -1,0 +1,74 @@
+"""What a sweep says of deciding early: every trained model at every margin, in a table of its own.
+
+    early.csv       one row per trained point, setting of Θ and margin; no margin: decided at the clip's end
+
+The rows of a point are written before those of ``results.csv``, and count only when these are there.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tidegate.spec.model import Model
+
+from ..data.features import Features
+from ..judge.evaluate import evaluate, words_read
+from ..judge.stat import spreads
+from .plan import Plan
+
+EARLY = "early.csv"
+FIGURES = ("accuracy", "decided", "frames_used", "fetch_reduction", "weights_per_frame", "weight_words_per_decision",
+           "decision_reduction")
+PARTS = ("validation", "test")
+EARLY_FIGURES = tuple(f"{part}_{figure}" for part in PARTS for figure in FIGURES)
+_SAME = ("key", "label", "speaker")
+
+
+def early_columns(plan: Plan) -> tuple[str, ...]:
+    """Names of the columns of a sweep's ``early.csv``."""
+    varied = [field for field in plan.vary if field != "seed"]
+    return (*_SAME, *varied, "seed", "theta", "factor", "margin", *EARLY_FIGURES)
+
+
+def early_rows(model: Model, features: Features, margins: Iterable[float | None]) -> list[dict[str, Any]]:
+    """A row for each margin (units of the logits), at the model's Θ; None: the whole clip."""
+    rows = []
+    for margin in margins:
+        row: dict[str, Any] = {"margin": margin}
+        for part in PARTS:
+            if not len(features.of(part)):
+                continue
+            if margin is None:
+                f = evaluate(model, features, part)
+                f |= {"decided": None, "frames_used": 1.0, "decision_reduction": f["fetch_reduction"],
+                      "weight_words_per_decision": words_read(model.network, f["events"]) / f["utterances"]}
+            else:
+                f = evaluate(model.deciding(margin), features, part, early=True)
+            f["weights_per_frame"] = f["weights"] / f["frames"]         # frames up to the decision
+            row |= {f"{part}_{name}": f[name] for name in FIGURES}
+        rows.append(row)
+    return rows
+
+
+def group_name(group: Mapping[str, Any]) -> str:
+    """What tells a group of ``early_summary`` from those at the same margin: label, varied fields, Θ if turned."""
+    fields = [f"{k} {v}" for k, v in group.items()
+              if k not in (*_SAME, "theta", "factor", "margin", "n") and not k.startswith(PARTS) and v is not None]
+    factor, theta = group.get("factor", 1), group.get("theta") or ()
+    turned = [] if factor == 1 else [f"Θ x{factor:g}" if factor is not None else "Θ " + " ".join(map(str, theta))]
+    return ", ".join([*([group["label"]] if group["label"] else []), *fields, *turned]) or "trained"
+
+
+def margin_text(margin: float | None) -> str:
+    return "whole clip" if margin is None else f"{margin:g}"
+
+
+def early_summary(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows that differ in seed and speaker only, taken together: mean and, with ``_std``, sample standard deviation of
+    every figure, and their number ``n``; in the order of their first row."""
+    groups: dict[tuple, list[dict]] = {}
+    for row in rows:
+        by_chance = ("key", "speaker", "seed", "theta")
+        same = {c: v for c, v in row.items() if not c.startswith(PARTS) and c not in by_chance}
+        setting = row["theta"] if row["factor"] is None else None
+        groups.setdefault((*same.items(), ("theta", setting)), []).append(row)
+    return [dict(group) | {"n": len(members)} | spreads(members, EARLY_FIGURES) for group, members in groups.items()]

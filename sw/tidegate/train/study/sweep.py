@@ -1,0 +1,209 @@
+"""A sweep: many trainings on all cores of this machine or on a Dask cluster; each is kept as soon as it is finished.
+
+Recipes travel to the workers as tasks.  Features are loaded once here and sent to every worker, so that a worker needs
+no data set, and one that replaces a dead worker gets them too.  No more tasks are handed out than there are threads: a
+task that only waited beside one that kills its worker is not blamed for that.
+"""
+
+import json
+import tempfile
+import traceback
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+from queue import SimpleQueue
+from time import monotonic, perf_counter
+from typing import Any
+
+import torch
+from dask.system import CPU_COUNT
+from distributed import Client, Future, KilledWorker
+
+from tidegate.spec.errors import TidegateError
+from tidegate.spec.model import read_model
+
+from ..data.features import Features, load_features
+from ..data.folders import DataSet, scan, scan_for
+from ..errors import DataError
+from ..fit.loop import Trainer
+from ..fit.memory import keep_freed_memory
+from ..judge.evaluate import evaluate
+from ..recipe import WORDS, Recipe
+from .cluster import BROUGHT, KEPT, PATIENCE, connect, line_of, local, next_of, not_lost, sent
+from .early import early_rows, early_summary
+from .plan import EACH, Plan, Point, Setting, read_plan, thresholds_at
+from .results import JUDGED, Results, read_early, read_results, summary
+
+__all__ = ["Outcome", "Sweep", "early_summary", "read_early", "read_plan", "read_results", "summary"]
+
+_MOST_SPEAKERS = 50     # features of each travel to every worker
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A point that is finished: its ``rows``, one a setting of Θ, or, without any, the ``error`` in one line.
+
+    It is the ``number``-th of ``total`` points; those that were there before are counted first.
+    """
+
+    point: Point
+    rows: list[dict[str, Any]]
+    error: str
+    number: int
+    total: int
+
+
+class Sweep:
+    """A plan on a folder of words, with results in ``out``; a context, as only one sweep may write there.
+
+    ``points``: all of them; ``left``: those that are not in ``out`` yet.  DataError if plan and data do not match.
+    """
+
+    def __init__(self, plan: Plan, directory: str | Path, out: str | Path, cache: str | Path | None = None,
+                 progress: bool = False):
+        self.plan, self.directory, self.cache, self.progress = plan, Path(directory), cache, progress
+        if any(p.recipe.task != WORDS for p in plan.points()):
+            raise DataError(f"sweep '{plan.name}': a sweep trains on folders of words; other tasks are for "
+                            "`tidegate train`")
+        data = scan(directory)
+        self.points = plan.points(_speakers(plan, data))
+        for recipe, speaker in {(_features_name(p)): (p.recipe, p.speaker) for p in self.points}.values():
+            scan_for(recipe, directory, speaker)                # complain before hours are spent
+        self.results = Results(out, plan, (p.key for p in self.points), _identity(data))
+        self.left: list[Point] = []
+        self.features: dict[str, Features] = {}
+
+    def __enter__(self) -> "Sweep":
+        self.results.__enter__()
+        self.left = [p for p in self.points if p.key not in self.results.done]
+        try:
+            for p in self.left:
+                if _features_name(p) not in self.features:
+                    data = scan_for(p.recipe, self.directory, p.speaker)
+                    self.features[_features_name(p)] = load_features(
+                        data, p.recipe.frontend, self.cache, self.progress)
+        except BaseException:
+            self.results.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.results.__exit__()
+
+    def outcomes(self, workers: int | None = None, cluster: str | None = None) -> Iterator[Outcome]:
+        """Train what is left, on ``workers`` processes (default: one a core) or on the cluster at an address."""
+        if not self.left:
+            return
+        there = connect(cluster) if cluster else local(min(workers or CPU_COUNT, len(self.left)))
+        with there as client, sent(client, self.features) as names:
+            yield from self._train(client, names, f"the cluster at '{cluster}'" if cluster else "the worker processes")
+
+    def _train(self, client: Client, names: dict[str, str], where: str) -> Iterator[Outcome]:
+        waiting, running, finished = deque(self.left), {}, SimpleQueue()
+        number, alive = len(self.points) - len(self.left), monotonic()
+        while waiting or running:
+            with not_lost(client, where):
+                counts: Any = client.nthreads()
+                threads = sum(counts.values())
+                while waiting and len(running) < threads:
+                    p = waiting.popleft()
+                    arguments = p.recipe.to_dict(), self.plan.theta, names[_features_name(p)], self.plan.margins
+                    task = client.submit(train_point, *arguments, pure=False)
+                    running[task] = p
+                    task.add_done_callback(finished.put)
+                answers = [(running.pop(task), _answer(task)) for task in next_of(finished)]
+            alive = monotonic() if threads else alive
+            if monotonic() - alive > PATIENCE:
+                raise TidegateError(f"{where} had no worker for {PATIENCE} s; {KEPT}")
+            for point, answer in answers:
+                number += 1
+                yield self._keep(point, answer, number)
+
+    def _keep(self, point: Point, answer: dict[str, Any], number: int) -> Outcome:
+        if "error" in answer:
+            self.results.fail(point.key, answer.get("trace", ""))
+            return Outcome(point, [], answer["error"], number, len(self.points))
+        recipe = point.recipe
+        same = {"key": point.key, "label": point.label, "speaker": point.speaker, **point.varied, "seed": recipe.seed,
+                "epochs": recipe.epochs, "file_bytes": len(answer["model"])} | answer["same"]
+        rows = [same | row for row in answer["rows"]]
+        self.results.add(point.key, answer["model"], answer["log"], rows, [same | row for row in answer["early"]])
+        return Outcome(point, rows, "", number, len(self.points))
+
+
+def train_point(recipe: dict, theta: Iterable[Setting], features: str,
+                margins: Iterable[float | None] = ()) -> dict[str, Any]:
+    """A worker's task: train a recipe on features that it was sent under a name.
+
+    ``model``: bytes of the file; ``log``: the epochs; ``same`` and ``rows``: columns that all rows share, and of each
+    setting; ``early``: rows of each setting and margin.  Or ``error``, in one line, with ``trace`` if it was none of a
+    user's making.
+    """
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.tidegate"
+            return _trained(Recipe.from_dict(recipe), theta, margins, BROUGHT[features], path)
+    except TidegateError as error:
+        return {"error": line_of(error)}
+    except Exception as error:
+        return {"error": f"{type(error).__name__}: {line_of(error)}", "trace": traceback.format_exc()}
+
+
+def _trained(recipe: Recipe, theta: Iterable[Setting], margins: Iterable[float | None], features: Features,
+             path: Path) -> dict[str, Any]:
+    start = perf_counter()
+    log = [asdict(epoch) for epoch in Trainer(recipe, features, path).epochs()]
+    seconds, model = round(perf_counter() - start, 2), read_model(path)
+    same = {"dense_weights": model.network.dense_weights, "weight_bytes": model.network.weight_bytes,
+            "epoch": model.card["epoch"], "seconds": seconds}
+    rows, early = [], []
+    for setting in theta:
+        at = thresholds_at(setting, model.network.thresholds)
+        row = {"theta": at, "factor": None if isinstance(setting, tuple) else setting}
+        early += [row | more for more in early_rows(model.with_thresholds(*at), features, margins)]
+        for part in JUDGED:
+            if len(features.of(part)):
+                f = evaluate(model.with_thresholds(*at), features, part)
+                f |= {"clips": f["utterances"], "weights_per_frame": f["weights"] / f["frames"]}
+                row |= {f"{part}_{name}": f[name] for name in (
+                    "clips", "accuracy", "fetch_reduction", "temporal_sparsity", "weights_per_frame", "rejected",
+                    "occupancy")}
+        rows.append(row)
+    return {"model": path.read_bytes(), "log": log, "same": same, "rows": rows, "early": early}
+
+
+def _answer(task: Future) -> dict[str, Any]:
+    """What ``train_point`` returned, or an ``error`` if it never could."""
+    try:
+        return task.result()
+    except KilledWorker as error:
+        return {"error": f"its worker died, {error.allowed_failures + 1} times in all; is there enough memory?"}
+
+
+def _features_name(point: Point) -> str:
+    """The same for points that train on the same features."""
+    r = point.recipe
+    return json.dumps([r.frontend.to_dict(), r.keywords, r.unknown, r.silence, r.leave_out, point.speaker])
+
+
+def _speakers(plan: Plan, data: DataSet) -> tuple[str, ...]:
+    if plan.speakers is None:
+        return ("",)
+    if plan.speakers != EACH:
+        return tuple(plan.speakers)
+    found = tuple(sorted({clip.speaker for clip in data.clips if clip.speaker}))
+    if len(found) > _MOST_SPEAKERS:
+        raise DataError(f"sweep '{plan.name}': 'speakers' is \"{EACH}\", but '{data.root}' has {len(found)}; "
+                        f"list those to leave out, at most {_MOST_SPEAKERS}")
+    return found
+
+
+def _identity(data: DataSet) -> dict[str, Any]:
+    """What ``data.json`` says of a data set; the digest does not depend on where it lies."""
+    clips = [(clip.path, clip.part) for clip in data.clips]
+    digest = sha256(json.dumps([clips, data.noise]).encode()).hexdigest()
+    return {"folder": str(data.root), "clips": len(clips), "digest": digest}
