@@ -10,7 +10,7 @@ import soundfile
 import torch
 
 from tidegate.host.frontend import FrontEndSettings
-from tidegate.train.data.material import Sources
+from tidegate.train.data.material import SoundFolders
 from tidegate.train.data.stream_options import Listening
 from tidegate.train.recipe import Augmentation, Recipe
 
@@ -72,7 +72,7 @@ def folders(write_words, tmp_path_factory):
                 sound = 0.3 * rng.normal(size=len(t)) * np.exp(-t / 200)
             soundfile.write(folder / kind / f"{k}.wav", sound, 8000)
     root = write_words(clips=60, noise=True)
-    return root, Sources(**{kind: (folder / kind,) for kind in ("speech", "words", "noise", "rooms")})
+    return root, SoundFolders(**{kind: (folder / kind,) for kind in ("speech", "words", "noise", "rooms")})
 
 
 @pytest.fixture

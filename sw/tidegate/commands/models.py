@@ -102,7 +102,7 @@ def train(
         from tidegate import train as training
         from tidegate import zoo
         from tidegate.train.data.folders import default_recipe
-        from tidegate.train.data.material import Sources
+        from tidegate.train.data.material import SoundFolders
         from tidegate.train.data.survey import survey_of
         from tidegate.train.recipe import WORDS, Recipe
 
@@ -112,7 +112,8 @@ def train(
             chosen = replace(chosen, epochs=epochs)
         if seed is not None:
             chosen = replace(chosen, seed=seed)
-        sources = Sources(*(tuple(folders or ()) for folders in (speech, other_words, more_keywords, noise, rooms)))
+        given = (speech, other_words, more_keywords, noise, rooms)
+        sources = SoundFolders(*(tuple(folders or ()) for folders in given))
         path = training.run(directory, chosen, out_file, resume=resume, sources=sources,
                             start=None if start is None else zoo.load(start), teacher=teacher)
         card = zoo.load(str(path)).card

@@ -113,9 +113,9 @@ class Listener:
 
     ``board``: with a model that has a front end, and no stop rule that ends a clip.  ``source``: see
     ``any_source.source_of``; ``fast``: a file or pipe is taken as fast as the board is.  ``threshold``: of the
-    detector, in place of the model's; or ``settings``, all of them.  ``notice``, ``watch``: called with each Notice and each
-    Heard, before its words are yielded, in the thread that iterates.  ``queue_s``: seconds of sound that may wait for
-    the board.
+    detector, in place of the model's; or ``settings``, all of them.  ``notice``, ``watch``: called with each Notice
+    and each Heard, before its words are yielded, in the thread that iterates.  ``queue_s``: seconds of sound that may
+    wait for the board.
     TidegateError if the model cannot listen; AudioError, when iterated, if the source cannot be heard.
     """
 

@@ -19,7 +19,7 @@ from tidegate.spec.stop import Decider, Stop
 from tidegate.train import run
 from tidegate.train.data.features import load_features
 from tidegate.train.data.folders import scan
-from tidegate.train.data.material import Sources, in_room, in_validation, load_material, sounds
+from tidegate.train.data.material import SoundFolders, heard_in, in_validation, load_material, sounds
 from tidegate.train.data.stream_options import Listening
 from tidegate.train.data.streams import IGNORE, REJECT, Bank, Material, Mined, Mixer, _calm, noise_bed
 from tidegate.train.errors import DataError
@@ -311,11 +311,11 @@ def test_a_room_keeps_the_loudness_and_adds_its_echo():
     sound = rng.normal(0, 0.1, 4000).astype(np.float32)
     response = np.zeros(800, np.float32)
     response[[0, 700]] = 1, 0.5
-    heard = in_room(sound, response, 1000)
+    heard = heard_in(sound, response, 1000)
     assert heard.shape == (5000,) and (heard**2).sum() == pytest.approx((sound**2).sum(), rel=1e-3)
     expected = np.convolve(sound, response)[:5000]
     assert np.allclose(heard[: len(expected)] / heard[100], expected / expected[100], atol=1e-3)
-    assert np.array_equal(in_room(sound, np.array([1.0], np.float32), 0).round(4), sound.round(4))
+    assert np.array_equal(heard_in(sound, np.array([1.0], np.float32), 0).round(4), sound.round(4))
 
 
 def test_material_of_the_parts_is_apart_and_rooms_are_in_order(folders, listener, tmp_path):
@@ -332,7 +332,7 @@ def test_material_of_the_parts_is_apart_and_rooms_are_in_order(folders, listener
     # the first one again, by hand
     path = next(data.root / c.path for c in data.clips if c.part == "train")
     rooms = [read_audio(p, 8000) for p in sounds(sources.rooms)]
-    heard = [FrontEnd(listener.frontend).energies(in_room(read_audio(path, 8000), room, 3200)) for room in rooms]
+    heard = [FrontEnd(listener.frontend).energies(heard_in(read_audio(path, 8000), room, 3200)) for room in rooms]
     found = train.words_wet.clip(0)
     apart = [np.abs(np.log(h + 1e-3) - np.log(found * h.sum() / found.sum() + 1e-3)).mean() for h in heard]
     assert min(apart) < 1e-4 < 0.1 < max(apart)
@@ -352,11 +352,11 @@ def test_material_of_the_parts_is_apart_and_rooms_are_in_order(folders, listener
     for k in range(20):
         (tmp_path / "junk" / f"{k}.wav").write_bytes(b"no sound")
     with pytest.raises(DataError, match=r"no recording of speech can be read; the first is .*\.wav' cannot be read"):
-        load_material(data, features, Sources(speech=(tmp_path / "junk",)), "train", tmp_path)
-    some = load_material(data, features, Sources(speech=(*sources.speech, tmp_path / "junk")), "train", tmp_path)
+        load_material(data, features, SoundFolders(speech=(tmp_path / "junk",)), "train", tmp_path)
+    some = load_material(data, features, SoundFolders(speech=(*sources.speech, tmp_path / "junk")), "train", tmp_path)
     assert len(some.speech) == len(train.speech) and 10 < len(some.skipped) <= 20
     (tmp_path / "empty").mkdir()
-    for wrong in (Sources(speech=(tmp_path / "none",)), Sources(rooms=(tmp_path / "empty",))):
+    for wrong in (SoundFolders(speech=(tmp_path / "none",)), SoundFolders(rooms=(tmp_path / "empty",))):
         with pytest.raises(DataError, match=r"no folder|no sound files"):
             load_material(data, features, wrong, "train", tmp_path)
 

@@ -30,7 +30,7 @@ VALIDATION_SHARE = 10       # percent of the recordings of continuous speech and
 
 
 @dataclass(frozen=True)
-class Sources:
+class SoundFolders:
     """Folders of sound beside the words, each searched with all folders below it.
 
     ``speech``: continuous speech, all of it to be rejected.  ``words``: recordings of other words.
@@ -50,7 +50,7 @@ class Sources:
                 for kind in ("speech", "words", "keywords", "noise", "rooms") if getattr(self, kind)}
 
 
-NOTHING_ELSE = Sources()
+NOTHING_ELSE = SoundFolders()
 
 
 def sounds(folders: tuple[Path, ...]) -> list[Path]:
@@ -65,7 +65,7 @@ def sounds(folders: tuple[Path, ...]) -> list[Path]:
     return found
 
 
-def check_sources(sources: Sources, keywords: tuple[str, ...]) -> None:
+def check_sources(sources: SoundFolders, keywords: tuple[str, ...]) -> None:
     """DataError for a folder that is missing or has no sound, and for recordings of ``sources.keywords`` in a folder
     that is named after none of the keywords (if there are any names to go by)."""
     for folders in (sources.speech, sources.words, sources.noise, sources.rooms):
@@ -111,7 +111,7 @@ def _response(path: Path, rate: int) -> np.ndarray:
     return (response[start : start + 2 * rate] / max(direct, 1e-12)).astype(np.float32)
 
 
-def in_room(samples: np.ndarray, response: np.ndarray, tail: int) -> np.ndarray:
+def heard_in(samples: np.ndarray, response: np.ndarray, tail: int) -> np.ndarray:
     """Samples (n,) as heard in a room, (n + tail,): the convolution with its impulse response, scaled to the loudness
     of the dry sound."""
     size = len(samples) + tail
@@ -127,7 +127,7 @@ def _decode(paths: list[Path], settings: FrontEndSettings, responses: list[np.nd
             samples = read_audio(path, settings.sample_rate)
             if responses:
                 which = int(sha256(path.name.encode()).hexdigest(), 16) % len(responses)
-                samples = in_room(samples, responses[which], int(_TAIL_S * settings.sample_rate))
+                samples = heard_in(samples, responses[which], int(_TAIL_S * settings.sample_rate))
             energies = FrontEnd(settings).energies(samples)
         except AudioError as error:
             return None, str(error)
@@ -158,7 +158,7 @@ def _keyword(path: Path, folders: tuple[Path, ...], labels: tuple[str, ...]) -> 
     return name
 
 
-def load_material(data: DataSet, features: Features, sources: Sources, part: str, cache: str | Path | None = None,
+def load_material(data: DataSet, features: Features, sources: SoundFolders, part: str, cache: str | Path | None = None,
                   progress: bool = False) -> Material:
     """What the streams of a part ("train" or "validation") are made of.
 

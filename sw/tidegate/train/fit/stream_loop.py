@@ -17,7 +17,7 @@ from tidegate.spec.model import Model, read_model
 
 from ..data.features import Features
 from ..data.folders import SILENCE, UNKNOWN
-from ..data.material import NOTHING_ELSE, Sources
+from ..data.material import NOTHING_ELSE, SoundFolders
 from ..data.stream_options import Teaching
 from ..data.streams import Material, Mined, Mixer
 from ..errors import DataError
@@ -37,7 +37,7 @@ class StreamTrainer(Trainer):
     """A run of a recipe with ``listening``: an epoch is so many chunks, and what counts are misses on streams."""
 
     def __init__(self, recipe: Recipe, features: Features, out: Path, material: Material, judged: Material,
-                 resume: bool = False, progress: bool = False, sources: Sources = NOTHING_ELSE,
+                 resume: bool = False, progress: bool = False, sources: SoundFolders = NOTHING_ELSE,
                  start: Model | None = None, teacher_file: Path | None = None):
         assert recipe.listening is not None
         self.teacher_file = teacher_file or teacher_path(out)

@@ -10,7 +10,7 @@ from tidegate.spec.model import Model
 
 from ..data.features import Features, load_features
 from ..data.folders import scan_for
-from ..data.material import NOTHING_ELSE, Sources, check_sources, load_material
+from ..data.material import NOTHING_ELSE, SoundFolders, check_sources, load_material
 from ..data.split import PARTS
 from ..data.survey import survey_lines
 from ..data.tasks import Sequences, load_task
@@ -25,7 +25,7 @@ from .teacher import teacher_path
 
 def run(directory: str | Path | None, recipe: Recipe, out: str | Path, *, cache: str | Path | None = None,
         resume: bool = False, progress: bool = True, speaker: str = "",
-        sources: Sources = NOTHING_ELSE, start: Model | None = None, teacher: str | Path | None = None) -> Path:
+        sources: SoundFolders = NOTHING_ELSE, start: Model | None = None, teacher: str | Path | None = None) -> Path:
     """Train on a folder of words (see ``data.scan``) and write the best model, by validation, to ``out``.
 
     The file is written whenever an epoch is no worse than those before, once the thresholds are fully there; a
