@@ -29,6 +29,7 @@ from .reject import with_balance
 from .teacher import Ear, Teacher, lesson, teacher_path, trained_teacher
 
 _JUDGED_S = 7200            # of made streams, after each epoch
+_TEACHER_CHUNK = 320        # frames, about
 _CHOSEN_S = 36000           # of other made streams, to set the threshold of the detector in the end
 _PER_HOUR = (1.0, 2.0, 4.0, 8.0)    # false accepts at which an epoch is judged
 
@@ -65,10 +66,11 @@ class StreamTrainer(Trainer):
         yield from super().epochs()
 
     def _teacher(self, options: Teaching) -> Teacher:
-        """Trained on the same streams: half as many, and twice as long, as its past is computed with each chunk."""
+        """Trained on the same streams, in long chunks, as it computes the past of each chunk again."""
         o, recipe, mined = self.options, self.recipe, Mined()
-        mixer = Mixer(self.material, replace(o, streams=-(-o.streams // 2), chunk=2 * o.chunk), self.mean, self.scale,
-                      recipe.frontend, recipe.augmentation, mined)
+        longer = max(1, round(_TEACHER_CHUNK / o.chunk))
+        mixer = Mixer(self.material, replace(o, streams=-(-o.streams // longer), chunk=longer * o.chunk), self.mean,
+                      self.scale, recipe.frontend, recipe.augmentation, mined)
         parts = [asdict(replace(options, weight=0, temperature=1)), asdict(o), asdict(recipe.augmentation), recipe.seed,
                  recipe.frontend.to_dict(), self.features.labels]
         digest = sha256(json.dumps(parts).encode() + self.material.digest).hexdigest()
