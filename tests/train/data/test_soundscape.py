@@ -7,19 +7,11 @@ import soundfile
 
 from tidegate.host.audio import read_audio
 from tidegate.host.frontend import FrontEndSettings
+from tidegate.train.data.background import recorded_loops, synthetic_loop
+from tidegate.train.data.compose import make_stream, word_bounds
 from tidegate.train.data.folders import PARTS, Clip, DataSet, scan
 from tidegate.train.data.sounds import loudness
-from tidegate.train.data.soundscape import (
-    EVERY,
-    NOISE,
-    SPEECH,
-    Scene,
-    Sources,
-    make_stream,
-    recorded_loops,
-    synthetic_loop,
-    word_bounds,
-)
+from tidegate.train.data.soundscape import EVERY, NOISE, SPEECH, Scene, Sources
 from tidegate.train.errors import DataError
 
 RATE = 8000                         # of the clips that the fixture writes

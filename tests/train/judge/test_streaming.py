@@ -8,8 +8,9 @@ from tidegate.golden import Golden
 from tidegate.host.detector import DetectorSettings
 from tidegate.host.frontend import FrontEnd
 from tidegate.spec.stop import STOP_SHIFT
+from tidegate.train.data.compose import make_stream
 from tidegate.train.data.folders import scan
-from tidegate.train.data.soundscape import Span, Track, make_stream
+from tidegate.train.data.soundscape import Span, Track
 from tidegate.train.judge import streaming
 from tidegate.train.judge.intervals import poisson_interval, share_interval
 from tidegate.train.judge.streaming import (

@@ -22,8 +22,9 @@ from tidegate.host.frontend import FrontEndSettings
 from tidegate.spec.errors import TidegateError
 from tidegate.spec.model import Model
 
+from ..data.compose import make_stream
 from ..data.folders import SILENCE, UNKNOWN, DataSet, scan_words
-from ..data.soundscape import WORDS_ONLY, Scene, Sources, Stream, make_stream
+from ..data.soundscape import WORDS_ONLY, Scene, Sources, Stream
 from ..data.split import with_test_part
 from .intervals import share_interval
 from .streaming import (

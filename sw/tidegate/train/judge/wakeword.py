@@ -30,10 +30,12 @@ from tidegate.host.features import settings_of
 from tidegate.host.frontend import FrontEndSettings
 from tidegate.spec.model import Model
 
+from ..data.background import synthetic_loop
+from ..data.compose import check_part
 from ..data.features import MAX_SECONDS
 from ..data.folders import DataSet, scan_words
 from ..data.sounds import Passage, Recording, passages, read_piece, why_not
-from ..data.soundscape import EVERY, Sources, Word, check_part, synthetic_loop
+from ..data.soundscape import EVERY, Sources, Word
 from ..data.split import with_test_part
 from ..errors import DataError
 from .scoring import keywords_of
