@@ -73,7 +73,7 @@ class StreamTrainer(Trainer):
                       self.scale, recipe.frontend, recipe.augmentation, mined)
         parts = [asdict(replace(options, weight=0, temperature=1)), asdict(o), asdict(recipe.augmentation), recipe.seed,
                  recipe.frontend.to_dict(), self.features.labels]
-        digest = sha256(json.dumps(parts).encode() + self.material.digest).hexdigest()
+        digest = sha256(json.dumps(parts).encode()).hexdigest()      # it may have heard other recordings
         told = Console(stderr=True, quiet=not self.progress, markup=False).print
         return trained_teacher(self.teacher_file, options, self.features.width, len(self.features.labels), mixer,
                                self.loss, mined, recipe.seed, digest, self.device, told)
