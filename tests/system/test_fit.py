@@ -109,7 +109,7 @@ def test_each_memory_that_is_too_small_is_named_with_what_it_lacks():
     done = tidegate("fit", f"{design.features + 1}-128-128-12", "--board", "icebreaker", "--occupancy", "10")
     assert done.returncode == 1
     short = [n for n in layout.needs if n.need > n.have]
-    assert {n.what for n in short} >= {"weight memory words", "accumulator words", "features", "GRU layers"}
+    assert {n.what for n in short} >= {"weight memory words", "accumulator words", "features", "layers"}
     lacks = [f"{n.need} {n.what}, the board has {n.have} ({n.need - n.have} too few)" for n in short]
     assert done.stderr == f"the model needs {'; '.join(lacks)}; use a smaller model or a board with more\n"
     assert "1 too few" in done.stdout and "GOp/s" not in done.stdout
@@ -132,7 +132,7 @@ def test_sizes_of_a_network_that_nobody_trained():
 @pytest.mark.parametrize(("sizes", "text"), [
     ("40-256-12", "nobody trained this network, so nothing says how often it fires; give --occupancy in percent"),
     ("40-12", "'40-12' lacks a size; give features-neurons-classes, as 40-256-12"),
-    ("40-8-8-8-8-8-12", "a network has 1 to 4 GRU layers, not 5"), ("40-0-12", "a GRU layer needs at least one neuron"),
+    ("40-8-8-8-8-8-12", "a network has 1 to 4 layers, not 5"), ("40-0-12", "a layer needs at least one neuron"),
     ("40-x-12", "no model '40-x-12'"), ("40--12", "no model '40--12'"),
 ])
 def test_sizes_that_make_no_network(sizes, text):

@@ -177,7 +177,7 @@ def test_planted_fault(name, cell):
 
 def test_a_model_that_does_not_fit_costs_no_build(monkeypatch):
     monkeypatch.setattr("tidegate_sim.netlist.netlist_executable", lambda name, design: pytest.fail("was built"))
-    with pytest.raises(CapacityError, match="GRU layers"):
+    with pytest.raises(CapacityError, match="layers"):
         verify_netlist(small_model("ulx3s")[0], [np.zeros((1, 8), int)], "icebreaker")
 
 

@@ -56,10 +56,10 @@ def test_sweep_and_go_on(folder, monkeypatch):
 
 def test_a_failed_point_shows_in_the_exit_status(folder, monkeypatch):
     monkeypatch.setenv("TIDEGATE_CACHE", str(folder / "cache"))
-    arguments = describe(folder, "half", vary={"weight_decay": [-1, 0.01]})
+    arguments = describe(folder, "half", vary={"gru": [[10_000_000], [16]]})
     done = tidegate("sweep", *arguments, "--workers", 1, cwd=folder)
     assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert "1 of 2 points failed, the first: weight_decay=-1: ValueError" in done.stderr
+    assert "1 of 2 points failed, the first: gru=10000000: RuntimeError" in done.stderr
     assert "1 of 2 points are in results/half" in done.stdout
 
 

@@ -202,7 +202,7 @@ async def runs_no_frame_after_a_decision(dut, stalls, apart):
             continue
         model = random_model(features, sizes, classes, seed=int(rng.integers(1 << 30)), extreme=False)
         frames = random_walk(rng, features, 10)
-        for _ in range(2):          # from reset each time
+        for _ in range(4):          # from reset each time
             stop = a_stop(model, frames, False, rng, stream=False)
             await load(dut, model, Layout(model.network, DESIGN), False, stop)
             cycles, _ = await run(dut, source, logit, result, seen, model, frames, False, apart, stop)
@@ -210,7 +210,7 @@ async def runs_no_frame_after_a_decision(dut, stalls, apart):
             if stalls == "none":
                 assert cycles.tolist() == expected[: len(cycles)].tolist()
             saved += len(frames) - len(cycles)
-    assert saved > 5, "hardly any frame was saved"
+    assert saved > 3, "hardly any frame was saved"
 
 
 @cocotb.test()
