@@ -3,6 +3,7 @@
 All else is imported inside ``main``, so that Ctrl-C is one line from the beginning.
 """
 
+import errno
 import io
 import os
 import sys
@@ -28,6 +29,8 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = FAILED
     except OSError as error:                    # a folder without permission, a full disk
+        if not error.filename and error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
         where = f"'{error.filename}'" if error.filename else "the output"
         print(f"{where} cannot be read or written ({error.strerror or error}); check the place and its permissions",
               file=sys.stderr)

@@ -235,7 +235,7 @@ def read_model(path: str | Path) -> Model:
         d = json.loads(metadata["tidegate"])
         if d["version"] not in _VERSIONS:
             raise ModelError(f"'{path}' has format version {d['version']}, this tidegate reads "
-                             f"{_PLAIN} to {_VERSIONS[-1]}; it needs a newer one")
+                             f"{_PLAIN} to {_VERSIONS[-1]}; install a newer version of tidegate")
         labels, frontend, card = tuple(map(str, d["labels"])), dict(d["frontend"]), dict(d["card"])
         network = Network.from_dict(d["network"])
         expected = expected_tensors(network)

@@ -28,5 +28,3 @@ def delta(v: Any, memory: Any, theta: int, dense: bool = False) -> tuple[Any, An
     sent = np.where(fired, saturate(change, DELTA_BITS), 0)
     return fired, sent, memory + sent
 
-
-RULES = {"delta": delta}

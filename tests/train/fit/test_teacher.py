@@ -76,7 +76,7 @@ def test_a_run_with_a_teacher(folders, taught, tmp_path, monkeypatch, capsys):
     assert read_model(train(tmp_path / "b.tidegate", teacher=kept)).digest == model.digest
     assert kept.exists()
     capsys.readouterr()
-    other = replace(taught, epochs=2, teacher=replace(SMALL, weight=3.0, temperature=1.0))
+    other = replace(taught, teacher=replace(SMALL, weight=3.0, temperature=1.0))
     assert read_model(train(tmp_path / "c.tidegate", other, kept)).digest != model.digest
     shown = capsys.readouterr().err
     assert "the teacher is in" in shown and "teacher: epoch" not in shown
@@ -96,6 +96,8 @@ def test_a_run_with_a_teacher(folders, taught, tmp_path, monkeypatch, capsys):
         patch.setattr(teachers, "write_state", write)
         train(tmp_path / "e.tidegate", teacher=again)
     assert read_model(train(tmp_path / "e.tidegate", teacher=again)).digest == model.digest
+    with pytest.raises(DataError, match="cannot be written"):              # told before anything is trained
+        train(tmp_path / "f.tidegate", teacher=tmp_path / "none" / "x.teacher")
     with pytest.raises(DataError, match="has no teacher; leave the file"):
         train(tmp_path / "f.tidegate", replace(taught, teacher=None), kept)
 

@@ -39,6 +39,7 @@ class GoldenCell(Protocol):
 
 
 _MODULES = {name: cast(GoldenCell, import_module(f".{name}", __package__)) for name in CELLS}
+assert all(module.Stages._fields == CELLS[name].stages for name, module in _MODULES.items())      # pyright: ignore
 
 
 def golden_of(cell: Cell) -> GoldenCell:

@@ -50,7 +50,7 @@ def read_state(path: Path, digest: str, device: torch.device) -> dict[str, Any]:
         state = torch.load(path, weights_only=True, map_location=device)
         found = state["digest"]
     except (OSError, RuntimeError, EOFError, UnpicklingError, KeyError, TypeError, ValueError):
-        raise DataError(f"'{path}' is no readable checkpoint; delete it and begin anew") from None
+        raise DataError(f"'{path}' is no readable checkpoint; delete it if it was one, or name another file") from None
     if found != digest:
         raise DataError(f"'{path}' belongs to another recipe or data set; delete it and begin anew")
     return state

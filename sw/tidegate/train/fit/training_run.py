@@ -36,10 +36,11 @@ def run(directory: str | Path | None, recipe: Recipe, out: str | Path, *, cache:
     teacher of a recipe with one is kept, for other runs, too (None: beside the model until the run is complete).
     """
     out = Path(out)
-    if not out.parent.is_dir():
-        raise DataError(f"'{out}' cannot be written (no folder '{out.parent}'); choose another place")
-    if not os.access(out.parent, os.W_OK):
-        raise DataError(f"'{out}' cannot be written (no permission in '{out.parent}'); choose another place")
+    for file in (out, *(() if teacher is None else (Path(teacher),))):
+        if not file.parent.is_dir():
+            raise DataError(f"'{file}' cannot be written (no folder '{file.parent}'); choose another place")
+        if not os.access(file.parent, os.W_OK):
+            raise DataError(f"'{file}' cannot be written (no permission in '{file.parent}'); choose another place")
     if out.is_dir():
         raise DataError(f"'{out}' is a folder; give the name of a model file to write")
     if resume:
