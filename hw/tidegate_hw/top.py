@@ -6,10 +6,10 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from tidegate.spec.design import Design
 
-from .cell import trace_signature
 from .core import Core
-from .link import TIMEOUT, Link
-from .uart import UartReceiver, UartTransmitter
+from .link.link import TIMEOUT, Link
+from .link.uart import UartReceiver, UartTransmitter
+from .records.trace import trace_signature
 
 SETTLE = 15     # cycles that the core's clock runs on after the link's last wish, so that copied registers arrive
 
@@ -29,7 +29,7 @@ class Top(wiring.Component):
     timeout : int
         Cycles that the core may take for a request, or from one result to the next, before it is reset.
     core_domain, cell_domain : str
-        Clock domains of the core, and in it of snapshot and cell: the link's, or ones with the same clock that
+        Clock domains of the core, and in it of the handover: the link's, or ones with the same clock that
         stands still now and then.
 
     Members
@@ -39,9 +39,9 @@ class Top(wiring.Component):
     core_active : 1, out
         While it is low, a clock of the core may stand still: nothing was asked of it for SETTLE cycles.
     cell_active : 1, out
-        While it is low, a clock of snapshot and cell may stand still: they have nothing to do.
+        While it is low, a clock of the handover may stand still: it has nothing to do.
     decision, heard : range(design.classes + 1), out
-        See ``Stop``: what the last frame has decided, and what is being heard.
+        See ``StopUnit``: what the last frame has decided, and what is being heard.
     trace : ``trace_signature(design)``, out
         What the cells compute, for verification.
     """
@@ -111,7 +111,7 @@ class UartTop(wiring.Component):
     active : 1, out
         The core is at work.
     words : unsigned(words), out
-        A bit for each of the first classes: it is heard, see ``Stop``.
+        A bit for each of the first classes: it is heard, see ``StopUnit``.
     strobe : 1, out
         The last frame has decided.
     held : 1, in

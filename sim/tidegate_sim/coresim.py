@@ -26,7 +26,7 @@ from tidegate.spec.stop import Stop
 from .simulators import REGISTER_BYTES, executable
 from .trace import Mismatch, Run, compare, decided, golden_run, read_trace, weight_words
 
-# packed as COUNTERS_LAYOUT of the core
+# packed as RESULT_LAYOUT of the core
 _COUNTERS = [("frames", "<u4"), ("cycles", "<u4"), ("weight_words", "<u4"), ("events", "<u2", (MAX_SIGNALS,)),
              ("decision", "<u2")]
 

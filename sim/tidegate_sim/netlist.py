@@ -133,9 +133,8 @@ def _netlist_key(name: str, digest: bytes) -> str:
 def _source_digest(name: str, design: Design) -> bytes:
     """Digest of all that a netlist and its models depend on."""
     files = [Path(__file__), Path(__file__).with_name("harness.py"), Path(cells.__file__), cells.OURS]
-    for package in (Path(tidegate_hw.__path__[0]), Path(tidegate_hw.__path__[0]) / "boards",
-                    Path(tidegate.spec.__path__[0])):
-        files += sorted(package.glob("*.py"))
+    for package in (tidegate_hw, tidegate.spec):
+        files += sorted(Path(package.__path__[0]).rglob("*.py"))
     try:
         versions = [importlib.metadata.version(package) for package in _PACKAGES]
     except importlib.metadata.PackageNotFoundError as error:

@@ -1,7 +1,7 @@
 // A Verilated design, one clock cycle at a time, with its cells' trace and a waveform.
 //
-// Trace: a record for each cycle with trace__valid, little-endian: layer u16, group u16, then
-// r_arg, z_arg, nx, nh, h, each CELL_RATE times i16.  Waveform: VCD (in a build with --trace).
+// Trace: a record for each cycle with trace__valid, little-endian: layer u16, group u16, then STAGES times CELL_RATE
+// i16, the integers of the layer's cell stage by stage.  Waveform: VCD (in a build with --trace).
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -77,18 +77,14 @@ public:
     }
 
 private:
-    static constexpr size_t VECTOR = 2 * CELL_RATE;
+    static constexpr size_t BYTES = 2 * CELL_RATE * STAGES;
     FILE* trace = nullptr;
 
     void record() {
-        uint8_t bytes[4 + 5 * VECTOR];
+        uint8_t bytes[4 + BYTES];
         const uint16_t head[2] = {static_cast<uint16_t>(top.TRACE(layer)), static_cast<uint16_t>(top.TRACE(group))};
         memcpy(bytes, head, 4);
-        memcpy(bytes + 4, &top.TRACE(r_arg), VECTOR);
-        memcpy(bytes + 4 + VECTOR, &top.TRACE(z_arg), VECTOR);
-        memcpy(bytes + 4 + 2 * VECTOR, &top.TRACE(nx), VECTOR);
-        memcpy(bytes + 4 + 3 * VECTOR, &top.TRACE(nh), VECTOR);
-        memcpy(bytes + 4 + 4 * VECTOR, &top.TRACE(h), VECTOR);
+        memcpy(bytes + 4, &top.TRACE(stages), BYTES);
         if (fwrite(bytes, sizeof bytes, 1, trace) != 1) fail("trace");
     }
 

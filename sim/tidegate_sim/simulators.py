@@ -23,7 +23,7 @@ def executable(design: Design, traced: bool = False, top: str = "board") -> Path
     executables, so that a known design needs no elaboration, not even an import of Amaranth.
     """
     sizes = {"LANES": design.lanes, "CELL_RATE": design.cell_rate, "ENCODER_RATE": design.encoder_rate,
-             "REGISTER_BYTES": REGISTER_BYTES}
+             "REGISTER_BYTES": REGISTER_BYTES, "STAGES": design.stages}
     recipe = verilator.Recipe(
         top=top, harness=Path(__file__).with_name(f"{top}.cpp"), flags=("--trace",) if traced else (),
         cflags=tuple(f"-D{name}={value}" for name, value in sizes.items()), optimise="-O2 -fno-tree-vectorize",
@@ -46,7 +46,7 @@ def _source_digest(design: Design) -> bytes:
     """Digest of all that the RTL of a design depends on."""
     files = [Path(__file__).with_name("harness.py")]
     for package in (tidegate_hw, tidegate.spec):
-        files += sorted(Path(package.__path__[0]).glob("*.py"))
+        files += sorted(Path(package.__path__[0]).rglob("*.py"))
     digest = hashlib.sha256(repr((astuple(design), importlib.metadata.version("amaranth"))).encode())
     for file in files:
         digest.update(file.name.encode() + file.read_bytes())

@@ -29,7 +29,7 @@ from tidegate.spec.layout import Layout
 from tidegate.spec.model import Model, tensor_name
 from tidegate.spec.rules import delta
 
-from .trace import VECTORS, read_trace
+from .trace import read_trace
 
 BLOCK_S = 1.0
 SETTLED_H = 1.0             # hours after which memory is compared
@@ -95,7 +95,7 @@ class LastFrame:
     def __init__(self, path: Path, layout: Layout):
         self.path, self.layout, self.total, self.last = path, layout, 0, b""
         groups = sum(-(-layer.size // layout.design.cell_rate) for layer in layout.network.layers)
-        self.bytes = groups * 2 * (2 + VECTORS * layout.design.cell_rate)
+        self.bytes = groups * 2 * (2 + layout.design.stages * layout.design.cell_rate)
         os.mkfifo(path)
         threading.Thread(target=self._read, daemon=True).start()
 

@@ -21,8 +21,17 @@ from cocotb.clock import Clock
 from cocotb.triggers import RisingEdge
 from cocotb.utils import get_sim_time
 
+from tidegate.spec.cells import Cell
+from tidegate_hw.records.trace import TRACE_BITS
+
 PERIOD = 10                                     # ns; any number does
 STALLS = ("none", "valid", "ready", "both")     # which side of the streams pauses at random
+
+
+def trace_of(bits: int, cell: Cell, rate: int) -> dict[str, list[int]]:
+    """The integers of ``rate`` neurons in a trace's ``stages``, by the cell's stages."""
+    fields = [((bits >> TRACE_BITS * k & 0xFFFF) ^ 0x8000) - 0x8000 for k in range(len(cell.stages) * rate)]
+    return {stage: fields[n * rate : (n + 1) * rate] for n, stage in enumerate(cell.stages)}
 
 
 async def reset_dut(dut, cycles: int = 2) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from tidegate.spec.design import SIMULATED
 from tidegate.spec.formats import SIGNAL
 from tidegate.spec.layout import Layout
-from tidegate_hw.job import TAGS, Copy
+from tidegate_hw.records.job import TAGS, Copy
 
 from .coresim import simulate
 from .streams import unpack

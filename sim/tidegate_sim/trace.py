@@ -7,13 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tidegate.spec.cells import CELLS
 from tidegate.spec.errors import TidegateError
 from tidegate.spec.layout import Layout
 from tidegate.spec.model import Model
 from tidegate.spec.stop import Stop, decisions
-
-VECTORS = max(len(cell.stages) for cell in CELLS.values())      # of a group in a simulator's trace
 
 # One run, golden or RTL: (layer or None, stage) → integers (frames, n), in the order of computation.
 Run = dict[tuple[int | None, str], np.ndarray]
@@ -99,9 +96,9 @@ def weight_words(layout: Layout, events: np.ndarray) -> np.ndarray:
 
 def read_trace(path: Path, layout: Layout, frames: int) -> Run:
     """The cell's integers from a simulator's trace file (format: ``simulation.h``)."""
-    network, g = layout.network, layout.design.cell_rate
+    network, g, stages = layout.network, layout.design.cell_rate, layout.design.stages
     groups = [-(-layer.size // g) for layer in network.layers]
-    records = np.fromfile(path, "<i2").reshape(-1, 2 + VECTORS * g)
+    records = np.fromfile(path, "<i2").reshape(-1, 2 + stages * g)
     if len(records) != frames * sum(groups):
         raise TidegateError(f"the trace has {len(records)} groups, {frames} frames need {frames * sum(groups)}")
     records = records.reshape(frames, sum(groups), -1)
@@ -112,7 +109,7 @@ def read_trace(path: Path, layout: Layout, frames: int) -> Run:
         here = (mine[:, :, 0] == l).all() and (mine[:, :, 1] == layout.state_base[l] + np.arange(groups[l])).all()
         if not here:
             raise TidegateError(f"layer {l}: the cell worked on groups in another order than golden's")
-        values = mine[:, :, 2:].reshape(frames, groups[l], VECTORS, g).swapaxes(1, 2)
+        values = mine[:, :, 2:].reshape(frames, groups[l], stages, g).swapaxes(1, 2)
         for k, stage in enumerate(layer.cell.stages):
             run[l, stage] = values[:, k].reshape(frames, -1)[:, : layer.size]
     return run

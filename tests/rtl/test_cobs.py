@@ -5,8 +5,8 @@ from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-import tidegate_hw.cobs
-from tidegate_hw.cobs import TAIL_LAYOUT, TOKEN_LAYOUT, Decoder, Encoder
+import tidegate_hw.link.cobs
+from tidegate_hw.link.cobs import TAIL_LAYOUT, TOKEN_LAYOUT, CobsDecoder, CobsEncoder
 from tidegate_sim.runner import run_bench
 
 BENCH = "tidegate_sim.benches.cobs"
@@ -22,8 +22,8 @@ class Pair(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.decoder = decoder = Decoder()
-        m.submodules.encoder = encoder = Encoder()
+        m.submodules.decoder = decoder = CobsDecoder()
+        m.submodules.encoder = encoder = CobsEncoder()
         connect(m, flipped(self.line), decoder.i)
         connect(m, decoder.o, flipped(self.token))
         connect(m, flipped(self.body), encoder.i)
@@ -36,6 +36,6 @@ def test_matches_reference():
 
 
 def test_block_one_byte_short_is_seen(monkeypatch):
-    monkeypatch.setattr(tidegate_hw.cobs, "FULL", 254)
+    monkeypatch.setattr(tidegate_hw.link.cobs, "FULL", 254)
     with pytest.raises(AssertionError, match=r"failed: decodes.*, encodes"):
         run_bench(Pair(), BENCH, "cobs_pair_with_fault", testcase="codes/stalls=none")

@@ -4,17 +4,17 @@ from dataclasses import asdict
 import pytest
 
 from tidegate.spec import cycles
+from tidegate.spec.cells import CELLS
 from tidegate.spec.design import Design
-from tidegate_hw.cell import Cell
-from tidegate_hw.column import Column
+from tidegate_hw import cells
 from tidegate_hw.core import Core
-from tidegate_hw.counters import Counters
-from tidegate_hw.encoder import Encoder
-from tidegate_hw.lanes import Lanes
-from tidegate_hw.logits import Logits, WordLogits
-from tidegate_hw.scheduler import Scheduler
-from tidegate_hw.serial_cell import SerialCell
-from tidegate_hw.snapshot import Snapshot
+from tidegate_hw.handover.copy import Snapshot
+from tidegate_hw.handover.logits import Logits, WordLogits
+from tidegate_hw.stages.addresser import Addresser
+from tidegate_hw.stages.counters import Counters
+from tidegate_hw.stages.encoder import Encoder
+from tidegate_hw.stages.lanes import Lanes
+from tidegate_hw.stages.scheduler import Scheduler
 from tidegate_sim.runner import run_bench
 
 SMALL = {"weight_words": 2048, "acc_words": 64, "features": 16, "neurons": 64, "classes": 16}
@@ -37,8 +37,12 @@ def run(design: Design) -> None:
 
 def test_cycle_model_has_the_stages_latencies():
     encoder = Encoder(1, 1)
-    assert (cycles.COLUMN, cycles.LANES, cycles.SNAPSHOT, cycles.SCHEDULER, cycles.LOGITS, cycles.RESULT) == (
-        Column.delay, Lanes.delay, Snapshot.delay, Scheduler.delay, Logits.delay, Counters.delay)
-    assert (cycles.CELL, cycles.SERIAL_CELL, cycles.INTERVAL, cycles.WORD_LOGITS) == (
-        Cell.delay, SerialCell.delay, SerialCell.interval, WordLogits.delay)
-    assert cycles.ENCODER == encoder.delay - encoder.late
+    assert (cycles.ADDRESSER, cycles.LANES, cycles.SNAPSHOT, cycles.SCHEDULER, cycles.LOGITS, cycles.RESULT) == (
+        Addresser.delay, Lanes.delay, Snapshot.delay, Scheduler.delay, Logits.delay, Counters.delay)
+    assert (cycles.WORD_LOGITS, cycles.ENCODER) == (WordLogits.delay, encoder.delay - encoder.late)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_cells_have_the_latencies_that_the_spec_says(name):
+    pipelined, serial = cells.CELLS[name]
+    assert (CELLS[name].delay, CELLS[name].serial_delay) == (pipelined.delay, serial.delay)

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from tidegate_hw.encoder import Encoder
+from tidegate_hw.stages.encoder import Encoder
 from tidegate_sim.runner import run_bench
 
 

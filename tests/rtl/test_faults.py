@@ -9,16 +9,15 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
 from tidegate.spec.design import Design
-from tidegate_hw.cell import Cell
-from tidegate_hw.column import Column
+from tidegate_hw.cells.gru import GRUCell, SerialGRUCell
 from tidegate_hw.core import Core
-from tidegate_hw.encoder import Encoder
-from tidegate_hw.lanes import Lanes
-from tidegate_hw.logits import Logits, WordLogits
-from tidegate_hw.scheduler import Scheduler
-from tidegate_hw.serial_cell import SerialCell
-from tidegate_hw.snapshot import Snapshot
-from tidegate_hw.stop import Stop
+from tidegate_hw.handover.copy import Snapshot
+from tidegate_hw.handover.logits import Logits, WordLogits
+from tidegate_hw.stages.addresser import Addresser
+from tidegate_hw.stages.encoder import Encoder
+from tidegate_hw.stages.lanes import Lanes
+from tidegate_hw.stages.scheduler import Scheduler
+from tidegate_hw.stages.stop import StopUnit
 from tidegate_sim.runner import run_bench
 
 DESIGN = Design(lanes=8, cell_rate=4, encoder_rate=4, weight_words=1024, acc_words=32, features=16, neurons=64,
@@ -57,26 +56,26 @@ class Faulty(wiring.Component):
 
 @pytest.mark.parametrize(("name", "component", "path", "bit", "bench"), [
     ("encoder", Encoder(4, 6), ("o", "payload"), 15, "[4, 6, 1]"),
-    ("scheduler", Scheduler(DESIGN), ("o", "payload"), 40, BENCH),
-    ("column", Column(DESIGN), ("o", "target"), 0, BENCH),
-    ("stop", Stop(DESIGN), ("decision",), 0, BENCH),
+    ("scheduler", Scheduler(DESIGN), ("o", "payload"), 5, BENCH),
+    ("addresser", Addresser(DESIGN), ("o", "target"), 0, BENCH),
+    ("stop", StopUnit(DESIGN), ("decision",), 0, BENCH),
     ("core", Core(DESIGN), ("result", "payload"), 176, BENCH),
     ("lanes", Lanes(DESIGN), ("copies", "data"), 24, "[8, 1024, 32]"),
     ("snapshot", Snapshot(DESIGN), ("o", "payload"), 3, BENCH),
     ("snapshot", Snapshot(DESIGN), ("acc",), 5, BENCH),
-    ("serial_cell", SerialCell(SMALL), ("values",), 3, SMALL_BENCH),
-    ("serial_cell", SerialCell(SMALL), ("trace", "z_arg"), 2, SMALL_BENCH),
+    ("cells.gru_serial", SerialGRUCell(SMALL), ("values",), 3, SMALL_BENCH),
+    ("cells.gru_serial", SerialGRUCell(SMALL), ("trace", "stages"), 18, SMALL_BENCH),
     ("logits", WordLogits(SMALL), ("o", "payload"), 2, SMALL_BENCH),
-    ("column", Column(SMALL), ("o", "target"), 0, SMALL_BENCH),
-    ("scheduler", Scheduler(SMALL), ("o", "payload"), 40, SMALL_BENCH),
+    ("addresser", Addresser(SMALL), ("o", "target"), 0, SMALL_BENCH),
+    ("scheduler", Scheduler(SMALL), ("o", "payload"), 5, SMALL_BENCH),
     ("core", Core(SMALL), ("logit", "payload"), 0, SMALL_BENCH),
-    ("cell", Cell(DESIGN), ("values",), 3, BENCH),
+    ("cells.gru", GRUCell(DESIGN), ("values",), 3, BENCH),
     ("logits", Logits(DESIGN), ("o", "payload"), 2, BENCH),
-    ("cell", Cell(DESIGN), ("trace", "nh"), 16, BENCH),
+    ("cells.gru", GRUCell(DESIGN), ("trace", "stages"), 200, BENCH),
     ("core", Core(DESIGN), ("logit", "payload"), 0, BENCH),
-], ids=lambda x: x if isinstance(x, str) and x.isidentifier() else "")
+], ids=lambda x: x if isinstance(x, str) and x.replace(".", "").isidentifier() else "")
 def test_bench_finds_a_flipped_bit(name, component, path, bit, bench):
     with pytest.raises(AssertionError, match=r"seed \d+: failed: "):
         run_bench(Faulty(component, path, bit), f"tidegate_sim.benches.{name}",
-                  f"faulty_{name}_{path[-1]}",
+                  f"faulty_{name.replace('.', '_')}_{path[-1]}",
                   env={"BENCH": bench} if bench else {})

@@ -5,8 +5,8 @@ import pytest
 from tidegate.spec.boards import board_spec
 
 pytest.importorskip("amaranth_boards")
-from tidegate_hw.bank import powers
 from tidegate_hw.boards.floorplan import floorplan
+from tidegate_hw.stages.bank import powers
 
 
 def test_every_lane_has_its_multiplier_and_its_memories_and_no_site_is_taken_twice():

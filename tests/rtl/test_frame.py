@@ -5,9 +5,9 @@ from amaranth.hdl import Module, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-import tidegate_hw.frame
+import tidegate_hw.link.frame
 from tidegate.spec.design import Design
-from tidegate_hw.frame import MOST_FRAMES, FrameBuffer
+from tidegate_hw.link.frame import MOST_FRAMES, FrameBuffer
 from tidegate_sim.benches.frame import CAPACITY
 from tidegate_sim.runner import run_bench
 
@@ -54,7 +54,7 @@ def test_frames_become_groups():
 
 
 def test_wrong_limit_is_seen(monkeypatch):
-    saturate = tidegate_hw.frame.saturate
-    monkeypatch.setattr(tidegate_hw.frame, "saturate", lambda value, bits: saturate(value - 1, bits) + 1)
+    saturate = tidegate_hw.link.frame.saturate
+    monkeypatch.setattr(tidegate_hw.link.frame, "saturate", lambda value, bits: saturate(value - 1, bits) + 1)
     with pytest.raises(AssertionError, match="failed: gathers_groups"):
         run(Buffers(4), "frame_buffer_with_fault")

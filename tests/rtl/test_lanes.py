@@ -3,7 +3,7 @@ import json
 import pytest
 
 from tidegate.spec.design import Design
-from tidegate_hw.lanes import Lanes
+from tidegate_hw.stages.lanes import Lanes
 from tidegate_sim.runner import run_bench
 
 

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-import tidegate_hw.frame
-import tidegate_hw.link
+import tidegate_hw.link.frame
+import tidegate_hw.link.link
 from tidegate_sim.benches.link import DESIGN, DIGEST
 from tidegate_sim.benches.stand_in_core import LinkWithCore
 from tidegate_sim.runner import run_bench
@@ -36,12 +36,12 @@ def test_link_fuzz():
 
 
 def test_one_frame_too_few_is_seen(monkeypatch):
-    monkeypatch.setattr(tidegate_hw.link, "MOST_WORDS", 127)
+    monkeypatch.setattr(tidegate_hw.link.link, "MOST_WORDS", 127)
     with pytest.raises(AssertionError, match="failed: refuses"):
         run("link_with_less_room", 0, testcase="refuses")
 
 
 def test_features_that_wrap_are_seen(monkeypatch):
-    monkeypatch.setattr(tidegate_hw.frame, "saturate", lambda value, bits: value[:bits].as_signed())
+    monkeypatch.setattr(tidegate_hw.link.frame, "saturate", lambda value, bits: value[:bits].as_signed())
     with pytest.raises(AssertionError, match="failed: does_each_request_once"):
         run("link_with_fault", 0, testcase="does_each_request_once/stalls=none")

@@ -4,7 +4,7 @@ from dataclasses import asdict
 import pytest
 
 from tidegate.spec.design import Design
-from tidegate_hw.logits import Logits, WordLogits
+from tidegate_hw.handover.logits import Logits, WordLogits
 from tidegate_sim.runner import run_bench
 
 

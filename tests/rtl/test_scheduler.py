@@ -4,7 +4,7 @@ from dataclasses import asdict
 import pytest
 
 from tidegate.spec.design import Design
-from tidegate_hw.scheduler import Scheduler
+from tidegate_hw.stages.scheduler import Scheduler
 from tidegate_sim.runner import run_bench
 
 

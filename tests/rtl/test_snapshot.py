@@ -4,7 +4,7 @@ from dataclasses import asdict
 import pytest
 
 from tidegate.spec.design import Design
-from tidegate_hw.snapshot import Snapshot
+from tidegate_hw.handover.copy import Snapshot
 from tidegate_sim.runner import run_bench
 
 

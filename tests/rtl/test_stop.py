@@ -4,11 +4,12 @@ from dataclasses import asdict
 import pytest
 
 from tidegate.spec.design import Design
-from tidegate_hw.stop import Stop
+from tidegate_hw.stages.stop import StopUnit
 from tidegate_sim.runner import run_bench
 
 
 @pytest.mark.parametrize("classes", [2, 12, 15, 16, 35])
 def test_stop(classes):
     design = Design(lanes=8, cell_rate=2, classes=classes)
-    run_bench(Stop(design), "tidegate_sim.benches.stop", f"stop_{classes}", env={"BENCH": json.dumps(asdict(design))})
+    run_bench(StopUnit(design), "tidegate_sim.benches.stop", f"stop_{classes}",
+              env={"BENCH": json.dumps(asdict(design))})

@@ -5,7 +5,7 @@ from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from tidegate_hw.uart import UartReceiver, UartTransmitter
+from tidegate_hw.link.uart import UartReceiver, UartTransmitter
 from tidegate_sim.runner import run_bench
 
 BENCH = "tidegate_sim.benches.uart"

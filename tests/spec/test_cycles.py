@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from tidegate.spec.cycles import COLUMN, LANES, LOOP, WORD_LOGITS, frame_cycles, latency_cycles, steady_cycles
+from tidegate.spec.cells import GRU
+from tidegate.spec.cycles import ADDRESSER, LANES, WORD_LOGITS, frame_cycles, latency_cycles, loop, steady_cycles
 from tidegate.spec.design import Design
 from tidegate.spec.layout import Layout
 from tidegate.spec.network import Layer, Network
@@ -42,7 +43,7 @@ def test_quiet_frames_cost_the_loop():
     there = layout(64, 40, (64,), 12, 8)
     cycles = frame_cycles(there, fired(there, 0.0, 10, 0))
     # close (3 words before nh), the loop with all groups, rest and logits
-    assert set(cycles[1:-1]) == {3 + LOOP + 64 // 8 + 2}
+    assert set(cycles[1:-1]) == {3 + loop(GRU) + 64 // 8 + 2}
 
 
 @pytest.mark.parametrize("occupancy", [0.02, 0.13, 0.5, 1.1])
@@ -82,7 +83,7 @@ def test_without_snapshot_dense_frames_cost_their_words_and_the_closing():
     there = layout(8, 40, (128,), 12, cell_rate=1, encoder_rate=1, snapshot=False)
     # 4 words a neuron; 2 words of logits, each after a cycle of rest, the first with the way to its 8 logits
     assert set(frame_cycles(there, spread(there, 1, 10))[1:-1]) == {
-        there.dense_words() + 4 * 128 + 2 * (1 + 1) + COLUMN + LANES + WORD_LOGITS + 8 - 1}
+        there.dense_words() + 4 * 128 + 2 * (1 + 1) + ADDRESSER + LANES + WORD_LOGITS + 8 - 1}
 
 
 def test_a_frame_alone_takes_longer_than_one_in_a_row():
@@ -95,4 +96,4 @@ def test_a_frame_alone_takes_longer_than_one_in_a_row():
 def test_latency_of_a_dense_frame():
     there = layout(64, 40, (128,), 12, 8)
     assert latency_cycles(there, [40, 128]) == frame_cycles(there, fired(there, 1.1, 1, 0), apart=True)[0]
-    assert latency_cycles(there, [0, 0]) > LOOP
+    assert latency_cycles(there, [0, 0]) > loop(GRU)

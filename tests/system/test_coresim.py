@@ -146,8 +146,8 @@ def test_cycles_over_100000_frames():
 def test_settings_reach_the_executable():
     """The registers are packed as the gateware has them."""
     from tidegate.spec.registers import REGISTERS
-    from tidegate_hw.counters import COUNTERS_LAYOUT
-    from tidegate_hw.registers import REGISTERS_LAYOUT
+    from tidegate_hw.records.registers import REGISTERS_LAYOUT
+    from tidegate_hw.stages.counters import COUNTERS_LAYOUT
 
     offset = 0
     for register in REGISTERS:

@@ -55,11 +55,12 @@ def floorplan(design: Design) -> list[tuple[str, str, str]]:
         return f"{core}lanes.bank{lane // span}.{kind}{lane % span}"
 
     core, neurons = "core.top.core.", range(design.cell_rate)
-    multipliers = [f"{core}cell.{name}{k}_*" for k in neurons for name in ("product", "scaled")]
+    cell_core = f"{core}handover.cell."
+    multipliers = [f"{cell_core}{name}{k}_*" for k in neurons for name in ("product", "scaled")]
     memories = [
-        # where the encoder is, its queue is, which is near to scheduler and column
-        *(f"{core}h_encoder.anchors.0.{k}" for k in range(3)), *(f"{core}cell.sigmoid_{k}.0.0" for k in neurons),
-        *(f"{core}cell.tanh_{k}.0.0" for k in neurons[::2]), *(f"{core}cell.state.0.{k}" for k in range(4)),
+        # where the encoder is, its queue is, which is near to scheduler and addresser
+        *(f"{core}h_encoder.anchors.0.{k}" for k in range(3)), *(f"{cell_core}sigmoid_{k}.0.0" for k in neurons),
+        *(f"{cell_core}tanh_{k}.0.0" for k in neurons[::2]), *(f"{cell_core}state.0.{k}" for k in range(4)),
     ]
     places = [
         *((name, "MULT18X18D", site) for name, site in zip(multipliers, CELL_MULTIPLIERS, strict=True)),

@@ -3,7 +3,7 @@
 import cocotb
 from cobs import cobs
 
-from tidegate_hw.cobs import TAIL_LAYOUT, TOKEN_LAYOUT, Encoder
+from tidegate_hw.link.cobs import TAIL_LAYOUT, TOKEN_LAYOUT, CobsEncoder
 from tidegate_sim.board_model import unstuff
 from tidegate_sim.streams import STALLS, Sink, Source, reset_dut, rng_for
 
@@ -78,7 +78,7 @@ async def encodes(dut, stalls):
         packet = cobs.encode(body) + b"\0"
         assert bytes(await sink.receive(len(packet))) == packet
         if stalls == "none":
-            assert sink.times[-1] - source.times[begun] + 1 == Encoder.cycles(body), body
+            assert sink.times[-1] - source.times[begun] + 1 == CobsEncoder.cycles(body), body
     # one after the other, so that the ring becomes full
     sending = cocotb.start_soon(source.send(tail for body in sent for tail in tails(body)))
     packets = b"".join(cobs.encode(body) + b"\0" for body in sent)

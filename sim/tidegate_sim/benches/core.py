@@ -8,7 +8,6 @@ import numpy as np
 from cocotb.triggers import RisingEdge
 
 from tidegate.golden import Golden
-from tidegate.spec.cells import GRU
 from tidegate.spec.cycles import frame_cycles
 from tidegate.spec.design import Design
 from tidegate.spec.formats import ACC_BITS, SIGNAL
@@ -16,11 +15,10 @@ from tidegate.spec.layout import Layout
 from tidegate.spec.model import Model
 from tidegate.spec.registers import stop_registers
 from tidegate.spec.stop import MARGIN_MAX, SMOOTH_MAX, STOP_SHIFT, UNDECIDED, Decider, Stop, best_two, decisions
-from tidegate_hw.cell import TRACE_BITS
-from tidegate_hw.counters import COUNTERS_LAYOUT
-from tidegate_hw.registers import registers_layout
+from tidegate_hw.records.registers import registers_layout
+from tidegate_hw.records.results import RESULT_LAYOUT
 
-from ..streams import STALLS, Sink, Source, pack, reset_dut, rng_for, wait
+from ..streams import STALLS, Sink, Source, pack, reset_dut, rng_for, trace_of, wait
 from ..verify import random_model
 
 DESIGN = Design(**json.loads(os.environ["BENCH"]))
@@ -53,15 +51,11 @@ async def clear(dut) -> None:
 
 
 async def watch(dut, seen: dict) -> None:
-    """Collect the cell's integers: layer → stage → list in neuron order."""
-    g = DESIGN.cell_rate
+    """Collect what the cells say of their groups: layer → bits of the stages, a group each, in order."""
     while True:
         await RisingEdge(dut.clk)
         if int(dut.trace__valid.value):
-            layer = seen.setdefault(int(dut.trace__layer.value), {stage: [] for stage in GRU.stages})
-            for stage in GRU.stages:
-                bits = int(getattr(dut, f"trace__{stage}").value)
-                layer[stage] += [(((bits >> (TRACE_BITS * k)) & 0xFFFF) ^ 0x8000) - 0x8000 for k in range(g)]
+            seen.setdefault(int(dut.trace__layer.value), []).append(int(dut.trace__stages.value))
 
 
 def random_walk(rng, features: int, frames: int) -> np.ndarray:
@@ -120,11 +114,12 @@ async def run(dut, source: Source, logit: Sink, result: Sink, seen: dict, model:
         logits = await logit.receive(classes)
         counters = (await result.receive(1))[0]
         for l, layer in enumerate(model.network.layers):
-            for stage in GRU.stages:
-                expected = getattr(trace.layers[l], stage)[t, 0].tolist()
-                got, groups = seen[l][stage], -(-layer.size // DESIGN.cell_rate) * DESIGN.cell_rate
-                assert got[: layer.size] == expected, f"frame {t} layer {l} {stage}"
-                del got[:groups]
+            groups = -(-layer.size // DESIGN.cell_rate)
+            got = [trace_of(bits, layer.cell, DESIGN.cell_rate) for bits in seen[l][:groups]]
+            del seen[l][:groups]
+            for stage in layer.cell.stages:
+                values = [value for group in got for value in group[stage]][: layer.size]
+                assert values == getattr(trace.layers[l], stage)[t, 0].tolist(), f"frame {t} layer {l} {stage}"
         events = trace.events[t, 0].tolist()
         words = sum(n * c.length for n, c in zip(events, layout.columns, strict=True))
         assert counters["events"][:signals] == events, f"frame {t}: events"
@@ -162,7 +157,7 @@ def fired(model: Model, frames: np.ndarray, dense: bool) -> list[np.ndarray]:
 async def integers_equal_golden(dut, stalls, apart):
     rng = np.random.default_rng(rng_for("core").getrandbits(32))
     source, logit = Source(dut, "frame", stalls=stalls), Sink(dut, "logit", stalls=stalls)
-    result = Sink(dut, "result", COUNTERS_LAYOUT, stalls=stalls)
+    result = Sink(dut, "result", RESULT_LAYOUT, stalls=stalls)
     dut.clear.value, dut.weight_w__en.value, dut.registers.value = 0, 0, 0
     await reset_dut(dut)
     seen: dict = {}
@@ -192,7 +187,7 @@ async def integers_equal_golden(dut, stalls, apart):
 async def runs_no_frame_after_a_decision(dut, stalls, apart):
     rng = np.random.default_rng(rng_for("early").getrandbits(32))
     source, logit = Source(dut, "frame", stalls=stalls), Sink(dut, "logit", stalls=stalls)
-    result, saved = Sink(dut, "result", COUNTERS_LAYOUT, stalls=stalls), 0
+    result, saved = Sink(dut, "result", RESULT_LAYOUT, stalls=stalls), 0
     dut.clear.value, dut.weight_w__en.value, dut.registers.value = 0, 0, 0
     await reset_dut(dut)
     seen: dict = {}

@@ -1,4 +1,4 @@
-"""Bench of ``tidegate_hw.encoder``: random groups against the equation of the encoder."""
+"""Bench of ``tidegate_hw.stages.encoder``: random groups against the equation of the encoder."""
 
 import json
 import os
@@ -13,8 +13,8 @@ from tidegate.spec import cycles
 from tidegate.spec.fixed import saturate
 from tidegate.spec.formats import SIGNAL
 from tidegate.spec.rules import delta
-from tidegate_hw.encoder import MARGIN, Encoder, group_layout
-from tidegate_hw.event import event_layout
+from tidegate_hw.records.event import event_layout, group_layout
+from tidegate_hw.stages.encoder import MARGIN, Encoder
 
 from ..streams import STALLS, Sink, Source, cycle, pack, reset_dut, rng_for, wait
 

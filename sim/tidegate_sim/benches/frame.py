@@ -10,7 +10,7 @@ from cocotb.triggers import RisingEdge
 
 from tidegate.spec.fixed import saturate
 from tidegate.spec.formats import SIGNAL
-from tidegate_hw.frame import MOST_FRAMES
+from tidegate_hw.link.frame import MOST_FRAMES
 from tidegate_sim.streams import STALLS, Sink, Source, cycle, reset_dut, rng_for, wait
 
 CAPACITY = 21

@@ -1,4 +1,4 @@
-"""Bench of ``tidegate_hw.lanes``: accumulators equal the sums, at the closest targets that the contract allows."""
+"""Bench of ``tidegate_hw.stages.lanes``: accumulators equal the sums, targets as close as the contract allows."""
 
 import json
 import os
@@ -8,8 +8,8 @@ from cocotb.triggers import RisingEdge
 
 from tidegate.spec.fixed import wrap
 from tidegate.spec.formats import ACC_BITS
-from tidegate_hw.job import TAGS, Copy
-from tidegate_hw.lanes import Lanes
+from tidegate_hw.records.job import TAGS, Copy
+from tidegate_hw.stages.lanes import Lanes
 
 from ..streams import pack, reset_dut, rng_for, wait
 
@@ -76,7 +76,7 @@ async def accumulators_equal_sums(dut, gaps):
             # two words are the shortest run that may follow itself
             length, target = rng.randint(2, 5), rng.choice([0, 5, 10])
             word, delta = rng.randrange(WEIGHT_WORDS - length), rng.choice([-2047, 2047, 0, rng.randint(-2047, 2047)])
-            copy = rng.choice([Copy.NONE, Copy.NONE, Copy.NONE, Copy.GATES, Copy.NH, Copy.LOGITS])
+            copy = rng.choice([Copy.NONE, Copy.NONE, Copy.NONE, Copy.GATES, Copy.GATES, Copy.LOGITS])
             for k in range(length):
                 for p in range(LANES):
                     sums[target + k][p] = wrap(sums[target + k][p] + weights[word + k][p] * delta, ACC_BITS)

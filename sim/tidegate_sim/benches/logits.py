@@ -1,4 +1,4 @@
-"""Bench of ``tidegate_hw.logits``: what is sent equals what was copied, in order, and the end is told."""
+"""Bench of ``tidegate_hw.handover.logits``: what is sent equals what was copied, in order, and the end is told."""
 
 import json
 import os
@@ -8,8 +8,8 @@ from cocotb.triggers import RisingEdge
 
 from tidegate.spec.design import Design
 from tidegate.spec.formats import ACC_BITS
-from tidegate_hw.job import Copy
-from tidegate_hw.logits import Logits, WordLogits
+from tidegate_hw.handover.logits import Logits, WordLogits
+from tidegate_hw.records.job import Copy
 
 from ..streams import STALLS, Sink, cycle, reset_dut, rng_for
 
@@ -45,7 +45,7 @@ async def logits_equal_copies(dut, stalls):
             while not DESIGN.snapshot and len(times) < len(words):      # one word at a time
                 dut.copies__copy.value = Copy.NONE.value
                 await RisingEdge(dut.clk)
-                if int(dut.sent.value):
+                if int(dut.more.value):
                     break
         dut.copies__copy.value = rng.choice([Copy.NONE, Copy.GATES]).value          # for others
         got = await sink.receive(classes)

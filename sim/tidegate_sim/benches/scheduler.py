@@ -1,4 +1,4 @@
-"""Bench of ``tidegate_hw.scheduler``: every event becomes its column once, between the right closings."""
+"""Bench of ``tidegate_hw.stages.scheduler``: every event becomes its column once, between the right closings."""
 
 import json
 import os
@@ -8,29 +8,26 @@ from cocotb.triggers import RisingEdge
 
 from tidegate.spec.design import Design
 from tidegate.spec.formats import BIAS_DELTAS
-from tidegate.spec.network import MAX_LAYERS, MAX_SIGNALS
-from tidegate_hw.event import event_layout
-from tidegate_hw.job import Copy, job_layout
-from tidegate_hw.registers import registers_layout
+from tidegate.spec.network import MAX_LAYERS
+from tidegate_hw.records.event import event_layout
+from tidegate_hw.records.job import Copy, Kind, job_layout
+from tidegate_hw.records.registers import registers_layout
 
 from ..streams import STALLS, Sink, Source, pack, reset_dut, rng_for, wait
 
 DESIGN = Design(**json.loads(os.environ.get("BENCH", '{"lanes": 8, "weight_words": 4096}')))
 EVENTS = {"x": event_layout(DESIGN.features), "h": event_layout(DESIGN.neurons)}
-CLOSED = Copy.NH if DESIGN.snapshot else Copy.GATES      # the copy after which a layer is closed
 END = {"index": 0, "delta": 0, "end": 1}
 
 
 def random_registers(rng) -> dict[str, int]:
-    values = {"LAYERS": rng.randint(1, MAX_LAYERS), "CLASSES": rng.randint(0, 30), "LOGIT_TARGET": rng.randrange(50),
-              "BIAS_BASE": rng.randrange(500), "ACC_WORDS": rng.randint(4, 50)}
-    for s in range(MAX_SIGNALS):
-        values |= {f"COLUMN_BASE{s}": rng.randrange(500), f"COLUMN_LENGTH{s}": rng.randint(3, 9),
-                   f"COLUMN_TARGET{s}": rng.randrange(20)}
-    for l in range(MAX_LAYERS):
-        values |= {f"LAYER_WORDS{l}": rng.randint(1, 5), f"LAYER_TARGET{l}": rng.randrange(20),
-                   f"LAYER_SIZE{l}": rng.randint(1, 40)}
-    return values
+    layers = {f"LAYER_REST{l}": rng.choice([0, 1, 5]) if DESIGN.snapshot else 0 for l in range(MAX_LAYERS)}
+    return {"LAYERS": rng.randint(1, MAX_LAYERS), "CLASSES": rng.randint(0, 30), **layers}
+
+
+def job(kind: Kind, signal: int, index: int = 0, delta: int = 0, copy: Copy = Copy.NONE, closes: bool = False) -> dict:
+    return {"kind": kind.value, "index": index, "delta": delta,
+            "tags": {"copy": copy.value, "closes": int(closes), "signal": signal}}
 
 
 class Model:
@@ -39,29 +36,23 @@ class Model:
     def __init__(self, registers: dict):
         self.registers = registers
 
-    def column(self, signal: int, event: dict, copy: Copy = Copy.NONE) -> dict:
-        base, length, target = (self.registers[f"COLUMN_{x}{signal}"] for x in ("BASE", "LENGTH", "TARGET"))
-        return {"base": base, "index": event["index"], "length": length, "target": target, "delta": event["delta"],
-                "turn": 0, "gap": 0, "tags": {"copy": copy.value, "weights": 1, "signal": signal}}
-
-    def copy(self, kind: Copy, target: int, length: int, signal: int, gap: int = 0, turn: int = 0) -> dict:
-        return {"base": 0, "index": 0, "length": length, "target": target, "turn": turn, "delta": 0, "gap": gap,
-                "tags": {"copy": kind.value, "weights": 0, "signal": signal}}
+    def column(self, signal: int, event: dict, **copies) -> dict:
+        return job(Kind.EVENT, signal, event["index"], event["delta"], **copies)
 
     def close(self, layer: int, event: dict | None) -> list[dict]:
-        words, target, size = (self.registers[f"LAYER_{x}{layer}"] for x in ("WORDS", "TARGET", "SIZE"))
-        if not DESIGN.snapshot:
-            copy = self.copy(Copy.GATES, target + words, 4 * size, layer, turn=words)
-            return [copy] if event is None else [self.column(0, event), copy]
-        first = (self.copy(Copy.GATES, target, 3 * words, layer) if event is None
-                 else self.column(0, event, Copy.GATES))
-        return [first, self.copy(Copy.NH, target + 3 * words, words, layer)]
+        rest = self.registers[f"LAYER_REST{layer}"] != 0
+        copies = {"copy": Copy.GATES, "closes": not rest}
+        if event is None:
+            first = [job(Kind.CLOSE, layer, **copies)]
+        elif DESIGN.snapshot:
+            first = [self.column(0, event, **copies)]
+        else:
+            first = [self.column(0, event), job(Kind.CLOSE, layer, **copies)]
+        return [*first, *([job(Kind.REST, layer, copy=Copy.GATES, closes=True)] if rest else [])]
 
     def logits(self) -> list[dict]:
-        words, target = -(-self.registers["CLASSES"] // DESIGN.lanes), self.registers["LOGIT_TARGET"]
-        if DESIGN.snapshot:
-            return [self.copy(Copy.LOGITS, target, words, 0, gap=1)]
-        return [self.copy(Copy.LOGITS, target + k, 1, 0, gap=1) for k in range(max(1, words))]
+        words = 1 if DESIGN.snapshot else max(1, -(-self.registers["CLASSES"] // DESIGN.lanes))
+        return [job(Kind.LOGITS, 0, k, copy=Copy.LOGITS) for k in range(words)]
 
     def frame(self, x: list[dict], hs: list[list[dict]]) -> list[dict]:
         """The jobs of a frame; all its features but the last may come among those of the frame before."""
@@ -94,8 +85,7 @@ async def jobs_equal_model(dut, stalls):
         await RisingEdge(dut.clk)
         dut.bias.value = 0
         bias = await sink.receive(len(BIAS_DELTAS))
-        assert [(job["base"], job["index"], job["length"], job["target"], job["delta"]) for job in bias] == [
-            (registers["BIAS_BASE"], k, registers["ACC_WORDS"], 0, delta) for k, delta in enumerate(BIAS_DELTAS)]
+        assert bias == [job(Kind.BIAS, 0, k, delta) for k, delta in enumerate(BIAS_DELTAS)]
         xs = [random_events(rng, 8) for _ in range(frames)]
         hs = [[random_events(rng, 8) for _ in range(registers["LAYERS"])] for _ in range(frames)]
         sent = cocotb.start_soon(x.send([e for events in xs for e in [*events, END]]))
@@ -104,13 +94,13 @@ async def jobs_equal_model(dut, stalls):
             expected = model.frame(frame_x, frame_h)
             closings, got, layer = 0, [], 0
             while len(got) < len(expected):
-                job = (await sink.receive(1))[0]
-                if early and job == model.column(0, early[0]):
+                new = (await sink.receive(1))[0]
+                if early and new == model.column(0, early[0]):
                     early.pop(0)
                     continue
-                assert job == expected[len(got)]
-                got.append(job)
-                closings += job["tags"]["copy"] == CLOSED.value
+                assert new == expected[len(got)]
+                got.append(new)
+                closings += new["tags"]["closes"]
                 if closings > layer:            # the cell answers a closing with the layer's hidden events
                     cocotb.start_soon(h.send([*frame_h[layer], END]))
                     layer += 1
@@ -122,12 +112,13 @@ async def jobs_equal_model(dut, stalls):
 @cocotb.test()
 async def logits_wait_while_blocked(dut):
     x, h, sink = Source(dut, "x", EVENTS["x"]), Source(dut, "h", EVENTS["h"]), Sink(dut, "o", job_layout(DESIGN))
-    dut.bias.value, dut.blocked.value, dut.registers.value = 0, 1, pack(registers_layout(DESIGN), {"LAYERS": 1})
+    dut.bias.value, dut.blocked.value, dut.registers.value = 0, 1, pack(
+        registers_layout(DESIGN), {"LAYERS": 1, **({"LAYER_REST0": 1} if DESIGN.snapshot else {})})
     await reset_dut(dut)
     await x.send([END])
     await h.send([END])
     await wait(dut, 20)
-    closing = [Copy.GATES.value, Copy.NH.value] if DESIGN.snapshot else [Copy.GATES.value]
-    assert [job["tags"]["copy"] for job in sink.items] == closing
+    closing = [Kind.CLOSE.value, Kind.REST.value] if DESIGN.snapshot else [Kind.CLOSE.value]
+    assert [new["kind"] for new in sink.items] == closing
     dut.blocked.value = 0
-    assert (await sink.receive(len(closing) + 1))[-1]["tags"]["copy"] == Copy.LOGITS.value
+    assert (await sink.receive(len(closing) + 1))[-1]["kind"] == Kind.LOGITS.value

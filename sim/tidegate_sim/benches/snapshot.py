@@ -1,4 +1,4 @@
-"""Bench of ``tidegate_hw.snapshot``: groups equal the copies, as early as the last gate's words allow."""
+"""Bench of ``tidegate_hw.handover.copy``: groups equal the copies, as early as the last gate's words allow."""
 
 import json
 import os
@@ -8,13 +8,15 @@ from cocotb.triggers import RisingEdge
 
 from tidegate.spec.design import Design
 from tidegate.spec.formats import ACC_BITS
-from tidegate_hw.gates import GATES, SKEW, gates_layout, neurons_layout
-from tidegate_hw.job import Copy
-from tidegate_hw.snapshot import Snapshot
+from tidegate_hw.handover.copy import Snapshot
+from tidegate_hw.records.gates import gates_layout, neurons_layout, skew
+from tidegate_hw.records.job import Copy
 
 from ..streams import STALLS, Sink, cycle, reset_dut, rng_for, unpack, wait
 
 DESIGN = Design(**json.loads(os.environ.get("BENCH", '{"lanes": 8, "cell_rate": 2, "acc_words": 64}')))
+
+GATES = range(DESIGN.gates)
 
 
 @cocotb.test()
@@ -23,7 +25,7 @@ async def groups_equal_copies(dut, stalls):
     rng = rng_for("snapshot")
     lanes, g = DESIGN.lanes, DESIGN.cell_rate
     sink = Sink(dut, "o", neurons_layout(DESIGN))
-    dut.copies__copy.value, dut.copies__coming.value, dut.room.value = 0, 0, 1
+    dut.copies__copy.value, dut.copies__coming.value, dut.copies__coming_closes.value, dut.room.value = 0, 0, 0, 1
     await reset_dut(dut)
 
     async def hesitate():
@@ -38,7 +40,7 @@ async def groups_equal_copies(dut, stalls):
         """A gate's accumulators come SKEW cycles after their group."""
         while True:
             await RisingEdge(dut.clk)
-            if cycle() - SKEW[gate] in sink.times[-8:]:
+            if cycle() - skew(DESIGN, gate) in sink.times[-8:]:
                 accs[gate].append(unpack(gates_layout(DESIGN), int(dut.acc.value))[gate])
 
     for gate in GATES:
@@ -46,13 +48,15 @@ async def groups_equal_copies(dut, stalls):
     if stalls in ("ready", "both"):
         cocotb.start_soon(hesitate())
 
-    async def play(cycles: list[tuple[Copy, int]]) -> int:
-        """Copies cycle by cycle, each kind told one cycle ahead; gives the cycle of nh's first."""
-        began = 0
-        for (kind, _), (copied, data) in zip([*cycles, (Copy.NONE, 0)], [(Copy.NONE, 0), *cycles], strict=True):
+    async def play(cycles: list[tuple[Copy, int]], last: list[tuple[Copy, int]], after: list[tuple[Copy, int]]) -> int:
+        """Copies cycle by cycle, each kind told one cycle ahead; gives the cycle of the ``last`` gate's first."""
+        began, every, close = 0, [*cycles, *last, *after], len(cycles) + len(last) - 1
+        for k, ((kind, _), (copied, data)) in enumerate(zip([*every, (Copy.NONE, 0)], [(Copy.NONE, 0), *every],
+                                                            strict=True)):
             dut.copies__coming.value, dut.copies__copy.value, dut.copies__data.value = kind.value, copied.value, data
+            dut.copies__coming_closes.value = int(k == close)
             await RisingEdge(dut.clk)
-            if copied is Copy.NH and not began:
+            if k == len(cycles) + 1:
                 began = cycle()
         dut.copies__copy.value = 0
         return began
@@ -70,10 +74,10 @@ async def groups_equal_copies(dut, stalls):
         dut.words.value, dut.size.value = words, size
         copies = [[rng.getrandbits(ACC_BITS * lanes) for _ in range(words)] for _ in GATES]
         gates = [(Copy.GATES, word) for gate in copies[:-1] for word in gate]
-        nh = [(Copy.NH, word) for word in copies[-1]]
-        began = await play([*gates[: -words - 1], *pause(), *gates[-words - 1 :], *nh, *pause()])
+        last = [(Copy.GATES, word) for word in copies[-1]]
+        began = await play([*gates[: -words - 1], *pause(), *gates[-words - 1 :]], last, pause())
         groups = await sink.receive(-(-size // g))
-        await wait(dut, 1 + max(SKEW))
+        await wait(dut, DESIGN.gates)
         if stalls == "none":
             assert sink.times[-len(groups):] == [began + Snapshot.delay + n for n in range(len(groups))]
         for n, group in enumerate(groups):

@@ -12,7 +12,7 @@ from tidegate.spec.design import Design
 from tidegate.spec.formats import ACC_BITS
 from tidegate.spec.stop import HOLD_MAX, MARGIN_MAX, SMOOTH_MAX, STOP_SHIFT, UNDECIDED, Decider, best_two, decisions
 from tidegate.spec.stop import Stop as Rule
-from tidegate_hw.stop import Stop
+from tidegate_hw.stages.stop import StopUnit
 
 from ..streams import STALLS, reset_dut, rng_for, wait
 
@@ -90,7 +90,7 @@ async def decisions_equal_rule(dut, stalls):
                 dut.done.value = int(k == classes - 1)
                 await RisingEdge(dut.clk)
                 dut.taken.value = dut.done.value = 0
-            await wait(dut, Stop.delay)
+            await wait(dut, StopUnit.delay)
             done = t + 1
             assert int(dut.decision.value) == expected[t] + 1, f"{rule}, frame {t}: {frame}"
             if expected[t] != UNDECIDED:

@@ -5,7 +5,7 @@ import os
 import cocotb
 from cocotb.triggers import FallingEdge, RisingEdge, Timer
 
-from tidegate_hw.uart import FIFO_DEPTH, UartReceiver
+from tidegate_hw.link.uart import FIFO_DEPTH, UartReceiver
 from tidegate_sim.streams import PERIOD, Sink, Source, cycle, reset_dut, rng_for, wait
 
 DIVISORS = tuple(int(d) for d in os.environ.get("DIVISORS", "4").split())

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from ..spec.activation import sigmoid, tanh
+from ..spec.cells import GRU
 from ..spec.fixed import round_shift, wrap
 from ..spec.formats import (
     ACC_BITS,
@@ -42,7 +43,7 @@ from ..spec.packets import Request, result_dtype
 from .board import Board
 from .errors import BoardError
 
-GATE_WORDS = 4          # accumulator words of a layer with one word a gate: nx, r, z, nh; the logits follow
+GATE_WORDS = len(GRU.gates)     # accumulator words of a layer with one word a gate; the logits follow
 NEVER = (1 << 13) - 1   # Θ beyond any change
 RELOAD = "load the bitstream again; if that does not help, its clock is too fast for this board, or the chip is broken"
 
@@ -96,10 +97,13 @@ def _write(board: Board, word: int, weights: np.ndarray, advance: Advance = lamb
     board.write_weights(weights, word, progress)
 
 
-def _set_up(board: Board, **registers: int) -> None:
-    """One layer with one word a gate, from accumulator word 0 on; MODE off."""
-    common = {"LAYER_WORDS0": 1, "LAYER_TARGET0": 0, "LAYER_STATE0": 0, "LOGIT_TARGET": GATE_WORDS, "THETA0": 0,
-              "ACC_WORDS": GATE_WORDS, "BIAS_BASE": 0}
+def _set_up(board: Board, size: int, **registers: int) -> None:
+    """One layer of ``size`` neurons with one word a gate, from accumulator word 0 on; MODE off."""
+    gates, fed = len(GRU.gates), len(GRU.input_rows)
+    close, rest = (fed, gates - fed) if board.design.snapshot else (0, 0)
+    common = {"LAYER_SIZE0": size, "LAYER_WORDS0": 1, "LAYER_TARGET0": 0, "LAYER_STATE0": 0, "LAYER_CLOSE0": close,
+              "LAYER_REST0": rest, "LAYER_CELL0": board.design.cells.index(GRU.name), "LOGIT_TARGET": GATE_WORDS,
+              "THETA0": 0, "ACC_WORDS": GATE_WORDS, "BIAS_BASE": 0}
     board.write_register("LAYERS", 0)
     board.dense = False
     for name, value in (common | registers).items():
@@ -131,8 +135,8 @@ class _Logits:
         self.features = min(design.features, design.weight_words // self.length)
         self.words = self.features * self.length        # of a block: what one base shows
         classes = self.shown * self.lanes
-        _set_up(board, FEATURES=self.features, CLASSES=classes, COLUMN_LENGTH0=self.length, COLUMN_TARGET0=GATE_WORDS,
-                LAYER_SIZE0=1, LAYER_FRAC0=WEIGHT_FRACS.start, THETA1=NEVER)
+        _set_up(board, 1, FEATURES=self.features, CLASSES=classes, COLUMN_LENGTH0=self.length,
+                COLUMN_TARGET0=GATE_WORDS, LAYER_FRAC0=WEIGHT_FRACS.start, THETA1=NEVER)
         self._last = np.zeros((self.length, self.lanes), np.int64)
         self.changes(0, np.zeros((1, self.features), np.int64))
 
@@ -196,7 +200,8 @@ _FRAC = WEIGHT_FRACS.start                      # of the layer: nx is then the a
 GAIN = 12                                       # nx = GAIN · (weight - centre)
 CENTRES = (64, -64)                             # of 0..127 and of -128..-1, which are told from all others
 _CLASSES, _COLUMNS = 4, 12                      # results, and frames, that fill one answer
-_CELL_COLUMN, _HIDDEN_COLUMN = 3, 2             # words; a hidden one is the logits, and a word that nobody looks at
+# words; a hidden one is the logits, and a word that nobody looks at
+_CELL_COLUMN, _HIDDEN_COLUMN = len(GRU.input_rows), 2
 _BIAS_WORDS = len(BIAS_DELTAS) * GATE_WORDS
 Z_LEAST = int(sigmoid(-GATE_ARG.max))
 
@@ -217,9 +222,9 @@ def _look_through_cells(board: Board, image: np.ndarray, advance: Advance) -> No
         for centre in CENTRES:
             bias = np.array(bias_digits(np.array([-GAIN * centre, 0, -BIAS_MAX, 0])), np.int8)
             _write(board, bias_base, np.repeat(bias.reshape(-1, 1), lanes, 1))
-            _set_up(board, FEATURES=features, CLASSES=classes, BIAS_BASE=bias_base, COLUMN_LENGTH0=_CELL_COLUMN,
+            _set_up(board, size, FEATURES=features, CLASSES=classes, BIAS_BASE=bias_base, COLUMN_LENGTH0=_CELL_COLUMN,
                     COLUMN_TARGET0=0, COLUMN_BASE1=hidden_base, COLUMN_LENGTH1=_HIDDEN_COLUMN,
-                    COLUMN_TARGET1=GATE_WORDS, LAYER_SIZE0=size, LAYER_FRAC0=_FRAC, THETA1=0)
+                    COLUMN_TARGET1=GATE_WORDS, LAYER_FRAC0=_FRAC, THETA1=0)
             for seen in _runs(half, features):
                 board.write_register("COLUMN_BASE0", seen[0])
                 board.reset()

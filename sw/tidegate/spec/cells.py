@@ -41,7 +41,8 @@ class Cell:
     """``name`` as in model files and recipes; ``title`` for people; ``gates`` in the order of their accumulators.
 
     ``stages``: the integers of a neuron by which golden model and RTL are compared, in the order in which they are
-    made.  ``work``: of a neuron in a frame.
+    made.  ``work``: of a neuron in a frame.  ``delay``, ``serial_delay``: cycles of the two components in
+    ``hw/tidegate_hw/cells/``, from a group of neurons, or from a neuron's first gate, to its values.
     """
 
     name: str
@@ -49,6 +50,8 @@ class Cell:
     gates: tuple[Gate, ...]
     stages: tuple[str, ...]
     work: Work
+    delay: int
+    serial_delay: int
 
     def __post_init__(self) -> None:
         hears_input = [gate.input_row is not None for gate in self.gates]
@@ -77,7 +80,8 @@ class Cell:
 GRU = Cell("gru", "GRU", (Gate("nx", input_row=2), Gate("r", 0, 0), Gate("z", 1, 1), Gate("nh", own_row=2)),
            ("r_arg", "z_arg", "nx", "nh", "h"),
            Work(looked_up=2 * GATE_FRAC + CANDIDATE.bits, state=2 * STATE.bits, added=PRE.bits + 2 * STATE.bits,
-                products=GATE_FRAC * (PRE.bits + STATE.bits)))
+                products=GATE_FRAC * (PRE.bits + STATE.bits)),
+           delay=12, serial_delay=13)
 CELLS = {cell.name: cell for cell in (GRU,)}
 
 

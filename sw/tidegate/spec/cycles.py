@@ -29,27 +29,30 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .cells import Cell
 from .layout import Layout
 
 # Latencies of the stages: ``delay`` of the components in hw/, as tests/rtl/test_core.py asserts.
-COLUMN = 4          # job selected → first word fetched
+ADDRESSER = 4       # job selected → first word fetched
 LANES = 4           # fetched → copied
-SNAPSHOT = 1        # nh's first word copied → first group
-CELL = 12           # group in → its values
+SNAPSHOT = 1        # the last gate's first word copied → first group
 ENCODER = 3         # a group's values there → its first event; features are there a cycle after their group is taken
 REST = 3            # an encoder, after the last group of a frame
 QUEUE = 2           # a group that had to wait in the encoder → its events (the encoder's bench asserts it)
 SCHEDULER = 1       # a hidden event comes → its column is selected
 LOGITS = 3          # copied → first logit
 RESULT = 4          # the last logit is taken → the frame's counts are there, which the next frame's logits wait for
-# nh's first word fetched → first hidden event's word fetched
-LOOP = LANES + SNAPSHOT + CELL + ENCODER + SCHEDULER + COLUMN
-# ... without a snapshot
-SERIAL_CELL, INTERVAL = 13, 4       # r's first word copied → the first neuron's value; from one neuron to the next
-WORD_LOGITS = 1     # a word copied → its first logit
-SERIAL_LOOP = LANES + SERIAL_CELL + ENCODER + SCHEDULER + COLUMN    # the same from r's first word on
-WORD_REST = COLUMN + 1 + LANES + WORD_LOGITS            # with the P logits of a word: its fetch → that of the next
+# and the cell's own ``delay`` or ``serial_delay``, see ``cells.py``
+WORD_LOGITS = 1     # without a snapshot: a word copied → its first logit
+WORD_REST = ADDRESSER + 1 + LANES + WORD_LOGITS            # with the P logits of a word: its fetch → that of the next
 NEVER = 1 << 62
+
+
+def loop(cell: Cell, snapshot: bool = True) -> int:
+    """Cycles from the last gate's first word fetched (without a snapshot: the first gate's) to that of the first hidden
+    event."""
+    handover = SNAPSHOT + cell.delay if snapshot else cell.serial_delay
+    return LANES + handover + ENCODER + SCHEDULER + ADDRESSER
 
 
 def encode(there: int, counts: Sequence[int], free: int = 0, interval: int = 1) -> tuple[list[int], int]:
@@ -74,28 +77,29 @@ def steady_cycles(layout: Layout, events: Sequence[float]) -> float:
     """Cycles a frame when frames follow each other: ``events[s]`` of signal s a frame, spread evenly."""
     design, network = layout.design, layout.network
     total = 1.0 + max(1, layout.logit_words)
-    for l in range(len(layout.words)):
-        size, n, length = network.layers[l].size, events[l + 1], layout.columns[l + 1].length
-        fed, rest = _closing(layout, l)
+    for l, layer in enumerate(network.layers):
+        size, n, length, gates = layer.size, events[l + 1], layout.columns[l + 1].length, len(layer.cell.gates)
         ahead = max(0.0, events[0] - 1) * layout.columns[0].length if l == 0 else 0.0
         spacing = size / (n + 1)                                # neurons from one event to the next
+        start = loop(layer.cell, design.snapshot)
         if design.snapshot:
             groups = -(-size // design.cell_rate)
             spacing /= design.cell_rate
-            total += fed + max(rest + ahead + n * length, LOOP + spacing + n * length,
-                                     LOOP + n * spacing + min(n, 1) * length, LOOP + groups)
+            before, last = _before_last_gate(layout, l)
+            total += before + max(last + ahead + n * length, start + spacing + n * length,
+                                  start + n * spacing + min(n, 1) * length, start + groups)
         else:
             last = min(events[0], 1) * layout.columns[0].length if l == 0 else 0.0
-            total += last + max(layout.reads(l) + ahead + n * length,
-                                SERIAL_LOOP + INTERVAL * min(spacing, size - 1) + n * length,
-                                SERIAL_LOOP + INTERVAL * min(n * spacing, size - 1) + min(n, 1) * length,
-                                SERIAL_LOOP + INTERVAL * (size - 1) + 1)
+            total += last + max(sum(layout.closing(l)) + ahead + n * length,
+                                start + gates * min(spacing, size - 1) + n * length,
+                                start + gates * min(n * spacing, size - 1) + min(n, 1) * length,
+                                start + gates * (size - 1) + 1)
     features = -(-network.features // design.encoder_rate) + REST
     if design.snapshot:
-        return max(total, features, network.classes + COLUMN + LANES + LOGITS + 1 + RESULT)
+        return max(total, features, network.classes + ADDRESSER + LANES + LOGITS + 1 + RESULT)
     more = max(1, layout.logit_words) - 1
     rest = more * (WORD_REST + design.lanes)
-    classes = network.classes - more * design.lanes + COLUMN + LANES + WORD_LOGITS + 1 + RESULT
+    classes = network.classes - more * design.lanes + ADDRESSER + LANES + WORD_LOGITS + 1 + RESULT
     return max(total - more + rest, features, rest + classes)
 
 
@@ -123,7 +127,7 @@ class _Lanes:
 
     def serve(self, cycle: int, length: int, gap: int = 0) -> int:
         """Select a job in ``cycle`` (``free()`` or later); gives the cycle of its first word."""
-        start = max(cycle + COLUMN, self.fetched[-1] + self.length) + gap
+        start = max(cycle + ADDRESSER, self.fetched[-1] + self.length) + gap
         self.selected, self.length, self.fetched = cycle, length, [*self.fetched[1:], start]
         return start
 
@@ -210,20 +214,21 @@ def frame_cycles(layout: Layout, fired: Sequence[np.ndarray], apart: bool = Fals
             closed = max(state, lanes.free())
         else:
             features.close(closed)
-        for l in range(len(layout.words)):
+        for l, layer in enumerate(layout.network.layers):
             if l:
                 closed = max(state, lanes.free())
-            if design.snapshot:
-                fed, rest = _closing(layout, l)
-                lanes.serve(closed, fed)
-                copied = max(closed + 1, lanes.free())
+            fed, rest = layout.closing(l)
+            start, state = lanes.serve(closed, fed), closed + 1
+            if rest:
+                copied = max(state, lanes.free())
+                lanes.serve(copied, rest)
                 state = copied + 1
-                there = lanes.serve(copied, rest) + LANES + SNAPSHOT + CELL
+            if design.snapshot:
+                there = start + _before_last_gate(layout, l)[0] + LANES + SNAPSHOT + layer.cell.delay
                 times, _ = encode(there, counts[l + 1][t])
             else:
-                state = closed + 1
-                there = lanes.serve(closed, layout.reads(l)) + LANES + SERIAL_CELL
-                times, _ = encode(there, counts[l + 1][t], interval=INTERVAL)
+                times, _ = encode(start + LANES + layer.cell.serial_delay, counts[l + 1][t],
+                                  interval=len(layer.cell.gates))
             selected_at = -1                    # of the event before
             for n, event in enumerate(times):
                 known_at = max(event, selected_at + 1) + SCHEDULER
@@ -247,10 +252,10 @@ def frame_cycles(layout: Layout, fired: Sequence[np.ndarray], apart: bool = Fals
     return np.array(result, np.int64)
 
 
-def _closing(layout: Layout, l: int) -> tuple[int, int]:
-    """Words of a layer's gates that its input feeds, which are copied first, and of the others."""
-    gates, fed = len(layout.network.layers[l].cell.gates), len(layout.network.layers[l].cell.input_rows)
-    return fed * layout.words[l], (gates - fed) * layout.words[l]
+def _before_last_gate(layout: Layout, l: int) -> tuple[int, int]:
+    """Words that are copied before those of layer l's last gate, and these."""
+    words = layout.words[l]
+    return (len(layout.network.layers[l].cell.gates) - 1) * words, words
 
 
 def _logit_jobs(layout: Layout) -> list[tuple[int, int]]:

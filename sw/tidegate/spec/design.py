@@ -3,6 +3,7 @@
 import struct
 from dataclasses import dataclass, fields
 
+from .cells import CELLS, GRU, cell_of
 from .errors import TidegateError
 from .formats import ACC_BITS, DELTA_BITS, SIGNAL, STATE, WEIGHT_BITS
 from .network import MAX_LAYERS
@@ -15,9 +16,9 @@ class Design:
     ``lanes``: weights fetched and multiplied per cycle (P).  ``cell_rate``: neurons per cycle (G), divides
     lanes.  ``encoder_rate``: features examined per cycle (E).  Capacities: ``weight_words`` words of P int8
     weights, ``acc_words`` words of P accumulators, ``features``, ``neurons`` (all layers, each rounded up to a
-    multiple of cell_rate), ``classes``, GRU ``layers``.  ``snapshot``: there is memory for a copy of a layer's
-    accumulators, so that the lanes go on while the cell works; without, the cell takes one neuron in 4 cycles
-    from the lanes, which wait.
+    multiple of cell_rate), ``classes``, ``layers``.  ``snapshot``: there is memory for a copy of a layer's
+    accumulators, so that the lanes go on while the cell works; without, the cell takes one gate of one neuron a cycle
+    from the lanes, which wait.  ``cells``: names of the cells that a layer may have, in the order of ``spec/cells.py``.
     """
 
     lanes: int = 64
@@ -30,8 +31,15 @@ class Design:
     classes: int = 64
     layers: int = MAX_LAYERS
     snapshot: bool = True
+    cells: tuple[str, ...] = (GRU.name,)
 
     def __post_init__(self):
+        names = tuple(cell_of(name).name for name in self.cells)
+        object.__setattr__(self, "cells", tuple(name for name in CELLS if name in names))
+        if not names:
+            raise TidegateError(f"a core needs a cell; give it {' or '.join(CELLS)}")
+        if len({len(CELLS[name].gates) for name in names}) > 1:
+            raise TidegateError("the cells of a core need as many gates as each other")
         for name in ("lanes", "cell_rate", "encoder_rate"):
             value = getattr(self, name)
             if value < 1 or value & (value - 1):
@@ -40,6 +48,21 @@ class Design:
             raise TidegateError(f"cell_rate {self.cell_rate} is more than the {self.lanes} lanes")
         if not self.snapshot and self.cell_rate > 1:
             raise TidegateError(f"without a snapshot the cell_rate is 1, not {self.cell_rate}")
+
+    @property
+    def gates(self) -> int:
+        """Gates of a cell, the same number for all of the design's cells."""
+        return len(CELLS[self.cells[0]].gates)
+
+    @property
+    def stages(self) -> int:
+        """Integers of a neuron that a trace has room for."""
+        return max(len(CELLS[name].stages) for name in self.cells)
+
+    @property
+    def close_words(self) -> int:
+        """Words of the longest job that closes a layer, if its words must be told; else 0."""
+        return self.acc_words if self.snapshot else 0
 
     @property
     def weight_bytes(self) -> int:
@@ -55,9 +78,9 @@ SIMULATED = {
 }
 
 MAGIC = b"TIDE"
-PROTOCOL = 5
+PROTOCOL = 6
 FORMATS = (SIGNAL.bits, SIGNAL.frac, STATE.bits, WEIGHT_BITS, ACC_BITS, DELTA_BITS)
-_LAYOUT = struct.Struct("<4sB6BHBBIHHHHBB16s")
+_LAYOUT = struct.Struct("<4sB6BHBBIHHHHBBI16s")
 
 
 @dataclass(frozen=True)
@@ -68,8 +91,9 @@ class Identity:
     digest: bytes
 
     def pack(self) -> bytes:
-        d = self.design
-        return _LAYOUT.pack(MAGIC, PROTOCOL, *FORMATS, *(getattr(d, f.name) for f in fields(d)), self.digest)
+        numbers = [getattr(self.design, f.name) for f in fields(Design) if f.name != "cells"]
+        cells = sum(1 << number for number, name in enumerate(CELLS) if name in self.design.cells)
+        return _LAYOUT.pack(MAGIC, PROTOCOL, *FORMATS, *numbers, cells, self.digest)
 
     @staticmethod
     def unpack(data: bytes) -> "Identity":
@@ -80,8 +104,9 @@ class Identity:
         if protocol != PROTOCOL or tuple(rest[:6]) != FORMATS:
             raise TidegateError("the board speaks another protocol or number format; "
                                 "rebuild its bitstream with this version")
-        *numbers, layers, snapshot = rest[6:-1]
-        return Identity(Design(*numbers, layers=layers, snapshot=bool(snapshot)), rest[-1])
+        *numbers, snapshot, cells = rest[6:-1]
+        known = tuple(name for number, name in enumerate(CELLS) if cells >> number & 1)
+        return Identity(Design(*numbers, snapshot=bool(snapshot), cells=known), rest[-1])
 
 
 IDENTITY_BYTES = _LAYOUT.size

@@ -89,12 +89,21 @@ class Layout:
 
     def refusal(self) -> str | None:
         """Why the network does not fit: everything that there is too little of, in one line; None if it fits."""
+        missing = sorted({layer.cell.name for layer in self.network.layers} - set(self.design.cells))
+        if missing:
+            return (f"the model has the cell {' and '.join(missing)}, the board has {' and '.join(self.design.cells)}; "
+                    f"build a board with it: tidegate build --cells {','.join(missing)}")
         short = [str(need) for need in self.needs if not need.fits]
         return f"the model needs {'; '.join(short)}; use a smaller model or a board with more" if short else None
 
-    def reads(self, layer: int) -> int:
-        """Words that a core without a snapshot reads to close a layer: all gates of each neuron."""
-        return len(self.network.layers[layer].cell.gates) * self.network.layers[layer].size
+    def closing(self, layer: int) -> tuple[int, int]:
+        """Words of the two jobs that close a layer: of the gates that its input feeds, and of the others; or without a
+        snapshot of all gates of each neuron, and none."""
+        cell, size, words = self.network.layers[layer].cell, self.network.layers[layer].size, self.words[layer]
+        if not self.design.snapshot:
+            return len(cell.gates) * size, 0
+        fed = len(cell.input_rows)
+        return fed * words, (len(cell.gates) - fed) * words
 
     def dense_words(self) -> int:
         """Weight words of a dense frame: every column once."""
@@ -127,7 +136,10 @@ class Layout:
         for l, layer in enumerate(net.layers):
             values |= {f"LAYER_SIZE{l}": layer.size, f"LAYER_WORDS{l}": self.words[l],
                        f"LAYER_FRAC{l}": layer.weight_frac, f"LAYER_STATE{l}": self.state_base[l],
-                       f"LAYER_TARGET{l}": self.layer_target[l]}
+                       f"LAYER_TARGET{l}": self.layer_target[l],
+                       f"LAYER_CELL{l}": self.design.cells.index(layer.cell.name)}
+            if self.design.snapshot:
+                values[f"LAYER_CLOSE{l}"], values[f"LAYER_REST{l}"] = self.closing(l)
         return values
 
     def _pad(self, rows: np.ndarray, words: int) -> np.ndarray:

@@ -11,8 +11,8 @@ from .stop import HOLD_MAX, SMOOTH_MAX, STOP_BITS, Stop
 class Register:
     """``name`` at ``address``; ``bits`` wide; written by the host if ``writable``, else read only.
 
-    ``capacity``: which of a design's capacities the value makes sense up to.  ``layers``: GRU layers that a design
-    must have for the register to be of use.
+    ``capacity``: which of a design's capacities the value makes sense up to.  ``layers``: layers that a design must
+    have for the register to be of use.  ``among``: which of a design's lists the value is an index of.
     """
 
     name: str
@@ -22,6 +22,7 @@ class Register:
     doc: str
     capacity: str | None = None
     layers: int = 0
+    among: str | None = None
 
     def width(self, design: Design) -> int:
         """Bits that a design keeps of it; a value that is too large for them becomes the largest they hold.
@@ -30,16 +31,22 @@ class Register:
         """
         if self.layers > design.layers:
             return 0
-        return self.bits if self.capacity is None else min(self.bits, (getattr(design, self.capacity) + 1).bit_length())
+        if self.among is not None:
+            return (len(getattr(design, self.among)) - 1).bit_length()
+        if self.capacity is None:
+            return self.bits
+        most = getattr(design, self.capacity)
+        return min(self.bits, (most + 1).bit_length()) if most else 0
 
     def kept(self, value: int, design: Design) -> int:
         """What a design keeps of a written ``value`` (32 bits)."""
         return min(value % (1 << self.bits), (1 << self.width(design)) - 1)
 
 
-def _bank(name: str, address: int, count: int, bits: int, doc: str, capacity: str | None = None) -> list[Register]:
+def _bank(name: str, address: int, count: int, bits: int, doc: str, capacity: str | None = None,
+          among: str | None = None) -> list[Register]:
     first = count - MAX_LAYERS      # a signal's registers, but not a layer's, are of use without a layer
-    return [Register(f"{name}{k}", address + k, bits, True, doc.format(k), capacity, k + 1 - first)
+    return [Register(f"{name}{k}", address + k, bits, True, doc.format(k), capacity, k + 1 - first, among)
             for k in range(count)]
 
 
@@ -47,7 +54,7 @@ REGISTERS: tuple[Register, ...] = (
     Register("MODE", 0x00, 3, True,
              "bit 0 `dense`: every element of every signal is sent; bit 1 `early`: decide, and run no frame after a "
              "decision; bit 2 `stream`: but go on, and decide each word once (see `spec/stop.py`)"),
-    Register("LAYERS", 0x01, 3, True, "number of GRU layers, 0 = no model loaded"),
+    Register("LAYERS", 0x01, 3, True, "number of layers, 0 = no model loaded"),
     Register("FEATURES", 0x02, 16, True, "elements of a feature frame", "features"),
     Register("CLASSES", 0x03, 16, True, "logits of the classifier", "classes"),
     Register("BIAS_BASE", 0x04, 24, True, "weight word of the first bias column", "weight_words"),
@@ -58,11 +65,15 @@ REGISTERS: tuple[Register, ...] = (
     *_bank("COLUMN_BASE", 0x10, MAX_SIGNALS, 24, "weight word of signal {}'s first column", "weight_words"),
     *_bank("COLUMN_LENGTH", 0x18, MAX_SIGNALS, 16, "weight words of a column of signal {}", "acc_words"),
     *_bank("COLUMN_TARGET", 0x20, MAX_SIGNALS, 16, "first accumulator word that signal {} feeds", "acc_words"),
-    *_bank("LAYER_SIZE", 0x28, MAX_LAYERS, 16, "neurons of GRU layer {}", "neurons"),
-    *_bank("LAYER_WORDS", 0x30, MAX_LAYERS, 16, "accumulator words of one gate of GRU layer {}", "acc_words"),
-    *_bank("LAYER_FRAC", 0x38, MAX_LAYERS, 4, "weight_frac of GRU layer {}"),
-    *_bank("LAYER_STATE", 0x40, MAX_LAYERS, 16, "first group of cell_rate neurons of GRU layer {}", "neurons"),
-    *_bank("LAYER_TARGET", 0x48, MAX_LAYERS, 16, "first accumulator word of GRU layer {}", "acc_words"),
+    *_bank("LAYER_SIZE", 0x28, MAX_LAYERS, 16, "neurons of layer {}", "neurons"),
+    *_bank("LAYER_WORDS", 0x30, MAX_LAYERS, 16, "accumulator words of one gate of layer {}", "acc_words"),
+    *_bank("LAYER_FRAC", 0x38, MAX_LAYERS, 4, "weight_frac of layer {}"),
+    *_bank("LAYER_STATE", 0x40, MAX_LAYERS, 16, "first group of cell_rate neurons of layer {}", "neurons"),
+    *_bank("LAYER_TARGET", 0x48, MAX_LAYERS, 16, "first accumulator word of layer {}", "acc_words"),
+    *_bank("LAYER_CLOSE", 0x58, MAX_LAYERS, 24, "words of the first job that closes layer {}: the gates that its input "
+           "feeds; of use with a snapshot", "close_words"),
+    *_bank("LAYER_REST", 0x60, MAX_LAYERS, 16, "words of the second such job, 0: none", "close_words"),
+    *_bank("LAYER_CELL", 0x68, MAX_LAYERS, 4, "which of the design's cells layer {} has", among="cells"),
     Register("STOP_MARGIN", 0x50, STOP_BITS, True, "a lead above it decides, in LSBs of the classifier's weights"),
     Register("STOP_HOLD", 0x51, HOLD_MAX.bit_length(), True,
              "frames without a decision after one, and on a clip after a reset; takes effect with the next"),

@@ -1,0 +1,103 @@
+"""What all cells have in common: their members, and parts of which several are made."""
+
+from amaranth.hdl import Cat, Module, Signal, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from tidegate.spec.design import Design
+from tidegate.spec.formats import SIGNAL, WEIGHT_FRACS, acc_frac
+
+from ..fanout import leaf
+from ..records.event import group_layout
+from ..records.gates import gates_layout, layer_layout, neurons_layout, taken_signature
+from ..records.job import copies_signature
+from ..records.trace import TRACE_BITS, trace_signature
+
+
+def cell_members(design: Design) -> dict[str, wiring.Member]:
+    """Members of every cell, seen from inside.
+
+    layer : ``layer_layout(design)``, in
+        Stable while busy, and in the cycle before.
+    o : ``taken_signature`` of ``group_layout(cell_rate, groups)``, out
+        A group of neurons, for the layer's encoder.
+    values : cell_rate SIGNAL values, out
+        Those of the group, ``late`` cycles after it.
+    trace : ``trace_signature(design)``, out
+        In the cycle in which a group's state is written.
+    clear : 1, in
+        Strobe, while not busy: every state becomes 0 (takes as many cycles as there are groups).
+    busy : 1, out
+        A group or a clear is under way.
+    """
+    return {
+        "layer": In(layer_layout(design)),
+        "o": Out(taken_signature(group_layout(design.cell_rate, design.neurons // design.cell_rate))),
+        "values": Out(data.ArrayLayout(signed(SIGNAL.bits), design.cell_rate)),
+        "trace": Out(trace_signature(design)), "clear": In(1), "busy": Out(1),
+    }
+
+
+def pipelined_signature(design: Design) -> wiring.Signature:
+    """... and of one that works from a snapshot.
+
+    i : ``taken_signature`` of ``neurons_layout(design)``, in
+        A group of neurons.
+    acc : ``gates_layout(design)``, in
+        Gate k of a group comes ``skew(design, k)`` cycles after it.
+    """
+    return wiring.Signature(cell_members(design) | {
+        "i": In(taken_signature(neurons_layout(design))), "acc": In(gates_layout(design))})
+
+
+def serial_signature(design: Design) -> wiring.Signature:
+    """... and of one that takes gate by gate.
+
+    copies : ``copies_signature(design)``, in
+        Those of a layer in successive cycles: the gates of its first neuron in ``order(design)``, then of its second.
+    """
+    return wiring.Signature(cell_members(design) | {"copies": In(copies_signature(design))})
+
+
+def align(m: Module, acc, weight_frac):
+    """``acc`` shifted to the largest ``weight_frac``, which loses nothing, and its fraction bits then."""
+    shift = leaf(Signal(3), "shift")
+    m.d.sync += shift.eq(WEIGHT_FRACS.stop - 1 - weight_frac)
+    return acc << shift, acc_frac(WEIGHT_FRACS.stop - 1)
+
+
+def look_up(m: Module, name: str, table: list[int], shape, *addresses) -> list:
+    """``table[address]`` of each, one stage later, from one memory with as many ports."""
+    m.submodules[name] = memory = Memory(shape=shape, depth=len(table), init=table)
+    ports = [memory.read_port() for _ in addresses]
+    m.d.comb += [port.addr.eq(address) for port, address in zip(ports, addresses, strict=True)]
+    return [port.data for port in ports]
+
+
+def of_both_signs(above: list[int], below: list[int]) -> list[int]:
+    """``above[arg]`` and ``below[-arg]`` in one table that is addressed by ``arg`` in two's complement.
+
+    The most negative ``arg`` has no entry of its own, because formats here are symmetrical.
+    """
+    return [*above, 0, *reversed(below[1:])]
+
+
+def delayed(m: Module, source, by: int, name: str = "stage"):
+    """``source`` ``by`` stages later."""
+    for _ in range(by):
+        stage = Signal.like(source, name=name, reset_less=True)
+        m.d.sync += stage.eq(source)
+        source = stage
+    return source
+
+
+def traced(m: Module, stages: dict[str, list]):
+    """The integers of each stage, in the order of the cell's stages, as ``trace_signature`` wants them."""
+    bits = []
+    for name, vector in stages.items():
+        for k, value in enumerate(vector):
+            wide = Signal(signed(TRACE_BITS), name=f"trace_{name}{k}")
+            m.d.comb += wide.eq(value)
+            bits.append(wide)
+    return Cat(*bits)

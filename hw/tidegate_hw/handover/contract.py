@@ -1,0 +1,56 @@
+"""What both handovers have in common."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from amaranth.hdl import signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from tidegate.spec.design import Design
+from tidegate.spec.formats import SIGNAL
+
+from ..records.event import group_layout
+from ..records.gates import layer_layout, taken_signature
+from ..records.job import copies_signature
+from ..records.trace import trace_signature
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a copying job works: ``length`` accumulator words, the first of which is ``target``.
+
+    ``turn``: words of one gate, for a handover that copies the gates of each neuron in turn; else 0.
+    ``gap``: a cycle without a word comes first, because the word may be the one that was added to last.
+    """
+
+    target: Any
+    length: Any
+    turn: Any = 0
+    gap: int = 0
+
+
+def handover_signature(design: Design) -> wiring.Signature:
+    """Members of a handover, seen from inside.
+
+    copies : ``copies_signature(design)``, in
+        Those of GATES are a layer's, those that close it in the order of its jobs and without a pause between jobs.
+    layer : ``layer_layout(design)``, in
+        The layer that is closed; stable from a cycle before its first copy until not busy.
+    room : 1, in
+        More groups may come.
+    o : ``taken_signature`` of ``group_layout(cell_rate, groups)``, out
+        The layer's groups of neurons in order, for its encoder.
+    values : cell_rate SIGNAL values of the group, ``late`` cycles after it, out
+    trace : ``trace_signature(design)``, out
+    clear : 1, in
+        Strobe, while not busy: every state becomes 0.
+    busy : 1, out
+        Copies, groups or a clear are under way.
+    """
+    return wiring.Signature({
+        "copies": In(copies_signature(design)), "layer": In(layer_layout(design)), "room": In(1),
+        "o": Out(taken_signature(group_layout(design.cell_rate, design.neurons // design.cell_rate))),
+        "values": Out(data.ArrayLayout(signed(SIGNAL.bits), design.cell_rate)),
+        "trace": Out(trace_signature(design)), "clear": In(1), "busy": Out(1),
+    })

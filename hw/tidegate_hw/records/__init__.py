@@ -1,0 +1,1 @@
+"""What travels between the parts of the core: data layouts and signatures, without logic."""

@@ -1,0 +1,50 @@
+"""A layer's gates on their way to its cell, and what tells a cell which layer it works on.
+
+Gates are numbered in the order of their accumulators.  A cell takes them one after the other, in that order but for
+gate 0, which it takes last: of a GRU's nx, r, z and nh it needs nx last, of an LSTM's o, i, f and g it needs o last.
+"""
+
+from amaranth.hdl import signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import Out
+
+from tidegate.spec.design import Design
+from tidegate.spec.formats import ACC_BITS
+from tidegate.spec.network import MAX_LAYERS
+
+
+def order(design: Design) -> tuple[int, ...]:
+    """The gates in the order in which a cell takes them."""
+    return (*range(1, design.gates), 0)
+
+
+def skew(design: Design, gate: int) -> int:
+    """Cycles after its group in which a cell takes a gate."""
+    return (gate - 1) % design.gates
+
+
+def gates_layout(design: Design) -> data.ArrayLayout:
+    """Accumulators ``[gate][k]`` of ``cell_rate`` neurons."""
+    return data.ArrayLayout(data.ArrayLayout(signed(ACC_BITS), design.cell_rate), design.gates)
+
+
+def neurons_layout(design: Design) -> data.StructLayout:
+    """``cell_rate`` neurons of a layer from ``index`` on; ``mask``: which exist; ``last`` group."""
+    return data.StructLayout({"index": range(design.neurons), "mask": design.cell_rate, "last": 1})
+
+
+def taken_signature(shape) -> wiring.Signature:
+    """A stream without ready: what is valid is taken."""
+    return wiring.Signature({"payload": Out(shape), "valid": Out(1)})
+
+
+def layer_layout(design: Design) -> data.StructLayout:
+    """The layer at work: its ``number``; accumulator ``words`` of one gate; neurons (``size``).
+
+    ``state``: its first group of neurons in the state memories.  ``frac``: fraction bits of its weights.  ``cell``:
+    which of the design's cells it has.
+    """
+    return data.StructLayout({
+        "number": range(MAX_LAYERS), "words": range(design.acc_words + 1), "size": range(design.neurons + 1),
+        "state": 16, "frac": 4, "cell": range(len(design.cells)),
+    })

@@ -1,0 +1,168 @@
+"""Delta encoder: compares N values a cycle with what was last sent, and sends only what moved."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from tidegate.spec.formats import DELTA_BITS, SIGNAL
+
+from ..fixed import saturate
+from ..records.event import event_layout, group_layout
+
+QUEUE_DEPTH = 32        # groups with events that wait
+MARGIN = 16             # groups that may still come when ``room`` falls
+LAG = 8                 # ... and those that came before the queue's level shows it
+
+
+class Encoder(wiring.Component):
+    """Turns groups of values into events against a memory of anchors, and holds them until they are wanted.
+
+        fire  ⇔  |v − v̂| ≥ Θ  and  v ≠ v̂        (dense: always)
+        Δ = clip(v − v̂, DELTA_BITS);  v̂ ← v̂ + Δ     where fired
+
+        group ─► anchors ─► subtract ─► compare ─┬──► queue ──┬─► one by one        each ─► has a register
+                                                 └────────────┘
+
+    Parameters
+    ----------
+    rate : int
+        Elements examined per cycle.
+    depth : int
+        Groups in the anchor memory.
+    queue_depth : int
+        Groups with events that wait; at least 2 MARGIN if ``room`` is of interest.
+    late : int
+        Cycles from a group to its values, 1 or 2; with 2 the anchors have a register of their own.
+
+    Members
+    -------
+    i : stream of ``group_layout(rate, depth)``
+        ``address`` selects the anchors; the same one must not come twice in ``late`` + 3 cycles, unless the first is
+        ``last``.
+    values : the group's elements (SIGNAL), ``late`` cycles after it was taken.
+    room : ``MARGIN`` groups may still come, ready or not, whatever happens to the events; of the cycle before.
+    theta : Θ in LSBs, stable while busy.
+    dense : every element is sent.
+    o : stream of ``event_layout(rate * depth)``
+        The events of a group in ascending index order; after those of the last group an ``end``.
+    clear : strobe, while not busy: all anchors become 0 (takes ``depth`` cycles).
+    busy : a group, an event or a clear is under way.
+
+    Latency: ``delay`` cycles from group to first event if nothing waits before it, else 2 more.
+    Throughput: one group per cycle, but for ``late`` + 2 cycles after the last; one event per cycle.
+    Formats: values and anchors SIGNAL, Δ saturates symmetrically to DELTA_BITS.
+    """
+
+    def __init__(self, rate: int, depth: int, queue_depth: int = QUEUE_DEPTH, late: int = 1):
+        self.rate, self.depth, self.queue_depth, self.late = rate, depth, queue_depth, late
+        self.delay = 3 + late
+        super().__init__({
+            "i": In(stream.Signature(group_layout(rate, depth))),
+            "values": In(data.ArrayLayout(signed(SIGNAL.bits), rate)),
+            "room": Out(1),
+            "theta": In(SIGNAL.bits + 1),
+            "dense": In(1),
+            "o": Out(stream.Signature(event_layout(rate * depth))),
+            "clear": In(1),
+            "busy": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        n = self.rate
+        found_layout = data.StructLayout({
+            "fired": n, "end": 1, "index": range(n * self.depth), "deltas": data.ArrayLayout(signed(DELTA_BITS), n),
+        })
+        # ``only_end``: nothing but the end is left to be sent; ``single``: one thing is left, an event or the end
+        sending_layout = data.StructLayout({"found": found_layout, "only_end": 1, "single": 1})
+
+        def single(fired, end):
+            return ((fired & (fired - 1)[:n]) == 0) & ((fired != 0) ^ end)
+
+        m.submodules.anchors = anchors = Memory(
+            shape=data.ArrayLayout(signed(SIGNAL.bits), n), depth=self.depth, init=[])
+        anchor_r, anchor_w = anchors.read_port(), anchors.write_port()
+        m.submodules.queue = queue = SyncFIFOBuffered(width=sending_layout.size, depth=self.queue_depth)
+
+        # the group when its anchors are at the memory's output, and if its values are late in the next stage
+        groups = [Signal(self.i.p.shape(), name=f"group{k}") for k in range(self.late)]
+        group_valid = Signal(self.late + 2)
+        # the next stage: what changed by how much
+        moved = Signal(self.i.p.shape())
+        # and the next: what fired; a group after the last may have its address again
+        found_q, address_q = Signal(found_layout), Signal.like(self.i.p.address)
+        waiting, few = Signal(range(self.queue_depth + 1)), Signal()        # groups in the queue; in the cycle before
+        rests, taken = Signal(len(group_valid)), Signal()
+        m.d.comb += [
+            self.i.ready.eq(few & (rests == 0)), taken.eq(self.i.valid & self.i.ready),
+            anchor_r.addr.eq(self.i.p.address),
+        ]
+        m.d.sync += [
+            *(after.eq(before) for after, before in zip([*groups, moved], [self.i.p, *groups], strict=True)),
+            group_valid.eq(Cat(taken, group_valid)), rests.eq(Cat(taken & self.i.p.last, rests)),
+            address_q.eq(moved.address),
+            waiting.eq(waiting + (queue.w_en & queue.w_rdy) - (queue.r_en & queue.r_rdy)),
+            few.eq(waiting <= self.queue_depth - 4 - self.late),
+            self.room.eq(waiting <= max(0, self.queue_depth - MARGIN - LAG)),
+        ]
+        below = Signal.like(self.theta)             # Θ − 1; what does not differ does not fire
+        m.d.sync += below.eq(Mux(self.theta == 0, 0, self.theta - 1))
+        found = Signal(found_layout)
+        m.d.comb += [found.end.eq(moved.last), found.index.eq(moved.index)]
+        for k in range(n):
+            anchor, value = anchor_r.data[k], self.values[k]
+            if self.late > 1:
+                anchor_q1 = Signal(signed(SIGNAL.bits), name=f"anchor{k}_q1", reset_less=True)
+                m.d.sync += anchor_q1.eq(anchor)
+                anchor = anchor_q1
+            difference = Signal(signed(SIGNAL.bits + 1), name=f"difference{k}", reset_less=True)
+            anchor_moved = Signal(signed(SIGNAL.bits), name=f"anchor{k}_moved", reset_less=True)
+            anchor_found = Signal(signed(SIGNAL.bits), name=f"anchor{k}_found", reset_less=True)
+            m.d.sync += [difference.eq(value - anchor), anchor_moved.eq(anchor), anchor_found.eq(anchor_moved)]
+            # |difference| is ``apart``, and one more if it is negative; carries if it is not more than ``below``
+            negative, apart = difference[-1], Signal(SIGNAL.bits, name=f"apart{k}")
+            within = Signal(len(below) + 2, name=f"within{k}")
+            m.d.comb += [
+                apart.eq(difference[:-1] ^ negative.replicate(SIGNAL.bits)),
+                within.eq(Cat(Const(1, 1), below) + Cat(~negative, ~apart, Const(1, len(below) - SIGNAL.bits))),
+                found.fired[k].eq(moved.mask[k] & (self.dense | ~within[-1])),
+                found.deltas[k].eq(saturate(difference, DELTA_BITS)),
+                anchor_w.data[k].eq(anchor_found + Mux(found_q.fired[k], found_q.deltas[k], 0)),
+            ]
+
+        # and the next: the events that are still to be sent, from the queue or past it
+        sending, come = Signal(sending_layout), Signal(sending_layout)
+        fired, end = sending.found.fired, sending.found.end
+        rest = fired & (fired - 1)[:n]              # without the lowest set bit
+        something, past, load = Signal(), Signal(), Signal()
+        m.d.sync += found_q.eq(found)
+        m.d.comb += [
+            come.found.eq(found_q), come.only_end.eq(found_q.fired == 0),
+            come.single.eq(single(found_q.fired, found_q.end)),
+            something.eq(group_valid[-1] & ((found_q.fired != 0) | found_q.end)), past.eq(something & (waiting == 0)),
+            load.eq(~self.o.valid | (self.o.ready & sending.single)), self.o.p.end.eq(sending.only_end),
+            queue.w_data.eq(come), queue.w_en.eq(something & ~(load & past)), queue.r_en.eq(load),
+        ]
+        with m.If(load):
+            m.d.sync += [self.o.valid.eq(queue.r_rdy | past), sending.eq(Mux(queue.r_rdy, queue.r_data, come))]
+        with m.Elif(self.o.ready):
+            m.d.sync += [fired.eq(rest), sending.only_end.eq(rest == 0), sending.single.eq(single(rest, end))]
+        lane = Signal(range(max(n, 2)))
+        for k in reversed(range(n)):
+            with m.If(fired[k]):
+                m.d.comb += lane.eq(k)
+        m.d.comb += [self.o.p.index.eq(sending.found.index + lane), self.o.p.delta.eq(sending.found.deltas[lane])]
+
+        sweep, sweeping = Signal(range(self.depth)), Signal()
+        m.d.comb += [
+            anchor_w.addr.eq(address_q), anchor_w.en.eq(group_valid[-1] & ~sweeping),
+            self.busy.eq((group_valid != 0) | (waiting != 0) | self.o.valid | sweeping),
+        ]
+        with m.If(self.clear):
+            m.d.sync += [sweeping.eq(1), sweep.eq(0)]
+        with m.If(sweeping):
+            m.d.comb += [anchor_w.addr.eq(sweep), anchor_w.en.eq(1), anchor_w.data.as_value().eq(0)]
+            m.d.sync += [sweep.eq(sweep + 1), sweeping.eq(sweep != self.depth - 1)]
+        return m

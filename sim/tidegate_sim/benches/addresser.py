@@ -1,0 +1,109 @@
+"""Bench of ``tidegate_hw.stages.addresser``: every job becomes its words, with a gap only before logits."""
+
+import json
+import os
+
+import cocotb
+from cocotb.triggers import RisingEdge
+
+from tidegate.spec.design import Design
+from tidegate.spec.network import MAX_LAYERS, MAX_SIGNALS
+from tidegate_hw.records.job import TAGS, Copy, Kind, job_layout
+from tidegate_hw.records.registers import registers_layout
+from tidegate_hw.stages.addresser import Addresser
+
+from ..streams import Source, cycle, pack, reset_dut, rng_for, unpack, wait
+
+DESIGN = Design(**json.loads(os.environ.get("BENCH", '{"lanes": 8, "weight_words": 4096}')))
+KINDS = [kind for kind in Kind if kind is not Kind.REST or DESIGN.snapshot]
+
+
+def random_registers(rng) -> dict[str, int]:
+    values = {"BIAS_BASE": rng.randrange(500), "ACC_WORDS": rng.randint(1, 9), "LOGIT_TARGET": rng.randrange(20),
+              "CLASSES": rng.randint(0, 3 * DESIGN.lanes)}
+    for s in range(MAX_SIGNALS):
+        values |= {f"COLUMN_BASE{s}": rng.randrange(500), f"COLUMN_LENGTH{s}": rng.choice([0, 1, 2, 3, 6, 9]),
+                   f"COLUMN_TARGET{s}": rng.randrange(20)}
+    for l in range(MAX_LAYERS):
+        values |= {f"LAYER_TARGET{l}": rng.randrange(20), f"LAYER_WORDS{l}": rng.choice([0, 1, 2, 5]),
+                   f"LAYER_SIZE{l}": rng.randint(0, 9)}
+        if DESIGN.snapshot:
+            values |= {f"LAYER_CLOSE{l}": rng.randint(0, 9), f"LAYER_REST{l}": rng.randint(0, 5)}
+    return values
+
+
+def random_job(rng) -> dict:
+    kind = rng.choice(KINDS)
+    signal = rng.randrange(MAX_SIGNALS if kind is Kind.EVENT else MAX_LAYERS)
+    return {"kind": kind.value, "index": rng.randrange(40), "delta": rng.randint(-2047, 2047),
+            "tags": {"copy": rng.choice(list(Copy)).value, "closes": rng.getrandbits(1), "signal": signal}}
+
+
+def words(registers: dict, job: dict) -> list[tuple]:
+    """(word if it matters, target, delta, event, first, last, tags) of each cycle."""
+    kind, signal, turn, base = Kind(job["kind"]), job["tags"]["signal"], 0, None
+    if kind is Kind.EVENT:
+        base, length, target = (registers[f"COLUMN_{name}{signal}"] for name in ("BASE", "LENGTH", "TARGET"))
+    elif kind is Kind.BIAS:
+        base, length, target = registers["BIAS_BASE"], registers["ACC_WORDS"], 0
+    elif kind is Kind.LOGITS:
+        length, target = -(-registers["CLASSES"] // DESIGN.lanes), registers["LOGIT_TARGET"]
+        if not DESIGN.snapshot:
+            length, target = 1, target + job["index"]
+    else:
+        target = registers[f"LAYER_TARGET{signal}"]
+        if DESIGN.snapshot:
+            close, rest = registers[f"LAYER_CLOSE{signal}"], registers[f"LAYER_REST{signal}"]
+            length, target = (close, target) if kind is Kind.CLOSE else (rest, target + close)
+        else:
+            turn = registers[f"LAYER_WORDS{signal}"]
+            length, target = DESIGN.gates * registers[f"LAYER_SIZE{signal}"], target + turn
+    place, length, gates = job["index"] * length, max(1, length), DESIGN.gates
+    targets = [k if not turn else k // (gates * DESIGN.lanes) + ((k + 1) % gates - 1) * turn for k in range(length)]
+    return [(None if base is None else base + place + k,
+             (target + step) % 2 ** len(cocotb.top.o__target), job["delta"], int(kind is Kind.EVENT), int(k == 0),
+             int(k == length - 1), job["tags"]) for k, step in enumerate(targets)]
+
+
+@cocotb.test()
+@cocotb.parametrize(stalls=["none", "valid"])
+async def fetches_equal_model(dut, stalls):
+    rng = rng_for("jobs")
+    source = Source(dut, "i", job_layout(DESIGN), stalls=stalls)
+    seen, times = [], []
+
+    async def watch():
+        while True:
+            await RisingEdge(dut.clk)
+            if int(dut.o__valid.value):
+                times.append(cycle())
+                seen.append((int(dut.o__word.value), int(dut.o__target.value), dut.o__delta.value.to_signed(),
+                             int(dut.o__event.value), int(dut.o__first.value), int(dut.o__last.value),
+                             unpack(TAGS, int(dut.o__tags.value))))
+
+    await reset_dut(dut)
+    cocotb.start_soon(watch())
+    for _ in range(8):
+        registers = random_registers(rng)
+        dut.registers.value = pack(registers_layout(DESIGN), registers)
+        jobs = [random_job(rng) for _ in range(80)]
+        seen.clear()
+        times.clear()
+        start = len(source.times)
+        await source.send(jobs)
+        await wait(dut, 4 * (4 + DESIGN.gates * 9))     # the longest job, and those that wait behind it
+        assert not int(dut.busy.value)
+        expected = [word for job in jobs for word in words(registers, job)]
+        assert [(None if want[0] is None else got[0], *got[1:]) for got, want in zip(seen, expected, strict=True)
+                ] == expected
+        if stalls == "none":
+            # a job is taken two cycles after the one before, and when the third before it has begun
+            taken, at = [source.times[start]], 0
+            at_words, firsts = [], []
+            for k, job in enumerate(jobs):
+                if k:
+                    taken.append(max(taken[-1] + 2, firsts[k - 3] if k >= 3 else 0))
+                firsts.append(max(at, taken[k] + Addresser.delay) + (job["kind"] == Kind.LOGITS.value))
+                at = firsts[k] + len(words(registers, job))
+                at_words += range(firsts[k], at)
+            assert (source.times[start:], times) == (taken, at_words)
