@@ -71,16 +71,15 @@ def place_and_route(board: Board, folder: Path, bitstream: str) -> dict:
     return report
 
 
-def build(name: str, to: Path, work: Path, lanes: int | None = None, say: Callable[[str], None] = print) -> dict:
+def build(name: str, design: Design, to: Path, work: Path, say: Callable[[str], None] = print) -> dict:
     """Build a board's bitstream in ``work`` and put it, manifest and nextpnr's report into ``to``; gives the manifest.
 
     TidegateError, and nothing new in ``to``, if there is no such board, a tool is missing, or the design does not fit
     or is too slow.
     """
     board = board_named(name)
-    design = board.spec.design(lanes)
     _check_tools(board)
-    say(f"{board.spec.title}, {design.lanes} lanes: elaborating")
+    say(f"{board.spec.title}, {design.lanes} lanes, {' and '.join(design.cells)}: elaborating")
     digest = design_digest(board, design)
     say("synthesis (yosys)")
     synthesise(board, design, digest, work)
@@ -113,7 +112,8 @@ def stale(folder: Path) -> str | None:
     """Why the bitstream in ``folder`` does not belong to this RTL, or None if it does."""
     manifest = json.loads((folder / MANIFEST).read_text())
     board = board_named(manifest["board"])
-    now = design_digest(board, board.spec.design(manifest["lanes"])).hex()
+    design = board.spec.design(manifest["lanes"], manifest["capacities"].get("cells"))
+    now = design_digest(board, design).hex()
     if now != manifest["design_digest"]:
         return (f"{folder} was built from other RTL ({manifest['design_digest'][:12]}…, now {now[:12]}…); "
                 f"run `tidegate build --board {manifest['board']}`")

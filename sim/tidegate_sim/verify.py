@@ -21,6 +21,7 @@ from tidegate.host.features import settings_of
 from tidegate.host.frontend import FrontEnd, FrontEndSettings
 from tidegate.host.transport import SerialTransport
 from tidegate.spec.boards import board_spec
+from tidegate.spec.cells import GRU, Cell
 from tidegate.spec.design import SIMULATED
 from tidegate.spec.errors import TidegateError
 from tidegate.spec.formats import BIAS_MAX
@@ -73,13 +74,17 @@ def listening_of(model: Model, golden: Run, clips: Sequence[np.ndarray]) -> Stop
     return replace(rule, margin=margin, release=margin // 2, classes=model.stop.classes if model.stop else None)
 
 
-def random_model(features: int, sizes: Sequence[int], classes: int, seed: int, extreme: bool) -> Model:
+def random_model(features: int, sizes: Sequence[int], classes: int, seed: int, extreme: bool,
+                 cells: Sequence[Cell] | None = None) -> Model:
     """A network of random integers; ``extreme``: every weight is -128 or 127, biases fill their range.
+
+    ``cells``: of each layer (default: all GRU).
 
     It hears log-mel features of 16 kHz sound like a trained model.
     """
     rng = np.random.default_rng(seed)
-    network = Network(features, tuple(Layer(s) for s in sizes), Layer(classes), (64,) + (16,) * len(sizes))
+    layers = tuple(Layer(size, cell=cell) for size, cell in zip(sizes, cells or [GRU] * len(sizes), strict=True))
+    network = Network(features, layers, Layer(classes), (64,) + (16,) * len(sizes))
     tensors = {}
     for name, (dtype, shape) in expected_tensors(network).items():
         if dtype == np.int8:

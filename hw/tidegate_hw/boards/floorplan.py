@@ -7,6 +7,7 @@ reach all of it in a cycle.  What is left in the middle is the cell's and the li
 what is left at the edge.
 """
 
+from tidegate.spec.cells import GRU
 from tidegate.spec.design import Design
 
 from ..fanout import SPAN
@@ -47,7 +48,7 @@ LINK = {
 
 def floorplan(design: Design) -> list[tuple[str, str, str]]:
     """Name (a pattern), type and site of each cell that has a place; none for other designs than the board's."""
-    if design.lanes != DESIGN_LANES:
+    if design.lanes != DESIGN_LANES or design.cells != (GRU.name,):
         return []
 
     def cell(kind: str, lane: int, span: int) -> str:

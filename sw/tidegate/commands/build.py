@@ -21,6 +21,8 @@ def build(
     board: Annotated[str, typer.Option("--board", "-b", help="icebreaker or ulx3s.", show_default=False)],
     lanes: Annotated[int | None, typer.Option(
         "--lanes", help="Which of the board's designs (default: the best).", show_default=False)] = None,
+    cells: Annotated[str | None, typer.Option(
+        "--cells", help="Cells that layers may have, as gru,lstm (default: the board's).", show_default=False)] = None,
     to: Annotated[Path | None, typer.Option(
         "--to", help="Folder of bitstream, manifest and report (default: bitstreams/BOARD in the checkout).",
         show_default=False)] = None,
@@ -36,9 +38,11 @@ def build(
     from tidegate.spec.boards import board_spec
 
     spec = board_spec(board)
-    design = spec.design(lanes)
+    design = spec.design(lanes, None if cells is None else [name.strip() for name in cells.split(",")])
     if to is None and design != spec.design():
-        raise TidegateError(f"bitstreams/{board} is for {spec.design().lanes} lanes; give another folder with --to")
+        own = spec.design()
+        raise TidegateError(f"bitstreams/{board} is for {own.lanes} lanes and {' and '.join(own.cells)}; "
+                            "give another folder with --to")
     folder, work = _folders(board, to)
     with hint_at_extras("build"):
         import tidegate_hw.build as builder
@@ -54,7 +58,7 @@ def build(
         def say(stage: str) -> None:
             err.print(f"{monotonic() - start:5.0f} s  {stage}", soft_wrap=True)
 
-        manifest = builder.build(board, folder, work, lanes, say)
+        manifest = builder.build(board, design, folder, work, say)
         say("done")
         seconds = monotonic() - start
     if json:

@@ -25,6 +25,8 @@ def fit(
     model: Annotated[str, typer.Argument(
         show_default=False, help="Name of a shipped model, a model file, or sizes of a network that nobody trained: "
         "features-neurons-classes, as 40-256-12, with two layers 40-192-192-12.")],
+    cell: Annotated[str | None, typer.Option(
+        "--cell", help="Of the layers, if MODEL is sizes (default: gru).", show_default=False)] = None,
     board: Annotated[str | None, typer.Option(
         "--board", "-b", help="icebreaker or ulx3s (default: the virtual board).", show_default=False)] = None,
     lanes: Annotated[int | None, typer.Option(
@@ -45,7 +47,7 @@ def fit(
     """
     from tidegate.spec.layout import Layout
 
-    network, loaded = _network(model)
+    network, loaded = _network(model, cell)
     design, default_clock = _design(board, lanes)
     layout = Layout(network, design, check=False)
     refusal = layout.refusal()
@@ -66,18 +68,22 @@ def fit(
         raise TidegateError(refusal)
 
 
-def _network(text: str) -> "tuple[Network, Model | None]":
-    """That of a model; or of sizes such as 40-256-12 (features, GRU layers, classes), without a model."""
+def _network(text: str, cell: str | None) -> "tuple[Network, Model | None]":
+    """That of a model; or of sizes such as 40-256-12 (features, layers, classes), without a model."""
     from tidegate import load_model, zoo
+    from tidegate.spec.cells import GRU, cell_of
     from tidegate.spec.network import Layer, Network
 
     if text in zoo.names() or Path(text).is_file() or not fullmatch(r"[0-9]{1,9}(-[0-9]{1,9})+", text):
+        if cell is not None:
+            raise TidegateError("a model has its own cells; leave --cell out, or give sizes, as 40-256-12")
         model = load_model(text)
         return model.network, model
-    features, *gru, classes = map(int, text.split("-"))
-    if not gru:
+    features, *sizes, classes = map(int, text.split("-"))
+    if not sizes:
         raise TidegateError(f"'{text}' lacks a size; give features-neurons-classes, as 40-256-12")
-    return Network(features, tuple(map(Layer, gru)), Layer(classes), (0,) * (1 + len(gru))), None
+    layers = tuple(Layer(size, cell=cell_of(cell or GRU.name)) for size in sizes)
+    return Network(features, layers, Layer(classes), (0,) * (1 + len(sizes))), None
 
 
 def _design(board: str | None, lanes: int | None) -> "tuple[Design, float]":

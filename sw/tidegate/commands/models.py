@@ -41,7 +41,7 @@ def models(json: JsonOption = False) -> None:
         })
     if json:
         return print_json(entries)
-    table = Table("model", "labels", "features", "GRU", "weights (number)", "Θ / 256", "figures of its card")
+    table = Table("model", "labels", "features", "layers", "weights (number)", "Θ / 256", "figures of its card")
     for e in entries:
         table.add_row(e["name"], " ".join(e["labels"]), str(e["features"]), "-".join(map(str, e["gru"])),
                       str(e["weights"]), ", ".join(map(str, e["thresholds"])), "\n".join(_figures(e["card"])))

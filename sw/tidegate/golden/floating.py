@@ -1,7 +1,8 @@
 """The same equations without rounding, to separate what Θ and the grid cost.
 
-``FloatDelta`` is a float delta-GRU, with Θ = 0 torch.nn.GRU; written for clarity, in plain autograd, it trains nothing.
-``FloatNetwork`` trains a plain torch.nn.GRU where ``DeltaNetwork`` would train on the integer grid.
+``FloatDelta`` is a float delta network, with Θ = 0 PyTorch's own module of its cell (as torch.nn.GRU); written for
+clarity, in plain autograd, it trains nothing.  ``FloatNetwork`` trains such a module where ``DeltaNetwork`` would train
+on the integer grid.
 """
 
 from collections.abc import Sequence
@@ -9,32 +10,37 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from ..spec.cells import CELLS, GRU, Cell
 from ..spec.formats import SIGNAL
 from ..spec.model import Model
 from ..spec.network import Layer, Network
+from .cells import golden_of
 from .convert import from_torch
-from .network import Output
+from .network import Output, of_gates
 
 
 class FloatNetwork(nn.Module):
-    """A torch.nn.GRU and a classifier behind the interface of ``DeltaNetwork``: dense and unrounded while it trains.
+    """PyTorch's module of a cell and a classifier behind the interface of ``DeltaNetwork``.
+
+    Dense and unrounded while it trains.
 
     ``thresholds`` are those of the exported model, Θ post hoc; the forward pass knows none.
     """
 
-    def __init__(self, features: int, gru_sizes: Sequence[int], classes: int):
+    def __init__(self, features: int, sizes: Sequence[int], classes: int, cell: Cell = GRU):
         super().__init__()
-        if len(set(gru_sizes)) != 1:
-            raise ValueError("layers of a torch.nn.GRU are all of one size")
-        self.gru = nn.GRU(features, gru_sizes[0], len(gru_sizes))
-        self.classifier = nn.Linear(gru_sizes[-1], classes)
-        self.thresholds = [0] * (len(gru_sizes) + 1)
+        if len(set(sizes)) != 1:
+            raise ValueError("layers of a torch.nn.GRU or LSTM are all of one size")
+        # named as the cell that was the first one, for checkpoints
+        self.cell, self.gru = cell, golden_of(cell).Module(features, sizes[0], len(sizes))
+        self.classifier = nn.Linear(sizes[-1], classes)
+        self.thresholds = [0] * (len(sizes) + 1)
 
     @property
     def network(self) -> Network:
         """The description of the shape; the scales are chosen at export."""
-        gru = (Layer(self.gru.hidden_size),) * self.gru.num_layers
-        return Network(self.gru.input_size, gru, Layer(self.classifier.out_features), tuple(self.thresholds))
+        layers = (Layer(self.gru.hidden_size, cell=self.cell),) * self.gru.num_layers
+        return Network(self.gru.input_size, layers, Layer(self.classifier.out_features), tuple(self.thresholds))
 
     def forward(self, frames: Tensor, thresholds=None, noise: float = 0.0, generator=None) -> Output:
         """``frames`` (T, B, features) SIGNAL integers; the anchors are features and last h, every element an event."""
@@ -55,19 +61,20 @@ class FloatNetwork(nn.Module):
 
 
 class FloatDelta:
-    """A float delta network around the weights of a ``torch.nn.GRU`` and, if given, a ``torch.nn.Linear``.
+    """A float delta network around the weights of PyTorch's module of a cell and, if given, a ``torch.nn.Linear``.
 
     ``thresholds``: Θ per signal in real units, features first.  fire ⇔ |v − v̂| ≥ Θ and v ≠ v̂; v̂ ← v where fired.
     """
 
-    def __init__(self, gru: nn.GRU, classifier: nn.Linear | None = None, thresholds: Sequence[float] | None = None):
-        self.gru, self.classifier = gru, classifier
-        self.thresholds = [0.0] * (gru.num_layers + 1) if thresholds is None else list(thresholds)
+    def __init__(self, rnn: nn.RNNBase, classifier: nn.Linear | None = None, thresholds: Sequence[float] | None = None):
+        self.rnn, self.classifier = rnn, classifier
+        self.cell = next(cell for cell in CELLS.values() if isinstance(rnn, golden_of(cell).Module))
+        self.thresholds = [0.0] * (rnn.num_layers + 1) if thresholds is None else list(thresholds)
 
     def __call__(self, frames: Tensor) -> tuple[Tensor, list[Tensor]]:
         """``frames`` (T, B, features) real → (logits, or the last ĥ without a classifier; v̂ of every signal)."""
         anchors = [self._encode(frames, self.thresholds[0])]
-        for l in range(self.gru.num_layers):
+        for l in range(self.rnn.num_layers):
             anchors.append(self._layer(anchors[-1], l, self.thresholds[l + 1]))
         return (self.classifier(anchors[-1]) if self.classifier else anchors[-1]), anchors
 
@@ -83,17 +90,14 @@ class FloatDelta:
         return torch.stack(anchors)
 
     def _layer(self, x: Tensor, l: int, threshold: float) -> Tensor:
-        w_ih, w_hh = getattr(self.gru, f"weight_ih_l{l}"), getattr(self.gru, f"weight_hh_l{l}")
-        b_ih = getattr(self.gru, f"bias_ih_l{l}") if self.gru.bias else None
-        b_hh = getattr(self.gru, f"bias_hh_l{l}") if self.gru.bias else None
-        inputs = nn.functional.linear(x, w_ih, b_ih)
-        h = anchor = x.new_zeros(x.shape[1], self.gru.hidden_size)
+        hidden, weights = self.rnn.hidden_size, [getattr(self.rnn, f"weight_{side}_l{l}") for side in ("ih", "hh")]
+        biases = [getattr(self.rnn, f"bias_{side}_l{l}") if self.rnn.bias else None for side in ("ih", "hh")]
+        inputs = nn.functional.linear(x, weights[0], biases[0])
+        state = anchor = x.new_zeros(x.shape[1], hidden)
         anchors = []
-        for m in inputs:
-            (xr, xz, xn), (hr, hz, hn) = m.chunk(3, 1), nn.functional.linear(anchor, w_hh, b_hh).chunk(3, 1)
-            r, z = torch.sigmoid(xr + hr), torch.sigmoid(xz + hz)
-            n = torch.tanh(xn + r * hn)
-            h = n + z * (h - n)
-            anchor = self._fire(h, anchor, threshold)
+        for heard in inputs:
+            sums = of_gates(self.cell, heard.t(), nn.functional.linear(anchor, weights[1], biases[1]).t())
+            v, state = golden_of(self.cell).real(sums.mT, state)
+            anchor = self._fire(v, anchor, threshold)
             anchors.append(anchor)
         return torch.stack(anchors)

@@ -275,8 +275,9 @@ class DeltaNetwork(nn.Module):
 
 
 def of_gates(cell: Cell, rows_ih: Tensor, rows_hh: Tensor) -> Tensor:
-    """What each accumulator gets from two vectors of rows, as of two biases: (gates, H)."""
-    from_input, from_own = rows_ih.view(len(cell.input_rows), -1), rows_hh.view(len(cell.own_rows), -1)
+    """What each accumulator gets from rows (rows, ...), as of two biases: (gates, H, ...)."""
+    from_input = rows_ih.unflatten(0, (len(cell.input_rows), -1))
+    from_own = rows_hh.unflatten(0, (len(cell.own_rows), -1))
     sums = []
     for gate in cell.gates:
         parts = [rows[row] for rows, row in ((from_input, gate.input_row), (from_own, gate.own_row)) if row is not None]

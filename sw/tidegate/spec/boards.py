@@ -1,6 +1,7 @@
 """The boards that bitstreams are built for: what is on them, as far as driver, ``fit`` and build must know."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from .design import Design
 from .errors import TidegateError
@@ -19,13 +20,11 @@ class BoardSpec:
     clock: int
     designs: tuple[Design, ...]
 
-    def design(self, lanes: int | None = None) -> Design:
-        """The design with so many lanes, or the best; TidegateError if there is none."""
-        if lanes is None:
-            return self.designs[0]
+    def design(self, lanes: int | None = None, cells: Sequence[str] | None = None) -> Design:
+        """The design with so many lanes, or the best, with its own cells or others; TidegateError if there is none."""
         for design in self.designs:
-            if design.lanes == lanes:
-                return design
+            if lanes in (None, design.lanes):
+                return design if cells is None else replace(design, cells=tuple(cells))
         raise TidegateError(f"there is no design with {lanes} lanes for {self.name}; "
                             f"choose {', '.join(str(d.lanes) for d in self.designs)}")
 

@@ -1,7 +1,7 @@
 """What a core is built with (``Design``) and what it says of itself when asked (``Identity``)."""
 
 import struct
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from .cells import CELLS, GRU, cell_of
 from .errors import TidegateError
@@ -69,13 +69,14 @@ class Design:
         return self.weight_words * self.lanes
 
 
-# The virtual board's designs: as much weight memory as an ECP5-85 has, whatever the lanes (128: half more).
-SIMULATED = {
-    8: Design(lanes=8, cell_rate=2, encoder_rate=4, weight_words=32768, acc_words=512),
-    16: Design(lanes=16, cell_rate=4, encoder_rate=4, weight_words=16384, acc_words=256),
-    64: Design(lanes=64, cell_rate=8, encoder_rate=8, weight_words=4096, acc_words=64),
-    128: Design(lanes=128, cell_rate=8, encoder_rate=8, weight_words=3072, acc_words=32),
-}
+# The virtual board's designs: as much weight memory as an ECP5-85 has, whatever the lanes (128: half more), and every
+# cell that there is.
+SIMULATED = {design.lanes: replace(design, cells=tuple(CELLS)) for design in (
+    Design(lanes=8, cell_rate=2, encoder_rate=4, weight_words=32768, acc_words=512),
+    Design(lanes=16, cell_rate=4, encoder_rate=4, weight_words=16384, acc_words=256),
+    Design(lanes=64, cell_rate=8, encoder_rate=8, weight_words=4096, acc_words=64),
+    Design(lanes=128, cell_rate=8, encoder_rate=8, weight_words=3072, acc_words=32),
+)}
 
 MAGIC = b"TIDE"
 PROTOCOL = 6

@@ -130,7 +130,7 @@ def _every_frame(layout: Layout, accumulators: Figure) -> float:
     if design.snapshot:
         words = layout.acc_words + 2 * layout.logit_target
     else:
-        words = sum(map(layout.reads, range(len(network.layers)))) + layout.logit_words
+        words = sum(sum(layout.closing(l)) for l in range(len(network.layers))) + layout.logit_words
     copies = design.lanes * ACC_BITS * words * accumulators.pj_a_unit
     small = SRAM[0].pj_a_unit           # tables, h and anchors: each bank is far below the smallest that is cited
     cells = sum(layer.size * ((work.looked_up + work.state) * small + work.products * MULTIPLY_8.pj_a_unit

@@ -9,6 +9,7 @@ from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from tidegate.host.frontend import FrontEndSettings
+from tidegate.spec.cells import CELLS, GRU
 from tidegate.spec.errors import TidegateError
 from tidegate.spec.formats import THETA_MAX
 from tidegate.spec.network import Layer
@@ -84,6 +85,8 @@ class Recipe:
     then not what chose.  ``unknown``, ``silence``:
     whether these classes exist, "folder", "auto" or "none", see ``data.scan``.
 
+    Shape.  ``cell``: of all layers, one of ``spec/cells.py``.  ``gru``: neurons of each layer, whatever the cell.
+
     Sparsity.  ``thresholds``: Θ per signal in LSBs of 1/256; they grow linearly from 0 over the first ``anneal`` share
     of the epochs.  ``delta``: whether training itself runs as a delta network; if not, it is dense and Θ is applied to
     what comes out (post hoc).  ``learn_thresholds``: Θ is trained, log Θ at ``threshold_rate`` times the learning rate.
@@ -92,7 +95,7 @@ class Recipe:
     ``agility``: (lowest, highest) factor on all Θ, drawn anew for every batch, so that Θ may be turned at run time.
 
     Numbers.  ``rounding``: straight-through rounding of weights and signals, so that the trained network is the golden
-    model; without it a float ``torch.nn.GRU`` is trained and rounded in the end (only with ``delta`` off).
+    model; without it PyTorch's module of the cell is trained and rounded in the end (only with ``delta`` off).
     ``weight_fracs``, ``weight_bits``: scale and width per layer, classifier last; the width is 8 bits until the
     annealing is over.  ``hidden_noise``: standard deviation of Gaussian noise on h (for features: ``jitter``).
 
@@ -125,6 +128,7 @@ class Recipe:
     keywords: tuple[str, ...] = ()
     leave_out: tuple[str, ...] = ()
     test_share: float = 0.0
+    cell: str = GRU.name
     gru: tuple[int, ...] = (64,)
     thresholds: tuple[int, ...] = (128, 64)
     anneal: float = 0.3
@@ -163,8 +167,10 @@ class Recipe:
     def __post_init__(self):
         if self.task not in (WORDS, *TASKS):
             raise DataError(f"recipe '{self.name}': no task '{self.task}'; choose {', '.join((WORDS, *TASKS))}")
+        if self.cell not in CELLS:
+            raise DataError(f"recipe '{self.name}': there is no cell '{self.cell}'; choose {' or '.join(CELLS)}")
         if len(self.thresholds) != len(self.gru) + 1:
-            raise DataError(f"recipe '{self.name}': {len(self.gru)} GRU layers need {len(self.gru) + 1} thresholds")
+            raise DataError(f"recipe '{self.name}': {len(self.gru)} layers need {len(self.gru) + 1} thresholds")
         if any(not 0 <= theta <= THETA_MAX for theta in self.thresholds):
             raise DataError(f"recipe '{self.name}': thresholds must be in 0..{THETA_MAX} LSBs of 1/256")
         if min(self.epochs, self.batch, self.decision_frames, *self.gru) < 1:
@@ -177,13 +183,13 @@ class Recipe:
         for name in ("weight_fracs", "weight_bits"):
             given = getattr(self, name)
             if given is not None and len(given) != len(self.gru) + 1:
-                raise DataError(f"recipe '{self.name}': {len(self.gru)} GRU layers and a classifier need "
+                raise DataError(f"recipe '{self.name}': {len(self.gru)} layers and a classifier need "
                                 f"{len(self.gru) + 1} {name}")
         if self.task != WORDS and (self.reject or self.keywords or self.leave_out):
             raise DataError(f"recipe '{self.name}': keywords, leave_out and reject are for the task '{WORDS}'")
         if not self.rounding and (self.delta or self.weight_fracs or self.weight_bits or self.hidden_noise):
-            raise DataError(f"recipe '{self.name}': without rounding a float GRU is trained; set delta to false and "
-                            "leave weight_fracs, weight_bits and hidden_noise out")
+            raise DataError(f"recipe '{self.name}': without rounding a float network is trained; set delta to false "
+                            "and leave weight_fracs, weight_bits and hidden_noise out")
         if not self.rounding and ((self.sparsity_cost and len(self.gru) > 1) or len(set(self.gru)) > 1):
             raise DataError(f"recipe '{self.name}': without rounding all layers are of one size, and a sparsity_cost "
                             "is for one layer")

@@ -5,7 +5,7 @@ from importlib import import_module
 from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...spec.cells import CELLS, Cell
 
@@ -13,6 +13,8 @@ from ...spec.cells import CELLS, Cell
 class GoldenCell(Protocol):
     """What a cell's module has.
 
+    ``Module``: PyTorch's own module of the cell, whose weights and biases a layer's are named and shaped like.
+    ``real(sums (gates, B, H), state (B, H))`` → (what is sent, new state): the equations in real numbers.
     ``Stages``: named tuple of the integers ``Cell.stages`` of a frame.
     ``step(accumulators (B, gates, H), state (B, H), weight_frac)`` → (stages, new state, signal v), int64.
     ``layer(x, w_ih, w_hh, bias, weight_frac, threshold, noise, start)`` → (anchors (T, B, H), last states (B, H)): a
@@ -21,6 +23,11 @@ class GoldenCell(Protocol):
     ``advance(x, w_ih, w_hh, bias, weight_frac, threshold, start)``: the same without gradient.
     ``traced(x, w_ih, w_hh, bias, weight_frac, threshold)`` → (anchors, [each of the stages (T, B, H)]), from reset.
     """
+
+    @property
+    def Module(self) -> type[nn.RNNBase]: ...
+
+    def real(self, sums: Tensor, state: Tensor) -> tuple[Tensor, Tensor]: ...
 
     @property
     def Stages(self) -> Callable[..., NamedTuple]: ...

@@ -50,6 +50,17 @@ class Stages(NamedTuple):
     h: np.ndarray
 
 
+Module = torch.nn.GRU
+
+
+def real(sums: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    """The equations in real numbers: sums (4, B, H) of nx, r, z, nh and h (B, H) → what is sent, and the new state."""
+    nx, r, z, nh = sums
+    n = torch.tanh(nx + torch.sigmoid(r) * nh)
+    h = n + torch.sigmoid(z) * (state - n)
+    return h, h
+
+
 def step(accumulators: np.ndarray, state: np.ndarray, weight_frac: int) -> tuple[Stages, np.ndarray, np.ndarray]:
     """One frame: accumulators (B, 4, H) of nx, r, z, nh with acc_frac fraction bits, and h (B, H) in STATE → the
     numbers inside, the new h, and the signal v (SIGNAL) that it sends; all int64."""

@@ -18,6 +18,7 @@ from torch import Tensor
 from tidegate.golden import DeltaNetwork, FloatNetwork
 from tidegate.golden.encoder import whole
 from tidegate.host.features import settings_of
+from tidegate.spec.cells import cell_of
 from tidegate.spec.formats import whole_theta
 from tidegate.spec.model import Model, read_model, save_model
 
@@ -314,11 +315,12 @@ def _digest(recipe: Recipe, features: Features | Sequences, start: Model | None)
 def _check_start(start: Model, recipe: Recipe, features: Features | Sequences) -> None:
     """DataError if a run of this recipe on these features cannot begin with a model's weights."""
     if not recipe.rounding:
-        raise DataError(f"recipe '{recipe.name}' trains a float GRU, which cannot begin with a model's integers; "
+        raise DataError(f"recipe '{recipe.name}' trains a float network, which cannot begin with a model's integers; "
                         "choose a recipe with rounding, or leave the model out")
     net = start.network
     for what, has, wants in (("labels", ", ".join(start.labels), ", ".join(features.labels)),
                              ("layers", [layer.size for layer in net.layers], list(recipe.gru)),
+                             ("cells", [layer.cell.name for layer in net.layers], [recipe.cell] * len(recipe.gru)),
                              ("number of features", net.features, features.width)):
         if has != wants:
             raise DataError(f"the model to begin with does not fit recipe '{recipe.name}': its {what}: {has}; "
@@ -330,5 +332,6 @@ def _check_start(start: Model, recipe: Recipe, features: Features | Sequences) -
 
 def _network(recipe: Recipe, width: int, classes: int) -> DeltaNetwork | FloatNetwork:
     if recipe.rounding:
-        return DeltaNetwork(width, recipe.gru, classes, weight_fracs=recipe.weight_fracs)
-    return FloatNetwork(width, recipe.gru, classes)
+        cells = [cell_of(recipe.cell)] * len(recipe.gru)
+        return DeltaNetwork(width, recipe.gru, classes, weight_fracs=recipe.weight_fracs, cells=cells)
+    return FloatNetwork(width, recipe.gru, classes, cell_of(recipe.cell))

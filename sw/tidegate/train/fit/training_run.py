@@ -6,6 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from tidegate.host.figures import ratio_text
+from tidegate.spec.cells import cell_of
 from tidegate.spec.model import Model
 
 from ..data.features import Features, load_features
@@ -65,8 +66,8 @@ def run(directory: str | Path | None, recipe: Recipe, out: str | Path, *, cache:
             raise DataError(f"the task '{recipe.task}' has no speakers; leave '{speaker}' out")
         features = load_task(recipe.task, directory)
         lines = [f"task {recipe.task}: {len(features.of('train'))} sequences of {features.steps} frames to train"]
-    layers = " + ".join(map(str, recipe.gru))
-    console.print(f"recipe {recipe.name}: GRU {layers}, {recipe.epochs} epochs, seed {recipe.seed}")
+    layers = f"{cell_of(recipe.cell).title} {' + '.join(map(str, recipe.gru))}"
+    console.print(f"recipe {recipe.name}: {layers}, {recipe.epochs} epochs, seed {recipe.seed}")
     for line in lines:
         console.print(line, soft_wrap=True)
     if recipe.listening is None or isinstance(features, Sequences):

@@ -109,7 +109,7 @@ class Plan:
         for setting in self.theta:
             if isinstance(setting, tuple) and len(setting) != len(recipe.thresholds):
                 raise DataError(f"sweep '{self.name}': 'theta' has {list(setting)}, but a network with "
-                                f"{len(recipe.gru)} GRU layers has {len(recipe.thresholds)} signals")
+                                f"{len(recipe.gru)} layers has {len(recipe.thresholds)} signals")
         for margin in self.margins:
             try:
                 Stop.of(margin or 0, recipe.classifier_frac, ("",))
