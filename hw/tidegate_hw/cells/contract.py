@@ -1,6 +1,6 @@
 """What all cells have in common: their members, and parts of which several are made."""
 
-from amaranth.hdl import Cat, Module, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -90,6 +90,56 @@ def delayed(m: Module, source, by: int, name: str = "stage"):
         m.d.sync += stage.eq(source)
         source = stage
     return source
+
+
+def place_of_group(m: Module, last, valid, groups: int, stage: int):
+    """The number of the group at a stage: groups come in order, so they are counted, up to the ``last`` of a layer."""
+    number, last = Signal(range(groups)), delayed(m, last, stage)
+    with m.If(valid[stage - 1]):
+        m.d.sync += number.eq(Mux(last, 0, number + 1))
+    return number
+
+
+def place_of_neuron(m: Module, size, valid, neurons: int, stage: int, name: str):
+    """The number of the neuron at a stage: neurons come in order, so they are counted, up to a layer's ``size``."""
+    number = Signal(range(neurons + 1), name=name)
+    with m.If(valid[stage - 1]):
+        m.d.sync += number.eq(Mux(number + 1 >= size, 0, number + 1))
+    return number
+
+
+def clears(m: Module, clear, state_w, depth: int):
+    """On ``clear`` all words of the state memory become 0, whatever else is written; gives whether that goes on."""
+    sweep, sweeping = Signal.like(state_w.addr), Signal()
+    with m.If(clear):
+        m.d.sync += [sweeping.eq(1), sweep.eq(0)]
+    with m.If(sweeping):
+        m.d.comb += [state_w.addr.eq(sweep), state_w.en.eq(1), Value.cast(state_w.data).eq(0)]
+        m.d.sync += [sweep.eq(sweep + 1), sweeping.eq(sweep != depth - 1)]
+    return sweeping
+
+
+def magnitude(arg):
+    """|arg|, which addresses a table of one sign."""
+    return Mux(arg < 0, -arg, arg)
+
+
+def held(m: Module, valid, argument, gates: int, delay: int) -> list:
+    """The arguments of the neurons under way until ``delay``, by the turn of their gates, for a trace.
+
+    ``argument`` is that of the first gate 3 stages after its copy, and then of the others in turn.
+    First in, first out; not part of a board, where nothing reads them.
+    """
+    kept = []
+    for turn in range(gates):
+        stages: list = []
+        for n in range(-(-(delay - 3 - turn) // gates)):
+            here = Signal(signed(TRACE_BITS), name=f"held{turn}_{n}", reset_less=True)
+            with m.If(valid[2 + turn + gates * n]):
+                m.d.sync += here.eq(stages[-1] if stages else argument)
+            stages.append(here)
+        kept.append(stages[-1])
+    return kept
 
 
 def traced(m: Module, stages: dict[str, list]):

@@ -11,10 +11,22 @@ from tidegate.spec.fixed import Q
 from tidegate.spec.formats import CANDIDATE, CANDIDATE_ARG, GATE_ARG, GATE_FRAC, PRE, SIGNAL, STATE
 
 from ..fixed import product, requantise, round_shift
-from ..records.gates import order, skew
+from ..records.gates import skew
 from ..records.job import Copy
-from ..records.trace import TRACE_BITS
-from .contract import align, delayed, look_up, of_both_signs, pipelined_signature, serial_signature, traced
+from .contract import (
+    align,
+    clears,
+    delayed,
+    held,
+    look_up,
+    magnitude,
+    of_both_signs,
+    pipelined_signature,
+    place_of_group,
+    place_of_neuron,
+    serial_signature,
+    traced,
+)
 
 NX, R, Z, NH = range(len(GRU.gates))        # gates in the order of their accumulators
 
@@ -58,15 +70,10 @@ class GRUCell(wiring.Component):
         valid = Signal(self.delay)
         m.d.sync += valid.eq(valid << 1 | self.i.valid)
 
-        # groups come in order, so their place is counted: where h is read (n is there at stage 9), and at the end
         def place(stage: int):
-            """The number of the group at a stage."""
-            number, last = Signal(range(self.groups)), delayed(m, self.i.payload.last, stage)
-            with m.If(valid[stage - 1]):
-                m.d.sync += number.eq(Mux(last, 0, number + 1))
-            return number
+            return place_of_group(m, self.i.payload.last, valid, self.groups, stage)
 
-        m.d.comb += state_r.addr.eq(self.layer.state + place(7))
+        m.d.comb += state_r.addr.eq(self.layer.state + place(7))        # for h, as n is there at stage 9
 
         # gate k's accumulators are shifted at stage 1 + skew(k), and then rounded
         def argument(gate: int, k: int, to: Q):
@@ -121,13 +128,7 @@ class GRUCell(wiring.Component):
             self.trace.stages.eq(traced(m, {**args, "h": h_next})),
         ]
 
-        sweep, sweeping = Signal.like(state_w.addr), Signal()
-        m.d.comb += self.busy.eq((valid != 0) | sweeping)
-        with m.If(self.clear):
-            m.d.sync += [sweeping.eq(1), sweep.eq(0)]
-        with m.If(sweeping):
-            m.d.comb += [state_w.addr.eq(sweep), state_w.en.eq(1), state_w.data.as_value().eq(0)]
-            m.d.sync += [sweep.eq(sweep + 1), sweeping.eq(sweep != self.groups - 1)]
+        m.d.comb += self.busy.eq((valid != 0) | clears(m, self.clear, state_w, self.groups))
         return m
 
 
@@ -192,9 +193,6 @@ class SerialGRUCell(wiring.Component):
         argument = register(next_argument, "argument")
 
         # stage 5: r, then z; stage 7: r·nh + nx; stage 8: the candidate's argument; stage 10: n
-        def magnitude(arg):
-            return Mux(arg < 0, -arg, arg)
-
         gate_arg, one = argument[: GATE_ARG.bits].as_signed(), 1 << GATE_FRAC
         (sigmoid,) = look_up(m, "sigmoid", activation.sigmoid_table(), GATE_FRAC, magnitude(gate_arg))
         next_gate = Mux(register(argument < 0, "gate_sign"), one - sigmoid, sigmoid)[:GATE_FRAC]
@@ -222,12 +220,8 @@ class SerialGRUCell(wiring.Component):
         m.d.sync += total.eq(Cat(high[:half], part + Mux(second, high >> half, 0) + Mux(second, addend, 0)))
         h = total[GATE_FRAC : GATE_FRAC + STATE.bits].as_signed()
 
-        # neurons come in order, so their place is counted: where h is read, and at the end
         def place(stage: int, name: str):
-            number = Signal(range(neurons + 1), name=name)
-            with m.If(valid[stage - 1]):
-                m.d.sync += number.eq(Mux(number + 1 >= self.layer.size, 0, number + 1))
-            return number
+            return place_of_neuron(m, self.layer.size, valid, neurons, stage, name)
 
         number = place(self.delay - 1, "leaving")
         where = register((self.layer.state + number)[: len(state_w.addr)], "where")
@@ -239,29 +233,12 @@ class SerialGRUCell(wiring.Component):
             self.values[0].eq(round_shift(h, STATE.frac - SIGNAL.frac)[: SIGNAL.bits].as_signed()),
             state_w.addr.eq(where), state_w.en.eq(valid[-1]), state_w.data.eq(h),
         ]
-        self._trace(m, valid, argument, where, h)
-
-        sweep, sweeping = Signal.like(state_w.addr), Signal()
-        m.d.comb += self.busy.eq(taken | (valid != 0) | sweeping)
-        with m.If(self.clear):
-            m.d.sync += [sweeping.eq(1), sweep.eq(0)]
-        with m.If(sweeping):
-            m.d.comb += [state_w.addr.eq(sweep), state_w.en.eq(1), state_w.data.eq(0)]
-            m.d.sync += [sweep.eq(sweep + 1), sweeping.eq(sweep != neurons - 1)]
-        return m
-
-    def _trace(self, m: Module, valid, argument, where, h) -> None:
-        """The arguments of the neurons under way, first in first out, until their h is there; not part of a board."""
-        stages = {}
-        for k, gate in enumerate(order(self.design)):
-            held, name = [], ("nx", "r_arg", "z_arg", "nh")[gate]
-            for n in range(-(-(self.delay - 3 - k) // self.interval)):
-                here = Signal(signed(TRACE_BITS), name=f"held_{name}{n}", reset_less=True)
-                with m.If(valid[2 + k + self.interval * n]):
-                    m.d.sync += here.eq(held[-1] if held else argument)
-                held.append(here)
-            stages[name] = [held[-1]]
+        kept = held(m, valid, argument, len(GRU.gates), self.delay)
+        args = dict(zip(("r_arg", "z_arg", "nh", "nx"), kept, strict=True))
         m.d.comb += [
             self.trace.valid.eq(valid[-1]), self.trace.layer.eq(self.layer.number), self.trace.group.eq(where),
-            self.trace.stages.eq(traced(m, {name: [h] if name == "h" else stages[name] for name in GRU.stages})),
+            self.trace.stages.eq(traced(m, {name: [(args | {"h": h})[name]] for name in GRU.stages})),
         ]
+
+        m.d.comb += self.busy.eq(taken | (valid != 0) | clears(m, self.clear, state_w, neurons))
+        return m
