@@ -20,14 +20,14 @@ from tidegate_sim.runner import run_bench
 SMALL = {"weight_words": 2048, "acc_words": 64, "features": 16, "neurons": 64, "classes": 16}
 
 
-@pytest.mark.parametrize("rates", [(4, 1, 2), (8, 4, 4)], ids="lanes{0[0]}".format)
-def test_core(rates):
-    run(Design(*rates, **SMALL))
+@pytest.mark.parametrize(("rates", "cells"), [((4, 1, 2), ("gru",)), ((8, 4, 4), tuple(CELLS))], ids=str)
+def test_core(rates, cells):
+    run(Design(*rates, **SMALL, cells=cells))
 
 
-@pytest.mark.parametrize("rates", [(4, 1, 1), (8, 1, 2)], ids="lanes{0[0]}".format)
-def test_core_without_snapshot(rates):
-    run(Design(*rates, **SMALL, snapshot=False))
+@pytest.mark.parametrize(("rates", "cells"), [((4, 1, 1), tuple(CELLS)), ((8, 1, 2), ("lstm",))], ids=str)
+def test_core_without_snapshot(rates, cells):
+    run(Design(*rates, **SMALL, snapshot=False, cells=cells))
 
 
 def run(design: Design) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from cocotb.triggers import RisingEdge
 
 from tidegate.golden import Golden
+from tidegate.spec.cells import CELLS, Cell
 from tidegate.spec.cycles import frame_cycles
 from tidegate.spec.design import Design
 from tidegate.spec.formats import ACC_BITS, SIGNAL
@@ -66,6 +67,11 @@ def random_walk(rng, features: int, frames: int) -> np.ndarray:
         x = np.clip(x + np.round(step).astype(np.int64), -SIGNAL.max, SIGNAL.max)
         walk.append(x)
     return np.array(walk)
+
+
+def some_cells(rng, layers: int) -> list[Cell]:
+    """A cell that the design has, for each layer."""
+    return [CELLS[name] for name in rng.choice(DESIGN.cells, layers)]
 
 
 def a_stop(model: Model, frames: np.ndarray, dense: bool, rng, stream: bool) -> Stop | None:
@@ -163,7 +169,8 @@ async def integers_equal_golden(dut, stalls, apart):
     seen: dict = {}
     cocotb.start_soon(watch(dut, seen))
     for n, (features, sizes, classes) in enumerate(NETWORKS):
-        model = random_model(features, sizes, classes, seed=int(rng.integers(1 << 30)), extreme=n == 1)
+        model = random_model(features, sizes, classes, seed=int(rng.integers(1 << 30)), extreme=n == 1,
+                             cells=some_cells(rng, len(sizes)))
         events = []
         for theta, dense in ((0, False), (40, False), (700, False), (40, True)):
             model = model.with_thresholds(*(max(0, theta - 13 * s) for s in range(model.network.signals)))
@@ -195,7 +202,8 @@ async def runs_no_frame_after_a_decision(dut, stalls, apart):
     for features, sizes, classes in NETWORKS:
         if classes < 2:
             continue
-        model = random_model(features, sizes, classes, seed=int(rng.integers(1 << 30)), extreme=False)
+        model = random_model(features, sizes, classes, seed=int(rng.integers(1 << 30)), extreme=False,
+                             cells=some_cells(rng, len(sizes)))
         frames = random_walk(rng, features, 10)
         for _ in range(4):          # from reset each time
             stop = a_stop(model, frames, False, rng, stream=False)
