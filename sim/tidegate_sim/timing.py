@@ -15,13 +15,13 @@ import numpy as np
 from tidegate.spec.design import SIMULATED
 from tidegate.spec.formats import SIGNAL
 from tidegate.spec.layout import Layout
-from tidegate_hw.records.job import TAGS, Copy
+from tidegate_hw.records.job import Copy, tags_layout
 
 from .coresim import simulate
 from .streams import unpack
 from .verify import random_model
 
-CORE = "TOP.core.core"
+CORE, DESIGN = "TOP.core.core", SIMULATED[64]
 FETCHES = {          # what the lanes fetch → row's label, colour
     "features": ("features of the next frame", "#4c78a8"), "closing": ("last feature, closes and copies", "#f58518"),
     "copy": ("nh, copied", "#ffbf79"), "hidden": ("hidden events", "#54a24b"), "logits": ("logits, copied", "#b279a2"),
@@ -29,8 +29,8 @@ FETCHES = {          # what the lanes fetch → row's label, colour
 # component → row, colour, signals of which all are 1
 ROWS = {
     "x_encoder": ("x encoder takes", "#4c78a8", ("i__valid", "i__ready")),
-    "snapshot": ("snapshot hands out", "#f58518", ("o__valid",)),
-    "cell": ("cell finishes", "#e45756", ("trace__valid",)),
+    "handover.snapshot": ("snapshot hands out", "#f58518", ("o__valid",)),
+    f"handover.{'cell' if len(DESIGN.cells) == 1 else 'cell_gru'}": ("cell finishes", "#e45756", ("trace__valid",)),
     "h_encoder": ("h events leave", "#54a24b", ("o__valid", "o__ready")),
     "logits": ("logits leave", "#b279a2", ("o__valid", "o__ready")),
 }
@@ -66,15 +66,13 @@ def read_vcd(path: Path, wanted: Iterable[str]) -> dict[str, np.ndarray]:
 
 
 def kind_of(bits: int) -> str:
-    """Which of FETCHES a word with these TAGS is."""
-    tags = unpack(TAGS, bits)
+    """Which of FETCHES a word with these tags is."""
+    tags = unpack(tags_layout(DESIGN), bits)
     assert isinstance(tags, dict)
     if tags["copy"] == Copy.LOGITS.value:
         return "logits"
-    if tags["copy"] == Copy.NH.value:
-        return "copy"
     if tags["copy"] == Copy.GATES.value:
-        return "closing"
+        return "copy" if tags["closes"] else "closing"
     return "features" if tags["signal"] == 0 else "hidden"
 
 
@@ -87,13 +85,13 @@ def record() -> tuple[dict[str, np.ndarray], str]:
     names += [f"{CORE}.{part}.{x}" for part, (_, _, signals) in ROWS.items() for x in signals]
     with tempfile.TemporaryDirectory(prefix="tidegate-") as folder:
         vcd = Path(folder) / "core.vcd"
-        cycles = simulate(SIMULATED[64], model, frames, waveform=vcd, trace=False).cycles[1:-1]
+        cycles = simulate(DESIGN, model, frames, waveform=vcd, trace=False).cycles[1:-1]
         waves = read_vcd(vcd, names)
     active = {part: np.logical_and.reduce([waves[f"{CORE}.{part}.{x}"] == 1 for x in signals])
               for part, (_, _, signals) in ROWS.items()}
     fetches = zip(waves[f"{CORE}.lanes.fetch__valid"], waves[f"{CORE}.lanes.fetch__tags"], strict=True)
     active["lanes"] = np.array([kind_of(int(tags)) if valid else "" for valid, tags in fetches])
-    lengths = [column.length for column in Layout(model.network, SIMULATED[64]).columns]
+    lengths = [column.length for column in Layout(model.network, DESIGN).columns]
     return active, (f"H = 64, 64 lanes, columns of {lengths} words; frames of {cycles.min()} to {cycles.max()} cycles")
 
 

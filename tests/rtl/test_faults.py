@@ -60,7 +60,7 @@ class Faulty(wiring.Component):
     ("addresser", Addresser(DESIGN), ("o", "target"), 0, BENCH),
     ("stop", StopUnit(DESIGN), ("decision",), 0, BENCH),
     ("core", Core(DESIGN), ("result", "payload"), 176, BENCH),
-    ("lanes", Lanes(DESIGN), ("copies", "data"), 24, "[8, 1024, 32]"),
+    ("lanes", Lanes(DESIGN), ("copies", "data"), 24, BENCH),
     ("snapshot", Snapshot(DESIGN), ("o", "payload"), 3, BENCH),
     ("snapshot", Snapshot(DESIGN), ("acc",), 5, BENCH),
     ("cells.serial", SerialGRUCell(SMALL), ("values",), 3, SMALL_BENCH),

@@ -9,7 +9,6 @@ from amaranth.lib.wiring import Out
 
 from tidegate.spec.design import Design
 from tidegate.spec.formats import ACC_BITS, BIAS_DELTAS, DELTA_BITS, WEIGHT_BITS
-from tidegate.spec.network import MAX_SIGNALS
 
 
 class Kind(enum.Enum, shape=3):
@@ -30,15 +29,16 @@ class Copy(enum.Enum, shape=2):
     LOGITS = 2      # to the logits
 
 
-# Of each word of a job.  ``closes``: the job's last word is the last that the layer's cell waits for.
-TAGS = data.StructLayout({"copy": Copy, "closes": 1, "signal": range(MAX_SIGNALS)})
+def tags_layout(design: Design) -> data.StructLayout:
+    """Of each word of a job.  ``closes``: the job's last word is the last that the layer's cell waits for."""
+    return data.StructLayout({"copy": Copy, "closes": 1, "signal": range(design.layers + 1)})
 
 
 def job_layout(design: Design) -> data.StructLayout:
     """A job, in symbols: where its words and accumulators lie is the addresser's business."""
     return data.StructLayout({
         "kind": Kind, "index": range(max(design.features, design.neurons, len(BIAS_DELTAS))),
-        "delta": signed(DELTA_BITS), "tags": TAGS,
+        "delta": signed(DELTA_BITS), "tags": tags_layout(design),
     })
 
 
@@ -54,7 +54,8 @@ def fetch_signature(design: Design) -> wiring.Signature:
     """
     return wiring.Signature({
         "valid": Out(1), "word": Out(range(design.weight_words)), "target": Out(range(design.acc_words)),
-        "delta": Out(signed(DELTA_BITS)), "tags": Out(TAGS), "event": Out(1), "first": Out(1), "last": Out(1),
+        "delta": Out(signed(DELTA_BITS)), "tags": Out(tags_layout(design)), "event": Out(1),
+        "first": Out(1), "last": Out(1),
     })
 
 

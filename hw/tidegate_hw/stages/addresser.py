@@ -11,7 +11,7 @@ from tidegate.spec.formats import DELTA_BITS
 
 from ..fixed import product
 from ..handover import Place, handover_of
-from ..records.job import TAGS, Kind, acc_range, fetch_signature, job_layout
+from ..records.job import Kind, acc_range, fetch_signature, job_layout, tags_layout
 from ..records.registers import registers_layout, select
 
 
@@ -24,7 +24,7 @@ def run_layout(design: Design) -> data.StructLayout:
     return data.StructLayout({
         "base": range(design.weight_words), "index": job_layout(design)["index"].shape, "length": lengths,
         "target": acc_range(design), "turn": 0 if design.snapshot else acc_range(design), "delta": signed(DELTA_BITS),
-        "gap": 1, "event": 1, "tags": TAGS,
+        "gap": 1, "event": 1, "tags": tags_layout(design),
     })
 
 

@@ -55,11 +55,11 @@ class Counters(wiring.Component):
         d, o, fetch, signal = self.design, self.o, self.fetch, self.fetch.tags.signal
         # no column is read twice in a frame; of the features that are not closed yet, and of the frame at work
         words_x, events_x = Signal(range(d.weight_words + 1)), Signal(range(d.features + 1))
-        words, next_words_x = Signal.like(words_x), Signal.like(words_x)
+        words, next_words_x, next_events_x = Signal.like(words_x), Signal.like(words_x), Signal.like(events_x)
         events = [Signal(range(max(d.features, d.neurons) + 1), name=f"events{s}") for s in range(d.layers + 1)]
-        m.d.comb += next_words_x.eq(words_x + fetch.event)
+        m.d.comb += [next_words_x.eq(words_x + fetch.event), next_events_x.eq(events_x + (fetch.event & fetch.first))]
         with m.If(fetch.valid & (signal == 0)):
-            m.d.sync += [words_x.eq(next_words_x), events_x.eq(events_x + (fetch.event & fetch.first))]
+            m.d.sync += [words_x.eq(next_words_x), events_x.eq(next_events_x)]
         with m.If(fetch.valid & fetch.event & (signal != 0)):
             m.d.sync += words.eq(words + 1)
             for s, count in enumerate(events[1:], 1):
@@ -68,7 +68,7 @@ class Counters(wiring.Component):
         with m.If(fetch.valid & fetch.last & fetch.tags.closes & (signal == 0)):
             # the closing word may itself be an event's, and its only one
             m.d.sync += [words.eq(next_words_x), words_x.eq(0), events_x.eq(0)]
-            m.d.sync += [events[0].eq(events_x + (fetch.event & fetch.first)), *(count.eq(0) for count in events[1:])]
+            m.d.sync += [events[0].eq(next_events_x), *(count.eq(0) for count in events[1:])]
         with m.If(fetch.valid & fetch.first & (fetch.tags.copy == Copy.LOGITS)):
             m.d.sync += [o.p.weight_words.eq(words), *(o.p.events[s].eq(count) for s, count in enumerate(events))]
 

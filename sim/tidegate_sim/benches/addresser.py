@@ -8,7 +8,7 @@ from cocotb.triggers import RisingEdge
 
 from tidegate.spec.design import Design
 from tidegate.spec.network import MAX_LAYERS, MAX_SIGNALS
-from tidegate_hw.records.job import TAGS, Copy, Kind, job_layout
+from tidegate_hw.records.job import Copy, Kind, job_layout, tags_layout
 from tidegate_hw.records.registers import registers_layout
 from tidegate_hw.stages.addresser import Addresser
 
@@ -79,7 +79,7 @@ async def fetches_equal_model(dut, stalls):
                 times.append(cycle())
                 seen.append((int(dut.o__word.value), int(dut.o__target.value), dut.o__delta.value.to_signed(),
                              int(dut.o__event.value), int(dut.o__first.value), int(dut.o__last.value),
-                             unpack(TAGS, int(dut.o__tags.value))))
+                             unpack(tags_layout(DESIGN), int(dut.o__tags.value))))
 
     await reset_dut(dut)
     cocotb.start_soon(watch())

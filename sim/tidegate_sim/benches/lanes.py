@@ -6,14 +6,16 @@ import os
 import cocotb
 from cocotb.triggers import RisingEdge
 
+from tidegate.spec.design import Design
 from tidegate.spec.fixed import wrap
 from tidegate.spec.formats import ACC_BITS
-from tidegate_hw.records.job import TAGS, Copy
+from tidegate_hw.records.job import Copy, tags_layout
 from tidegate_hw.stages.lanes import Lanes
 
 from ..streams import pack, reset_dut, rng_for, wait
 
-LANES, WEIGHT_WORDS, ACC_WORDS = json.loads(os.environ.get("BENCH", "[8, 64, 16]"))
+DESIGN = Design(**json.loads(os.environ["BENCH"]))
+LANES, WEIGHT_WORDS, ACC_WORDS = DESIGN.lanes, DESIGN.weight_words, DESIGN.acc_words
 
 
 class Copies:
@@ -39,7 +41,7 @@ class Copies:
 async def fetch(dut, word: int, target: int, delta: int, copy: Copy = Copy.NONE) -> None:
     dut.fetch__valid.value, dut.fetch__word.value, dut.fetch__target.value = 1, word, target
     dut.fetch__delta.value = delta & 0xFFF
-    dut.fetch__tags.value = pack(TAGS, {"copy": copy.value})
+    dut.fetch__tags.value = pack(tags_layout(DESIGN), {"copy": copy.value})
     await RisingEdge(dut.clk)
     dut.fetch__valid.value = 0
 
