@@ -5,10 +5,12 @@ kinds have in common, and how a handover uses them, says ``contract.py``.
 """
 
 from .gru import GRUCell, SerialGRUCell
+from .lstm import LSTMCell, SerialLSTMCell
 
 # name in ``tidegate.spec.cells`` → the cell that takes G neurons a cycle, and the one that takes a gate a cycle
 CELLS = {
     "gru": (GRUCell, SerialGRUCell),
+    "lstm": (LSTMCell, SerialLSTMCell),
 }
 
 

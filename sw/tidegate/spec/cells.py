@@ -13,7 +13,7 @@ count blocks of as many rows as there are neurons.
 from dataclasses import dataclass
 
 from .errors import ModelError
-from .formats import CANDIDATE, GATE_FRAC, PRE, STATE
+from .formats import CANDIDATE, CELL_STATE, GATE_FRAC, PRE, STATE
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,13 @@ GRU = Cell("gru", "GRU", (Gate("nx", input_row=2), Gate("r", 0, 0), Gate("z", 1,
            Work(looked_up=2 * GATE_FRAC + CANDIDATE.bits, state=2 * STATE.bits, added=PRE.bits + 2 * STATE.bits,
                 products=GATE_FRAC * (PRE.bits + STATE.bits)),
            delay=12, serial_delay=13)
-CELLS = {cell.name: cell for cell in (GRU,)}
+# σ three times and tanh twice; c read and written; f·c, i·g and o·tanh(c); f·c + i·g
+LSTM = Cell("lstm", "LSTM", (Gate("o", 3, 3), Gate("i", 0, 0), Gate("f", 1, 1), Gate("g", 2, 2)),
+            ("o_arg", "i_arg", "f_arg", "g_arg", "c", "v"),
+            Work(looked_up=3 * GATE_FRAC + 2 * CANDIDATE.bits, state=2 * CELL_STATE.bits,
+                 added=GATE_FRAC + CELL_STATE.bits, products=GATE_FRAC * (CELL_STATE.bits + 2 * CANDIDATE.bits)),
+            delay=13, serial_delay=13)
+CELLS = {cell.name: cell for cell in (GRU, LSTM)}
 
 
 def cell_of(name: str) -> Cell:

@@ -24,7 +24,8 @@ GATE_ARG = Q(3, 6)      # copy of M_r, M_z on its way into σ
 PRE = Q(5, 10)          # copies of M_nx, M_nh on their way into the candidate
 CANDIDATE_ARG = Q(2, 8) # nx + r·nh on its way into tanh
 GATE_FRAC = 8           # r, z: unsigned, 1..255 of 256
-CANDIDATE = Q(0, 8)     # n
+CANDIDATE = Q(0, 8)     # n of a GRU, g and tanh(c) of an LSTM
+CELL_STATE = Q(3, 12)   # c of an LSTM; saturates
 
 # The bias is a signal of constant elements whose columns are played at reset:
 # b = d0·1 + d1·32 + d2·1024 with int8 digits d (weight memory holds them like any column).

@@ -1,0 +1,204 @@
+"""The LSTM in integers: a frame at a time, and over a whole sequence as one autograd function.
+
+    i = σ(M_i)   f = σ(M_f)   o = σ(M_o)   g = tanh(M_g)   c ← f·c + i·g   v = round(o·tanh(c))
+
+Accumulators lie in memory as on the core, ``[o | i | f | g]``; input and ĥ feed all four.  The state is c, the signal
+is v.  How the sequence is computed, and its gradient, is as in ``gru.py``: straight-through for every rounding and
+saturation, an anchor's gradient goes to v where the element fired, else to the anchor's old value.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...spec import activation
+from ...spec.fixed import round_shift
+from ...spec.formats import CANDIDATE, CANDIDATE_ARG, CELL_STATE, GATE_ARG, GATE_FRAC, acc_frac
+from ..encoder import lag_gradient, shrink, whole
+from ..fixed import scalar, sigmoid_, tanh_
+
+Module = torch.nn.LSTM
+_PRODUCT_FRAC = GATE_FRAC + CELL_STATE.frac     # of f·c
+
+
+class Stages(NamedTuple):
+    """The numbers inside the cell, each (..., H): arguments of σ in GATE_ARG, of tanh in CANDIDATE_ARG, the new c in
+    CELL_STATE, v in SIGNAL."""
+
+    o_arg: np.ndarray
+    i_arg: np.ndarray
+    f_arg: np.ndarray
+    g_arg: np.ndarray
+    c: np.ndarray
+    v: np.ndarray
+
+
+def real(sums: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    """The equations in real numbers: sums (4, B, H) of o, i, f, g and c (B, H) → what is sent, and the new state."""
+    o, i, f, g = sums
+    c = torch.sigmoid(f) * state + torch.sigmoid(i) * torch.tanh(g)
+    return torch.sigmoid(o) * torch.tanh(c), c
+
+
+def step(accumulators: np.ndarray, state: np.ndarray, weight_frac: int) -> tuple[Stages, np.ndarray, np.ndarray]:
+    """One frame: accumulators (B, 4, H) of o, i, f, g with acc_frac fraction bits, and c (B, H) in CELL_STATE → the
+    numbers inside, the new c, and the signal v (SIGNAL) that it sends; all int64."""
+    frac = acc_frac(weight_frac)
+    o, i, f, g = accumulators.swapaxes(0, 1)
+    o_arg, i_arg, f_arg = (np.asarray(GATE_ARG.requantise(x, frac)) for x in (o, i, f))
+    g_arg = np.asarray(CANDIDATE_ARG.requantise(g, frac))
+    kept = activation.sigmoid(f_arg) * state
+    added = (activation.sigmoid(i_arg) * activation.tanh(g_arg)) << (CELL_STATE.frac - CANDIDATE.frac)
+    c = np.asarray(CELL_STATE.requantise(kept + added, _PRODUCT_FRAC))
+    squashed = activation.tanh(CANDIDATE_ARG.requantise(c, CELL_STATE.frac))
+    v = round_shift(activation.sigmoid(o_arg) * squashed, GATE_FRAC)
+    return Stages(o_arg, i_arg, f_arg, g_arg, c, v), c, v
+
+
+class Sequence(NamedTuple):
+    """What a layer leaves behind.
+
+    ``anchors`` (T+1, B, H), SIGNAL integers, ``states`` (T+1, B, H), CELL_STATE integers: entry 0 is reset.
+    ``cells`` (T, B, 4H): o, i, f, g in real units on the grid of 2**-8.  ``signals`` (T, B, H): v.
+    ``args`` (T, B, 4, H) or None: the arguments of o, i, f, g *before* saturation.
+    """
+
+    anchors: Tensor
+    states: Tensor
+    cells: Tensor
+    signals: Tensor
+    args: Tensor | None
+
+
+def _in_order(rows: Tensor) -> Tensor:
+    """Rows i, f, g, o of PyTorch → o, i, f, g."""
+    return rows.roll(rows.shape[0] // 4, 0)
+
+
+@torch.no_grad()
+def sequence(x: Tensor, w_ih: Tensor, w_hh: Tensor, bias: Tensor, weight_frac: int, threshold: int,
+             keep_args: bool = False, noise: Tensor | None = None,
+             start: tuple[Tensor, Tensor] | None = None) -> Sequence:
+    """Run a layer from reset, or from the last (anchors, states) of a run before; arguments as in ``DeltaLSTM``."""
+    steps, batch, inputs = x.shape
+    hidden, frac = w_hh.shape[1], acc_frac(weight_frac)
+    gate, candidate = 2.0 ** (GATE_ARG.frac - frac), 2.0 ** (CANDIDATE_ARG.frac - frac)
+    scale = w_hh.new_tensor([gate, gate, gate, candidate]).repeat_interleave(hidden)    # of o, i, f, g
+    weights, recurrent = ((_in_order(w) * scale[:, None]).t() for w in (w_ih, w_hh))
+    b = bias.flatten() * scale + 0.5
+    cells = torch.addmm(b, x.reshape(-1, inputs), weights).view(steps, batch, 4 * hidden)
+    args = torch.empty_like(cells) if keep_args else None
+    states, anchors = (x.new_empty(steps + 1, batch, hidden) for _ in range(2))
+    signals = x.new_empty(steps, batch, hidden)
+    anchors[0], states[0] = (0, 0) if start is None else start
+
+    gates, tanhs = cells[:, :, : 3 * hidden].unbind(0), cells[:, :, 3 * hidden :].unbind(0)
+    o, i, f, g = (part.unbind(0) for part in cells.split(hidden, 2))
+    half_lsb = scalar(0.5, x.dtype)
+    one, to_arg = float(1 << CELL_STATE.frac), 2.0 ** (CANDIDATE_ARG.frac - CELL_STATE.frac)
+    for t, cell in enumerate(cells.unbind(0)):
+        cell.addmm_(anchors[t], recurrent).floor_()
+        if args is not None:
+            args[t] = cell
+        sigmoid_(gates[t])
+        tanh_(tanhs[t])
+        c, v = states[t + 1], signals[t]
+        torch.mul(f[t], states[t], out=c).addcmul_(i[t], g[t], value=one).add_(half_lsb).floor_()
+        c.clamp_(-CELL_STATE.max, CELL_STATE.max)
+        tanh_(torch.mul(c, to_arg, out=v).add_(half_lsb).floor_())
+        v.mul_(o[t]).mul_(1 << CANDIDATE.frac).add_(half_lsb).floor_()
+        if noise is not None:
+            v.add_(noise[t])
+        if threshold <= 1:
+            anchors[t + 1] = v
+        else:
+            torch.add(anchors[t], torch.nn.functional.hardshrink(v - anchors[t], shrink(threshold)), out=anchors[t + 1])
+    return Sequence(anchors, states, cells, signals, None if args is None else args.view(steps, batch, 4, hidden))
+
+
+def advance(x: Tensor, w_ih: Tensor, w_hh: Tensor, bias: Tensor, weight_frac: int, threshold: int,
+            start: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
+    """Anchors (T, B, H) after each frame and states (B, H) after the last one, from reset or from the last (anchors,
+    states) of a run before; arguments as in ``DeltaLSTM``."""
+    run = sequence(x, w_ih, w_hh, bias, weight_frac, threshold, start=start)
+    return run.anchors[1:], run.states[-1].clone()
+
+
+def traced(x: Tensor, w_ih: Tensor, w_hh: Tensor, bias: Tensor, weight_frac: int,
+           threshold: int) -> tuple[Tensor, list[Tensor]]:
+    """Anchors (T, B, H) after each frame, and the integers of ``Stages`` (T, B, H); arguments as in ``DeltaLSTM``."""
+    run = sequence(x, w_ih, w_hh, bias, weight_frac, threshold, keep_args=True)
+    assert run.args is not None
+    o, i, f, g = run.args.unbind(2)
+    most, widest = GATE_ARG.max, CANDIDATE_ARG.max
+    return run.anchors[1:], [*(x.clamp(-most, most) for x in (o, i, f)), g.clamp(-widest, widest), run.states[1:],
+                             run.signals]
+
+
+@torch.no_grad()
+def _backward(grad: Tensor, w_hh: Tensor, run: Sequence, threshold: int) -> Tensor:
+    """Gradients (T, B, 4H) with respect to the real accumulators [o | i | f | g], divided by 2**SIGNAL.frac.
+
+    ``grad`` (T, B, H) belongs to the anchors in LSBs, ``w_hh`` (4H, H) is in real units and in that order.  What the
+    next frame makes of each frame's anchors is added to ``grad``.
+    """
+    steps, batch, hidden = grad.shape
+    result = torch.empty_like(run.cells)
+    states = run.states * 2.0**-CELL_STATE.frac
+    held = carry = grad.new_zeros(batch, hidden)
+    for t in range(steps - 1, -1, -1):
+        o, i, f, g = run.cells[t].split(hidden, 1)
+        squashed = tanh_(torch.floor(states[t + 1] * 2.0**CANDIDATE_ARG.frac + 0.5))
+        sent = grad[t] + held
+        if threshold > 1:
+            fired = (run.anchors[t + 1] != run.anchors[t]).to(grad.dtype)
+            sent, held = sent * fired, sent * (1 - fired)
+        d_c = carry + sent * o * (1 - squashed * squashed)
+        torch.cat([sent * squashed * o * (1 - o), d_c * g * i * (1 - i), d_c * states[t] * f * (1 - f),
+                   d_c * i * (1 - g * g)], 1, out=result[t])
+        carry = d_c * f
+        if t:
+            grad[t - 1].addmm_(result[t], w_hh)
+    return result
+
+
+class DeltaLSTM(torch.autograd.Function):
+    """Anchors ĥ (T, B, H) of a delta-LSTM layer, SIGNAL integers held in floats.
+
+    ``apply(x, w_ih, w_hh, bias, weight_frac, threshold, noise, start)``: as ``DeltaGRU``, but ``w_ih`` (4H, inputs),
+    ``w_hh`` (4H, H) with rows i, f, g, o as in torch.nn.LSTM; ``bias`` (4, H) of o, i, f, g.
+
+    Returns the anchors and, without gradient, the states c (B, H) after the last frame.
+    """
+
+    @staticmethod
+    def forward(ctx, x, w_ih, w_hh, bias, weight_frac: int, threshold: Tensor | int, noise: Tensor | None = None,
+                start: tuple[Tensor, Tensor] | None = None):
+        theta = whole(threshold)
+        run = sequence(x, w_ih, w_hh, bias, weight_frac, theta, noise=noise, start=start)
+        last = run.states[-1].clone()
+        if any(ctx.needs_input_grad):
+            ctx.save_for_backward(x, w_ih, w_hh, *run[:4])
+            ctx.weight_frac, ctx.threshold = weight_frac, theta
+        ctx.mark_non_differentiable(last)
+        return run.anchors[1:], last
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad: Tensor, _):
+        x, w_ih, w_hh, *saved = ctx.saved_tensors
+        run, scale, hidden = Sequence(*saved, None), 2.0**-ctx.weight_frac, w_hh.shape[1]
+        grad = grad.clone(memory_format=torch.contiguous_format)
+        g = _backward(grad, _in_order(w_hh) * scale, run, ctx.threshold).view(-1, 4 * hidden)
+        g_x = (g @ (_in_order(w_ih) * scale)).view(x.shape) if ctx.needs_input_grad[0] else None
+        g_ih, g_hh = (g.t() @ heard.reshape(g.shape[0], -1) for heard in (x, run.anchors[:-1]))
+        g_threshold = None
+        if ctx.needs_input_grad[5]:
+            g_threshold = lag_gradient(run.signals - run.anchors[1:], ctx.threshold, grad)
+        g_ih, g_hh = (rows.roll(-hidden, 0) * scale for rows in (g_ih, g_hh))
+        return g_x, g_ih, g_hh, g.sum(0).view(4, hidden) * scale, None, g_threshold, None, None
+
+
+layer = DeltaLSTM.apply

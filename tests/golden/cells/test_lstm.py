@@ -1,0 +1,144 @@
+"""The LSTM: its step against rational arithmetic, the sequence against a straightforward one, the float twin."""
+
+from fractions import Fraction
+from math import floor
+
+import numpy as np
+import pytest
+import torch
+
+from tidegate.golden import FloatDelta, Golden, from_torch
+from tidegate.golden.cells.lstm import DeltaLSTM, advance, sequence, step
+from tidegate.spec.activation import sigmoid, tanh
+
+from .test_gru import Lag, Round, Squash, same_gradients
+
+
+def to_grid(x: Fraction, frac: int, limit: int) -> int:
+    return max(-limit, min(limit, floor(x * 2**frac + Fraction(1, 2))))
+
+
+def rational_cell(o, i, f, g, c, weight_frac):
+    """Real-valued equations, each intermediate rounded to its grid."""
+    one = Fraction(1)
+    o, i, f, g = (one * x / 2 ** (8 + weight_frac) for x in (o, i, f, g))
+    args = [to_grid(x, 6, 511) for x in (o, i, f)] + [to_grid(g, 8, 1023)]
+    o, i, f = (one * int(sigmoid(x)) / 256 for x in args[:3])
+    g = one * int(tanh(args[3])) / 256
+    c = to_grid(f * c / 2**12 + i * g, 12, 32767)
+    squashed = one * int(tanh(to_grid(one * c / 2**12, 8, 1023))) / 256
+    return *args, c, to_grid(o * squashed, 8, 2047)
+
+
+@pytest.mark.parametrize("weight_frac", range(2, 10))
+def test_cell_equals_rational_arithmetic(weight_frac):
+    rng = np.random.default_rng(weight_frac)
+    span = np.array([2**23 - 1, 2**20, 2**17, 2**14])[rng.integers(0, 4, (4, 400))]
+    m = np.rint(rng.uniform(-1, 1, (4, 400)) * span).astype(np.int64)
+    m[:, :16] = np.array(np.meshgrid(*[[-(2**23), 2**23 - 1]] * 4)).reshape(4, 16)
+    c = rng.integers(-32767, 32768, 400)
+    c[:32] = np.tile([-32767, 32767], 16)
+    stages, state, v = step(m[None], c[None], weight_frac)
+    assert np.array_equal(state, stages.c) and np.array_equal(v, stages.v)
+    expected = [rational_cell(*map(int, m[:, k]), int(c[k]), weight_frac) for k in range(400)]
+    assert np.array_equal(np.stack(stages, -1)[0], expected)
+    assert np.abs(state).max() <= 32767 and np.abs(v).max() <= 255
+
+
+def plain_layer(x, w_ih, w_hh, bias, weight_frac, threshold, noise=None, start=None):
+    """Same arguments and anchors as DeltaLSTM, one torch operation after another."""
+    threshold = Round.apply(torch.as_tensor(threshold, dtype=x.dtype), 0, 4094)
+    shift = 8 + weight_frac
+    c = anchor = used = torch.zeros(x.shape[1], w_hh.shape[1], dtype=x.dtype)
+    if start is not None:
+        (anchor, c), used = start, start[0]
+    anchors = []
+    for t, frame in enumerate(x):
+        sums = [frame @ a.T + used @ b.T for a, b in zip(w_ih.chunk(4), w_hh.chunk(4), strict=True)]
+        m_i, m_f, m_g, m_o = (m + b for m, b in zip(sums, (bias[1], bias[2], bias[3], bias[0]), strict=True))
+        i, f, o = (Squash.apply(Round.apply(m * 2.0 ** (6 - shift), -511, 511) / 64, torch.sigmoid, 1)
+                   for m in (m_i, m_f, m_o))
+        g = Squash.apply(Round.apply(m_g * 2.0 ** (8 - shift), -1023, 1023) / 256, torch.tanh, -255)
+        c = Round.apply(f * c + i * g * 4096, -32767, 32767)
+        squashed = Squash.apply(Round.apply(c / 16, -1023, 1023) / 256, torch.tanh, -255)
+        v = Round.apply(o * squashed * 256, -255, 255) + (0 if noise is None else noise[t])
+        fired = ((v - anchor).abs() >= threshold) & (v != anchor) | (threshold <= 1)
+        anchor = torch.where(fired, v, anchor)
+        used = Lag.apply(anchor, v, threshold)
+        anchors.append(used)
+    return torch.stack(anchors)
+
+
+def layer_arguments(seed, features, hidden, weight_frac):
+    generator = torch.Generator().manual_seed(seed)
+
+    def integers(scale, *shape):
+        return torch.randn(shape, generator=generator, dtype=torch.float64).mul(scale).round().requires_grad_()
+
+    scale = 0.5 * 2**weight_frac
+    return (integers(200, 25, 4, features), integers(scale, 4 * hidden, features),
+            integers(scale, 4 * hidden, hidden), integers(scale * 256, 4, hidden)), generator
+
+
+@pytest.mark.parametrize("threshold", [0, 1, 5, 40])
+@pytest.mark.parametrize(("features", "hidden", "weight_frac"), [(7, 13, 7), (3, 5, 2), (9, 8, 9)])
+def test_forward_and_gradient(threshold, features, hidden, weight_frac):
+    args, generator = layer_arguments(threshold, features, hidden, weight_frac)
+    cost = torch.randn(25, 4, hidden, generator=generator, dtype=torch.float64)
+    noise = torch.randn(25, 4, hidden, generator=generator, dtype=torch.float64).round()
+    for more in ((), (noise,)):
+        results = []
+        for function in (lambda *a: DeltaLSTM.apply(*a)[0], plain_layer):
+            theta = torch.tensor(float(threshold), dtype=torch.float64, requires_grad=True)
+            anchors = function(*args, weight_frac, theta, *more)
+            results.append((anchors, torch.autograd.grad((anchors * cost).sum(), [*args, theta])))
+        (anchors, gradients), (expected, wanted) = results
+        assert torch.equal(anchors, expected)
+        same_gradients(gradients[:4], wanted[:4])
+        if threshold > 1:
+            same_gradients(gradients[4:], wanted[4:])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_sequence_is_the_step_again_and_again(dtype):
+    """From reset, and in two parts; weights are small enough for float32 to be exact."""
+    (x, w_ih, w_hh, bias), _ = layer_arguments(5, 7, 13, 7)
+    x, w_ih, w_hh, bias = (t.detach().to(dtype) for t in (x, w_ih, w_hh, bias))
+    run = sequence(x, w_ih, w_hh, bias, 7, 30)
+    order = [w.roll(13, 0).numpy().astype(np.int64) for w in (w_ih, w_hh)]
+    anchors, c = np.zeros((4, 13), np.int64), np.zeros((4, 13), np.int64)
+    for t in range(len(x)):
+        heard = x[t].numpy().astype(np.int64) @ order[0].T + anchors @ order[1].T
+        sums = heard.reshape(4, 4, 13) + bias.numpy().astype(np.int64)
+        _, c, v = step(sums, c, 7)
+        anchors = np.where((abs(v - anchors) >= 30), v, anchors)
+        assert np.array_equal(run.states[t + 1].numpy(), c) and np.array_equal(run.anchors[t + 1].numpy(), anchors)
+    first, state = advance(x[:10], w_ih, w_hh, bias, 7, 30)
+    second, _ = advance(x[10:], w_ih, w_hh, bias, 7, 30, (first[-1], state))
+    assert torch.equal(torch.cat([first, second]), run.anchors[1:])
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_theta_zero_is_torch_lstm_over_1000_steps(layers):
+    torch.manual_seed(layers)
+    lstm, linear = torch.nn.LSTM(10, 24, layers), torch.nn.Linear(24, 6)
+    x = torch.randn(1000, 2, 10)
+    with torch.no_grad():
+        logits, anchors = FloatDelta(lstm, linear)(x)
+        expected = lstm(x)[0]
+        assert (anchors[-1] - expected).abs().max() <= 1e-5
+        assert (logits - linear(expected)).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize("layers", [1, 2, 4])
+def test_a_converted_lstm_follows_the_float_lstm(layers):
+    torch.manual_seed(layers)
+    lstm, linear = torch.nn.LSTM(10, 24, layers, batch_first=True), torch.nn.Linear(24, 6)
+    x = torch.randn(100, 4, 10).mul(256).round().clamp(-2047, 2047)
+    model = from_torch(lstm.state_dict(), linear.state_dict())
+    assert model.network.shape.startswith("LSTM 24")
+    golden = Golden(model)
+    with torch.no_grad():
+        expected, _ = FloatDelta(lstm, linear)(x / 256)
+    logits = torch.tensor(golden.run(x).logits) * 2.0**-golden.logit_frac
+    assert (logits - expected).abs().max() < 0.01    # logits up to 0.6; an LSB of h is 0.004
