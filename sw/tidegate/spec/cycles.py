@@ -1,8 +1,10 @@
 """How many cycles a frame takes: exactly, from the elements that fired, and in expectation, from their number.
 
-The lanes serve one job after the other (``hw/tidegate_hw/scheduler.py``), without a gap if the next is there in time:
+The lanes serve one job after the other (``hw/tidegate_hw/stages/scheduler.py``), without a gap if the next is there in
+time:
 
-    close layer 0       4w words: its last feature event's column, copied on the way, then nh's w words
+    close layer 0       4w words: its last feature event's column, copied on the way, then the gates that it does not
+                        feed (nh of a GRU: w words; none of an LSTM)
     features of the next frame but the last event, then hidden events of layer 0, as they come
     close layer 1, its hidden events, …
     copy the logits     one cycle of rest, and their words
@@ -10,17 +12,18 @@ The lanes serve one job after the other (``hw/tidegate_hw/scheduler.py``), witho
 With w words a gate, n events of columns of c words, and g_k the group of cell_rate neurons of the k-th event, layer l
 takes from its closing to the next job
 
-    3w + max(w + x + n·c,  LOOP + max_k(g_k + (n − k + 1)·c),  LOOP + groups)
+    3w + max(w + x + n·c,  loop + max_k(g_k + (n − k + 1)·c),  loop + groups)
 
-where x are the words of the next frame's features but the last event's (layer 0).  A frame that keeps the lanes busy
-costs its words, w for layer 0 and 4w for each deeper one, one cycle of rest, and the logits' words.  ``frame_cycles``
-is the same job by job, equal to the RTL's counter on every frame; ``steady_cycles`` is this formula for events that
-are spread evenly.
+where ``loop`` is that of the layer's cell (see the function), 4 stands for its gates and 3 for all but the last, and x
+are the words of the next frame's features but the last event's (layer 0).  A frame that keeps the lanes busy costs its
+words, those that close its layers (of a GRU w for layer 0 and 4w for each deeper one), one cycle of rest, and the
+logits' words.  ``frame_cycles`` is the same job by job, equal to the RTL's counter on every frame; ``steady_cycles`` is
+this formula for events that are spread evenly.
 
 A core without a snapshot closes layer 0 after its last feature event's column, and every layer by 4 words for each of
 its H neurons, while events wait; with g_k the k-th event's neuron, that takes
 
-    max(4·H + x + n·c,  SERIAL_LOOP + max_k(4·g_k + (n − k + 1)·c),  SERIAL_LOOP + 4·(H − 1) + 1)
+    max(4·H + x + n·c,  loop + max_k(4·g_k + (n − k + 1)·c),  loop + 4·(H − 1) + 1)
 
 and words of the logits but the last cost the lanes WORD_REST + P cycles each.
 """

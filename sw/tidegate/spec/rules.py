@@ -6,7 +6,7 @@ The memory of ``delta`` is the anchor v̂, which moves by what was sent, so that
 ever (delta networks: Neil et al. 2017, arXiv:1612.05571).  On integers the condition is |v − v̂| ≥ max(Θ, 1).
 
 A rule is one function, ``rule(v, memory, theta, dense) → (fired, Δ, memory')``, of integers or arrays of them.  Golden
-model, benches and test doubles call it; ``hw/tidegate_hw/encoder.py`` is its twin in hardware, and
+model, benches and test doubles call it; ``hw/tidegate_hw/stages/encoder.py`` is its twin in hardware, and
 ``golden/encoder.py`` runs it over whole sequences, with a gradient.
 """
 
