@@ -9,7 +9,7 @@ import numpy as np
 
 from tidegate.host.figures import Cost, comparison
 from tidegate.spec.cycles import frame_cycles, steady_cycles
-from tidegate.spec.design import SIMULATED
+from tidegate.spec.design import SIMULATED, Design
 from tidegate.spec.errors import TidegateError
 from tidegate.spec.layout import Layout
 from tidegate.spec.model import Model
@@ -22,7 +22,7 @@ DENSE_FRAMES = 20
 CLOCK = 100e6
 
 
-def predicted_cycles(model: Model, lanes: int, clips: Sequence[np.ndarray], dense: bool = False,
+def predicted_cycles(model: Model, design: Design, clips: Sequence[np.ndarray], dense: bool = False,
                      apart: bool = False) -> np.ndarray:
     """Cycles of every frame by the cycle model, clips joined; see ``coresim.simulate``."""
     from tidegate.golden import Golden
@@ -30,7 +30,7 @@ def predicted_cycles(model: Model, lanes: int, clips: Sequence[np.ndarray], dens
     trace = Golden(model).run(padded(clips), dense=dense, keep_anchors=True)
     assert trace.anchors is not None
     fired = [(np.diff(anchors, axis=0, prepend=0) != 0) | dense for anchors in trace.anchors]
-    layout = Layout(model.network, SIMULATED[lanes])
+    layout = Layout(model.network, design)
     return np.concatenate([frame_cycles(layout, [f[: len(clip), b] for f in fired], apart)
                            for b, clip in enumerate(clips)])
 
@@ -48,7 +48,7 @@ def measure(name: str, model: Model, lanes: int, clips: Sequence[np.ndarray], ta
     delta = simulate(design, model, clips)
     dense = simulate(design, model, longest, dense=True)
     wrong = [mismatches(delta, design, model, clips), mismatches(dense, design, model, longest, dense=True)]
-    predicted = predicted_cycles(model, lanes, clips), predicted_cycles(model, lanes, [longest], dense=True)
+    predicted = predicted_cycles(model, design, clips), predicted_cycles(model, design, [longest], dense=True)
     cost, full = _cost(delta), _dense_cost(dense, lengths, net)
     ratios = comparison(cost, full, net)
     frames, cycles = cost.frames, cost.cycles / cost.frames

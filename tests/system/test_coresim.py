@@ -1,11 +1,14 @@
 """The core alone against golden and against the cycle model; the long campaign is marked slow."""
 
 
+import os
+
 import numpy as np
 import pytest
 from models import random_frames
 
-from tidegate.spec.design import SIMULATED
+from tidegate.spec.cells import CELLS, GRU, LSTM
+from tidegate.spec.design import SIMULATED, Design
 from tidegate.spec.errors import ModelError, TidegateError
 from tidegate.spec.layout import Layout
 from tidegate.spec.stop import Stop
@@ -18,13 +21,15 @@ from tidegate_sim.verify import listening_of, random_model
 # features, sizes, classes: no multiples of lanes or rates, one feature, no classifier, more layers, a frame that
 # waits for the logits of the one before
 NETWORKS = {"one": (20, [50], 7), "two": (21, [50, 37], 7), "small": (1, [3], 1), "bare": (40, [64], 0),
-            "four": (13, [33, 8, 70, 5], 64), "many": (5, [9], 64)}
+            "four": (13, [33, 8, 70, 5], 64), "many": (5, [9], 64), "lstm": (20, [50, 37], 7),
+            "mixed": (13, [9, 33, 16, 5], 12)}
+CELLS_OF = {"lstm": [LSTM, LSTM], "mixed": [LSTM, GRU, GRU, LSTM]}       # else all GRU
 LANES = 8
 
 
 def network(name: str, theta: int = 40):
     features, sizes, classes = NETWORKS[name]
-    model = random_model(features, sizes, classes, seed=len(name), extreme=name == "four")
+    model = random_model(features, sizes, classes, seed=len(name), extreme=name == "four", cells=CELLS_OF.get(name))
     return model.with_thresholds(*[theta] * model.network.signals)
 
 
@@ -45,7 +50,8 @@ def test_integers_equal_golden(name, theta, stalls):
     frames = clips(model)
     stop = a_stop(model, frames)
     run = simulate(SIMULATED[LANES], model, frames, stalls=stalls, seed=theta, stop=stop)
-    assert run.run.keys() > {(0, "r_arg"), (len(model.network.layers) - 1, "h"), (None, "logits")}
+    stages = {(l, stage) for l, layer in enumerate(model.network.layers) for stage in layer.cell.stages}
+    assert run.run.keys() > stages | {(None, "logits")}
     assert mismatches(run, SIMULATED[LANES], model, frames, stop=stop) == (0, None)
     assert stop is None or theta == 700 or (run.decisions > 0).sum() > 1    # at 700 hardly anything ever changes
 
@@ -66,7 +72,7 @@ def test_cycles_equal_the_model(name, dense, apart):
     model = network(name)
     frames = clips(model)
     run = simulate(SIMULATED[LANES], model, frames, dense=dense, apart=apart, trace=False)
-    assert run.cycles.tolist() == predicted_cycles(model, LANES, frames, dense, apart).tolist()
+    assert run.cycles.tolist() == predicted_cycles(model, SIMULATED[LANES], frames, dense, apart).tolist()
     assert apart or run.total == run.cycles.sum()
 
 
@@ -114,25 +120,26 @@ def test_a_core_that_stops_is_one_line(monkeypatch):
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 def test_cycles_over_100000_frames():
-    """Random networks, lanes, Θ: every frame costs what the formula says, and with stalls a clip never takes less."""
+    """Random networks of all cells, lanes, Θ: every frame costs what the formula says, with stalls never less in all."""
     rng, frames = np.random.default_rng(3), 0
     while frames < 100_000:
         lanes = int(rng.choice(list(SIMULATED)))
         sizes = rng.integers(1, 160, rng.integers(1, 5)).tolist()
         features, classes = int(rng.integers(1, 70)), int(rng.integers(0, 40))
         try:
-            model = random_model(features, sizes, classes, seed=frames, extreme=bool(rng.integers(2)))
+            cells = [CELLS[name] for name in rng.choice(list(CELLS), len(sizes))]
+            model = random_model(features, sizes, classes, seed=frames, extreme=bool(rng.integers(2)), cells=cells)
             Layout(model.network, SIMULATED[lanes])
         except ModelError:          # its accumulators could wrap, or it does not fit
             continue
         model = model.with_thresholds(*rng.integers(0, rng.choice([2, 60, 600]), model.network.signals).tolist())
-        case = f"{lanes} lanes, {features} features, {sizes}, {classes} classes, seed {frames}"
+        case = f"{lanes} lanes, {features} features, {model.network.shape}, {classes} classes, seed {frames}"
         clip = random_frames(frames, 2000, features)
         stop = a_stop(model, [clip])
         run = simulate(SIMULATED[lanes], model, clip, trace=False, stop=stop)
         frames += len(clip)
         print(case, flush=True)
-        assert run.cycles.tolist() == predicted_cycles(model, lanes, [clip]).tolist(), case
+        assert run.cycles.tolist() == predicted_cycles(model, SIMULATED[lanes], [clip]).tolist(), case
         assert mismatches(run, SIMULATED[lanes], model, clip, stop=stop) == (0, None), case
         part = clip[:200]
         stalled = simulate(SIMULATED[lanes], model, part, stalls=float(rng.uniform(0.05, 0.6)), seed=frames,
@@ -143,11 +150,64 @@ def test_cycles_over_100000_frames():
     print(f"{frames} frames")
 
 
+def random_design(rng) -> Design:
+    """A small core: lanes, rates, capacities, cells, with or without a snapshot."""
+    lanes, snapshot = 1 << int(rng.integers(0, 5)), bool(rng.integers(4))
+    cell_rate = 1 << int(rng.integers(0, lanes.bit_length())) if snapshot else 1
+    cells = tuple(name for name in CELLS if rng.integers(2)) or tuple(CELLS)
+    return Design(lanes, cell_rate, 1 << int(rng.integers(0, 4)), weight_words=int(rng.integers(600, 6000)),
+                  acc_words=int(rng.integers(12, 200)), features=int(rng.integers(1, 30)),
+                  neurons=cell_rate * int(rng.integers(1, 1 + 80 // cell_rate)), classes=int(rng.integers(1, 20)),
+                  layers=int(rng.integers(1, 5)), snapshot=snapshot, cells=cells)
+
+
+def random_network(design: Design, rng, seed: int):
+    """A network that fits the design, and fills one of its capacities if it can; None if none was found."""
+    for _ in range(200):
+        layers = int(rng.integers(1, design.layers + 1))
+        sizes = rng.integers(1, max(2, design.neurons // layers + 1), layers).tolist()
+        cells = [CELLS[name] for name in rng.choice(design.cells, layers)]
+        features = design.features if rng.integers(2) else int(rng.integers(1, design.features + 1))
+        classes = design.classes if rng.integers(2) else int(rng.integers(0, design.classes + 1))
+        try:
+            model = random_model(features, sizes, classes, seed=seed, extreme=bool(rng.integers(2)), cells=cells)
+            Layout(model.network, design)
+        except ModelError:
+            continue
+        return model.with_thresholds(*rng.integers(0, rng.choice([2, 60, 600]), model.network.signals).tolist())
+    return None
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(14400)
+def test_a_hundred_random_designs():
+    """Integers and cycles of random networks on random designs (how many: TIDEGATE_DESIGNS, first: TIDEGATE_SEED)."""
+    wanted, seed = int(os.environ.get("TIDEGATE_DESIGNS", 100)), int(os.environ.get("TIDEGATE_SEED", 11))
+    done = 0
+    while done < wanted:
+        rng, seed = np.random.default_rng(seed), seed + 1
+        design = random_design(rng)
+        models = [model for n in range(3) if (model := random_network(design, rng, 3 * seed + n)) is not None]
+        if not models:
+            continue
+        for model in models:
+            case = f"seed {seed - 1}: {design}, {model.network.features} features, {model.network.shape}"
+            clip = random_frames(seed, 150, model.network.features)
+            stop = a_stop(model, [clip])
+            run = simulate(design, model, clip, stop=stop)
+            assert mismatches(run, design, model, clip, stop=stop) == (0, None), case
+            assert run.cycles.tolist() == predicted_cycles(model, design, [clip]).tolist(), case
+            stalled = simulate(design, model, clip[:60], stalls=0.3, seed=seed)
+            assert mismatches(stalled, design, model, clip[:60]) == (0, None), case
+        done += 1
+        print(f"{done}: seed {seed - 1}: {design}", flush=True)
+
+
 def test_settings_reach_the_executable():
     """The registers are packed as the gateware has them."""
     from tidegate.spec.registers import REGISTERS
     from tidegate_hw.records.registers import REGISTERS_LAYOUT
-    from tidegate_hw.stages.counters import COUNTERS_LAYOUT
+    from tidegate_hw.records.results import RESULT_LAYOUT
 
     offset = 0
     for register in REGISTERS:
@@ -155,5 +215,5 @@ def test_settings_reach_the_executable():
             assert REGISTERS_LAYOUT[register.name].offset == offset
             offset += register.bits
     assert REGISTERS_LAYOUT.size == offset
-    assert COUNTERS_LAYOUT.size == 8 * np.dtype(coresim._COUNTERS).itemsize
-    assert [name for name, _ in COUNTERS_LAYOUT] == [entry[0] for entry in coresim._COUNTERS]
+    assert RESULT_LAYOUT.size == 8 * np.dtype(coresim._COUNTERS).itemsize
+    assert [name for name, _ in RESULT_LAYOUT] == [entry[0] for entry in coresim._COUNTERS]
