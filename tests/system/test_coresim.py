@@ -120,7 +120,7 @@ def test_a_core_that_stops_is_one_line(monkeypatch):
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 def test_cycles_over_100000_frames():
-    """Random networks of all cells: every frame costs what the formula says, and with stalls a clip never takes less."""
+    """Random networks of all cells: every frame costs what the formula says, and with stalls no clip takes less."""
     rng, frames = np.random.default_rng(3), 0
     while frames < 100_000:
         lanes = int(rng.choice(list(SIMULATED)))

@@ -1,9 +1,8 @@
 """Where a model lies in the memories of a design: packing for P lanes and the register values.
 
 Accumulators are kept per layer gate by gate (a GRU's as ``[nx | r | z | nh]``, see ``cells.py``), each gate padded to
-whole words of P.  Layers follow each other and the classifier comes last, so the rows that a hidden signal feeds, the
-last gates of its own layer and the first of the next (or the logits), are one contiguous run; so are those of the
-features.
+whole words of P.  Layers follow each other and the classifier comes last, so the connections of a hidden signal, to the
+last gates of its own layer and to the first of the next (or the logits), are neighbours: one contiguous run.
 A column of the weight memory is that run, and the bias columns run over all accumulators.
 """
 
@@ -67,13 +66,9 @@ class Layout:
         self.state_base = [sum(groups[:l]) for l in range(len(groups))]
         self.columns, base = [], 0
         for s in range(network.signals):
-            target, end = 0, self.acc_words
-            if s:
-                target = self.layer_target[s - 1] + network.layers[s - 1].cell.first_own * self.words[s - 1]
-            if s < len(network.layers):
-                end = self.layer_target[s] + len(network.layers[s].cell.input_rows) * self.words[s]
-            self.columns.append(Column(base, end - target, target))
-            base += (end - target) * network.elements(s)
+            target, length = self._run(s)
+            self.columns.append(Column(base, length, target))
+            base += length * network.elements(s)
         self.bias_base = base
         self.weight_words = base + len(BIAS_DELTAS) * self.acc_words
         self.needs = (
@@ -142,6 +137,24 @@ class Layout:
                 values[f"LAYER_CLOSE{l}"], values[f"LAYER_REST{l}"] = self.closing(l)
         return values
 
+    def _run(self, signal: int) -> tuple[int, int]:
+        """First accumulator word, and number of words, that a signal feeds.
+
+        Its connections are neighbours and become one run: an event is one job.
+        """
+        start = end = None
+        for connection in self.network.connections(signal):
+            if connection.layer == len(self.network.layers):
+                first, words = self.logit_target, self.logit_words
+            else:
+                words = self.words[connection.layer]
+                first = self.layer_target[connection.layer] + connection.gate * words
+                words *= len(connection.blocks)
+            assert end in (None, first), "the connections of a signal are not neighbours"
+            start, end = first if start is None else start, first + words
+        assert start is not None and end is not None
+        return start, end - start
+
     def _pad(self, rows: np.ndarray, words: int) -> np.ndarray:
         """Rows (n, ...) of one gate padded with zeros to whole words."""
         short = words * self.design.lanes - rows.shape[0]
@@ -149,17 +162,13 @@ class Layout:
 
     def _column_rows(self, model: Model, signal: int) -> np.ndarray:
         """All rows that a signal feeds, padded, in accumulator order: int8 (length·P, elements)."""
-        def gates(name: str, l: int, order: tuple[int, ...]) -> list[np.ndarray]:
-            blocks = np.split(model.tensors[tensor_name(self.network.layers[l], l, name)], len(order))
-            return [self._pad(blocks[row], self.words[l]) for row in order]
-
         parts, layers = [], self.network.layers
-        if signal:
-            parts += gates("weight_hh", signal - 1, layers[signal - 1].cell.own_rows)
-        if signal < len(layers):
-            parts += gates("weight_ih", signal, layers[signal].cell.input_rows)
-        else:
-            parts.append(self._pad(model.tensors["classifier.weight"], self.logit_words))
+        for connection in self.network.connections(signal):
+            l, words = connection.layer, [*self.words, self.logit_words][connection.layer]
+            tensor = connection.tensor
+            name = tensor_name(layers[l], l, tensor) if l < len(layers) else f"classifier.{tensor}"
+            blocks = np.split(model.tensors[name], len(connection.blocks))
+            parts += [self._pad(blocks[block], words) for block in connection.blocks]
         return np.concatenate(parts)
 
     def _bias(self, model: Model) -> np.ndarray:

@@ -1,7 +1,8 @@
-"""A network is a chain of signals: features, then one hidden state per layer, then a classifier.
+"""A network is signals, layers that make them, and connections that say which layer hears which signal.
 
-Signal 0 is the feature frame.  Layer l (from 0) hears signal l, its input, and signal l+1, its own state; which of its
-gates hear which says its cell (``cells.py``).  The classifier hears the last signal; its accumulators are the logits.
+Signal 0 is the feature frame; signal l+1 is the hidden state of layer l (from 0).  Layer l hears signal l, its input,
+and signal l+1, its own state; which of its gates hear which says its cell (``cells.py``).  The classifier hears the last
+signal; its accumulators are the logits.
 """
 
 from dataclasses import dataclass
@@ -57,6 +58,23 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class Connection:
+    """A signal feeds gates of a layer, densely: every element feeds ``rows`` rows of weights.
+
+    ``layer``: number of the layer, or of layers for the classifier.  ``gate``: the first of its gates that hear the
+    signal.  ``tensor``: which of the layer's weights these are ("weight_ih", "weight_hh"; of the classifier "weight").
+    ``blocks``: blocks of as many rows as the layer has neurons, in the order of the gates.
+    """
+
+    signal: int
+    layer: int
+    gate: int
+    tensor: str
+    blocks: tuple[int, ...]
+    rows: int
+
+
+@dataclass(frozen=True)
 class Network:
     """Shapes, scales and thresholds.  ``thresholds[s]`` is Θ of signal s in LSBs of 2**-8 (0 sends every change)."""
 
@@ -92,12 +110,22 @@ class Network:
 
     def column_weights(self, signal: int) -> int:
         """Weights in one column of a signal: the rows of all its consumers (no padding)."""
-        after, own = self.classes, 0
-        if signal < len(self.layers):
-            after = len(self.layers[signal].cell.input_rows) * self.layers[signal].size
+        return sum(connection.rows for connection in self.connections(signal))
+
+    def connections(self, signal: int) -> tuple[Connection, ...]:
+        """What a signal feeds, in the order of the accumulators: its own layer, then the next one or the classifier."""
+        found = []
         if signal:
-            own = len(self.layers[signal - 1].cell.own_rows) * self.layers[signal - 1].size
-        return own + after
+            layer = self.layers[signal - 1]
+            rows = layer.cell.own_rows
+            gate, size = layer.cell.first_own, layer.size
+            found.append(Connection(signal, signal - 1, gate, "weight_hh", rows, len(rows) * size))
+        if signal < len(self.layers):
+            rows, size = self.layers[signal].cell.input_rows, self.layers[signal].size
+            found.append(Connection(signal, signal, 0, "weight_ih", rows, len(rows) * size))
+        else:
+            found.append(Connection(signal, signal, 0, "weight", (0,), self.classes))
+        return tuple(found)
 
     @property
     def dense_weights(self) -> int:
