@@ -1,8 +1,8 @@
 """A network is signals, layers that make them, and connections that say which layer hears which signal.
 
 Signal 0 is the feature frame; signal l+1 is the hidden state of layer l (from 0).  Layer l hears signal l, its input,
-and signal l+1, its own state; which of its gates hear which says its cell (``cells.py``).  The classifier hears the last
-signal; its accumulators are the logits.
+and signal l+1, its own state; which of its gates hear which says its cell (``cells.py``).  The classifier hears the
+last signal; its accumulators are the logits.
 """
 
 from dataclasses import dataclass
