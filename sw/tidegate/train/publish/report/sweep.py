@@ -13,7 +13,7 @@ from tidegate.spec.model import SUFFIX, Model, read_model
 from ...judge.stat import Stat
 from ...study.early import early_summary, group_name, margin_text
 from ...study.results import read_early
-from .. import card
+from ..pages import spread
 from . import charts, page
 from .model import closer_look, part_figures, theta_text
 from .raster import Example
@@ -138,8 +138,8 @@ def _early(groups: list[dict], part: str, drawing) -> list[str]:
             "accuracy", "frames_used", "weight_words_per_decision", "decision_reduction"))
         decided = g[f"{part}_decided"]
         rows.append([group_name(g), margin_text(g["margin"]), str(g["n"]),
-                     card.spread(accuracy, g[f"{part}_accuracy_std"]), "-" if decided is None else f"{decided:.1%}",
-                     card.spread(used, g[f"{part}_frames_used_std"]), "-" if words is None else f"{words:.0f}",
+                     spread(accuracy, g[f"{part}_accuracy_std"]), "-" if decided is None else f"{decided:.1%}",
+                     spread(used, g[f"{part}_frames_used_std"]), "-" if words is None else f"{words:.0f}",
                      ratio_text(fewer)])
     caption = (f"Decided at the first frame in which the best logit leads by more than the margin, else at the clip's "
                f"end ({part} part): mean ± sample standard deviation over the runs. Fewer weights: than a dense "
