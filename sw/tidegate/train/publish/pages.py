@@ -1,6 +1,7 @@
-"""Pages and cards from the Jinja2 templates in ``templates``: ``*.html.jinja`` escape their values, ``*.md.jinja`` do not.
+"""Pages and cards from the Jinja2 templates in ``templates``.
 
-A template that asks for a value that does not exist raises ``jinja2.UndefinedError``.
+Templates ``*.html.jinja`` escape their values, templates ``*.md.jinja`` do not.  A template that asks for a value that
+does not exist raises ``jinja2.UndefinedError``.
 """
 
 from typing import Any
@@ -32,7 +33,7 @@ def one_line(text: str) -> str:
 
 
 _ENVIRONMENT = Environment(
-    loader=PackageLoader(__package__ or ""), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    loader=PackageLoader("tidegate.train.publish"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     keep_trailing_newline=True, autoescape=select_autoescape(["html.jinja"]))
 _ENVIRONMENT.filters.update(number=number, ratio=ratio_text, spread=spread, seconds=seconds, one_line=one_line)
 
