@@ -5,7 +5,9 @@ import sys
 from dataclasses import replace
 
 import pytest
+import torch
 
+from tidegate import __version__
 from tidegate.spec.model import read_model
 from tidegate.train.data.features import load_features
 from tidegate.train.data.folders import scan, scan_for
@@ -58,6 +60,7 @@ def test_the_best_run_by_validation_with_all_findings_on_its_card(sweep_folder, 
     assert recipe.name == "mine" and recipe.seed == best["seed"] and recipe == Recipe.from_dict(model.card["recipe"])
     mean = sum(r["test_accuracy"] for r in rows) / 2
     text = (tmp_path / "mine.md").read_text()
+    assert f"- Made with tidegate {__version__} and torch {torch.__version__}; device: " in text
     assert f"{100 * mean:.2f} ±" in text and "| dense |" in text and "## Turning Θ at run time" in text
     assert f"{model.network.weight_bytes} bytes of weights, {(tmp_path / 'mine.tidegate').stat().st_size} bytes" in text
 

@@ -324,6 +324,24 @@ def test_report_of_a_model(tmp_path):
     assert "666 clips, one seed: 222 right" in page
 
 
+def test_a_report_says_what_the_model_was_made_with(tmp_path):
+    model = small_model()
+    save_model(model, tmp_path / "m.tidegate")
+    page = write_model_report(tmp_path / "m.tidegate", None, tmp_path / "m.html").read_text(encoding="utf-8")
+    assert "made with" not in page
+    model.card["made_with"] = {"tidegate": "1.2", "torch": "3.4", "device": "A <GPU>"}
+    save_model(model, tmp_path / "m.tidegate")
+    page = write_model_report(tmp_path / "m.tidegate", None, tmp_path / "m.html").read_text(encoding="utf-8")
+    assert ["made with", "tidegate 1.2, torch 3.4, device A <GPU>"] in Text(page).rows
+
+
+def test_a_sweep_without_any_figures_has_a_report(tmp_path):
+    folder = write_sweep(tmp_path / "s", [("a", "4", 1, "1 2 3", 1, {})], DEAF, theta=(1,))
+    page = write_report(folder).read_text(encoding="utf-8")
+    assert "no validation figures to choose a model by" in page and "the mean of 0 runs" in page
+    assert "1 groups without figures on this part" in page
+
+
 def test_log(tmp_path):
     write_log(tmp_path / "log.csv")
     log = read_log(tmp_path / "log.csv")

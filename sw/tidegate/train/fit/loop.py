@@ -34,6 +34,7 @@ from ..judge.evaluate import columns, evaluate
 from ..recipe import WORDS, Recipe
 from .checkpoint import read_checkpoint, write_checkpoint
 from .log import Epoch, log_path, write_log
+from .made_with import made_with
 from .objective import Budget, movement, until
 from .rank import entropy, until_decided
 from .reject import with_rejection
@@ -92,7 +93,9 @@ class Trainer:
         self.budget = Budget(self.columns, recipe.budget, steps) if recipe.budget else None
         self.epoch, self.best, self.best_epoch, self.log = 0, -math.inf, 0, []
         self.digest = self._belongs_to(start)
-        self.begun = {} if start is None else {"from": start.digest}        # for the card
+        self.begun: dict = {"made_with": made_with(self.device)}            # for the card
+        if start is not None:
+            self.begun["from"] = start.digest
         if resume:
             self._resume()
 
