@@ -40,8 +40,8 @@ def sweep(
     with hint_at_extras():
         from tidegate.train.study.sweep import Sweep, early_summary, read_early, read_results, summary
 
-        with Sweep(plan, folder, results, progress=True) as task:
-            points, failed = len(task.points), _train(task, workers, cluster)
+        task = Sweep(plan, folder, results, progress=True)
+        points, failed = len(task.points), _train(task, workers, cluster)
     rows = read_results(results)
     groups, early = summary(rows), early_summary(read_early(results)) if rows else []
     if not json:

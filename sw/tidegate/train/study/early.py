@@ -1,8 +1,6 @@
-"""What a sweep says of deciding early: every trained model at every margin, in a table of its own.
+"""What a sweep says of deciding early: one row per trained point, setting of Θ and margin.
 
-    early.csv       one row per trained point, setting of Θ and margin; no margin: decided at the clip's end
-
-The rows of a point are written before those of ``results.csv``, and count only when these are there.
+A row without a margin is decided at the clip's end.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,7 +13,6 @@ from ..judge.evaluate import evaluate, words_read
 from ..judge.stat import spreads
 from .plan import Plan
 
-EARLY = "early.csv"
 FIGURES = ("accuracy", "decided", "frames_used", "fetch_reduction", "weights_per_frame", "weight_words_per_decision",
            "decision_reduction")
 PARTS = ("validation", "test")
@@ -24,7 +21,7 @@ _SAME = ("key", "label", "speaker")
 
 
 def early_columns(plan: Plan) -> tuple[str, ...]:
-    """Names of the columns of a sweep's ``early.csv``."""
+    """Names of the columns of these rows."""
     varied = [field for field in plan.vary if field != "seed"]
     return (*_SAME, *varied, "seed", "theta", "factor", "margin", *EARLY_FIGURES)
 

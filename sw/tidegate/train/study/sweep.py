@@ -56,41 +56,28 @@ class Outcome:
 
 
 class Sweep:
-    """A plan on a folder of words, with results in ``out``; a context, as only one sweep may write there.
+    """A plan on a folder of words, with results in ``out``.
 
-    ``points``: all of them; ``left``: those that are not in ``out`` yet.  DataError if plan and data do not match.
+    ``points``: all of them; ``left``: those that are not in ``out`` yet; ``features``: what these need.  DataError if
+    plan and data do not match, or ``out`` holds something else.
     """
 
     def __init__(self, plan: Plan, directory: str | Path, out: str | Path, cache: str | Path | None = None,
                  progress: bool = False):
-        self.plan, self.directory, self.cache, self.progress = plan, Path(directory), cache, progress
+        self.plan = plan
         if any(p.recipe.task != WORDS for p in plan.points()):
             raise DataError(f"sweep '{plan.name}': a sweep trains on folders of words; other tasks are for "
                             "`tidegate train`")
         data = scan(directory)
         self.points = plan.points(_speakers(plan, data))
-        for recipe, speaker in {(_features_name(p)): (p.recipe, p.speaker) for p in self.points}.values():
-            scan_for(recipe, directory, speaker)                # complain before hours are spent
+        found = {name: scan_for(p.recipe, directory, p.speaker)         # complain before hours are spent
+                 for name, p in {_features_name(p): p for p in self.points}.items()}
         self.results = Results(out, plan, (p.key for p in self.points), _identity(data))
-        self.left: list[Point] = []
+        done = self.results.done
+        self.left = [p for p in self.points if p.key not in done]
         self.features: dict[str, Features] = {}
-
-    def __enter__(self) -> "Sweep":
-        self.results.__enter__()
-        self.left = [p for p in self.points if p.key not in self.results.done]
-        try:
-            for p in self.left:
-                if _features_name(p) not in self.features:
-                    data = scan_for(p.recipe, self.directory, p.speaker)
-                    self.features[_features_name(p)] = load_features(
-                        data, p.recipe.frontend, self.cache, self.progress)
-        except BaseException:
-            self.results.__exit__()
-            raise
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.results.__exit__()
+        for name, recipe in {_features_name(p): p.recipe for p in self.left}.items():
+            self.features[name] = load_features(found[name], recipe.frontend, cache, progress)
 
     def outcomes(self, workers: int | None = None, cluster: str | None = None) -> Iterator[Outcome]:
         """Train what is left, on ``workers`` processes (default: one a core) or on the cluster at an address."""
@@ -109,6 +96,9 @@ class Sweep:
                 threads = sum(counts.values())
                 while waiting and len(running) < threads:
                     p = waiting.popleft()
+                    if p.key in self.results.done:          # another process has trained it
+                        number += 1
+                        continue
                     arguments = p.recipe.to_dict(), self.plan.theta, names[_features_name(p)], self.plan.margins
                     task = client.submit(train_point, *arguments, pure=False)
                     running[task] = p

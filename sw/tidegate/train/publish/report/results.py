@@ -149,7 +149,7 @@ def pareto_front(points: Sequence[tuple[float | None, float | None]]) -> list[in
 
 
 def read_sweep(folder: str | Path) -> Sweep:
-    """DataError if sweep.json or results.csv is missing or damaged, or there is no finished point."""
+    """DataError if sweep.json or the results are missing or damaged, or there is no finished point."""
     folder = Path(folder)
     plan, rows = read_description(folder), read_results(folder)
     if not rows:
