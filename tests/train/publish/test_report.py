@@ -167,8 +167,8 @@ def test_numbers_on_the_page_are_those_by_hand(swept):
                     tests = [0.7 - 0.013 * seed**2 for seed in (1, 2, 3)]
                     assert row[2:] == [
                         f"{64 * factor}, {16 * factor}, {16 * factor}", "3",
-                        f"{100 * mean(accuracies):.2f} ± {100 * stdev(accuracies):.2f}",
-                        f"{100 * mean(tests):.2f} ± {100 * stdev(tests):.2f}",
+                        f"{100 * mean(accuracies):.2f} ± {100 * stdev(accuracies):.2f} %",
+                        f"{100 * mean(tests):.2f} ± {100 * stdev(tests):.2f} %",
                         f"{8 * factor - 2:.2f}x", f"{5 * factor:.2f}x", "2.0"]
     assert found == 4
     assert "6 models, 3 seeds (1, 2, 3)" in page and "mean of 3 runs" in page
@@ -266,8 +266,8 @@ def test_speakers_left_out(tmp_path):
     test = [100 * (0.7 - 0.013 * seed**2) for seed in (1, 2, 3)]
     ann, bob = [test[1]] * 2, [test[0], test[2]] * 2                  # two labels became one
     row = next(r for r in Text(page).rows if r[0].startswith("delta (speakers left out)") and len(r) == 5)
-    assert row[2:] == [f"{mean(ann):.2f} ± 0.00", f"{mean(bob):.2f} ± {stdev(bob):.2f}",
-                       f"{mean([mean(ann), mean(bob)]):.2f} ± {stdev([mean(ann), mean(bob)]):.2f}"]
+    assert row[2:] == [f"{mean(ann):.2f} ± 0.00 %", f"{mean(bob):.2f} ± {stdev(bob):.2f} %",
+                       f"{mean([mean(ann), mean(bob)]):.2f} ± {stdev([mean(ann), mean(bob)]):.2f} %"]
 
 
 def test_events_of_the_raster_are_the_traces():
@@ -390,8 +390,14 @@ def test_verb(tmp_path, capsys):
     folder = write_sweep(tmp_path / "s", small_rows(), DEAF)
     report(str(folder), out_file=tmp_path / "s.html")
     assert capsys.readouterr().out == f"wrote {tmp_path / 's.html'}\n"
-    with pytest.raises(DataError, match="holds no results of a sweep"):
-        report(str(tmp_path))
+    report(str(folder), csv=tmp_path / "s.csv", json=True)
+    assert json.loads(capsys.readouterr().out) == {"file": str(tmp_path / "s.csv")}
+    assert len((tmp_path / "s.csv").read_text(encoding="utf-8").splitlines()) == 1 + len(small_rows())
+    with pytest.raises(TidegateError, match="--csv writes rows"):
+        report(str(folder), csv=tmp_path / "s.csv", out_file=tmp_path / "s.html")
+    for option in ({}, {"csv": tmp_path / "s.csv"}):
+        with pytest.raises(DataError, match="holds no results of a sweep"):
+            report(str(tmp_path), **option)
     with pytest.raises(TidegateError, match="no such folder"):
         report(str(folder), out_file=tmp_path / "nowhere" / "s.html")
 

@@ -18,7 +18,7 @@ from tidegate.train.publish.report import charts, write_report
 from tidegate.train.study.early import FIGURES, early_columns
 from tidegate.train.study.plan import make_plan, names, read_plan
 from tidegate.train.study.results import read_results, write_csv
-from tidegate.train.study.sweep import Sweep, early_summary, read_early
+from tidegate.train.study.sweep import Sweep, read_early, summary
 
 MARGINS = [None, 1, 3]
 
@@ -62,7 +62,7 @@ def test_every_model_is_judged_at_every_margin(swept, plan, recipe):
 
 def test_seeds_are_taken_together(swept):
     rows = read_early(swept[1])
-    groups = early_summary(rows)
+    groups = summary(rows)
     assert len(groups) == 2 * 2 * 3 and all(g["n"] == 2 for g in groups)
     g = groups[1]
     members = [r for r in rows if all(r[c] == g[c] for c in ("label", "factor", "margin"))]
@@ -75,7 +75,7 @@ def test_it_is_drawn(swept):
     _, folder = swept
     page = write_report(folder).read_text(encoding="utf-8")
     assert "Deciding early" in page and "whole clip" in page
-    groups = early_summary(read_early(folder))
+    groups = summary(read_early(folder))
     drawn = charts.early(groups, "test")
     assert [text.get_text() for text in drawn.legends[0].get_texts()] == [
         "rank coding", "rank coding, Θ x2", "whole clip", "whole clip, Θ x2"]

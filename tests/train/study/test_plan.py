@@ -40,6 +40,7 @@ def test_a_key_changes_with_recipe_speaker_and_label_and_with_nothing_else(base)
 
     assert key() == key()
     assert len({key(), key(seed=9), key("ann"), key(label="b")}) == 4
+    assert key() == key(name="other", about="x", attribution="y", limits=["z"])
     assert make_plan(base | {"theta": [2], "about": "x"}).points()[0].key == make_plan(base).points()[0].key
 
 

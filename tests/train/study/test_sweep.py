@@ -8,7 +8,9 @@ from dataclasses import asdict, replace
 from threading import Event, Thread
 
 import pytest
+import torch
 
+import tidegate
 from tidegate.spec.errors import TidegateError
 from tidegate.spec.model import read_model
 from tidegate.train.data.features import load_features
@@ -84,6 +86,7 @@ def test_a_sweep_is_what_training_each_recipe_gives(make, cluster, words, cache,
                 assert row[f"{part}_occupancy"] == tuple(f["occupancy"]) and row[f"{part}_clips"] == f["utterances"]
                 assert row[f"{part}_weights_per_frame"] == f["weights"] / f["frames"]
             assert row["dense_weights"] == row["weight_bytes"] == model.network.dense_weights
+            assert (row["tidegate"], row["torch"]) == (tidegate.__version__, torch.__version__) and row["device"]
             assert row["file_bytes"] == file.stat().st_size and (row["epochs"], row["epoch"]) == (1, 1)
 
 

@@ -11,10 +11,11 @@ from tidegate.host.figures import ratio_text
 from tidegate.spec.errors import TidegateError
 from tidegate.spec.model import Model, read_model
 
-from ..data.folders import UNSEEN
+from ..data.split import JUDGED, UNSEEN
+from ..judge.stat import spread
 from ..study.early import group_name, margin_text
 
-_PARTS = ("test", "validation")
+_PARTS = JUDGED[::-1]          # first what chose nothing
 _OPTIONS = {"speech": "--speech", "words": "--other-words", "keywords": "--more-keywords",
             "noise": "--noise", "rooms": "--rooms"}
 
@@ -139,13 +140,6 @@ def _speakers(model: Model) -> list[str]:
         "| runs | n | accuracy | fetch reduction |", "|---|---|---|---|",
         *(f"| {r['label'] or 'this recipe'} | {r['n']} | {spread(r['test_accuracy'], r['test_accuracy_std'])} | "
           f"{ratio_text(r['test_fetch_reduction'], 2)} |" for r in runs)]
-
-
-def spread(mean: float | None, deviation: float | None) -> str:
-    """As "98.40 ± 0.31 %"."""
-    if mean is None:
-        return "-"
-    return f"{mean:.2%}" if deviation is None else f"{100 * mean:.2f} ± {100 * deviation:.2f} %"
 
 
 def _unseen(model: Model) -> list[str]:

@@ -19,21 +19,21 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ..data.split import UNSEEN
+from ..data.split import JUDGED, UNSEEN
 from ..errors import DataError
 from ..files import replacing
-from ..judge.stat import spreads
+from ..judge.stat import grouped, spreads
 from ..recipe import fits
-from .early import early_columns
+from .early import EARLY_FIGURES, early_columns
 from .plan import Plan, compact, make_plan
 
 RESULTS, PLAN, DATA = "results.sqlite", "sweep.json", "data.json"
-JUDGED = ("validation", "test", UNSEEN)
 FIGURES = ("clips", "accuracy", "fetch_reduction", "temporal_sparsity", "weights_per_frame", "rejected", "occupancy")
+_PARTS = (*JUDGED, UNSEEN)
 _FIRST = ("key", "label", "speaker")
 _SETTING = ("seed", "theta", "factor")
 _LAST = ("dense_weights", "weight_bytes", "file_bytes", "epochs", "epoch", "seconds", "tidegate", "torch", "device")
-_FIXED = (*_FIRST, *_SETTING, *(f"{part}_{figure}" for part in JUDGED for figure in FIGURES), *_LAST)
+_FIXED = (*_FIRST, *_SETTING, *(f"{part}_{figure}" for part in _PARTS for figure in FIGURES), *_LAST)
 _OLD = "results.csv"            # of older versions
 _BUSY = 60                      # seconds to wait for another process that writes
 _TABLE = "CREATE TABLE IF NOT EXISTS results (key TEXT NOT NULL, early INTEGER NOT NULL, row TEXT NOT NULL)"
@@ -212,29 +212,32 @@ def _refuse_old(folder: Path) -> None:
                         "run the sweep in a new folder")
 
 
-def summary(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows that differ in seed and speaker only, taken together, in the order of their first row.
+def alike(row: dict[str, Any]) -> tuple:
+    """What rows have in common that differ by chance only, by seed and by speaker: pairs of column and value.
 
-    Each has ``label``, the varied fields, ``epochs``, ``factor``, ``theta`` (None where it differs, as learned ones
-    do), ``n``; and, for each part, the mean over the rows of ``{part}_accuracy``, ``_fetch_reduction``,
-    ``_temporal_sparsity``, ``_weights_per_frame`` and ``_rejected``, and the same with ``_std`` behind it: the standard
-    deviation of a sample (None for one row).  A mean is None if a row lacks the figure.
+    These are ``label``, the varied fields, ``epochs``, ``factor``, ``margin``, and Θ where no factor tells it.
     """
-    groups: dict[tuple, list[dict]] = {}
-    for row in rows:
-        same = {c: v for c, v in row.items() if c not in _FIXED or c in ("label", "epochs", "factor")}
-        setting = row["theta"] if row["factor"] is None else None
-        groups.setdefault((*same.items(), setting), []).append(row)
-    return [_summed(dict(group[:-1]), members) for group, members in groups.items()]
+    by_chance = {*_FIXED, *EARLY_FIGURES} - {"label", "epochs", "factor"}
+    theta = row["theta"] if row["factor"] is None else None
+    return (*((c, v) for c, v in row.items() if c not in by_chance), ("theta", theta))
+
+
+def summary(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows that are ``alike`` taken together, in the order of their first row; for ``read_early``'s rows, too.
+
+    Each has the pairs of ``alike``, ``theta`` (None where it differs, as learned ones do), ``n``, the mean over the
+    rows of every figure, and the same with ``_std`` behind it: the standard deviation of a sample (None for one row).
+    A mean is None if a row lacks the figure.
+    """
+    return [_summed(dict(alike(group[0])), group) for group in grouped(rows, alike)]
 
 
 def _summed(same: dict[str, Any], rows: list[dict]) -> dict[str, Any]:
-    thetas = {row["theta"] for row in rows}
-    d = same | {"theta": thetas.pop() if len(thetas) == 1 else None, "n": len(rows)}
-    d |= spreads(rows, (f"{part}_{figure}" for part in JUDGED for figure in FIGURES[1:-1]))
-    for size in ("dense_weights", "weight_bytes"):
-        d[size] = rows[0][size] if len({row[size] for row in rows}) == 1 else None
-    return d
+    first = rows[0]
+    one = {c: first[c] if all(row[c] == first[c] for row in rows) else None
+           for c in ("theta", "dense_weights", "weight_bytes") if c in first}
+    whole = (f"{part}_{figure}" for part in _PARTS for figure in FIGURES[1:-1])
+    return same | one | {"n": len(rows)} | spreads(rows, EARLY_FIGURES if "margin" in first else whole)
 
 
 def _json(content: dict) -> bytes:

@@ -6,6 +6,7 @@ task that only waited beside one that kills its worker is not blamed for that.
 """
 
 import json
+import platform
 import tempfile
 import traceback
 from collections import deque
@@ -21,22 +22,24 @@ import torch
 from dask.system import CPU_COUNT
 from distributed import Client, Future, KilledWorker
 
+from tidegate import __version__
 from tidegate.spec.errors import TidegateError
 from tidegate.spec.model import read_model
 
 from ..data.features import Features, load_features
 from ..data.folders import DataSet, scan, scan_for
+from ..data.split import JUDGED, UNSEEN
 from ..errors import DataError
 from ..fit.loop import Trainer
 from ..fit.memory import keep_freed_memory
 from ..judge.evaluate import evaluate
 from ..recipe import WORDS, Recipe
 from .cluster import BROUGHT, KEPT, PATIENCE, connect, line_of, local, next_of, not_lost, sent
-from .early import early_rows, early_summary
+from .early import early_rows
 from .plan import EACH, Plan, Point, Setting, read_plan, thresholds_at
-from .results import JUDGED, Results, read_early, read_results, summary
+from .results import FIGURES, Results, read_early, read_results, summary
 
-__all__ = ["Outcome", "Sweep", "early_summary", "read_early", "read_plan", "read_results", "summary"]
+__all__ = ["Outcome", "Sweep", "read_early", "read_plan", "read_results", "summary"]
 
 _MOST_SPEAKERS = 50     # features of each travel to every worker
 
@@ -146,24 +149,31 @@ def train_point(recipe: dict, theta: Iterable[Setting], features: str,
 def _trained(recipe: Recipe, theta: Iterable[Setting], margins: Iterable[float | None], features: Features,
              path: Path) -> dict[str, Any]:
     start = perf_counter()
-    log = [asdict(epoch) for epoch in Trainer(recipe, features, path).epochs()]
+    trainer = Trainer(recipe, features, path)
+    log = [asdict(epoch) for epoch in trainer.epochs()]
     seconds, model = round(perf_counter() - start, 2), read_model(path)
     same = {"dense_weights": model.network.dense_weights, "weight_bytes": model.network.weight_bytes,
-            "epoch": model.card["epoch"], "seconds": seconds}
+            "epoch": model.card["epoch"], "seconds": seconds, "tidegate": __version__, "torch": torch.__version__,
+            "device": _device_name(trainer.device)}
     rows, early = [], []
     for setting in theta:
         at = thresholds_at(setting, model.network.thresholds)
         row = {"theta": at, "factor": None if isinstance(setting, tuple) else setting}
         early += [row | more for more in early_rows(model.with_thresholds(*at), features, margins)]
-        for part in JUDGED:
+        for part in (*JUDGED, UNSEEN):
             if len(features.of(part)):
                 f = evaluate(model.with_thresholds(*at), features, part)
                 f |= {"clips": f["utterances"], "weights_per_frame": f["weights"] / f["frames"]}
-                row |= {f"{part}_{name}": f[name] for name in (
-                    "clips", "accuracy", "fetch_reduction", "temporal_sparsity", "weights_per_frame", "rejected",
-                    "occupancy")}
+                row |= {f"{part}_{name}": f[name] for name in FIGURES}
         rows.append(row)
     return {"model": path.read_bytes(), "log": log, "same": same, "rows": rows, "early": early}
+
+
+def _device_name(device: torch.device) -> str:
+    """A GPU's name; of a CPU its kind and its vector instructions, with which the order of sums changes."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
 
 
 def _answer(task: Future) -> dict[str, Any]:

@@ -10,14 +10,14 @@ import numpy as np
 from tidegate.host.figures import ratio_text
 from tidegate.spec.model import SUFFIX, Model, read_model
 
-from ...judge.stat import Stat
-from ...study.early import early_summary, group_name, margin_text
-from ...study.results import read_early
-from .. import card
+from ...data.split import JUDGED
+from ...judge.stat import Stat, spread
+from ...study.early import group_name, margin_text
+from ...study.results import read_early, summary
 from . import charts, page
 from .model import closer_look, part_figures, theta_text
 from .raster import Example
-from .results import PARTS, Group, Row, Sweep, read_log, read_sweep
+from .results import Group, Row, Sweep, read_log, read_sweep
 
 
 def write_report(folder: str | Path, data_dir: str | Path | None = None, clip: str | Path | None = None,
@@ -33,7 +33,7 @@ def write_report(folder: str | Path, data_dir: str | Path | None = None, clip: s
     logs, row = _median_logs(sweep), sweep.chosen()        # all files are read before anything is drawn
     model = row and _at(row, read_model(folder / "models" / f"{row.key}{SUFFIX}"))
     drawings = {"pareto": charts.pareto(sweep, sweep.part)}
-    early = early_summary(read_early(folder))
+    early = summary(read_early(folder))
     if early:
         drawings["early"] = charts.early(early, sweep.part)
     example = None if clip is None else Example(Path(clip), f"the recording {clip}")
@@ -77,7 +77,7 @@ def _compact(value) -> str:
 
 def _summary(sweep: Sweep) -> list[str]:
     shown = [k for k in range(len(sweep.fields)) if len({row.varied[k] for row in sweep.rows}) > 1]
-    parts = [p for p in PARTS if any(p in row.parts for row in sweep.rows)]
+    parts = [p for p in JUDGED if any(p in row.parts for row in sweep.rows)]
     head = ["", *(sweep.fields[k] for k in shown), "factor", "Θ / 256", "runs", *(f"{p} accuracy" for p in parts),
             *(f"{p} fetches" for p in parts), "file, kB"]
     front = sweep.front("validation")
@@ -90,7 +90,7 @@ def _summary(sweep: Sweep) -> list[str]:
                      *(_mean_ratio(g.stat(p, "fetch_reduction")) for p in parts),
                      "" if size is None else f"{size.mean / 1000:.1f}"])
     clips = ", ".join(f"{p} {_range([r.parts[p].clips for r in sweep.rows if p in r.parts])}" for p in parts)
-    caption = ("Accuracy: mean ± sample standard deviation over runs, in %; fetches: mean fetch reduction. "
+    caption = ("Accuracy: mean ± sample standard deviation over runs; fetches: mean fetch reduction. "
                f"Clips: {clips}. Θ: mean over the runs where they differ. Shaded: on the Pareto front of the "
                "validation means.")
     body = [page.heading("Summary"),
@@ -112,7 +112,7 @@ def _speakers(sweep: Sweep) -> list[str]:
         rows.append([g.name(sweep.fields), _theta(g), *(accuracy_text(s) for s in stats), accuracy_text(over)])
     return [page.table(
         ("left out", "Θ / 256", *speakers, "all"), rows,
-        "Test accuracy on the clips of a speaker who was left out of training, in %: mean ± sample standard deviation "
+        "Test accuracy on the clips of a speaker who was left out of training: mean ± sample standard deviation "
         "over seeds; last, over the speakers' means.")]
 
 
@@ -138,8 +138,8 @@ def _early(groups: list[dict], part: str, drawing) -> list[str]:
             "accuracy", "frames_used", "weight_words_per_decision", "decision_reduction"))
         decided = g[f"{part}_decided"]
         rows.append([group_name(g), margin_text(g["margin"]), str(g["n"]),
-                     card.spread(accuracy, g[f"{part}_accuracy_std"]), "-" if decided is None else f"{decided:.1%}",
-                     card.spread(used, g[f"{part}_frames_used_std"]), "-" if words is None else f"{words:.0f}",
+                     spread(accuracy, g[f"{part}_accuracy_std"]), "-" if decided is None else f"{decided:.1%}",
+                     spread(used, g[f"{part}_frames_used_std"]), "-" if words is None else f"{words:.0f}",
                      ratio_text(fewer)])
     caption = (f"Decided at the first frame in which the best logit leads by more than the margin, else at the clip's "
                f"end ({part} part): mean ± sample standard deviation over the runs. Fewer weights: than a dense "
@@ -187,11 +187,9 @@ def _at(row: Row, model: Model) -> Model:
 
 
 def accuracy_text(stat: Stat | None, runs: int | None = None) -> str:
-    """In %, as "98.13 ± 0.21"; says of how many where these are not all ``runs``."""
-    if stat is None:
-        return "-"
-    text = f"{100 * stat.mean:.2f}" + (f" ± {100 * stat.sd:.2f}" if stat.sd is not None else "")
-    return text if runs in (None, stat.n) else f"{text} (n = {stat.n})"
+    """``spread``; says of how many where these are not all ``runs``."""
+    text = spread(stat and stat.mean, stat and stat.sd)
+    return text if stat is None or runs in (None, stat.n) else f"{text} (n = {stat.n})"
 
 
 def _mean_ratio(stat: Stat | None) -> str:
