@@ -180,9 +180,9 @@ def _rows(folder: str | Path, plan: Plan, names: Iterable[str], early: bool) -> 
             found = database.execute("SELECT row FROM results WHERE early = ? ORDER BY rowid", (early,)).fetchall()
         rows = [json.loads(text) for text, in found]
         rows = [{name: row[name] if name in (*_FIRST, *_SETTING) else row.get(name) for name in names} for row in rows]
-    except (OSError, sqlite3.Error) as error:
+    except (OSError, sqlite3.OperationalError) as error:
         raise DataError(f"'{path}' holds no results of a sweep ({error}); run `tidegate sweep` first") from None
-    except (ValueError, TypeError, LookupError, AttributeError) as error:
+    except (sqlite3.Error, ValueError, TypeError, LookupError, AttributeError) as error:
         raise DataError(f"'{path}' is damaged ({error!r}); run the sweep in a new folder") from None
     order = {"label": [label for label, _ in plan.variants]}
     order |= {field: [compact(value) for value in values] for field, values in plan.vary.items()}
@@ -213,7 +213,7 @@ def _refuse_old(folder: Path) -> None:
 
 
 def alike(row: dict[str, Any]) -> tuple:
-    """What rows have in common that differ by chance only, by seed and by speaker: pairs of column and value.
+    """The pairs of column and value that rows share if they differ by chance only: by seed and by speaker.
 
     These are ``label``, the varied fields, ``epochs``, ``factor``, ``margin``, and Θ where no factor tells it.
     """
