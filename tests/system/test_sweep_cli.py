@@ -50,6 +50,8 @@ def test_sweep_and_go_on(folder, monkeypatch):
     assert again.returncode == 0 and "4 points, 4 of them are there" in again.stderr
     assert "4 of 4 points are in results/small" in again.stdout and "x2 (256 128)" in again.stdout
     assert read_results(folder / "results/small") == rows
+    done = tidegate("report", "results/small", "--csv", "small.csv", cwd=folder)
+    assert done.returncode == 0 and len((folder / "small.csv").read_text().splitlines()) == 1 + len(rows)
     describe(folder, "small", vary={"seed": [1]})
     fails(tidegate("sweep", *arguments, cwd=folder), "holds the results of another sweep")
 
@@ -83,4 +85,8 @@ def test_mistakes(folder):
     fails(tidegate("sweep", "none"), "no sweep 'none'")
     arguments = describe(folder, "wrong", vary={"sead": [1]})
     fails(tidegate("sweep", *arguments, cwd=folder), "'vary': a recipe has no field 'sead'")
+    arguments = describe(folder, "damaged")
+    (folder / "results/damaged").mkdir(parents=True)
+    (folder / "results/damaged/results.sqlite").write_text(1000 * "no database")
+    fails(tidegate("sweep", *arguments, cwd=folder), "cannot be written (results.sqlite: file is not a database)")
     fails(tidegate("sweep", *arguments, "--workers", 2, "--cluster", "tcp://x:1", cwd=folder), "choose one")

@@ -17,15 +17,23 @@ def report(
     out_file: Annotated[Path | None, typer.Option(
         "--out", "-o", help="HTML file to write (default: report.html in the folder of a sweep, else NAME.report.html "
                             "beside the model file or, for a shipped one, here).")] = None,
+    csv: Annotated[Path | None, typer.Option(
+        "--csv", help="Of a sweep: write its rows to this CSV file, and no page; those of margins beside it.")] = None,
     json: JsonOption = False,
 ) -> None:
     """Write a report as one HTML file: Pareto plot and curves of a sweep, occupancy, events of a clip, confusion."""
     from tidegate import zoo
     from tidegate.spec.errors import TidegateError
 
+    if csv and (data or clip or out_file):
+        raise TidegateError("--csv writes rows; --data, --clip and --out are for a page; choose one")
     if out_file is not None and not out_file.absolute().parent.is_dir():
         raise TidegateError(f"'{out_file}' cannot be written: there is no such folder")
     with hint_at_extras():
+        if csv is not None:
+            from tidegate.train.study.results import write_csv
+
+            return _tell(write_csv(target, csv), json)
         from tidegate.train.publish.report import write_model_report, write_report
 
         if Path(target).is_dir() and ((Path(target) / "sweep.json").is_file() or target not in zoo.names()):
@@ -37,6 +45,11 @@ def report(
             name = f"{path.stem}.report.html"
             written = write_model_report(path, log if log.is_file() else None,
                                          out_file or (Path(name) if shipped else path.with_name(name)), clip, data)
+    _tell([written], json)
+
+
+def _tell(written: list[Path], json: bool) -> None:
     if json:
-        return print_json({"file": str(written)})
-    out.print(f"wrote {written}", soft_wrap=True)
+        return print_json(dict(zip(("file", "early"), map(str, written), strict=False)))
+    for path in written:
+        out.print(f"wrote {path}", soft_wrap=True)

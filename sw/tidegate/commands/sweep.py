@@ -8,13 +8,13 @@ from rich.table import Table
 
 from tidegate.host.figures import ratio_text
 from tidegate.spec.errors import TidegateError
+from tidegate.train.data.split import JUDGED
+from tidegate.train.judge.stat import spread
 
 from .console import JsonOption, err, hint_at_extras, out, print_json, progress
 
 if TYPE_CHECKING:
     from tidegate.train.study.sweep import Outcome, Sweep
-
-_PARTS = ("validation", "test")
 
 
 def sweep(
@@ -38,12 +38,12 @@ def sweep(
     folder = data or Path("data") / (plan.data or plan.name)
     results = out_folder or Path("results") / plan.name
     with hint_at_extras():
-        from tidegate.train.study.sweep import Sweep, early_summary, read_early, read_results, summary
+        from tidegate.train.study.sweep import Sweep, read_early, read_results, summary
 
-        with Sweep(plan, folder, results, progress=True) as task:
-            points, failed = len(task.points), _train(task, workers, cluster)
+        task = Sweep(plan, folder, results, progress=True)
+        points, failed = len(task.points), _train(task, workers, cluster)
     rows = read_results(results)
-    groups, early = summary(rows), early_summary(read_early(results)) if rows else []
+    groups, early = summary(rows), summary(read_early(results)) if rows else []
     if not json:
         _print(plan.name, list(plan.vary), groups)
         if early:
@@ -86,7 +86,7 @@ def _line(outcome: "Outcome") -> str:
         return f"{start}failed: {outcome.error}"
     row = next((row for row in outcome.rows if row["factor"] == 1), outcome.rows[0])
     figures = [f"{part} {row[f'{part}_accuracy']:.2%} at {ratio_text(row[f'{part}_fetch_reduction'], 2)}"
-               for part in _PARTS if f"{part}_accuracy" in row]
+               for part in JUDGED if f"{part}_accuracy" in row]
     return f"{start}{', '.join(figures)}, {row['seconds']:.0f} s"
 
 
@@ -94,14 +94,14 @@ def _print(name: str, varied: list[str], groups: list[dict[str, Any]]) -> None:
     """One row a group; only columns that say something."""
     labels = any(g["label"] for g in groups)
     fields = [field for field in varied if field != "seed"]
-    parts = [part for part in _PARTS if any(g[f"{part}_accuracy"] is not None for g in groups)]
+    parts = [part for part in JUDGED if any(g[f"{part}_accuracy"] is not None for g in groups)]
     table = Table(*["variant"] * labels, *fields, "Θ", "n", *(f"{part} {x}" for part in parts for x in (
         "accuracy", "fewer fetches")), title=name)
     for g in groups:
         cells = [g["label"]] * labels + ["" if g[field] is None else str(g[field]) for field in fields]
         cells += [_theta(g), str(g["n"])]
         for part in parts:
-            cells += [_spread(g[f"{part}_accuracy"], g[f"{part}_accuracy_std"]), ratio_text(
+            cells += [spread(g[f"{part}_accuracy"], g[f"{part}_accuracy_std"]), ratio_text(
                 g[f"{part}_fetch_reduction"], 2)]
         table.add_row(*cells)
     out.print(table)
@@ -111,7 +111,7 @@ def _print_early(varied: list[str], groups: list[dict[str, Any]]) -> None:
     """One row a group and margin, on the part that was tested."""
     from tidegate.train.study.early import margin_text
 
-    part = next((p for p in reversed(_PARTS) if any(g[f"{p}_accuracy"] is not None for g in groups)), _PARTS[0])
+    part = next((p for p in reversed(JUDGED) if any(g[f"{p}_accuracy"] is not None for g in groups)), JUDGED[0])
     fields = [field for field in varied if field != "seed"]
     table = Table("variant", *fields, "Θ", "margin", "n", "accuracy", "frames used", "words a decision",
                   "fewer weights", title=f"Decided early, {part} part")
@@ -119,8 +119,8 @@ def _print_early(varied: list[str], groups: list[dict[str, Any]]) -> None:
         words = g[f"{part}_weight_words_per_decision"]
         table.add_row(g["label"], *("" if g[field] is None else str(g[field]) for field in fields), _theta(g),
                       margin_text(g["margin"]), str(g["n"]),
-                      _spread(g[f"{part}_accuracy"], g[f"{part}_accuracy_std"]),
-                      _spread(g[f"{part}_frames_used"], g[f"{part}_frames_used_std"]),
+                      spread(g[f"{part}_accuracy"], g[f"{part}_accuracy_std"]),
+                      spread(g[f"{part}_frames_used"], g[f"{part}_frames_used_std"]),
                       "-" if words is None else f"{words:.0f}", ratio_text(g[f"{part}_decision_reduction"]))
     out.print(table)
 
@@ -129,12 +129,6 @@ def _theta(group: dict[str, Any]) -> str:
     theta = "" if group["theta"] is None else " ".join(map(str, group["theta"]))
     factor = "" if group["factor"] is None else f"x{group['factor']:g}"
     return f"{factor} ({theta})" if theta and factor else theta or factor
-
-
-def _spread(mean: float | None, deviation: float | None) -> str:
-    if mean is None:
-        return "-"
-    return f"{mean:.2%}" if deviation is None else f"{100 * mean:.2f} ± {100 * deviation:.2f} %"
 
 
 def _report(results: Path, data: Path) -> Path:

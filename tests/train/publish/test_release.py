@@ -28,14 +28,14 @@ def sweep_folder(write_words, recipe, tmp_path_factory):
         base = replace(recipe, epochs=2, keywords=("low", "rise"), limits=("Anything.",), attribution="tones")
         plan = make_plan({"name": name, "recipe": base.to_dict(), **description})
         points = plan.points(plan.speakers or ("",))
-        with Results(folder, plan, [p.key for p in points], {"digest": name}) as results:
-            for point in points:
-                data = scan_for(point.recipe, root, point.speaker)
-                cluster.BROUGHT[name] = load_features(data, point.recipe.frontend, cache)
-                answer = sweep.train_point(point.recipe.to_dict(), plan.theta, name)
-                same = {"key": point.key, "label": point.label, "speaker": point.speaker, "seed": point.recipe.seed,
-                        "epochs": point.recipe.epochs} | answer["same"]
-                results.add(point.key, answer["model"], answer["log"], [same | row for row in answer["rows"]])
+        results = Results(folder, plan, [p.key for p in points], {"digest": name})
+        for point in points:
+            data = scan_for(point.recipe, root, point.speaker)
+            cluster.BROUGHT[name] = load_features(data, point.recipe.frontend, cache)
+            answer = sweep.train_point(point.recipe.to_dict(), plan.theta, name)
+            same = {"key": point.key, "label": point.label, "speaker": point.speaker, "seed": point.recipe.seed,
+                    "epochs": point.recipe.epochs} | answer["same"]
+            results.add(point.key, answer["model"], answer["log"], [same | row for row in answer["rows"]])
         return folder
     make.root = root
     return make

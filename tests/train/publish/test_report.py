@@ -3,6 +3,8 @@
 import csv
 import json
 import re
+import sqlite3
+from contextlib import closing
 from html.parser import HTMLParser
 from statistics import mean, stdev
 
@@ -23,6 +25,8 @@ from tidegate.train.errors import DataError
 from tidegate.train.publish.report import write_model_report, write_report
 from tidegate.train.publish.report.raster import clip_events, example, raster
 from tidegate.train.publish.report.results import pareto_front, read_log, read_sweep
+from tidegate.train.study.plan import make_plan
+from tidegate.train.study.results import RESULTS, Results
 from tidegate_sim.verify import random_model
 
 NASTY = '_<script>alert("1 & $x$")</script>'
@@ -63,24 +67,25 @@ def write_sweep(folder, rows, model=None, theta=(1, 2)):
     """A sweep's folder; rows: (label, size, seed, theta, factor, {part: (accuracy, fetch reduction)})."""
     model = model or small_model()
     variants = [{"label": label, "set": {}} for label in dict.fromkeys(row[0] for row in rows)]
-    for name in ("models", "logs"):
-        (folder / name).mkdir(parents=True)
+    variants = {"variants": variants} if rows else {}
+    folder.mkdir()
     (folder / "sweep.json").write_text(json.dumps({
-        "name": "mine", "about": NASTY, "recipe": {}, "vary": {"gru": [[4], [8]]}, "variants": variants,
-        "theta": theta}))
-    with (folder / "results.csv").open("w", newline="") as f:
-        table = csv.writer(f)
-        parts = [f"{part}_{figure}" for part in ("validation", "test") for figure in FIGURES]
-        table.writerow(["key", "label", "speaker", "gru", "seed", "theta", "factor", *parts, "file_bytes"])
-        for label, size, seed, theta, factor, figures in rows:
-            key = f"{sorted({r[0] for r in rows}).index(label)}-{size}-{seed}"
-            cells = []
-            for part in ("validation", "test"):
-                accuracy, fetches = figures.get(part, ("", ""))
-                cells += [50, accuracy, fetches, 0.5, 100, "0.1 0.2 0.3"] if part in figures else [""] * len(FIGURES)
-            table.writerow([key, label, "", size, seed, theta, factor, *cells, 1000 * seed])
-            save_model(model, folder / "models" / f"{key}.tidegate")
-            write_log(folder / "logs" / f"{key}.csv")
+        "name": "mine", "about": NASTY, "recipe": {}, "vary": {"gru": [[4], [8]]}, "theta": theta,
+        **variants}))
+    described = make_plan(json.loads((folder / "sweep.json").read_text()))
+    keys = [f"{sorted({r[0] for r in rows}).index(label)}-{size}-{seed}" for label, size, seed, *_ in rows]
+    results, found = Results(folder, described, keys, {"digest": "d"}), {}
+    for key, (label, size, seed, theta, factor, figures) in zip(keys, rows, strict=True):
+        row = {"key": key, "label": label, "speaker": "", "gru": size, "seed": seed, "file_bytes": 1000 * seed,
+               "theta": [int(t) for t in theta.split()], "factor": factor}
+        for part, (accuracy, fetches) in figures.items():
+            values = 50, accuracy, fetches, 0.5, 100, [0.1, 0.2, 0.3]
+            row |= {f"{part}_{figure}": value for figure, value in zip(FIGURES, values, strict=True)}
+        found.setdefault(key, []).append(row)
+    for key, mine in found.items():
+        results.add(key, b"", [{"number": 1}], mine)
+        save_model(model, folder / "models" / f"{key}.tidegate")
+        write_log(folder / "logs" / f"{key}.csv")
     return folder
 
 
@@ -222,7 +227,7 @@ def test_model_is_chosen_by_validation_at_its_own_theta(swept, tmp_path):
 def test_thresholds_after_training_are_groups_of_their_own(tmp_path):
     """The same models at several absolute Θ; at a factor, learned Θ differ within a group."""
     rows = [("learned", "4", seed, theta, factor, {"validation": (0.9, 2.0)}) for seed in (1, 2) for theta, factor in (
-        (f"{60 + seed} 20 20", 1), ("32 16 16", ""), ("64 32 32", ""))]
+        (f"{60 + seed} 20 20", 1), ("32 16 16", None), ("64 32 32", None))]
     sweep = read_sweep(write_sweep(tmp_path / "s", rows, DEAF, theta=(1, (32, 16, 16), (64, 32, 32))))
     assert [(len(g.rows), {r.theta for r in g.rows}) for g in sweep.groups] == [
         (2, {(32, 16, 16)}), (2, {(64, 32, 32)}), (2, {(61, 20, 20), (62, 20, 20)})]
@@ -230,12 +235,20 @@ def test_thresholds_after_training_are_groups_of_their_own(tmp_path):
     assert any("61.5, 20, 20" in row for row in Text(page).rows) and "accuracy, validation part" in page
 
 
-def test_rows_are_in_the_order_of_the_description_without_what_was_cut(tmp_path):
-    folder = write_sweep(tmp_path / "s", small_rows(), DEAF)
-    path = folder / "results.csv"
-    header, *lines = path.read_text().splitlines(keepends=True)
-    path.write_text("".join([header, *lines[6:], *lines[:6]])[:-9])
-    assert [row.label for row in read_sweep(folder).rows] == [NASTY] * 4 + ["delta"] * 6
+def change(folder, update):
+    """Replace every row of a sweep by ``update(row)``."""
+    with closing(sqlite3.connect(folder / RESULTS)) as database, database:
+        rows = database.execute("SELECT rowid, row FROM results").fetchall()
+        database.executemany("UPDATE results SET row = ? WHERE rowid = ?",
+                             [(json.dumps(update(json.loads(row))), number) for number, row in rows])
+
+
+def test_rows_are_in_the_order_of_the_description(tmp_path):
+    rows = small_rows()
+    folder = write_sweep(tmp_path / "s", [*rows[6:], *rows[:6]], DEAF)
+    description = json.loads((folder / "sweep.json").read_text())
+    (folder / "sweep.json").write_text(json.dumps(description | {"variants": description["variants"][::-1]}))
+    assert [row.label for row in read_sweep(folder).rows] == [NASTY] * 6 + ["delta"] * 6
 
 
 def test_median_run():
@@ -248,13 +261,7 @@ def test_median_run():
 
 def test_speakers_left_out(tmp_path):
     folder = write_sweep(tmp_path / "s", small_rows(), DEAF)
-    lines = list(csv.DictReader((folder / "results.csv").open(newline="")))
-    for line in lines:
-        line["speaker"], line["label"] = ("ann", "bob")[int(line["seed"]) % 2], "delta"
-    with (folder / "results.csv").open("w", newline="") as f:
-        table = csv.DictWriter(f, list(lines[0]))
-        table.writeheader()
-        table.writerows(lines)
+    change(folder, lambda row: row | {"speaker": ("ann", "bob")[row["seed"] % 2], "label": "delta"})
     page = write_report(folder).read_text(encoding="utf-8")
     test = [100 * (0.7 - 0.013 * seed**2) for seed in (1, 2, 3)]
     ann, bob = [test[1]] * 2, [test[0], test[2]] * 2                  # two labels became one
@@ -355,15 +362,9 @@ def test_log(tmp_path):
     ("sweep.json", "{", "is no description of a sweep"),
     ("sweep.json", "[]", "is no description of a sweep"),
     ("sweep.json", '{"name": "mine"}', "'recipe' is missing"),
-    ("results.csv", None, "holds no results of a sweep"),
-    ("results.csv", "", "no finished point yet"),
-    ("results.csv", "key,label,speaker,gru,seed,theta\n", "lacks the column factor"),
-    ("results.csv", "key,label,speaker,seed,theta,factor\n", "lacks the column gru"),
-    ("results.csv", "key,label,speaker,gru,seed,theta,factor\n", "no finished point yet"),
-    ("results.csv", "key,label,speaker,gru,seed,theta,factor\n" + 2 * "a,b\n", "no finished point yet"),
-    ("results.csv", "key,label,speaker,gru,seed,theta,factor\n" + 2 * "a,b,,4,1,many,1\n", "theta is 'many'"),
-    ("results.csv", "key,label,speaker,gru,seed,theta,factor,test_accuracy\n" + 2 * "a,b,,4,1,64,1,nan\n",
-     "test_accuracy is 'nan'"),
+    (RESULTS, None, "holds no results of a sweep"),
+    (RESULTS, "", "holds no results of a sweep"),
+    (RESULTS, 1000 * "no database", "file is not a database"),
     ("logs/1-4-2.csv", None, "no file"),
     ("logs/1-4-2.csv", "number,loss\n", "is no training log"),
     ("logs/1-4-2.csv", "loss\n1.0\n", "is no training log"),
@@ -378,6 +379,12 @@ def test_missing_and_damaged_files(tmp_path, file, content, message):
     with pytest.raises(TidegateError, match=message) as error:
         write_report(folder)
     assert "\n" not in str(error.value) and not (folder / "report.html").exists()
+
+
+def test_a_sweep_without_a_finished_point(tmp_path):
+    folder = write_sweep(tmp_path / "s", [])
+    with pytest.raises(DataError, match="no finished point yet"):
+        write_report(folder)
 
 
 def test_damaged_card_and_unwritable_place(tmp_path):
@@ -401,8 +408,14 @@ def test_verb(tmp_path, capsys):
     folder = write_sweep(tmp_path / "s", small_rows(), DEAF)
     report(str(folder), out_file=tmp_path / "s.html")
     assert capsys.readouterr().out == f"wrote {tmp_path / 's.html'}\n"
-    with pytest.raises(DataError, match="holds no results of a sweep"):
-        report(str(tmp_path))
+    report(str(folder), csv=tmp_path / "s.csv", json=True)
+    assert json.loads(capsys.readouterr().out) == {"file": str(tmp_path / "s.csv")}
+    assert len((tmp_path / "s.csv").read_text(encoding="utf-8").splitlines()) == 1 + len(small_rows())
+    with pytest.raises(TidegateError, match="--csv writes rows"):
+        report(str(folder), csv=tmp_path / "s.csv", out_file=tmp_path / "s.html")
+    for option in ({}, {"csv": tmp_path / "s.csv"}):
+        with pytest.raises(DataError, match="holds no results of a sweep"):
+            report(str(tmp_path), **option)
     with pytest.raises(TidegateError, match="no such folder"):
         report(str(folder), out_file=tmp_path / "nowhere" / "s.html")
 

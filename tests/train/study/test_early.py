@@ -1,5 +1,6 @@
 """A sweep with margins: its table of early decisions, what is kept of it, and what is drawn."""
 
+import csv
 import json
 import math
 
@@ -14,10 +15,10 @@ from tidegate.train.errors import DataError
 from tidegate.train.judge.evaluate import evaluate
 from tidegate.train.publish.release import as_decided
 from tidegate.train.publish.report import charts, write_report
-from tidegate.train.study.early import EARLY, FIGURES, early_columns
+from tidegate.train.study.early import FIGURES, early_columns
 from tidegate.train.study.plan import make_plan, names, read_plan
-from tidegate.train.study.results import RESULTS, read_results
-from tidegate.train.study.sweep import Sweep, early_summary, read_early
+from tidegate.train.study.results import read_results, write_csv
+from tidegate.train.study.sweep import Sweep, read_early, summary
 
 MARGINS = [None, 1, 3]
 
@@ -33,8 +34,7 @@ def plan(recipe):
 @pytest.fixture(scope="module")
 def swept(plan, write_words, tmp_path_factory):
     words, folder = write_words(clips=20), tmp_path_factory.mktemp("swept")
-    with Sweep(plan, words, folder, folder) as task:
-        assert not [o for o in task.outcomes(workers=1) if o.error]
+    assert not [o for o in Sweep(plan, words, folder, folder).outcomes(workers=1) if o.error]
     return words, folder
 
 
@@ -62,7 +62,7 @@ def test_every_model_is_judged_at_every_margin(swept, plan, recipe):
 
 def test_seeds_are_taken_together(swept):
     rows = read_early(swept[1])
-    groups = early_summary(rows)
+    groups = summary(rows)
     assert len(groups) == 2 * 2 * 3 and all(g["n"] == 2 for g in groups)
     g = groups[1]
     members = [r for r in rows if all(r[c] == g[c] for c in ("label", "factor", "margin"))]
@@ -75,7 +75,7 @@ def test_it_is_drawn(swept):
     _, folder = swept
     page = write_report(folder).read_text(encoding="utf-8")
     assert "Deciding early" in page and "whole clip" in page
-    groups = early_summary(read_early(folder))
+    groups = summary(read_early(folder))
     drawn = charts.early(groups, "test")
     assert [text.get_text() for text in drawn.legends[0].get_texts()] == [
         "rank coding", "rank coding, Θ x2", "whole clip", "whole clip, Θ x2"]
@@ -83,43 +83,15 @@ def test_it_is_drawn(swept):
     assert (folder / "early.svg").stat().st_size > 5000 and (folder / "early.png").is_file()
 
 
-def copy_tables(folder, to):
-    """What a sweep's folder says, without its models."""
-    for path in folder.iterdir():
-        if path.is_file() and path.suffix in (".csv", ".json"):
-            (to / path.name).write_bytes(path.read_bytes())
-
-
-def test_a_point_that_lacks_its_rows_is_trained_again(swept, plan, tmp_path):
-    words, folder = swept
-    copy_tables(folder, tmp_path)
-    lines = (tmp_path / RESULTS).read_text().splitlines(keepends=True)
-    (tmp_path / RESULTS).write_text("".join(lines[:-1]))       # killed while it wrote the last point's rows
-    with Sweep(plan, words, tmp_path, folder) as task:
-        assert len(task.left) == 1
-        assert len(read_early(tmp_path)) == 3 * 2 * 3
-
-
-def test_early_rows_that_are_lost_or_damaged_are_made_again(swept, plan, tmp_path):
-    words, folder = swept
-    copy_tables(folder, tmp_path)
-    lines = (tmp_path / EARLY).read_text().splitlines(keepends=True)
-    (tmp_path / EARLY).write_text("".join(lines[:2] + lines[3:]))
-    with Sweep(plan, words, tmp_path, folder) as task:
-        assert len(task.left) == 1
-    assert len(read_early(tmp_path)) == 3 * 2 * 3
-    cells = lines[-1].rstrip().split(",")
-    (tmp_path / EARLY).write_text("".join(lines[:-1]) + ",".join([*cells[:-1], "abc"]) + "\n")
-    with pytest.raises(DataError, match=r"early\.csv' is damaged .*test_decision_reduction is 'abc'"):
-        read_early(tmp_path)
-    (tmp_path / EARLY).write_text("key,label\n")
-    with pytest.raises(DataError, match="other columns than today's"):
-        read_early(tmp_path)
-    with pytest.raises(DataError, match="other columns than this sweep; choose another --out"):
-        Sweep(plan, words, tmp_path, folder).__enter__()
-    (tmp_path / EARLY).unlink()
-    with Sweep(plan, words, tmp_path, folder) as task:
-        assert len(task.left) == 4
+def test_rows_of_margins_as_csv(swept, tmp_path):
+    _, folder = swept
+    files = write_csv(folder, tmp_path / "rows.csv")
+    assert [path.name for path in files] == ["rows.csv", "rows.early.csv"]
+    with files[1].open(newline="") as lines:
+        table = list(csv.DictReader(lines))
+    assert [row["margin"] for row in table] == 8 * ["", "1", "3"]
+    assert [row["test_decision_reduction"] for row in table] == [
+        repr(row["test_decision_reduction"]) for row in read_early(folder)]
 
 
 def test_a_release_is_chosen_by_what_is_decided_early(swept):

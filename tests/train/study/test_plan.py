@@ -40,6 +40,7 @@ def test_a_key_changes_with_recipe_speaker_and_label_and_with_nothing_else(base)
 
     assert key() == key()
     assert len({key(), key(seed=9), key("ann"), key(label="b")}) == 4
+    assert key() == key(name="other", about="x", attribution="y", limits=["z"])
     assert make_plan(base | {"theta": [2], "about": "x"}).points()[0].key == make_plan(base).points()[0].key
 
 
@@ -111,7 +112,7 @@ def test_values_as_text():
     ({"theta": [-1]}, "'theta': -1 must be a factor"),
     ({"theta": ["x"]}, "'theta': 'x' must be a factor"),
     ({"theta": [[0.5, 1]]}, r"'theta': \[0.5, 1\] must be whole numbers"),
-    ({"theta": [[1]]}, r"'theta' has \[1\], but a network with 1 GRU layers has 2 signals"),
+    ({"theta": [[1]]}, r"'theta' has \[1\], but a network with 1 layers has 2 signals"),
     ({"speakers": "all"}, "'speakers' must be \"each\""),
     ({"speakers": [""]}, "'speakers' must be"),
 ])

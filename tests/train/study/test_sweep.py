@@ -8,7 +8,9 @@ from dataclasses import asdict, replace
 from threading import Event, Thread
 
 import pytest
+import torch
 
+import tidegate
 from tidegate.spec.errors import TidegateError
 from tidegate.spec.model import read_model
 from tidegate.train.data.features import load_features
@@ -57,8 +59,7 @@ def make(recipe):
 
 def trained(plan, words, out, cluster, cache):
     """The outcomes of a sweep on the cluster."""
-    with Sweep(plan, words, out, cache) as sweep:
-        return list(sweep.outcomes(cluster=cluster.scheduler_address))
+    return list(Sweep(plan, words, out, cache).outcomes(cluster=cluster.scheduler_address))
 
 
 def test_a_sweep_is_what_training_each_recipe_gives(make, cluster, words, cache, tmp_path):
@@ -85,17 +86,20 @@ def test_a_sweep_is_what_training_each_recipe_gives(make, cluster, words, cache,
                 assert row[f"{part}_occupancy"] == tuple(f["occupancy"]) and row[f"{part}_clips"] == f["utterances"]
                 assert row[f"{part}_weights_per_frame"] == f["weights"] / f["frames"]
             assert row["dense_weights"] == row["weight_bytes"] == model.network.dense_weights
+            assert (row["tidegate"], row["torch"]) == (tidegate.__version__, torch.__version__) and row["device"]
             assert row["file_bytes"] == file.stat().st_size and (row["epochs"], row["epoch"]) == (1, 1)
 
 
 def test_what_is_finished_is_not_trained_again(make, cluster, words, cache, tmp_path):
     plan, out = make(), tmp_path / "out"
-    first = trained(plan, words, out, cluster, cache)
-    assert len(first) == 2 and trained(plan, words, out, cluster, cache) == []
-    whole = (out / "results.csv").read_bytes()
-    (out / "results.csv").write_bytes(whole[:-5])
-    again, = trained(plan, words, out, cluster, cache)
-    assert again.point.key == first[1].point.key and (again.number, again.total) == (2, 2)
+    assert len(trained(plan, words, out, cluster, cache)) == 2
+    assert trained(plan, words, out, cluster, cache) == []
+    late = Sweep(make(vary={"seed": [5, 6, 7]}), words, out, cache)
+    assert [p.recipe.seed for p in late.left] == [7]
+    again, = trained(late.plan, words, out, cluster, cache)
+    assert again.point.recipe.seed == 7 and (again.number, again.total) == (3, 3)
+    assert list(late.outcomes(cluster=cluster.scheduler_address)) == []         # another one has trained it
+    plan = late.plan
     assert {row["key"] for row in read_results(out)} == {p.key for p in plan.points()}
     with pytest.raises(DataError, match="another data set"):
         trained(plan, fewer(words, tmp_path), out, cluster, cache)
@@ -120,8 +124,8 @@ def test_each_speaker_is_left_out_in_turn(make, cluster, words, cache, tmp_path)
     assert [row["test_clips"] for row in rows] == [4, 4]           # one of each word
     with pytest.raises(DataError, match="no clips of the speaker 'ann'"):
         Sweep(make(speakers=["ann"]), words, out, cache)
-    with Sweep(make(speakers="each"), words, tmp_path / "each", cache) as sweep:
-        assert len({p.speaker for p in sweep.points}) == 20 and len(sweep.left) == 40
+    sweep = Sweep(make(speakers="each"), words, tmp_path / "each", cache)
+    assert len({p.speaker for p in sweep.points}) == 20 and len(sweep.left) == 40
 
 
 def test_a_point_that_fails_leaves_the_others(make, cluster, words, cache, tmp_path):
@@ -158,21 +162,21 @@ def killer(cluster, deaths):
 
 def test_a_worker_that_dies_loses_no_finished_point(make, cluster, words, cache, tmp_path):
     plan, out = make(vary={"seed": [1, 2, 3, 4]}), tmp_path / "out"
-    with Sweep(plan, words, out, cache) as sweep:
-        outcomes = sweep.outcomes(cluster=cluster.scheduler_address)
-        seen = [next(outcomes)]
-        finished = (out / "results.csv").read_bytes()
-        with killer(cluster, 1) as killed:
-            seen += outcomes
+    outcomes = Sweep(plan, words, out, cache).outcomes(cluster=cluster.scheduler_address)
+    seen = [next(outcomes)]
+    finished = read_results(out)
+    with killer(cluster, 1) as killed:
+        seen += outcomes
     assert len(killed) == 1
     assert sorted(o.point.key for o in seen) == sorted(p.key for p in plan.points()) and not any(o.error for o in seen)
-    assert (out / "results.csv").read_bytes().startswith(finished)
-    assert len(read_results(out)) == 4 * 3
+    rows = read_results(out)
+    assert len(finished) == 3 and all(row in rows for row in finished) and len(rows) == 4 * 3
 
 
 def test_a_point_whose_workers_always_die_is_given_up(make, cluster, words, cache, tmp_path, monkeypatch):
     monkeypatch.setattr(cluster.scheduler, "allowed_failures", 0)
-    with Sweep(make(), words, tmp_path / "out", cache) as sweep, killer(cluster, 1) as killed:
+    sweep = Sweep(make(), words, tmp_path / "out", cache)
+    with killer(cluster, 1) as killed:
         outcomes = list(sweep.outcomes(cluster=cluster.scheduler_address))
     assert len(killed) == 1 and len(outcomes) == 2
     assert [o.error for o in outcomes if not o.rows] == ["its worker died, 1 times in all; is there enough memory?"]
@@ -182,9 +186,8 @@ def test_a_point_whose_workers_always_die_is_given_up(make, cluster, words, cach
 def test_no_cluster_and_no_data_are_one_line(make, words, cache, tmp_path, monkeypatch):
     monkeypatch.setattr("tidegate.train.study.cluster._CONNECT", 0.3)
     for address in ("tcp://127.0.0.1:1", "nonsense", "no://where:1"):
-        with Sweep(make(), words, tmp_path / "out", cache) as sweep, \
-                pytest.raises(TidegateError, match=f"no cluster answers at '{address}'"):
-            list(sweep.outcomes(cluster=address))
+        with pytest.raises(TidegateError, match=f"no cluster answers at '{address}'"):
+            list(Sweep(make(), words, tmp_path / "out", cache).outcomes(cluster=address))
     with pytest.raises(DataError, match="no folder"):
         Sweep(make(), tmp_path / "none", tmp_path / "out", cache)
     assert not (tmp_path / "none").exists()
@@ -192,5 +195,5 @@ def test_no_cluster_and_no_data_are_one_line(make, words, cache, tmp_path, monke
 
 def test_workers_of_another_version_are_refused(make, cluster, words, cache, tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.metadata.version", lambda name: "0.0.1")
-    with Sweep(make(), words, tmp_path / "out", cache) as sweep, pytest.raises(TidegateError, match="here it is 0"):
-        list(sweep.outcomes(cluster=cluster.scheduler_address))
+    with pytest.raises(TidegateError, match="here it is 0"):
+        trained(make(), words, tmp_path / "out", cluster, cache)

@@ -13,6 +13,7 @@ from hashlib import sha1
 from pathlib import Path
 
 PARTS = ("train", "validation", "test")
+JUDGED = PARTS[1:]      # in the order of all tables
 UNSEEN = "unseen"       # a part of words that are left out of the others, to see how they are rejected
 ALL_PARTS = (*PARTS, UNSEEN)
 ALL = "all"             # of the parts, together

@@ -12,11 +12,11 @@ from jinja2 import UndefinedError
 from tidegate.spec.errors import TidegateError
 from tidegate.spec.model import Model, read_model
 
-from ..data.folders import UNSEEN
+from ..data.split import JUDGED, UNSEEN
 from ..study.early import group_name, margin_text
 from .pages import render
 
-_PARTS = ("test", "validation")
+_PARTS = JUDGED[::-1]          # first what chose nothing
 _OPTIONS = {"speech": "--speech", "words": "--other-words", "keywords": "--more-keywords",
             "noise": "--noise", "rooms": "--rooms"}
 

@@ -10,17 +10,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from tidegate.host.figures import ratio_text
 
+from ..judge.stat import spread
+
 
 def number(value: Any, form: str) -> str:
     """A number in a format of Python's, such as ".2%"; "-" for None."""
     return "-" if value is None else format(value, form)
-
-
-def spread(mean: float | None, deviation: float | None) -> str:
-    """A share and its standard deviation, such as "98.40 ± 0.31 %"."""
-    if mean is None or deviation is None:
-        return number(mean, ".2%")
-    return f"{100 * mean:.2f} ± {100 * deviation:.2f} %"
 
 
 def seconds(value: float | None) -> str:

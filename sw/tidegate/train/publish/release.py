@@ -21,11 +21,10 @@ from tidegate import zoo
 from tidegate.spec.errors import TidegateError
 from tidegate.spec.model import Model, read_model, save_model
 
-from ..data.folders import UNSEEN
+from ..data.split import JUDGED, UNSEEN
 from ..files import replacing
 from ..judge.scoring import brief
 from ..recipe import Recipe
-from ..study.early import PARTS, early_summary
 from ..study.results import read_description, read_early, read_results, summary
 from .card import card
 
@@ -53,7 +52,7 @@ def as_decided(rows: list[dict], early: list[dict], margin: float) -> list[dict]
     decided = {(row["key"], row["factor"]): row for row in early if row["margin"] == margin}
     if not all((row["key"], row["factor"]) in decided for row in rows):
         raise TidegateError(f"the sweep has no 'margins' of {margin:g}, at which this model decides; add it")
-    names = [f"{part}_{figure}" for part in PARTS for figure in ("accuracy", "fetch_reduction", "weights_per_frame")]
+    names = [f"{part}_{figure}" for part in JUDGED for figure in ("accuracy", "fetch_reduction", "weights_per_frame")]
     return [row | {name: decided[row["key"], row["factor"]][name] for name in names} for row in rows]
 
 
@@ -72,7 +71,7 @@ def compose(folder: Path, label: str) -> Model:
     if not recipe["stop_margin"]:
         found["runs"] = [_run(group) for group in summary(rows)]
     else:
-        found["early"] = early_summary(early)
+        found["early"] = summary(early)
     turned = [r for r in rows if r["key"] == row["key"] and r["factor"] is not None]
     if len(turned) > 1:
         found["turned"] = [{k: v for k, v in r.items() if k == "factor" or k.endswith(_FIGURES)} for r in turned]
@@ -97,7 +96,7 @@ def speakers(folder: Path) -> list[dict]:
 
 
 def _run(group: dict) -> dict:
-    figures = [f"{part}_{figure}" for part in ("validation", "test") for figure in _FIGURES]
+    figures = [f"{part}_{figure}" for part in JUDGED for figure in _FIGURES]
     return {k: group[k] for k in ("label", "theta", "factor", "n", *figures)}
 
 

@@ -1,8 +1,6 @@
-"""What a sweep says of deciding early: every trained model at every margin, in a table of its own.
+"""What a sweep says of deciding early: one row per trained point, setting of Θ and margin.
 
-    early.csv       one row per trained point, setting of Θ and margin; no margin: decided at the clip's end
-
-The rows of a point are written before those of ``results.csv``, and count only when these are there.
+A row without a margin is decided at the clip's end.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,20 +9,18 @@ from typing import Any
 from tidegate.spec.model import Model
 
 from ..data.features import Features
+from ..data.split import JUDGED
 from ..judge.evaluate import evaluate, words_read
-from ..judge.stat import spreads
 from .plan import Plan
 
-EARLY = "early.csv"
 FIGURES = ("accuracy", "decided", "frames_used", "fetch_reduction", "weights_per_frame", "weight_words_per_decision",
            "decision_reduction")
-PARTS = ("validation", "test")
-EARLY_FIGURES = tuple(f"{part}_{figure}" for part in PARTS for figure in FIGURES)
+EARLY_FIGURES = tuple(f"{part}_{figure}" for part in JUDGED for figure in FIGURES)
 _SAME = ("key", "label", "speaker")
 
 
 def early_columns(plan: Plan) -> tuple[str, ...]:
-    """Names of the columns of a sweep's ``early.csv``."""
+    """Names of the columns of these rows."""
     varied = [field for field in plan.vary if field != "seed"]
     return (*_SAME, *varied, "seed", "theta", "factor", "margin", *EARLY_FIGURES)
 
@@ -34,7 +30,7 @@ def early_rows(model: Model, features: Features, margins: Iterable[float | None]
     rows = []
     for margin in margins:
         row: dict[str, Any] = {"margin": margin}
-        for part in PARTS:
+        for part in JUDGED:
             if not len(features.of(part)):
                 continue
             if margin is None:
@@ -50,9 +46,9 @@ def early_rows(model: Model, features: Features, margins: Iterable[float | None]
 
 
 def group_name(group: Mapping[str, Any]) -> str:
-    """What tells a group of ``early_summary`` from those at the same margin: label, varied fields, Θ if turned."""
-    fields = [f"{k} {v}" for k, v in group.items()
-              if k not in (*_SAME, "theta", "factor", "margin", "n") and not k.startswith(PARTS) and v is not None]
+    """What tells a group of early rows from those at the same margin: label, varied fields, Θ if turned."""
+    told = (*_SAME, "theta", "factor", "margin", "n", *EARLY_FIGURES)
+    fields = [f"{k} {v}" for k, v in group.items() if k.removesuffix("_std") not in told and v is not None]
     factor, theta = group.get("factor", 1), group.get("theta") or ()
     turned = [] if factor == 1 else [f"Θ x{factor:g}" if factor is not None else "Θ " + " ".join(map(str, theta))]
     return ", ".join([*([group["label"]] if group["label"] else []), *fields, *turned]) or "trained"
@@ -60,15 +56,3 @@ def group_name(group: Mapping[str, Any]) -> str:
 
 def margin_text(margin: float | None) -> str:
     return "whole clip" if margin is None else f"{margin:g}"
-
-
-def early_summary(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows that differ in seed and speaker only, taken together: mean and, with ``_std``, sample standard deviation of
-    every figure, and their number ``n``; in the order of their first row."""
-    groups: dict[tuple, list[dict]] = {}
-    for row in rows:
-        by_chance = ("key", "speaker", "seed", "theta")
-        same = {c: v for c, v in row.items() if not c.startswith(PARTS) and c not in by_chance}
-        setting = row["theta"] if row["factor"] is None else None
-        groups.setdefault((*same.items(), ("theta", setting)), []).append(row)
-    return [dict(group) | {"n": len(members)} | spreads(members, EARLY_FIGURES) for group, members in groups.items()]

@@ -36,6 +36,7 @@ from ..recipe import Recipe, fits
 EACH = "each"
 _SHIPPED = Path(__file__).parents[2] / "sweeps"
 _FIELDS = ("name", "about", "data", "recipe", "vary", "variants", "theta", "margins", "speakers")
+_PROSE = ("name", "about", "attribution", "limits")      # of a recipe
 Setting = float | tuple[int, ...]
 
 
@@ -50,8 +51,9 @@ class Point:
 
     @cached_property
     def key(self) -> str:
-        """16 hexadecimal digits that change with anything that is trained otherwise."""
-        return sha256(_canonical([self.recipe.to_dict(), self.speaker, self.label]).encode()).hexdigest()[:16]
+        """16 hexadecimal digits that change with the label and with what is trained, but not with prose."""
+        trained = {k: v for k, v in self.recipe.to_dict().items() if k not in _PROSE}
+        return sha256(_canonical([trained, self.speaker, self.label]).encode()).hexdigest()[:16]
 
     def __str__(self) -> str:
         parts = [self.label, *(f"{k}={v}" for k, v in self.varied.items()), self.speaker and f"without {self.speaker}"]

@@ -6,6 +6,7 @@ task that only waited beside one that kills its worker is not blamed for that.
 """
 
 import json
+import platform
 import tempfile
 import traceback
 from collections import deque
@@ -21,22 +22,24 @@ import torch
 from dask.system import CPU_COUNT
 from distributed import Client, Future, KilledWorker
 
+from tidegate import __version__
 from tidegate.spec.errors import TidegateError
 from tidegate.spec.model import read_model
 
 from ..data.features import Features, load_features
 from ..data.folders import DataSet, scan, scan_for
+from ..data.split import JUDGED, UNSEEN
 from ..errors import DataError
 from ..fit.loop import Trainer
 from ..fit.memory import keep_freed_memory
 from ..judge.evaluate import evaluate
 from ..recipe import WORDS, Recipe
 from .cluster import BROUGHT, KEPT, PATIENCE, connect, line_of, local, next_of, not_lost, sent
-from .early import early_rows, early_summary
+from .early import early_rows
 from .plan import EACH, Plan, Point, Setting, read_plan, thresholds_at
-from .results import JUDGED, Results, read_early, read_results, summary
+from .results import FIGURES, Results, read_early, read_results, summary
 
-__all__ = ["Outcome", "Sweep", "early_summary", "read_early", "read_plan", "read_results", "summary"]
+__all__ = ["Outcome", "Sweep", "read_early", "read_plan", "read_results", "summary"]
 
 _MOST_SPEAKERS = 50     # features of each travel to every worker
 
@@ -56,41 +59,28 @@ class Outcome:
 
 
 class Sweep:
-    """A plan on a folder of words, with results in ``out``; a context, as only one sweep may write there.
+    """A plan on a folder of words, with results in ``out``.
 
-    ``points``: all of them; ``left``: those that are not in ``out`` yet.  DataError if plan and data do not match.
+    ``points``: all of them; ``left``: those that are not in ``out`` yet; ``features``: what these need.  DataError if
+    plan and data do not match, or ``out`` holds something else.
     """
 
     def __init__(self, plan: Plan, directory: str | Path, out: str | Path, cache: str | Path | None = None,
                  progress: bool = False):
-        self.plan, self.directory, self.cache, self.progress = plan, Path(directory), cache, progress
+        self.plan = plan
         if any(p.recipe.task != WORDS for p in plan.points()):
             raise DataError(f"sweep '{plan.name}': a sweep trains on folders of words; other tasks are for "
                             "`tidegate train`")
         data = scan(directory)
         self.points = plan.points(_speakers(plan, data))
-        for recipe, speaker in {(_features_name(p)): (p.recipe, p.speaker) for p in self.points}.values():
-            scan_for(recipe, directory, speaker)                # complain before hours are spent
+        found = {name: scan_for(p.recipe, directory, p.speaker)         # complain before hours are spent
+                 for name, p in {_features_name(p): p for p in self.points}.items()}
         self.results = Results(out, plan, (p.key for p in self.points), _identity(data))
-        self.left: list[Point] = []
+        done = self.results.done
+        self.left = [p for p in self.points if p.key not in done]
         self.features: dict[str, Features] = {}
-
-    def __enter__(self) -> "Sweep":
-        self.results.__enter__()
-        self.left = [p for p in self.points if p.key not in self.results.done]
-        try:
-            for p in self.left:
-                if _features_name(p) not in self.features:
-                    data = scan_for(p.recipe, self.directory, p.speaker)
-                    self.features[_features_name(p)] = load_features(
-                        data, p.recipe.frontend, self.cache, self.progress)
-        except BaseException:
-            self.results.__exit__()
-            raise
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.results.__exit__()
+        for name, recipe in {_features_name(p): p.recipe for p in self.left}.items():
+            self.features[name] = load_features(found[name], recipe.frontend, cache, progress)
 
     def outcomes(self, workers: int | None = None, cluster: str | None = None) -> Iterator[Outcome]:
         """Train what is left, on ``workers`` processes (default: one a core) or on the cluster at an address."""
@@ -109,6 +99,9 @@ class Sweep:
                 threads = sum(counts.values())
                 while waiting and len(running) < threads:
                     p = waiting.popleft()
+                    if p.key in self.results.done:          # another process has trained it
+                        number += 1
+                        continue
                     arguments = p.recipe.to_dict(), self.plan.theta, names[_features_name(p)], self.plan.margins
                     task = client.submit(train_point, *arguments, pure=False)
                     running[task] = p
@@ -156,24 +149,31 @@ def train_point(recipe: dict, theta: Iterable[Setting], features: str,
 def _trained(recipe: Recipe, theta: Iterable[Setting], margins: Iterable[float | None], features: Features,
              path: Path) -> dict[str, Any]:
     start = perf_counter()
-    log = [asdict(epoch) for epoch in Trainer(recipe, features, path).epochs()]
+    trainer = Trainer(recipe, features, path)
+    log = [asdict(epoch) for epoch in trainer.epochs()]
     seconds, model = round(perf_counter() - start, 2), read_model(path)
     same = {"dense_weights": model.network.dense_weights, "weight_bytes": model.network.weight_bytes,
-            "epoch": model.card["epoch"], "seconds": seconds}
+            "epoch": model.card["epoch"], "seconds": seconds, "tidegate": __version__, "torch": torch.__version__,
+            "device": _device_name(trainer.device)}
     rows, early = [], []
     for setting in theta:
         at = thresholds_at(setting, model.network.thresholds)
         row = {"theta": at, "factor": None if isinstance(setting, tuple) else setting}
         early += [row | more for more in early_rows(model.with_thresholds(*at), features, margins)]
-        for part in JUDGED:
+        for part in (*JUDGED, UNSEEN):
             if len(features.of(part)):
                 f = evaluate(model.with_thresholds(*at), features, part)
                 f |= {"clips": f["utterances"], "weights_per_frame": f["weights"] / f["frames"]}
-                row |= {f"{part}_{name}": f[name] for name in (
-                    "clips", "accuracy", "fetch_reduction", "temporal_sparsity", "weights_per_frame", "rejected",
-                    "occupancy")}
+                row |= {f"{part}_{name}": f[name] for name in FIGURES}
         rows.append(row)
     return {"model": path.read_bytes(), "log": log, "same": same, "rows": rows, "early": early}
+
+
+def _device_name(device: torch.device) -> str:
+    """A GPU's name; of a CPU its kind and its vector instructions, with which the order of sums changes."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
 
 
 def _answer(task: Future) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def early(groups: Sequence[Mapping], part: str) -> Figure:
     """Accuracy against mean frames used, and against weight words a decision: a line per variant, varied fields
     and Θ, a marker a margin.
 
-    ``groups``: as ``train.early.early_summary`` gives them; bars are ± 1 standard deviation over the runs.
+    ``groups``: as ``summary`` gives them for early rows; bars are ± 1 standard deviation over the runs.
     """
     figure = Figure(figsize=(_WIDTH, 4.6), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)

@@ -8,10 +8,11 @@ import numpy as np
 from tidegate.host.features import settings_of
 from tidegate.spec.model import Model, read_model
 
+from ...data.split import JUDGED
 from ...errors import DataError
 from . import charts, page
 from .raster import Example, clip_events, example, raster
-from .results import PARTS, read_log
+from .results import read_log
 
 
 def write_model_report(model_path: str | Path, log_csv: str | Path | None, out_html: str | Path,
@@ -47,7 +48,7 @@ def closer_look(model: Model, clip: Example | None, data_dir: str | Path | None)
 
 def part_figures(model: Model) -> dict[str, dict]:
     """Figures on the model's card: part → figures of ``train.evaluate``."""
-    return {part: model.card[part] for part in PARTS if _dict(model.card.get(part)).get("accuracy") is not None}
+    return {part: model.card[part] for part in JUDGED if _dict(model.card.get(part)).get("accuracy") is not None}
 
 
 def _occupancy(model: Model) -> dict[str, Any] | None:

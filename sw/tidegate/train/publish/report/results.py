@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from ...data.split import JUDGED
 from ...errors import DataError
-from ...judge.stat import Stat
+from ...judge.stat import Stat, grouped
 from ...study.plan import Plan
-from ...study.results import read_description, read_results
-
-PARTS = ("validation", "test")          # the order of all tables
+from ...study.results import alike, read_description, read_results
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class PartFigures:
 @dataclass(frozen=True)
 class Row:
     """A trained model at one setting of Θ.  ``varied``: values of the varied fields, as text.  ``factor``: of the
-    trained Θ, None if the setting is none of these.  ``parts``: those that were evaluated."""
+    trained Θ, None if the setting is none of these.  ``parts``: those that were evaluated.  ``same``: see ``alike``."""
 
     key: str
     label: str
@@ -42,6 +41,7 @@ class Row:
     factor: float | None
     parts: dict[str, PartFigures]
     file_bytes: int | None = None
+    same: tuple = ()
 
 
 @dataclass(frozen=True)
@@ -87,18 +87,13 @@ class Sweep:
     @cached_property
     def groups(self) -> tuple[Group, ...]:
         """In order of label and varied fields as they first come, then of factor and Θ."""
-        merged: dict[tuple, list[Row]] = {}
-        for row in self.rows:
-            merged.setdefault((_settings(row), row.factor), []).append(row)
-        order = list(dict.fromkeys(settings for settings, _ in merged))
-        groups = []
-        for (settings, factor), rows in merged.items():
-            split: dict[tuple, list[Row]] = {}
-            again = len({row.key for row in rows}) < len(rows)      # Θ was set absolutely: it tells them apart
-            for row in rows:
-                split.setdefault(row.theta if again else (), []).append(row)
-            groups += [((order.index(settings), factor or 0.0, theta), Group(tuple(r))) for theta, r in split.items()]
-        return tuple(group for _, group in sorted(groups, key=lambda item: item[0]))
+        order = list(dict.fromkeys((row.label, row.varied) for row in self.rows))
+
+        def place(group: Group) -> tuple:
+            row = group.first
+            return order.index((row.label, row.varied)), row.factor or 0.0, row.theta
+
+        return tuple(sorted((Group(tuple(rows)) for rows in grouped(self.rows, lambda row: row.same)), key=place))
 
     @cached_property
     def own(self) -> tuple[Row, ...]:
@@ -149,7 +144,7 @@ def pareto_front(points: Sequence[tuple[float | None, float | None]]) -> list[in
 
 
 def read_sweep(folder: str | Path) -> Sweep:
-    """DataError if sweep.json or results.csv is missing or damaged, or there is no finished point."""
+    """DataError if sweep.json or the results are missing or damaged, or there is no finished point."""
     folder = Path(folder)
     plan, rows = read_description(folder), read_results(folder)
     if not rows:
@@ -179,17 +174,13 @@ def read_log(path: str | Path) -> dict[str, np.ndarray]:
     return columns
 
 
-def _settings(row: Row) -> tuple:
-    return row.label, bool(row.speaker), row.varied
-
-
 def _row(row: dict[str, Any], fields: Sequence[str]) -> Row:
     parts = {part: PartFigures(row.get(f"{part}_clips") or 0, row[f"{part}_accuracy"],
                                row.get(f"{part}_fetch_reduction"), row.get(f"{part}_temporal_sparsity"))
-             for part in PARTS if row.get(f"{part}_accuracy") is not None}
+             for part in JUDGED if row.get(f"{part}_accuracy") is not None}
     varied = tuple("" if row[field] is None else str(row[field]) for field in fields)
     return Row(row["key"], row["label"], row["speaker"], varied, row["seed"], row["theta"], row["factor"], parts,
-               row.get("file_bytes"))
+               row.get("file_bytes"), alike(row))
 
 
 def _read_csv(path: Path) -> tuple[list[str], list[list[str]]]:

@@ -10,13 +10,14 @@ from matplotlib.figure import Figure
 
 from tidegate.spec.model import SUFFIX, Model, read_model
 
+from ...data.split import JUDGED
 from ...judge.stat import Stat
-from ...study.early import early_summary, group_name, margin_text
-from ...study.results import read_early
+from ...study.early import group_name, margin_text
+from ...study.results import read_early, summary
 from . import charts, page
 from .model import closer_look, part_figures
 from .raster import Example
-from .results import PARTS, Group, Row, Sweep, read_log, read_sweep
+from .results import Group, Row, Sweep, read_log, read_sweep
 
 
 def write_report(folder: str | Path, data_dir: str | Path | None = None, clip: str | Path | None = None,
@@ -32,7 +33,7 @@ def write_report(folder: str | Path, data_dir: str | Path | None = None, clip: s
     logs, row = _median_logs(sweep), sweep.chosen()        # all files are read before anything is drawn
     model = row and _at(row, read_model(folder / "models" / f"{row.key}{SUFFIX}"))
     drawings = {"pareto": charts.pareto(sweep, sweep.part)}
-    early = early_summary(read_early(folder))
+    early = summary(read_early(folder))
     if early:
         drawings["early"] = charts.early(early, sweep.part)
     example = None if clip is None else Example(Path(clip), f"the recording {clip}")
@@ -71,7 +72,7 @@ def _compact(value) -> str:
 
 
 def _summary(sweep: Sweep) -> dict[str, Any]:
-    clips = {part: found for part in PARTS
+    clips = {part: found for part in JUDGED
              if (found := [row.parts[part].clips for row in sweep.rows if part in row.parts])}
     front = sweep.front("validation")
     groups = [{"name": charts.series_name(g.first), "first": g.first, "theta": _theta(g), "runs": len(g.rows),
