@@ -18,7 +18,11 @@ from .protocol import BatchMaker
 
 @dataclass(frozen=True)
 class ArrayTask(Classifier[Sequences]):
-    """Which class a sequence belongs to.  ``read`` makes the sequences from the user's folder, or from None."""
+    """Which class a sequence belongs to.
+
+    ``read``: makes the sequences from the user's folder or from None; DataError if it cannot.  Whatever ``task`` they
+    name, they become those of this task.
+    """
 
     name: str
     read: Callable[[str | Path | None], Sequences]
