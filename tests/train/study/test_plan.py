@@ -111,7 +111,7 @@ def test_values_as_text():
     ({"theta": [-1]}, "'theta': -1 must be a factor"),
     ({"theta": ["x"]}, "'theta': 'x' must be a factor"),
     ({"theta": [[0.5, 1]]}, r"'theta': \[0.5, 1\] must be whole numbers"),
-    ({"theta": [[1]]}, r"'theta' has \[1\], but a network with 1 GRU layers has 2 signals"),
+    ({"theta": [[1]]}, r"'theta' has \[1\], but a network with 1 layers has 2 signals"),
     ({"speakers": "all"}, "'speakers' must be \"each\""),
     ({"speakers": [""]}, "'speakers' must be"),
 ])
