@@ -8,6 +8,7 @@ import typer
 from rich.table import Table
 
 from tidegate.host.figures import ratio_text
+from tidegate.train.tasks.primary import ACCURACY, Primary
 
 from .console import (
     EarlyOption,
@@ -48,13 +49,13 @@ def models(json: JsonOption = False) -> None:
     out.print(table)
 
 
-def _figures(card: dict) -> list[str]:
+def _figures(card: dict, primary: Primary = ACCURACY) -> list[str]:
     """The numbers of a card on one line per part (validation, test, ...)."""
     lines = []
     for part, figures in card.items():
-        if isinstance(figures, dict) and "accuracy" in figures:
+        if isinstance(figures, dict) and primary.name in figures:
             early = f" after {figures['frames_used']:.0%} of the frames" if "frames_used" in figures else ""
-            lines.append(f"{part}: {figures['accuracy']:.1%} of {figures.get('utterances', '?')} clips{early}, "
+            lines.append(f"{part}: {primary.phrase(figures, 1)}{early}, "
                          f"fetch reduction {ratio_text(figures.get('fetch_reduction'))}")
     if d := card.get("detector"):
         lines.append(f"streams of the validation part, {d['hours']:.1f} h: at a threshold of {d['threshold']:.4g} "
@@ -103,8 +104,8 @@ def train(
         from tidegate import zoo
         from tidegate.train.data.folders import default_recipe
         from tidegate.train.data.material import SoundFolders
-        from tidegate.train.data.survey import survey_of
-        from tidegate.train.recipe import WORDS, Recipe
+        from tidegate.train.recipe import Recipe
+        from tidegate.train.tasks.registry import find
 
         recipe = recipe or default_recipe(directory)
         chosen = Recipe.read(recipe if Path(recipe).suffix == ".json" else zoo.recipe_path(recipe))
@@ -116,11 +117,11 @@ def train(
         sources = SoundFolders(*(tuple(folders or ()) for folders in given))
         path = training.run(directory, chosen, out_file, resume=resume, sources=sources,
                             start=None if start is None else zoo.load(start), teacher=teacher)
-        card = zoo.load(str(path)).card
+        card, task = zoo.load(str(path)).card, find(chosen.task)
         if json:
-            survey = {"data": survey_of(directory, chosen)} if chosen.task == WORDS and directory else {}
-            return print_json({"file": str(path), "card": card, **survey})
-    for line in _figures(card):
+            survey = task.survey(task.load(chosen, directory))      # words come from the cache
+            return print_json({"file": str(path), "card": card} | ({"data": survey} if survey else {}))
+    for line in _figures(card, task.primary):
         out.print(line)
     out.print(f"wrote {path}; `tidegate report {path}` draws how it was trained and what it does", soft_wrap=True)
 
@@ -141,11 +142,13 @@ def evaluate(
     from tidegate import load_model
 
     with hint_at_extras():
-        from tidegate.train.judge.evaluate import evaluate_directory
+        from tidegate.train.judge.evaluate import evaluate_directory, task_name
+        from tidegate.train.tasks.registry import find
 
         loaded, early = load_model(model).turned(theta), early or margin is not None
         loaded = loaded.deciding(margin) if early else loaded
         figures = evaluate_directory(loaded, data, part, progress=True, early=early)
+        primary = find(task_name(loaded)).primary
     if json:
         return print_json(figures)
     for line in figures.get("warnings", ()):
@@ -153,7 +156,7 @@ def evaluate(
     if skipped := figures["skipped"]:
         err.print(f"{len(skipped)} clips could not be used, the first: {': '.join(skipped[0])}",
                   soft_wrap=True)
-    out.print(f"{figures['part']}: {figures['accuracy']:.2%} of {figures['utterances']} clips right; "
+    out.print(f"{figures['part']}: {primary.phrase(figures)}; "
               f"fetch reduction {ratio_text(figures['fetch_reduction'], 2)}, "
               f"temporal sparsity {figures['temporal_sparsity']:.1%}, "
               f"occupancy {' '.join(f'{x:.1%}' for x in figures['occupancy'])}")
@@ -164,10 +167,11 @@ def evaluate(
                   f"{figures['weight_words_per_decision']:.0f} weight words a decision on {figures['lanes']} lanes, "
                   f"{ratio_text(figures['decision_reduction'])} fewer weights than a dense network on the whole clips",
                   soft_wrap=True)
-    table = Table("label", "recall")
-    for label, recall in figures["recall"].items():
-        table.add_row(label, "-" if recall is None else f"{recall:.1%}")
-    out.print(table)
+    if "recall" in figures:
+        table = Table("label", "recall")
+        for label, recall in figures["recall"].items():
+            table.add_row(label, "-" if recall is None else f"{recall:.1%}")
+        out.print(table)
 
 
 def verify(

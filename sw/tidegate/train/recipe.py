@@ -28,7 +28,6 @@ _VARIED = (("gain", 0, 200), ("noise", -200, 200), ("noise_share", *SHARE), ("le
            ("crop", 0, 10000), ("hold", *SHARE), ("stretch", 0, 0.9), ("warp", 0, 1000), ("mask_bands", 0, 1000),
            ("mask_frames", 0, 10000), ("jitter", 0, HUGE), ("context", *SHARE), ("backwards", *SHARE),
            ("splice", *SHARE), ("silence_repeats", 1, 10000), ("snr", -200, 200))
-TASKS = ("cue", "evidence", "mnist")        # see ``tasks.py``
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,8 @@ class Augmentation:
 class Recipe:
     """A training run.  ``about``, ``attribution`` (of the data) and ``limits`` are for the model card.
 
-    ``task``: "words", a folder of recordings, or one of ``tasks.TASKS``, which have no front end and no augmentation.
+    ``task``: the name of a task (``tasks/registry.py``).  Only "words", a folder of recordings, has a front end and
+    augmentation.
 
     ``keywords``: the classes (none: every word is one), all others are ``unknown``; words to ``leave_out`` are in no
     part but "unseen", which tells how well words are rejected that were never heard.
@@ -165,8 +165,6 @@ class Recipe:
     silence: str = "folder"
 
     def __post_init__(self):
-        if self.task not in (WORDS, *TASKS):
-            raise DataError(f"recipe '{self.name}': no task '{self.task}'; choose {', '.join((WORDS, *TASKS))}")
         if self.cell not in CELLS:
             raise DataError(f"recipe '{self.name}': there is no cell '{self.cell}'; choose {' or '.join(CELLS)}")
         if len(self.thresholds) != len(self.gru) + 1:
@@ -185,8 +183,6 @@ class Recipe:
             if given is not None and len(given) != len(self.gru) + 1:
                 raise DataError(f"recipe '{self.name}': {len(self.gru)} layers and a classifier need "
                                 f"{len(self.gru) + 1} {name}")
-        if self.task != WORDS and (self.reject or self.keywords or self.leave_out):
-            raise DataError(f"recipe '{self.name}': keywords, leave_out and reject are for the task '{WORDS}'")
         if not self.rounding and (self.delta or self.weight_fracs or self.weight_bits or self.hidden_noise):
             raise DataError(f"recipe '{self.name}': without rounding a float network is trained; set delta to false "
                             "and leave weight_fracs, weight_bits and hidden_noise out")

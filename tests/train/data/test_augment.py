@@ -9,7 +9,6 @@ from tidegate.spec.formats import SIGNAL
 from tidegate.train.data.augment import Augmenter
 from tidegate.train.data.features import load_features
 from tidegate.train.data.folders import scan
-from tidegate.train.fit.loop import normalisation
 from tidegate.train.recipe import Augmentation
 
 NOTHING = Augmentation(gain=0, noise_share=0, lead=0, tail=0, stretch=0, warp=0, mask_bands=0, mask_frames=0, jitter=0)
@@ -21,13 +20,13 @@ def features(write_words, recipe, tmp_path):
 
 
 def batch(features, options, seed=0, clips=(3, 30, 60)):
-    augmenter = Augmenter(features, options, *normalisation(features))
+    augmenter = Augmenter(features, options, *features.normalisation())
     return augmenter(torch.tensor(clips), torch.Generator().manual_seed(seed))
 
 
 def test_without_variation_the_frames_are_those_of_evaluation(features, recipe):
     made = batch(features, NOTHING)
-    mean, scale = normalisation(features)
+    mean, scale = features.normalisation()
     ((ends, targets),) = made.decisions
     for column, clip in enumerate((3, 30, 60)):
         scaled = (log_energies(features.clip(clip), features.settings) - mean) * scale * 256
@@ -38,7 +37,7 @@ def test_without_variation_the_frames_are_those_of_evaluation(features, recipe):
 
 
 def test_normalised_training_frames_have_unit_variance(features):
-    mean, scale = normalisation(features)
+    mean, scale = features.normalisation()
     frames = np.concatenate([features.clip(i) for i in features.of("train")])
     scaled = (log_energies(frames, features.settings) - mean) * scale
     assert np.abs(scaled.mean(0)).max() < 1e-2 and np.abs(scaled.std(0) - 1).max() < 1e-2
@@ -59,7 +58,7 @@ def test_each_variation_changes_the_frames_and_is_seeded(features, change):
 
 def test_lead_and_tail_are_silence_and_the_decision_is_after_the_tail(features):
     made = batch(features, replace(NOTHING, lead=8, tail=8), clips=(3,))
-    mean, scale = normalisation(features)
+    mean, scale = features.normalisation()
     floor = np.floor((np.log(np.float32(features.settings.floor)) - mean) * scale * 256 + 0.5)
     ((ends, _),) = made.decisions
     frames = made.frames[:, 0].numpy()

@@ -20,7 +20,6 @@ from tidegate.train.data.folders import PARTS, scan
 from tidegate.train.data.made import Words, _spliced, quiet_frames, silence_clips, unknown_clips, word_span
 from tidegate.train.data.survey import survey, survey_lines
 from tidegate.train.errors import DataError
-from tidegate.train.fit.loop import normalisation
 from tidegate.train.judge.evaluate import evaluate_directory
 from tidegate.train.recipe import Augmentation, Recipe
 
@@ -169,7 +168,7 @@ def test_uneven_classes_and_skipped_clips_are_told(root, tmp_path):
 
 def test_noise_at_an_snr(features):
     options = Augmentation(noise_share=1.0, snr=(3.0, 20.0))
-    augmenter = Augmenter(features, options, *normalisation(features))
+    augmenter = Augmenter(features, options, *features.normalisation())
     clips = torch.from_numpy(features.of("train")[:40])
     energies = torch.zeros(60, 40, SETTINGS.bands)
     for column, i in enumerate(clips.tolist()):

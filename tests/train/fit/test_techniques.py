@@ -14,10 +14,11 @@ from tidegate.train.data.folders import leave_out, scan
 from tidegate.train.data.stream_options import Listening
 from tidegate.train.errors import DataError
 from tidegate.train.fit.log import log_path
-from tidegate.train.fit.loop import Trainer, class_weights, columns
+from tidegate.train.fit.loop import Trainer, columns
 from tidegate.train.fit.reject import with_rejection
 from tidegate.train.judge.evaluate import evaluate, last_logits
 from tidegate.train.recipe import Augmentation
+from tidegate.train.tasks.classify import class_weights
 
 
 @pytest.fixture(scope="module")

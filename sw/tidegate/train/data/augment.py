@@ -19,7 +19,8 @@ from .folders import SILENCE, UNKNOWN
 
 
 class Batch:
-    """``frames`` (T, B, bands): SIGNAL integers held in floats.  ``decisions``: pairs of last frame and target (B,)."""
+    """``frames`` (T, B, bands): SIGNAL integers held in floats.  ``decisions``: pairs of last frame (B,) and target
+    (B, ...); after the last frame of the last one there is only padding."""
 
     def __init__(self, frames: Tensor, decisions: list[tuple[Tensor, Tensor]]):
         self.frames, self.decisions = frames, decisions

@@ -21,6 +21,7 @@ from tidegate.host.frontend import FrontEnd, FrontEndSettings, log_energies
 from tidegate.spec.cache import cache_folder
 
 from ..errors import DataError
+from ..recipe import WORDS
 from .folders import PARTS, SILENCE, UNKNOWN, DataSet
 from .made import Words, silence_clips, unknown_clips
 from .split import ALL_PARTS
@@ -40,7 +41,8 @@ class Features:
     ``targets`` (clips,) class numbers into ``labels``; ``parts`` (clips,) indices into ALL_PARTS.  Clips of
     ``silence`` are cut from the noise recordings.  ``noise``: (frames, bands), their training part, to mix in.
     ``skipped``: (path, reason) of the clips that could not be used.  ``made``: class → part → clips made of others
-    (``made.py``); ``bundled`` clips of other words train ``unknown``.  ``warnings``: one line each.
+    (``made.py``); ``bundled`` clips of other words train ``unknown``.  ``warnings``: one line each.  They are the
+    ``Examples`` of the ``task`` of this name.
     """
 
     settings: FrontEndSettings
@@ -54,6 +56,7 @@ class Features:
     made: dict[str, dict[str, int]] = field(default_factory=dict)
     bundled: int = 0
     warnings: tuple[str, ...] = ()
+    task: str = WORDS
 
     def of(self, part: str) -> np.ndarray:
         """Numbers of the clips in a part."""
@@ -68,9 +71,19 @@ class Features:
         """Values of a frame."""
         return self.settings.bands
 
+    @property
+    def content(self) -> np.ndarray:
+        return self.energies
+
     def frames(self, i: int) -> np.ndarray:
         """Frames (frames, bands) of clip i as a model takes them."""
         return log_energies(self.clip(i), self.settings)
+
+    def normalisation(self) -> tuple[np.ndarray, np.ndarray]:
+        """(mean, scale) float32 (bands,) of the training clips' frames; scaled frames have variance 1."""
+        frames = np.concatenate([self.frames(i) for i in self.of("train")])
+        mean, deviation = frames.mean(0, dtype=np.float64), frames.std(0, dtype=np.float64)
+        return mean.astype(np.float32), (1 / (deviation + 1e-3)).astype(np.float32)
 
     def counts(self, part: str) -> dict[str, int]:
         """Clips of a part per class."""

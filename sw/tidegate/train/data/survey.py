@@ -1,10 +1,7 @@
 """What a data set turned out to be: clips per class and part, what was made, warnings, what was skipped."""
 
-from pathlib import Path
-
-from ..recipe import Recipe
-from .features import Features, load_features
-from .folders import PARTS, SILENCE, UNKNOWN, scan_for
+from .features import Features
+from .folders import PARTS, SILENCE, UNKNOWN
 
 _SHOWN = 10
 
@@ -15,11 +12,6 @@ def survey(features: Features) -> dict:
     return {"clips": {label: {part: parts[part][label] for part in PARTS} for label in features.labels},
             "made": features.made, "bundled": features.bundled, "warnings": list(features.warnings),
             "skipped": [list(item) for item in features.skipped]}
-
-
-def survey_of(directory: str | Path, recipe: Recipe, cache: str | Path | None = None) -> dict:
-    """The survey of a folder of words, as a recipe takes it; the clips come from the cache where they were decoded."""
-    return survey(load_features(scan_for(recipe, directory), recipe.frontend, cache))
 
 
 def survey_lines(features: Features) -> list[str]:

@@ -12,7 +12,8 @@ from ..files import replacing
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch came to: mean loss; accuracy and cost on the validation part; Θ in force, and prices.
+    """What one epoch came to: mean loss; accuracy (or the primary figure of another task) and cost on the
+    validation part; Θ in force, and prices.
 
     ``words_per_frame``: weight words, on the lanes of the recipe's budget (1: weights).  ``price``: of a budget.
     ``frames_used``: mean share of a clip up to its decision, where the epoch decided early (None: at the end).
@@ -38,9 +39,10 @@ def log_path(out: Path) -> Path:
     return out.with_name(out.name.removesuffix(SUFFIX) + ".log.csv")
 
 
-def write_log(path: Path, epochs: list[Epoch]) -> None:
-    """CSV with a row an epoch; DataError if the place cannot be written."""
-    rows = [{k: " ".join(map(str, v)) if isinstance(v, tuple) else v for k, v in asdict(e).items()} for e in epochs]
+def write_log(path: Path, epochs: list[Epoch], primary: str = "accuracy") -> None:
+    """CSV with a row an epoch, the primary figure under its name; DataError if the place cannot be written."""
+    rows = [{primary if k == "accuracy" else k: " ".join(map(str, v)) if isinstance(v, tuple) else v
+             for k, v in asdict(e).items()} for e in epochs]
     try:
         with replacing(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, rows[0], lineterminator="\n")

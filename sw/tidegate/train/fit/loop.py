@@ -22,16 +22,16 @@ from tidegate.spec.cells import cell_of
 from tidegate.spec.formats import whole_theta
 from tidegate.spec.model import Model, read_model, save_model
 
-from ..data.augment import Augmenter, Batch
-from ..data.features import Features
+from ..data.augment import Batch
 from ..data.folders import SILENCE
 from ..data.split import ALL_PARTS
 from ..data.streams import Mined
-from ..data.tasks import Sequences
 from ..errors import DataError
 from ..files import replacing
 from ..judge.evaluate import columns, evaluate
-from ..recipe import WORDS, Recipe
+from ..recipe import Recipe
+from ..tasks.protocol import Examples
+from ..tasks.registry import find
 from .checkpoint import read_checkpoint, write_checkpoint
 from .log import Epoch, log_path, write_log
 from .made_with import made_with
@@ -40,35 +40,25 @@ from .rank import entropy, until_decided
 from .reject import with_rejection
 
 
-def normalisation(features: Features | Sequences) -> tuple[np.ndarray, np.ndarray]:
-    """(mean, scale) float32 (bands,) of the training clips' features; scaled features have variance 1.
-
-    Sequences are taken as they are.
-    """
-    if isinstance(features, Sequences):
-        return np.zeros(features.width, np.float32), np.ones(features.width, np.float32)
-    train = features.of("train")
-    frames = np.concatenate([features.frames(i) for i in train])
-    return frames.mean(0, dtype=np.float64).astype(np.float32), (1 / (frames.std(0, dtype=np.float64) + 1e-3)).astype(
-        np.float32)
-
-
 class Trainer:
-    """One run of a recipe on features; ``epochs()`` trains and yields what each epoch came to, ``log`` keeps it."""
+    """One run of a recipe on examples of its task; ``epochs()`` trains and yields an ``Epoch`` each, as in ``log``."""
 
-    def __init__(self, recipe: Recipe, features: Features | Sequences, out: Path, resume: bool = False,
+    def __init__(self, recipe: Recipe, features: Examples, out: Path, resume: bool = False,
                  progress: bool = False, start: Model | None = None):
+        if features.task != recipe.task:
+            raise DataError(f"recipe '{recipe.name}' has the task '{recipe.task}', and the examples are of the task "
+                            f"'{features.task}'; load them by the recipe's task")
         self.recipe, self.features, self.out, self.progress = recipe, features, out, progress
+        self.task = find(recipe.task)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.set_float32_matmul_precision("highest")       # a GPU's faster formats are not exact
         torch.manual_seed(recipe.seed)
         torch.set_flush_denormal(True)          # gradients too small for a float make products much slower
-        self.mean, self.scale = normalisation(features)
+        self.mean, self.scale = features.normalisation()
         if start is not None:
-            _check_start(start, recipe, features)
+            _check_start(start, recipe, features, self.task.front_end(recipe))
             self.mean, self.scale = start.tensors["frontend.mean"], start.tensors["frontend.scale"]
-        self.augmenter = (features.batch if isinstance(features, Sequences) else
-                          Augmenter(features, recipe.augmentation, self.mean, self.scale))
+        self.augmenter = self.task.batches(recipe, features, self.mean, self.scale)
         self.network = _network(recipe, features.width, len(features.labels)).to(self.device)
         if start is not None:
             self.network.load_state_dict(DeltaNetwork.from_model(start).state_dict())
@@ -80,8 +70,7 @@ class Trainer:
             self.log_thresholds = thetas.log().requires_grad_()
             groups.append({"params": [self.log_thresholds], "weight_decay": 0.0})
         self.train = torch.from_numpy(_training_clips(features, recipe.augmentation.silence_repeats))
-        targets, classes = features.targets[self.train], len(features.labels)
-        self.class_weights = class_weights(targets, classes, recipe.balance).to(self.device)
+        self.task_loss = self.task.loss(recipe, features, self.train.numpy(), self.device)
         self.batches = self._batches()
         self.mined = Mined()
         self.told: dict = {}        # of an epoch, for the card
@@ -127,11 +116,11 @@ class Trainer:
                 self.best, self.best_epoch = score, self.epoch
                 self._write()
             self.log.append(Epoch(
-                self.epoch, loss, figures["accuracy"], figures["fetch_reduction"], words, tuple(figures["occupancy"]),
-                tuple(self.network.thresholds), self.budget.price if self.budget else None,
+                self.epoch, loss, figures[self.task.primary.name], figures["fetch_reduction"], words,
+                tuple(figures["occupancy"]), tuple(self.network.thresholds), self.budget.price if self.budget else None,
                 float(self.schedule.get_last_lr()[0]), time.monotonic() - started,
                 figures.get("frames_used"), misses))
-            write_log(log_path(self.out), self.log)
+            write_log(log_path(self.out), self.log, self.task.primary.name)
             self._checkpoint()
             yield self.log[-1]
         self._judge()
@@ -143,13 +132,14 @@ class Trainer:
     def _judge_epoch(self, figures: dict) -> tuple[float, float, float | None]:
         """(what makes an epoch the best, weight words per frame, misses in streams) from its figures on clips.
 
-        The first is accuracy, less a point for every percent above the budget.
+        The first is the task's primary figure, such as accuracy, less a point for every percent above the budget.
         """
+        score = self.task.primary.score(figures)
         words = sum(n * c for n, c in zip(figures["events"], self.columns, strict=True)) / figures["frames"]
         if not self.budget:
-            return figures["accuracy"], words, None
+            return score, words, None
         self.budget.measured(words)
-        return figures["accuracy"] - max(0.0, words / self.budget.target - 1), words, None
+        return score - max(0.0, words / self.budget.target - 1), words, None
 
     def _annealed(self, epoch: int) -> float:
         """Share of thresholds and cost in force in an epoch; all of it in the last one."""
@@ -211,7 +201,7 @@ class Trainer:
             assert self.stop is not None and isinstance(self.network, DeltaNetwork)     # the recipe sees to it
             batch = until_decided(self.network, batch, self.stop, thresholds)
         output = self.network(batch.frames, thresholds=thresholds, noise=self.recipe.hidden_noise, generator=noise)
-        loss = self._cross_entropy(output.logits, batch, 1 if early else self.recipe.decision_frames)
+        loss = self.task_loss(output.logits, batch, 1 if early else self.recipe.decision_frames)
         if early and self.recipe.entropy_reward:
             loss = loss - self.recipe.entropy_reward * entropy(output.logits, batch)
         if share and self.recipe.sparsity_cost:
@@ -229,26 +219,15 @@ class Trainer:
         batches = [b for g in groups for b in g.split(self.recipe.batch)]
         return [batches[i] for i in torch.randperm(len(batches), generator=rng)]
 
-    def _cross_entropy(self, logits: Tensor, batch: Batch, frames: int) -> Tensor:
-        """Mean over the ``frames`` frames up to each decision."""
-        losses = []
-        for last, target in batch.decisions:
-            for back in range(frames):
-                picked = logits[(last - back).clamp_min(0), torch.arange(len(target), device=self.device)]
-                losses.append(torch.nn.functional.cross_entropy(
-                    picked, target, weight=self.class_weights, label_smoothing=self.recipe.label_smoothing))
-        return torch.stack(losses).mean()
-
     def _model(self, card: dict) -> Model:
-        front_end = self.recipe.frontend.to_dict() if self.recipe.task == WORDS else {}
-        model = self.network.export(self.features.labels, front_end, self.mean, self.scale, card)
+        model = self.network.export(self.features.labels, self.task.front_end(self.recipe), self.mean, self.scale, card)
         return replace(model, stop=self.stop)
 
     def _write(self) -> None:
         f, model = self.features, self._model({})
         card: dict = {"recipe": self.recipe.to_dict(), "clips": {part: len(f.of(part)) for part in ALL_PARTS},
                       "skipped": len(f.skipped), "epoch": self.epoch, **self.begun, **self.told}
-        if self.recipe.reject and isinstance(f, Features):
+        if self.recipe.reject:
             model, card["rejection"] = with_rejection(model, f, self.recipe.reject)
         card["validation"] = evaluate(model, f, "validation", early=model.stop is not None)
         self._save(replace(model, card=card))
@@ -289,7 +268,7 @@ class Trainer:
         self.schedule.load_state_dict(state["schedule"])
 
 
-def _training_clips(features: Features | Sequences, silence_repeats: int) -> np.ndarray:
+def _training_clips(features: Examples, silence_repeats: int) -> np.ndarray:
     """Numbers of the clips of an epoch, those of silence repeated."""
     train = features.of("train")
     if SILENCE not in features.labels:
@@ -298,24 +277,16 @@ def _training_clips(features: Features | Sequences, silence_repeats: int) -> np.
     return np.concatenate([train, *[silence] * (silence_repeats - 1)])
 
 
-def class_weights(targets: np.ndarray, classes: int, balance: float) -> Tensor:
-    """Weight (classes,) of a clip in the loss: its class's size to the power -balance, 1 in the mean over the clips."""
-    sizes = np.bincount(targets, minlength=classes).clip(min=1)
-    weights = sizes ** -balance
-    return torch.from_numpy((weights / (weights * sizes).sum() * sizes.sum()).astype(np.float32))
-
-
-def _digest(recipe: Recipe, features: Features | Sequences, start: Model | None) -> str:
+def _digest(recipe: Recipe, features: Examples, start: Model | None) -> str:
     """A digest of all that a run follows from."""
     parts = [recipe.to_dict(), features.labels, *([] if start is None else [start.digest])]
     digest = sha256(json.dumps(parts).encode())
-    content = features.values if isinstance(features, Sequences) else features.energies
-    for array in (features.targets, features.parts, features.offsets, content):
+    for array in (features.targets, features.parts, features.offsets, features.content):
         digest.update(array.tobytes())
     return digest.hexdigest()
 
 
-def _check_start(start: Model, recipe: Recipe, features: Features | Sequences) -> None:
+def _check_start(start: Model, recipe: Recipe, features: Examples, front_end: dict) -> None:
     """DataError if a run of this recipe on these features cannot begin with a model's weights."""
     if not recipe.rounding:
         raise DataError(f"recipe '{recipe.name}' trains a float network, which cannot begin with a model's integers; "
@@ -328,7 +299,7 @@ def _check_start(start: Model, recipe: Recipe, features: Features | Sequences) -
         if has != wants:
             raise DataError(f"the model to begin with does not fit recipe '{recipe.name}': its {what}: {has}; "
                             f"wanted: {wants}")
-    if recipe.task == WORDS and settings_of(start) != recipe.frontend:
+    if front_end and settings_of(start).to_dict() != front_end:
         raise DataError(f"the model to begin with does not fit recipe '{recipe.name}': it has another front end; "
                         "copy the frontend of the model's recipe")
 

@@ -10,12 +10,12 @@ import numpy as np
 from tidegate.spec.formats import BIAS_MAX, acc_frac
 from tidegate.spec.model import Model
 
-from ..data.features import Features
 from ..data.folders import SILENCE, UNKNOWN
 from ..judge.evaluate import last_logits
+from ..tasks.protocol import Examples
 
 
-def with_rejection(model: Model, features: Features, loss: float) -> tuple[Model, dict]:
+def with_rejection(model: Model, features: Examples, loss: float) -> tuple[Model, dict]:
     """The model with the largest bias of ``unknown`` at which the keywords lose at most ``loss`` of their recall.
 
     Recall is the share of all keyword clips of the validation part that are decided right; the words that are to
@@ -44,7 +44,7 @@ def with_rejection(model: Model, features: Features, loss: float) -> tuple[Model
         "recall_before": float(right.mean())}
 
 
-def with_balance(model: Model, features: Features, least: float) -> tuple[Model, dict]:
+def with_balance(model: Model, features: Examples, least: float) -> tuple[Model, dict]:
     """The model with the bias of ``unknown``, 0 or below, at which most clips of the validation part are decided right
     while at least the share ``least`` of the other words is taken for no keyword (where no bias does that: most).
 

@@ -130,7 +130,6 @@ class StreamTrainer(Trainer):
     def _judge(self) -> None:
         """Set the bias of ``unknown`` and the detector's threshold on the validation part; then the figures on all."""
         model = read_model(self.out)
-        assert isinstance(self.features, Features)
         if model.detector is not None:          # a run that was stopped after this
             return super()._judge()
         model, balance = with_balance(model, self.features, self.options.rejected)

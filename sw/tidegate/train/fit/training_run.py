@@ -9,14 +9,13 @@ from tidegate.host.figures import ratio_text
 from tidegate.spec.cells import cell_of
 from tidegate.spec.model import Model
 
-from ..data.features import Features, load_features
+from ..data.features import Features
 from ..data.folders import scan_for
 from ..data.material import NOTHING_ELSE, SoundFolders, check_sources, load_material
 from ..data.split import PARTS
-from ..data.survey import survey_lines
-from ..data.tasks import Sequences, load_task
 from ..errors import DataError
-from ..recipe import WORDS, Recipe
+from ..recipe import Recipe
+from ..tasks.registry import find
 from .checkpoint import check_resumable, checkpoint_path
 from .loop import Trainer
 from .memory import keep_freed_memory
@@ -27,7 +26,7 @@ from .teacher import teacher_path
 def run(directory: str | Path | None, recipe: Recipe, out: str | Path, *, cache: str | Path | None = None,
         resume: bool = False, progress: bool = True, speaker: str = "",
         sources: SoundFolders = NOTHING_ELSE, start: Model | None = None, teacher: str | Path | None = None) -> Path:
-    """Train on a folder of words (see ``data.scan``) and write the best model, by validation, to ``out``.
+    """Train on a folder of words (``data.scan``) or the data of another task, and write the best model to ``out``.
 
     The file is written whenever an epoch is no worse than those before, once the thresholds are fully there; a
     checkpoint ``out.checkpoint`` after each epoch lets ``resume=True`` go on.  The card holds recipe, split sizes
@@ -49,30 +48,23 @@ def run(directory: str | Path | None, recipe: Recipe, out: str | Path, *, cache:
     check_sources(sources, recipe.keywords)     # what is missing is told before anything is decoded
     console = Console(stderr=True, quiet=not progress, markup=False)
     keep_freed_memory()
-    features: Features | Sequences
     if sources != NOTHING_ELSE and recipe.listening is None:
         raise DataError(f"recipe '{recipe.name}' trains on clips only; leave the folders of other sound out, or choose "
                         "a recipe with 'listening'")
     if teacher is not None and recipe.teacher is None:
         raise DataError(f"recipe '{recipe.name}' has no teacher; leave the file '{teacher}' out")
-    if recipe.task == WORDS:
-        if directory is None:
-            raise DataError(f"recipe '{recipe.name}' trains on a folder of words; give one")
-        data = scan_for(recipe, directory, speaker)
-        features = load_features(data, recipe.frontend, cache, progress)
-        lines = survey_lines(features)
-    else:
-        if speaker:
-            raise DataError(f"the task '{recipe.task}' has no speakers; leave '{speaker}' out")
-        features = load_task(recipe.task, directory)
-        lines = [f"task {recipe.task}: {len(features.of('train'))} sequences of {features.steps} frames to train"]
+    task = find(recipe.task)
+    features = task.load(recipe, directory, cache=cache, progress=progress, speaker=speaker)
     layers = f"{cell_of(recipe.cell).title} {' + '.join(map(str, recipe.gru))}"
     console.print(f"recipe {recipe.name}: {layers}, {recipe.epochs} epochs, seed {recipe.seed}")
-    for line in lines:
+    for line in task.lines(features):
         console.print(line, soft_wrap=True)
-    if recipe.listening is None or isinstance(features, Sequences):
+    if recipe.listening is None:
         trainer = Trainer(recipe, features, out, resume, progress, start)
+    elif directory is None or not isinstance(features, Features):
+        raise DataError(f"recipe '{recipe.name}': the task '{recipe.task}' has no streams; leave 'listening' out")
     else:
+        data = scan_for(recipe, directory, speaker)
         if not sources.speech:
             console.print("warning: no continuous speech is given (--speech), so the model will hear its words in "
                           "all talk", soft_wrap=True)
@@ -87,7 +79,7 @@ def run(directory: str | Path | None, recipe: Recipe, out: str | Path, *, cache:
             early = "" if epoch.frames_used is None else f" after {epoch.frames_used:.0%} of the frames"
             streams = "" if epoch.misses is None else f"misses in streams {epoch.misses:.1%}  "
             console.print(f"epoch {epoch.number:3}/{recipe.epochs}  loss {epoch.loss:.3f}  "
-                          f"validation {epoch.accuracy:.2%}{early}  "
+                          f"validation {task.primary.text(epoch.accuracy)}{early}  "
                           f"{streams}fetch reduction {ratio_text(epoch.fetch_reduction, 2)}  "
                           f"Θ {' '.join(map(str, epoch.thresholds))}")
     except KeyboardInterrupt:

@@ -25,6 +25,7 @@ from ..errors import DataError
 from .augment import Batch
 from .split import ALL_PARTS
 
+SOURCES = ("cue", "evidence", "mnist")
 CUE_STEPS, CUE_LINES, CUE_CLASSES = 40, 12, 4
 EVIDENCE_STEPS, EVIDENCE_MEANS = 50, (0.15, 0.3, 0.6, 1.2)
 MNIST_STEPS, MNIST_SIDE, MNIST_SHIFT, MNIST_VALIDATION = 4, 28, 2, 5000
@@ -35,13 +36,13 @@ _COUNTS = {"train": 4000, "validation": 1000, "test": 1000}        # of the made
 
 @dataclass(frozen=True)
 class Sequences:
-    """Sequences of frames as a model takes them, all of one length; it has the members of ``Features`` that training
-    and evaluation use.
+    """Sequences of frames as a model takes them, all of one length: the ``Examples`` of the ``task`` of this name.
 
     ``values`` (clips, ...): what ``code`` makes (clips, steps, width) float32 of; ``targets`` (clips,), ``parts``
     (clips,) indices into ALL_PARTS; ``vary``: a batch of values for training, from (values, generator).
     """
 
+    task: str
     labels: tuple[str, ...]
     values: np.ndarray
     targets: np.ndarray
@@ -51,6 +52,7 @@ class Sequences:
     code: Callable[[np.ndarray], np.ndarray]
     vary: Callable[[np.ndarray, torch.Generator], np.ndarray] = lambda values, rng: values
     skipped: tuple[tuple[str, str], ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def of(self, part: str) -> np.ndarray:
         """Numbers of the sequences in a part."""
@@ -60,9 +62,17 @@ class Sequences:
     def offsets(self) -> np.ndarray:
         return np.arange(len(self.targets) + 1) * self.steps
 
+    @property
+    def content(self) -> np.ndarray:
+        return self.values
+
     def frames(self, i: int) -> np.ndarray:
         """(steps, width) float32 of sequence i."""
         return self.code(self.values[i : i + 1])[0]
+
+    def normalisation(self) -> tuple[np.ndarray, np.ndarray]:
+        """(mean, scale) float32 (width,): sequences are taken as they are."""
+        return np.zeros(self.width, np.float32), np.ones(self.width, np.float32)
 
     def batch(self, clips: Tensor, rng: torch.Generator) -> Batch:
         """Sequences (B,) to train with; each is to be decided at its last frame at the latest."""
@@ -72,22 +82,23 @@ class Sequences:
         return Batch(ints.contiguous(), [(last, torch.from_numpy(self.targets[clips.numpy()]))])
 
 
-def load_task(task: str, directory: str | Path | None = None) -> Sequences:
-    """The sequences of a task; DataError if it needs a folder and there is none, or it needs none, or its files are not
-    the task's."""
+def load_sequences(task: str, directory: str | Path | None = None) -> Sequences:
+    """The sequences of one of SOURCES; DataError if it needs a folder and there is none, or it needs none, or its files
+    are not the task's."""
     if task == "mnist":
         if directory is None:
             raise DataError("the task 'mnist' needs its data: run `tidegate data mnist` and give the folder data/mnist")
         return _mnist(Path(directory))
     if directory is not None:
         raise DataError(f"the task '{task}' is made from a seed; leave the folder out")
-    return {"cue": _cue, "evidence": _evidence}[task]()
+    return _cue() if task == "cue" else _evidence()
 
 
-def _made(labels: tuple[str, ...], frames: np.ndarray, targets: np.ndarray) -> Sequences:
+def _made(task: str, labels: tuple[str, ...], frames: np.ndarray, targets: np.ndarray) -> Sequences:
     parts = np.repeat([ALL_PARTS.index(part) for part in _COUNTS], list(_COUNTS.values()))
     _, steps, width = frames.shape
-    return Sequences(labels, frames.astype(np.float32), targets.astype(np.int64), parts, steps, width, lambda x: x)
+    return Sequences(task, labels, frames.astype(np.float32), targets.astype(np.int64), parts, steps, width,
+                     lambda x: x)
 
 
 def _cue() -> Sequences:
@@ -96,7 +107,7 @@ def _cue() -> Sequences:
     frames = np.zeros((n, CUE_STEPS, CUE_LINES + CUE_CLASSES))
     frames[:, :, :CUE_LINES] = rng.random((n, CUE_STEPS, CUE_LINES)) < 0.2
     frames[np.arange(n), at, CUE_LINES + targets] = 1
-    return _made(tuple(f"line {k}" for k in range(CUE_CLASSES)), frames, targets)
+    return _made("cue", tuple(f"line {k}" for k in range(CUE_CLASSES)), frames, targets)
 
 
 def cue_times(sequences: Sequences) -> np.ndarray:
@@ -108,7 +119,7 @@ def _evidence() -> Sequences:
     rng, n = np.random.default_rng(2), sum(_COUNTS.values())
     targets, mean = rng.integers(2, size=n), rng.choice(EVIDENCE_MEANS, n)
     frames = (2 * targets - 1)[:, None] * mean[:, None] + rng.standard_normal((n, EVIDENCE_STEPS))
-    return _made(("minus", "plus"), frames[:, :, None], targets)
+    return _made("evidence", ("minus", "plus"), frames[:, :, None], targets)
 
 
 def spikes(images: np.ndarray) -> np.ndarray:
@@ -144,8 +155,8 @@ def _mnist(folder: Path) -> Sequences:
         images.append(pixels)
         targets.append(digits.astype(np.int64))
         parts.append(part)
-    return Sequences(tuple(map(str, range(10))), np.concatenate(images), np.concatenate(targets), np.concatenate(parts),
-                     MNIST_STEPS, MNIST_SIDE**2, spikes, shifted)
+    return Sequences("mnist", tuple(map(str, range(10))), np.concatenate(images), np.concatenate(targets),
+                     np.concatenate(parts), MNIST_STEPS, MNIST_SIDE**2, spikes, shifted)
 
 
 def _idx(path: Path, dimensions: int) -> np.ndarray:
