@@ -82,5 +82,5 @@ def test_interrupted_and_gone_on(folder):
 def test_mistakes(folder):
     fails(tidegate("sweep", "none"), "no sweep 'none'")
     arguments = describe(folder, "wrong", vary={"sead": [1]})
-    fails(tidegate("sweep", *arguments, cwd=folder), "'vary': a recipe has no field 'sead'")
+    fails(tidegate("sweep", *arguments, cwd=folder), "no field 'sead'; known are name")
     fails(tidegate("sweep", *arguments, "--workers", 2, "--cluster", "tcp://x:1", cwd=folder), "choose one")

@@ -336,7 +336,7 @@ def test_log(tmp_path):
     ("sweep.json", None, "holds no results of a sweep"),
     ("sweep.json", "{", "is no description of a sweep"),
     ("sweep.json", "[]", "is no description of a sweep"),
-    ("sweep.json", '{"name": "mine"}', "'recipe' is missing"),
+    ("sweep.json", '{"name": "mine"}', "recipe is missing"),
     ("results.csv", None, "holds no results of a sweep"),
     ("results.csv", "", "no finished point yet"),
     ("results.csv", "key,label,speaker,gru,seed,theta\n", "lacks the column factor"),

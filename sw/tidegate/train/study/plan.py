@@ -92,7 +92,7 @@ class Plan:
     speakers: Annotated[Literal["each"] | Annotated[tuple[Name, ...], Field(min_length=1)] | None, Field(
         description='"each" or a list of names')] = None
     margins: Annotated[tuple[Nonnegative | None, ...], AfterValidator(_distinct), Field(
-        description="a list of leads of 0 or more, or null for the whole clip")] = ()
+        min_length=1, description="a list of leads of 0 or more, or null for the whole clip")] = ()
 
     def __post_init__(self) -> None:
         labels = [label for label, _ in self.variants]
