@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-HEAVY = {"torch", "amaranth", "cocotb"}
+HEAVY = {"torch", "amaranth", "cocotb", "pydantic"}
 
 
 def sources(*folders: str) -> list[Path]:

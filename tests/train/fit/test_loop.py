@@ -198,10 +198,10 @@ def test_recipes_round_trip_and_refuse_nonsense(recipe, tmp_path):
     with pytest.raises(DataError, match="no recipe"):
         Recipe.read(tmp_path / "none.json")
     for text, message in (("{", "not a recipe"), ("[]", "JSON object"), ('{"nmae": "x"}', "no field 'nmae'"),
-                          ("{}", "needs a 'name'"), ('{"name": "x", "epochs": "2"}', "'epochs' cannot be \"2\""),
-                          ('{"name": "x", "augmentation": 3}', "'augmentation' must be an object"),
+                          ("{}", "name is missing"), ('{"name": "x", "epochs": "2"}', 'integer, not "2"'),
+                          ('{"name": "x", "augmentation": 3}', "recipe 'x': augmentation must be an object, not 3"),
                           ('{"name": "x", "thresholds": [1]}', "need 2 thresholds"),
-                          ('{"name": "x", "epochs": 0}', "at least 1")):
+                          ('{"name": "x", "epochs": 0}', "recipe 'x': epochs must be greater than or equal to 1")):
         (tmp_path / "r.json").write_text(text)
         with pytest.raises(DataError, match=message):
             Recipe.read(tmp_path / "r.json")

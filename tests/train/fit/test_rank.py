@@ -151,8 +151,8 @@ def test_only_epochs_that_decide_early_are_kept(features, early, tmp_path):
     ({"stop_margin": 1e4}, r"stop margin is a lead from 0 to 511\.992"),
     ({"stop_margin": 2.0, "stop_hold": 256}, "hold off 0 to 255 frames"),
     ({"stop_margin": 2.0, "reject": 0.01}, "needs rounding, and no reject"),
-    ({"stop_margin": 2.0, "stop_from": 1.0}, "stop_from is a share of the epochs"),
-    ({"stop_margin": 2.0, "entropy_reward": -0.1}, "entropy_reward must be 0 or more"),
+    ({"stop_margin": 2.0, "stop_from": 1.0}, "stop_from must be less than 1, not 1.0"),
+    ({"stop_margin": 2.0, "entropy_reward": -0.1}, "entropy_reward must be greater than or equal to 0, not -0.1"),
     ({"entropy_reward": 0.1}, "are of use with a stop_margin"),
     ({"stop_from": 0.5}, "are of use with a stop_margin"),
 ])

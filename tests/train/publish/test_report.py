@@ -361,7 +361,7 @@ def test_log(tmp_path):
     ("sweep.json", None, "holds no results of a sweep"),
     ("sweep.json", "{", "is no description of a sweep"),
     ("sweep.json", "[]", "is no description of a sweep"),
-    ("sweep.json", '{"name": "mine"}', "'recipe' is missing"),
+    ("sweep.json", '{"name": "mine"}', "recipe is missing"),
     (RESULTS, None, "holds no results of a sweep"),
     (RESULTS, "", "holds no results of a sweep"),
     (RESULTS, 1000 * "no database", "file is not a database"),

@@ -1,29 +1,36 @@
 """How streams for training are made and what their frames weigh, and the teacher: a recipe's fields ``listening`` and
 ``teacher``."""
 
-from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
 
 from tidegate.spec.stop import SMOOTH_MAX
 
-from ..errors import DataError
-from ..ranges import HUGE, SHARE, TINY, check_order, check_ranges
+from ..validated import HUGE, Amount, Levels, Number, Ordered, Rate, Share, Spread, validated
 
-_TAUGHT = (("width", 1, 10_000), ("maps", 1, 1000), ("epochs", 1, 10_000), ("chunks", 1, HUGE),
-           ("learning_rate", TINY, 10), ("weight", 0, HUGE), ("temperature", 0.01, 100))
-_FRAMES, _DECIBEL = 100_000, 200
-_BOUNDS = (
-    *((name, 1, _FRAMES) for name in ("streams", "chunk", "chunks", "answer", "hold", "gap", "speech", "sound",
-                                      "pause")),
-    *((name, 0, _FRAMES) for name in ("clip_epochs", "after", "settle")),
-    *((name, 0, _DECIBEL) for name in ("gain", "word_gain", "speech_warp", "colour")), ("snr", -_DECIBEL, _DECIBEL),
-    *((name, 0, HUGE) for name in ("shares", "reject_weight", "hard_weight", "unknown_weight", "silence_weight",
-                                   "false_accepts")),
-    *((name, *SHARE) for name in ("prompt", "clean", "wet", "mined", "splice", "peak", "robust", "hard_share", "reset",
-                                  "rejected")),
-    ("smoothed", 0, SMOOTH_MAX))
+_FRAMES = 100_000
+Frames = Annotated[int, Field(ge=0, le=_FRAMES)]
+Count = Annotated[int, Field(ge=1, le=_FRAMES)]
 
 
-@dataclass(frozen=True)
+def _apart(pair: tuple[int, int]) -> tuple[int, int]:
+    if pair[0] == pair[1]:          # a length is drawn below the highest
+        raise ValueError(f"is two different numbers, not {pair[0]} twice")
+    return pair
+
+
+def _any(shares: tuple[float, ...]) -> tuple[float, ...]:
+    if not sum(shares):
+        raise ValueError("are all 0; give at least one kind a share")
+    return shares
+
+
+Lengths = Annotated[tuple[Count, Count], Ordered, AfterValidator(_apart)]
+Shares = Annotated[tuple[Amount, Amount, Amount, Amount, Amount], AfterValidator(_any)]
+
+
+@validated("a recipe's teacher.")
 class Teaching:
     """The float network that a recipe's network learns from (see ``teacher.py``); a recipe's field ``teacher``.
 
@@ -32,20 +39,17 @@ class Teaching:
     the processor has it.  ``weight``: of what it says in the loss of the network; ``temperature`` of both softmaxes.
     """
 
-    width: int = 128
-    maps: int = 16
-    epochs: int = 16
-    chunks: int = 300
-    learning_rate: float = 4e-3
+    width: Annotated[int, Field(ge=1, le=10_000)] = 128
+    maps: Annotated[int, Field(ge=1, le=1000)] = 16
+    epochs: Annotated[int, Field(ge=1, le=10_000)] = 16
+    chunks: Annotated[int, Field(ge=1, le=HUGE)] = 300
+    learning_rate: Rate = 4e-3
     bfloat16: bool = False
-    weight: float = 1.0
-    temperature: float = 2.0
-
-    def __post_init__(self) -> None:
-        check_ranges("a recipe's teacher.", self, _TAUGHT)
+    weight: Amount = 1.0
+    temperature: Annotated[Number, Field(ge=0.01, le=100)] = 2.0
 
 
-@dataclass(frozen=True)
+@validated("a recipe's listening.")
 class Listening:
     """How streams are made; a recipe's field.  Times in frames, levels in dB.
 
@@ -77,48 +81,37 @@ class Listening:
     the threshold of the model's detector.
     """
 
-    streams: int = 48
-    chunk: int = 160
-    chunks: int = 320
-    clip_epochs: int = 0
-    shares: tuple[float, float, float, float, float] = (0.48, 0.22, 0.20, 0.05, 0.05)
-    gap: tuple[int, int] = (4, 90)
-    after: int = 16
-    speech: tuple[int, int] = (60, 200)
-    sound: tuple[int, int] = (40, 150)
-    pause: tuple[int, int] = (30, 150)
-    answer: int = 20
-    settle: int = 6
-    prompt: float = 0.3
-    hold: int = 40
-    snr: tuple[float, float] = (5.0, 40.0)
-    clean: float = 0.2
-    gain: float = 10.0
-    word_gain: float = 5.0
-    wet: float = 0.2
-    speech_warp: float = 0.0
-    colour: float = 0.0
-    mined: float = 0.3
-    splice: float = 0.12
-    reject_weight: float = 1.0
-    hard_weight: float = 0.1
-    hard_share: float = 0.01
-    unknown_weight: float = 0.5
-    silence_weight: float = 0.2
-    smoothed: int = 0
-    peak: float = 0.0
-    robust: float = 0.0
-    reset: float = 0.04
-    rejected: float = 0.93
-    false_accepts: float = 0.5
-
-    def __post_init__(self) -> None:
-        what = "a recipe's listening."
-        check_ranges(what, self, _BOUNDS)
-        check_order(what, self, ("gap", "speech", "sound", "pause", "snr"))
-        for name in ("gap", "speech", "sound", "pause"):        # a length is drawn below the highest
-            low, high = getattr(self, name)
-            if low == high:
-                raise DataError(f"{what}{name} is two different numbers, not {low} twice")
-        if not sum(self.shares):
-            raise DataError(f"{what}shares are all 0; give at least one kind a share")
+    streams: Count = 48
+    chunk: Count = 160
+    chunks: Count = 320
+    clip_epochs: Frames = 0
+    shares: Shares = (0.48, 0.22, 0.20, 0.05, 0.05)
+    gap: Lengths = (4, 90)
+    after: Frames = 16
+    speech: Lengths = (60, 200)
+    sound: Lengths = (40, 150)
+    pause: Lengths = (30, 150)
+    answer: Count = 20
+    settle: Frames = 6
+    prompt: Share = 0.3
+    hold: Count = 40
+    snr: Levels = (5.0, 40.0)
+    clean: Share = 0.2
+    gain: Spread = 10.0
+    word_gain: Spread = 5.0
+    wet: Share = 0.2
+    speech_warp: Spread = 0.0
+    colour: Spread = 0.0
+    mined: Share = 0.3
+    splice: Share = 0.12
+    reject_weight: Amount = 1.0
+    hard_weight: Amount = 0.1
+    hard_share: Share = 0.01
+    unknown_weight: Amount = 0.5
+    silence_weight: Amount = 0.2
+    smoothed: Annotated[int, Field(ge=0, le=SMOOTH_MAX)] = 0
+    peak: Share = 0.0
+    robust: Share = 0.0
+    reset: Share = 0.04
+    rejected: Share = 0.93
+    false_accepts: Amount = 0.5

@@ -14,16 +14,16 @@
 """
 
 import json
-import math
-import re
 from collections.abc import Iterable
 from copy import deepcopy
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
 from itertools import product
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import AfterValidator, Field
 
 from tidegate import zoo
 from tidegate.spec.errors import TidegateError
@@ -31,13 +31,30 @@ from tidegate.spec.formats import THETA_MAX, whole_theta
 from tidegate.spec.stop import Stop
 
 from ..errors import DataError
-from ..recipe import Recipe, fits
+from ..recipe import Recipe, Threshold
+from ..validated import Nonnegative, from_json, refuse, validated
 
 EACH = "each"
 _SHIPPED = Path(__file__).parents[2] / "sweeps"
-_FIELDS = ("name", "about", "data", "recipe", "vary", "variants", "theta", "margins", "speakers")
 _PROSE = ("name", "about", "attribution", "limits")      # of a recipe
-Setting = float | tuple[int, ...]
+Name = Annotated[str, Field(min_length=1)]
+Setting = Nonnegative | Annotated[tuple[Threshold, ...], Field(min_length=1)]
+
+
+def _distinct(values: tuple) -> tuple:
+    if len(set(values)) < len(values):
+        raise ValueError(f"has one of {list(values)} twice")
+    return values
+
+
+class Variant(NamedTuple):
+    """A group of changes."""
+
+    label: Annotated[str, Field(pattern=r"^[^\pC\p{Zl}\p{Zp}]+$")]        # one line of text
+    set: dict[str, Any]
+
+
+_NO_VARIANTS = (Variant("", {}),)
 
 
 @dataclass(frozen=True)
@@ -60,19 +77,31 @@ class Point:
         return " ".join(p for p in parts if p) or self.recipe.name
 
 
-@dataclass(frozen=True)
+@validated("sweep {name!r}: ")
 class Plan:
     """A sweep's description.  ``recipe``: all its fields; ``speakers``: None without, EACH, or the names."""
 
-    name: str
-    about: str
-    data: str
-    recipe: dict
-    vary: dict[str, list]
-    variants: tuple[tuple[str, dict], ...]
-    theta: tuple[Setting, ...]
-    speakers: str | tuple[str, ...] | None
-    margins: tuple[float | None, ...] = ()
+    name: Annotated[str, Field(pattern=r"^\w[\w.-]*$", description="letters, digits, - _ .")]
+    recipe: Annotated[dict[str, Any], Field(description="a shipped model's name, a file or an object")]
+    about: str = ""
+    data: str = ""
+    vary: dict[str, Annotated[list, Field(min_length=1)]] = field(default_factory=dict)
+    variants: Annotated[tuple[Variant, ...], Field(
+        min_length=1, description='a list of {"label": text, "set": {field: value}}')] = _NO_VARIANTS
+    theta: Annotated[tuple[Setting, ...], Field(
+        min_length=1, description="a list of factors of 0 or more and lists of Θ, whole numbers from 0 to "
+                                  f"{THETA_MAX}, one per signal")] = (1,)
+    speakers: Annotated[Literal["each"] | Annotated[tuple[Name, ...], Field(min_length=1)] | None, Field(
+        description='"each" or a list of names')] = None
+    margins: Annotated[tuple[Nonnegative | None, ...], AfterValidator(_distinct), Field(
+        min_length=1, description="a list of leads of 0 or more, or null for the whole clip")] = ()
+
+    def __post_init__(self) -> None:
+        labels = [label for label, _ in self.variants]
+        for label, changes in self.variants:
+            refuse(labels.count(label) > 1, f"'variants': the label '{label}' is there twice")
+            for name in changes:
+                refuse(name in self.vary, f"'{name}' is in 'vary' and in the variant '{label}'; choose one")
 
     def points(self, speakers: Iterable[str] = ("",)) -> list[Point]:
         """Every point, in the order of the description; ``speakers``: to leave out, "" for nobody.
@@ -94,13 +123,15 @@ class Plan:
 
     def _recipe(self, label: str, changes: dict) -> Recipe:
         d = deepcopy(self.recipe)
-        for field, value in changes.items():
-            *path, last = field.split(".")
-            inner = d
-            for name in path:
-                inner = inner[name]
-            inner[last] = deepcopy(value)
         try:
+            for name, value in changes.items():
+                *path, last = name.split(".")
+                inner: Any = d
+                for step in path:
+                    inner = inner.get(step) if isinstance(inner, dict) else None
+                if not isinstance(inner, dict):
+                    raise DataError(f"a recipe has no field '{name}'")
+                inner[last] = deepcopy(value)
             recipe = Recipe.from_dict(d)
         except TidegateError as error:
             at = " ".join([label, *(f"{k}={compact(v)}" for k, v in changes.items())]).strip()
@@ -124,16 +155,13 @@ class Plan:
         d: dict[str, Any] = {"name": self.name, "about": self.about, "data": self.data, "recipe": self.recipe,
                              "vary": self.vary}
         if self.variants != _NO_VARIANTS:
-            d["variants"] = [{"label": label, "set": changes} for label, changes in self.variants]
+            d["variants"] = [variant._asdict() for variant in self.variants]
         d["theta"] = [list(s) if isinstance(s, tuple) else s for s in self.theta]
         if self.margins:
             d["margins"] = list(self.margins)
         if self.speakers is not None:
             d["speakers"] = EACH if self.speakers == EACH else list(self.speakers)
         return d
-
-
-_NO_VARIANTS = (("", {}),)
 
 
 def names() -> tuple[str, ...]:
@@ -163,19 +191,17 @@ def make_plan(d: Any, name: str = "", folder: str | Path = ".") -> Plan:
     """From a description; ``name`` if it has none, ``folder``: where a recipe's file is."""
     if not isinstance(d, dict):
         raise DataError(f"sweep '{name}': it must be a JSON object")
-    name = d.get("name", name)
-    reader = _Reader(name)
-    reader.need(isinstance(name, str) and re.fullmatch(r"\w[\w.-]*", name), "'name' must be letters, digits, - _ .")
-    for field in d:
-        reader.need(field in _FIELDS, f"there is no field '{field}'; known are {', '.join(_FIELDS)}")
-    for field in ("about", "data"):
-        reader.need(isinstance(d.get(field, ""), str), f"'{field}' must be text")
-    reader.need("recipe" in d, "'recipe' is missing: name a shipped model or a file, or give an object")
-    vary = reader.vary(d.get("vary", {}))
-    return Plan(name, d.get("about", ""), d.get("data", ""), reader.recipe(d["recipe"], Path(folder)), vary,
-                reader.variants(d["variants"], vary) if "variants" in d else _NO_VARIANTS,
-                reader.theta(d.get("theta", [1])), reader.speakers(d["speakers"]) if "speakers" in d else None,
-                reader.margins(d["margins"]) if "margins" in d else ())
+    d = {"name": name} | d
+    given = d.get("recipe")
+    if isinstance(given, str):
+        recipe = Recipe.read(Path(folder) / given if given.endswith(".json") else zoo.recipe_path(given))
+        d["recipe"] = recipe.to_dict()
+    elif isinstance(given, dict):
+        try:
+            d["recipe"] = Recipe.from_dict({"name": d["name"]} | given).to_dict()
+        except TidegateError as error:
+            raise DataError(f"sweep '{d['name']}': 'recipe': {error}") from None
+    return from_json(Plan, d)
 
 
 def thresholds_at(setting: Setting, own: Iterable[int]) -> tuple[int, ...]:
@@ -185,94 +211,11 @@ def thresholds_at(setting: Setting, own: Iterable[int]) -> tuple[int, ...]:
 
 def compact(value: Any) -> str:
     """A value as text on one line: a list of numbers as "64 32", printable text as it is, all else as JSON."""
-    if isinstance(value, list | tuple) and value and all(fits(x, float) for x in value):
+    if isinstance(value, list | tuple) and value and all(type(x) in (int, float) for x in value):
         return " ".join(map(compact, value))
     if isinstance(value, str) and value.isprintable():
         return value
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-
-
-class _Reader:
-    """Checks the fields of one description; every complaint names the sweep and the field."""
-
-    def __init__(self, name: Any):
-        self.name = name
-
-    def need(self, condition: Any, message: str) -> None:
-        if not condition:
-            raise DataError(f"sweep '{self.name}': {message}")
-
-    def recipe(self, value: Any, folder: Path) -> dict:
-        if isinstance(value, str):
-            recipe = Recipe.read(folder / value if value.endswith(".json") else zoo.recipe_path(value))
-            return json.loads(json.dumps(recipe.to_dict()))
-        self.need(isinstance(value, dict), "'recipe' must be text or an object")
-        for field, content in value.items():
-            self.field("recipe", field, content)
-        try:
-            return json.loads(json.dumps(Recipe.from_dict({"name": self.name} | value).to_dict()))
-        except TidegateError as error:
-            raise DataError(f"sweep '{self.name}': 'recipe': {error}") from None
-
-    def vary(self, value: Any) -> dict:
-        self.need(isinstance(value, dict), "'vary' must be an object: {field: [values]}")
-        for field, values in value.items():
-            self.need(isinstance(values, list) and values, f"'vary' must give '{field}' a list of values")
-            for x in values:
-                self.field("vary", field, x)
-        return value
-
-    def variants(self, value: Any, vary: dict) -> tuple[tuple[str, dict], ...]:
-        self.need(isinstance(value, list) and value, "'variants' must be a list of {\"label\": text, \"set\": {}}")
-        found = {}
-        for v in value:
-            self.need(isinstance(v, dict) and set(v) == {"label", "set"} and isinstance(v["set"], dict),
-                      "'variants': each must have a 'label' and a 'set', and nothing else")
-            label = v["label"]
-            self.need(isinstance(label, str) and label and label.isprintable(), "'variants': a 'label' must be text")
-            self.need(label not in found, f"'variants': the label '{label}' is there twice")
-            for field, x in v["set"].items():
-                self.field(f"variants, {label}", field, x)
-                self.need(field not in vary, f"'{field}' is in 'vary' and in the variant '{label}'; choose one")
-            found[label] = v["set"]
-        return tuple(found.items())
-
-    def theta(self, value: Any) -> tuple[Setting, ...]:
-        self.need(isinstance(value, list) and value, "'theta' must be a list of factors and lists of Θ")
-        for setting in value:
-            if isinstance(setting, list):
-                fine = setting and all(fits(t, int) and 0 <= t <= THETA_MAX for t in setting)
-                self.need(fine, f"'theta': {setting} must be whole numbers from 0 to {THETA_MAX}, one per signal")
-            else:
-                self.need(fits(setting, float) and 0 <= setting < math.inf,
-                          f"'theta': {setting!r} must be a factor of 0 or more, or a list of Θ")
-        return tuple(tuple(s) if isinstance(s, list) else s for s in value)
-
-    def margins(self, value: Any) -> tuple[float | None, ...]:
-        self.need(isinstance(value, list) and value, "'margins' must be a list of leads, or null for the whole clip")
-        for margin in value:
-            self.need(margin is None or (fits(margin, float) and 0 <= margin < math.inf),
-                      f"'margins': {margin!r} must be a lead of 0 or more, or null")
-        self.need(len(set(value)) == len(value), f"'margins': one of {value} is there twice")
-        return tuple(value)
-
-    def speakers(self, value: Any) -> str | tuple[str, ...]:
-        names = isinstance(value, list) and value and all(isinstance(s, str) and s for s in value)
-        self.need(value == EACH or names, f"'speakers' must be \"{EACH}\" or a list of names")
-        return EACH if value == EACH else tuple(value)
-
-    def field(self, where: str, field: str, value: Any) -> None:
-        """Complain unless a recipe has such a field and the value is of its type."""
-        hint: Any = Recipe
-        for name in field.split("."):
-            known = [f.name for f in fields(hint)] if is_dataclass(hint) else []
-            self.need(name in known, f"'{where}': a recipe has no field '{field}'"
-                      + (f"; known are {', '.join(known)}" if known else ""))
-            hint = get_type_hints(hint)[name]
-        self.need(fits(value, hint), f"'{where}': '{field}' cannot be {json.dumps(value, ensure_ascii=False)}")
-        if is_dataclass(hint):
-            for name, content in value.items():
-                self.field(where, f"{field}.{name}", content)
 
 
 def _canonical(value: Any) -> str:

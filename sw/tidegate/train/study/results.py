@@ -23,7 +23,6 @@ from ..data.split import JUDGED, UNSEEN
 from ..errors import DataError
 from ..files import replacing
 from ..judge.stat import grouped, spreads
-from ..recipe import fits
 from .early import EARLY_FIGURES, early_columns
 from .plan import Plan, compact, make_plan
 
@@ -198,7 +197,7 @@ def _value(cell: Any, varied: bool) -> Any:
     """A list as a tuple, and a varied field as a number if its text is one."""
     if varied and isinstance(cell, str):
         with suppress(ValueError):
-            return number if fits(number := json.loads(cell), float) else cell
+            return number if type(number := json.loads(cell)) in (int, float) else cell
     return tuple(cell) if isinstance(cell, list) else cell
 
 
