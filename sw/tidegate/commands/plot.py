@@ -19,7 +19,7 @@ def check_plot(file: Path) -> None:
         import matplotlib  # noqa: F401
 
 
-def draw(rows: list[dict], file: Path) -> None:
+def draw_speedup(rows: list[dict], file: Path) -> None:
     """One panel a size of network, one line a number of lanes, and the ideal; rows of synthetic streams only."""
     import matplotlib
 

@@ -93,14 +93,14 @@ def _other_words(model: Model, labels: Iterable[str]) -> DataError:
                      "evaluate it on a data set with the same words")
 
 
-def columns(network: Network, lanes: int) -> list[int]:
+def column_words(network: Network, lanes: int) -> list[int]:
     """Weight words of a column of each signal on a board of so many lanes."""
     return [c.length for c in Layout(network, Design(lanes, cell_rate=1), check=False).columns]
 
 
 def words_read(network: Network, events: Iterable[int]) -> int:
     """Weight words, on LANES lanes, that so many events of each signal read."""
-    return sum(n * c for n, c in zip(events, columns(network, LANES), strict=True))
+    return sum(n * c for n, c in zip(events, column_words(network, LANES), strict=True))
 
 
 def _per_decision(model: Model, cost: dict, used: list[float], decided: int, frames: int) -> dict:

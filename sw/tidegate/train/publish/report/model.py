@@ -96,7 +96,7 @@ def _occupancy(model: Model) -> list[str]:
     if any(len(values) != model.network.signals for values in parts.values()):
         raise DataError("the model's card does not fit its network; train it again")
     clips = " and ".join(f"{part} ({_text(part_figures(model)[part], 'utterances', 'd')} clips)" for part in parts)
-    return [*body, page.figure(charts.occupancy(parts), "occupancy",
+    return [*body, page.figure(charts.occupancy_bars(parts), "occupancy",
                                f"Share of elements that fire in a frame; all clips of {clips}, one seed.")]
 
 

@@ -17,7 +17,7 @@ from .. import card
 from . import charts, page
 from .model import closer_look, part_figures, theta_text
 from .raster import Example
-from .results import PARTS, Group, Row, Sweep, read_log, read_sweep
+from .results import PARTS, Group, Row, SweepData, read_log, read_sweep
 
 
 def write_report(folder: str | Path, data_dir: str | Path | None = None, clip: str | Path | None = None,
@@ -48,7 +48,7 @@ def write_report(folder: str | Path, data_dir: str | Path | None = None, clip: s
     return out
 
 
-def _head(sweep: Sweep) -> list[str]:
+def _head(sweep: SweepData) -> list[str]:
     d = sweep.plan.to_dict()
     seeds, speakers = (list(dict.fromkeys(getattr(row, x) for row in sweep.rows)) for x in ("seed", "speaker"))
     left_out = [s for s in speakers if s]
@@ -75,7 +75,7 @@ def _compact(value) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _summary(sweep: Sweep) -> list[str]:
+def _summary(sweep: SweepData) -> list[str]:
     shown = [k for k in range(len(sweep.fields)) if len({row.varied[k] for row in sweep.rows}) > 1]
     parts = [p for p in PARTS if any(p in row.parts for row in sweep.rows)]
     head = ["", *(sweep.fields[k] for k in shown), "factor", "Θ / 256", "runs", *(f"{p} accuracy" for p in parts),
@@ -98,7 +98,7 @@ def _summary(sweep: Sweep) -> list[str]:
     return body + _speakers(sweep)
 
 
-def _speakers(sweep: Sweep) -> list[str]:
+def _speakers(sweep: SweepData) -> list[str]:
     """Accuracy on each speaker that was left out."""
     speakers = sorted({row.speaker for row in sweep.rows if row.speaker})
     if not speakers:
@@ -116,7 +116,7 @@ def _speakers(sweep: Sweep) -> list[str]:
         "over seeds; last, over the speakers' means.")]
 
 
-def _pareto(sweep: Sweep, drawing) -> list[str]:
+def _pareto(sweep: SweepData, drawing) -> list[str]:
     part = sweep.part
     n = [s.n for g in sweep.groups if (s := g.stat(part, "accuracy"))]
     points = [g.point(part) for g in sweep.groups]
@@ -147,7 +147,7 @@ def _early(groups: list[dict], part: str, drawing) -> list[str]:
     return [page.heading("Deciding early"), page.figure(drawing, "early", caption), page.table(head, rows, caption, 2)]
 
 
-def _median_logs(sweep: Sweep) -> list[tuple[str, dict[str, np.ndarray]]]:
+def _median_logs(sweep: SweepData) -> list[tuple[str, dict[str, np.ndarray]]]:
     """(name, log) of the median run of every group at its own Θ."""
     medians: dict[str, tuple[Group, Row]] = {}
     for g in sweep.groups:
@@ -164,7 +164,7 @@ def _curves(logs: list[tuple[str, dict[str, np.ndarray]]]) -> list[str]:
     return [page.heading("Training"), page.figure(charts.curves(logs), "curves", caption)]
 
 
-def _chosen(sweep: Sweep, row: Row | None, model: Model | None, clip: Example | None,
+def _chosen(sweep: SweepData, row: Row | None, model: Model | None, clip: Example | None,
             data_dir: str | Path | None) -> list[str]:
     if row is None or model is None:
         return [page.paragraph("There are no validation figures to choose a model by, so none is looked at closely.")]
