@@ -10,13 +10,14 @@ ROOT = Path(__file__).parents[2]
 BENCHES = "sim/tidegate_sim/benches/"       # test benches: each is read beside the stage that it drives, and no library
 
 # Definitions that share a name on purpose, and why.  The modules of each may define it, and no other one.
-CELLS = {f"sw/tidegate/golden/cells/{cell}.py" for cell in ("gru", "lstm")}
-FIXED = {"sw/tidegate/spec/fixed.py", "sw/tidegate/golden/fixed.py", "hw/tidegate_hw/fixed.py"}
+CELLS = frozenset(f"sw/tidegate/golden/cells/{cell}.py" for cell in ("gru", "lstm"))
+TENSORS_AND_SIGNALS = frozenset(("sw/tidegate/golden/fixed.py", "hw/tidegate_hw/fixed.py"))
 INTENDED = {
     # a cell is a module, and ``golden.cells.GoldenCell`` is what all of them have
     **dict.fromkeys(("Module", "Sequence", "Stages", "advance", "real", "sequence", "step", "traced"), CELLS),
     # one operation of the contract: on integers, on tensors, on signals
-    **dict.fromkeys(("requantise", "round_shift", "saturate"), FIXED),
+    **dict.fromkeys(("round_shift", "saturate"), TENSORS_AND_SIGNALS | {"sw/tidegate/spec/fixed.py"}),
+    "requantise": TENSORS_AND_SIGNALS,
     # a board's clock; each is an instance of that board's own primitive
     "PLL": {f"hw/tidegate_hw/boards/{board}.py" for board in ("icebreaker", "ulx3s")},
     # the package offers the function without importing torch
@@ -39,8 +40,8 @@ def defined(text: str) -> set[str]:
 def verbs() -> set[tuple[str, str]]:
     """(module, name) of the functions that are commands of ``tidegate``: a verb may be called as what it calls."""
     apps = [app, *(group.typer_instance for group in app.registered_groups if group.typer_instance)]
-    commands = [c.callback for a in apps for c in (*a.registered_commands, *([a.registered_callback] * bool(
-        a.registered_callback)))]
+    commands = [command.callback for each in apps for command in each.registered_commands]
+    commands += [each.registered_callback.callback for each in apps if each.registered_callback]
     return {(f.__module__, f.__name__) for f in commands if f}
 
 

@@ -71,7 +71,7 @@ def bench(
                     rows.append(measure(name, model, p, clips, target))
                     step(len(rows), len(work) * len(chosen))
     if plot is not None:
-        from .plot import draw_speedup
+        from tidegate_sim.plot import draw_speedup
 
         draw_speedup(rows, plot)
     print_json(rows) if json else _print(rows)
