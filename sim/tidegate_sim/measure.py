@@ -16,7 +16,7 @@ from tidegate.spec.model import Model
 from tidegate.spec.network import Network
 
 from .coresim import CoreRun, mismatches, simulate
-from .trace import padded
+from .trace import padded_clips
 
 DENSE_FRAMES = 20
 CLOCK = 100e6
@@ -27,7 +27,7 @@ def predicted_cycles(model: Model, design: Design, clips: Sequence[np.ndarray], 
     """Cycles of every frame by the cycle model, clips joined; see ``coresim.simulate``."""
     from tidegate.golden import Golden
 
-    trace = Golden(model).run(padded(clips), dense=dense, keep_anchors=True)
+    trace = Golden(model).run(padded_clips(clips), dense=dense, keep_anchors=True)
     assert trace.anchors is not None
     fired = [(np.diff(anchors, axis=0, prepend=0) != 0) | dense for anchors in trace.anchors]
     layout = Layout(model.network, design)

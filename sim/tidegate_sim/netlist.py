@@ -22,7 +22,7 @@ from tidegate.spec.boards import BAUD, board_spec
 from tidegate.spec.design import Design
 from tidegate.spec.errors import TidegateError
 from tidegate_hw import build
-from tidegate_hw.boards import Board
+from tidegate_hw.boards import Target
 from tidegate_hw.verilog import rtlil_text
 
 from . import cells, verilator
@@ -56,14 +56,14 @@ def netlist_executable(name: str, design: Design) -> Path:
     if index.is_file() and (known := verilator.cached(index.read_text(encoding="utf-8"))):
         return known
     path = compiled(name, synthesised(name, design).read_text(encoding="utf-8"))
-    verilator.write(index, path.parent.name)
+    verilator.write_cached(index, path.parent.name)
     return path
 
 
 def compiled(name: str, netlist: str) -> Path:
     """The simulator of a board's netlist, its Verilog; kept in the cache."""
-    source = cells.models(build.board_named(name).cells, netlist) + netlist
-    return verilator.build(_recipe(name), hashlib.sha256(source.encode()).digest(), lambda: source)
+    source = cells.cell_models(build.board_named(name).cells, netlist) + netlist
+    return verilator.build_executable(_recipe(name), hashlib.sha256(source.encode()).digest(), lambda: source)
 
 
 def synthesised(name: str, design: Design) -> Path:
@@ -73,7 +73,7 @@ def synthesised(name: str, design: Design) -> Path:
     digest = build.design_digest(board, design)
     folder = verilator.cache_dir() / f"{_netlist_key(name, digest)}.netlist"
     done = folder / "netlist.v"
-    with verilator.locked(folder.with_suffix(".lock")), verilator.progress() as say:
+    with verilator.locked(folder.with_suffix(".lock")), verilator.build_progress() as say:
         if not done.is_file():
             say(f"netlist of {board.spec.title} with {design.lanes} lanes: synthesis (yosys)")
             work = folder / "work"
@@ -98,7 +98,7 @@ class _NoCore(wiring.Component):
 class _Core:
     """Core and link of a board, as ``build.synthesise`` takes a board."""
 
-    def __init__(self, board: Board):
+    def __init__(self, board: Target):
         self.board = board
 
     def core(self, design: Design, digest: bytes) -> CoreTop:
@@ -111,14 +111,14 @@ class _Core:
         return {"top.ys": self.board.files(_NoCore())["top.ys"], "top.il": rtlil_text(core)}     # type: ignore[arg-type]
 
 
-def _recipe(name: str) -> verilator.Recipe:
+def _recipe(name: str) -> verilator.VerilatorBuild:
     spec = board_spec(name)
     flags, harness = (), "netlist_core.cpp"
     if name in _PINS:
         clock, rx, tx = (x.replace("__", "___05F") for x in _PINS[name])        # as Verilator writes it
         flags = (f"-DCLOCK={clock}", f"-DRX={rx}", f"-DTX={tx}", f"-DDIVISOR={round(spec.clock / BAUD)}")
         harness = "netlist.cpp"
-    return verilator.Recipe(top="top", harness=Path(__file__).with_name(harness), cflags=flags, optimise="-O1",
+    return verilator.VerilatorBuild(top="top", harness=Path(__file__).with_name(harness), cflags=flags, optimise="-O1",
                             what=f"netlist of {spec.title}")
 
 

@@ -17,7 +17,7 @@ EDGEDRNN = {8: (8159, 1127, 0.92), 16: (4088, 575, 0.90), 64: (1034, 228, 0.58)}
 TARGET = 0.13
 
 
-def render(text: str, rows: list[dict], tools: dict) -> str:
+def fill_page(text: str, rows: list[dict], tools: dict) -> str:
     """The page with its tables, between ``<!-- NAME -->`` and ``<!-- end NAME -->``, written anew."""
     synthetic = [row for row in rows if row["target_occupancy"] is not None]
     speech = [row for row in rows if row["target_occupancy"] is None]
@@ -100,7 +100,7 @@ def main() -> None:
     docs = Path(sys.argv[1] if len(sys.argv) > 1 else "docs")
     page = docs / "performance.md"
     rows, tools = (json.loads((docs / name).read_text(encoding="utf-8")) for name in ("performance.json", "tools.json"))
-    page.write_text(render(page.read_text(encoding="utf-8"), rows, tools), encoding="utf-8")
+    page.write_text(fill_page(page.read_text(encoding="utf-8"), rows, tools), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -80,13 +80,13 @@ def build_bench(component: Component, name: str, traced: bool = False) -> Path:
     import cocotb_tools.config
 
     libraries = cocotb_tools.config.libs_dir
-    recipe = verilator.Recipe(
+    recipe = verilator.VerilatorBuild(
         top=name, harness=Path(cocotb_tools.config.share_dir) / "lib" / "verilator" / "verilator.cpp",
         flags=("--vpi", "--public-flat-rw", "--timescale", "1ns/1ps", *(("--trace",) if traced else ())),
         ldflags=(f"-Wl,-rpath,{libraries}", f"-L{libraries}", "-lcocotbvpi_verilator"),
         optimise="-O1", what=f"bench of {name}",
     )
-    return verilator.build(recipe, rtlil_text(component, name).encode(), lambda: verilog(component, name))
+    return verilator.build_executable(recipe, rtlil_text(component, name).encode(), lambda: verilog(component, name))
 
 
 def _simulate(executable: Path, bench_module: str, name: str, testcase, seed: int, waveform: Path | None,

@@ -24,7 +24,7 @@ def executable(design: Design, traced: bool = False, top: str = "board") -> Path
     """
     sizes = {"LANES": design.lanes, "CELL_RATE": design.cell_rate, "ENCODER_RATE": design.encoder_rate,
              "REGISTER_BYTES": REGISTER_BYTES, "STAGES": design.stages}
-    recipe = verilator.Recipe(
+    recipe = verilator.VerilatorBuild(
         top=top, harness=Path(__file__).with_name(f"{top}.cpp"), flags=("--trace",) if traced else (),
         cflags=tuple(f"-D{name}={value}" for name, value in sizes.items()), optimise="-O2 -fno-tree-vectorize",
         what=f"{_NAMES[top]} with {design.lanes} lanes",
@@ -37,8 +37,8 @@ def executable(design: Design, traced: bool = False, top: str = "board") -> Path
     digest, verilog = {"board": (harness.harness_digest, harness.harness_verilog),
                        "core": (harness.core_digest, harness.core_verilog)}[top]
     source = digest(design)
-    path = verilator.build(recipe, source, lambda: verilog(design))
-    verilator.write(index, recipe.digest(source))
+    path = verilator.build_executable(recipe, source, lambda: verilog(design))
+    verilator.write_cached(index, recipe.digest(source))
     return path
 
 

@@ -95,7 +95,7 @@ def record() -> tuple[dict[str, np.ndarray], str]:
     return active, (f"H = 64, 64 lanes, columns of {lengths} words; frames of {cycles.min()} to {cycles.max()} cycles")
 
 
-def draw(active: dict[str, np.ndarray], file: Path) -> None:
+def draw_timeline(active: dict[str, np.ndarray], file: Path) -> None:
     """Two frames from the middle, from closing to closing."""
     import matplotlib
 
@@ -127,7 +127,7 @@ def draw(active: dict[str, np.ndarray], file: Path) -> None:
 
 def main(file: Path) -> None:
     active, line = record()
-    draw(active, file)
+    draw_timeline(active, file)
     print(f"{file}: {line}")
 
 

@@ -44,7 +44,7 @@ def golden_run(model: Model, clips: Sequence[np.ndarray], dense: bool = False) -
     decisions (a rule)."""
     from tidegate.golden import Golden
 
-    trace = Golden(model).run(padded(clips), dense=dense, keep_layers=True)
+    trace = Golden(model).run(padded_clips(clips), dense=dense, keep_layers=True)
     layers = trace.layers or []
     run: Run = {(l, stage): joined(values, clips)
                 for l, layer in enumerate(layers) for stage, values in layer._asdict().items()}
@@ -54,7 +54,7 @@ def golden_run(model: Model, clips: Sequence[np.ndarray], dense: bool = False) -
 
 
 def decided(golden: Run, clips: Sequence[np.ndarray], stop: Stop) -> Run:
-    """``decision`` (frames, 1), class + 1 or 0, of clips by a rule; where it ends them, see ``until_decided``."""
+    """``decision`` (frames, 1), class + 1 or 0, of clips by a rule; where it ends them, see ``run_until_decided``."""
     found = [decisions(logits, stop) for logits in logits_of(golden, clips)]
     return {(None, "decision"): 1 + np.concatenate(found)[:, None]}
 
@@ -64,7 +64,7 @@ def logits_of(golden: Run, clips: Sequence[np.ndarray]) -> list[np.ndarray]:
     return np.split(golden[None, "logits"], np.cumsum([len(clip) for clip in clips])[:-1])
 
 
-def until_decided(golden: Run, clips: Sequence[np.ndarray]) -> Run:
+def run_until_decided(golden: Run, clips: Sequence[np.ndarray]) -> Run:
     """What a board answers that runs no frame after a decision: the keys that belong to no layer, and ``run``, 1 for
     the frames that were; the others are 0."""
     starts = np.cumsum([0, *map(len, clips)])
@@ -76,7 +76,7 @@ def until_decided(golden: Run, clips: Sequence[np.ndarray]) -> Run:
     return {(None, "run"): run} | {key: values * run for key, values in golden.items() if key[0] is None}
 
 
-def padded(clips: Sequence[np.ndarray]) -> np.ndarray:
+def padded_clips(clips: Sequence[np.ndarray]) -> np.ndarray:
     """Clips (frames, features) as one batch (T, B, features), zeros behind the shorter ones."""
     frames = np.zeros((max(map(len, clips)), len(clips), clips[0].shape[1]), np.int64)
     for b, clip in enumerate(clips):

@@ -20,6 +20,7 @@ from tidegate.host.board import Board, FrameResult
 from tidegate.host.features import settings_of
 from tidegate.host.frontend import FrontEnd, FrontEndSettings
 from tidegate.host.transport import SerialTransport
+from tidegate.progress import Progress
 from tidegate.spec.boards import board_spec
 from tidegate.spec.cells import GRU, Cell
 from tidegate.spec.design import SIMULATED
@@ -32,7 +33,7 @@ from tidegate.spec.network import Layer, Network
 from tidegate.spec.packets import most_frames, result_dtype
 from tidegate.spec.stop import MARGIN_MAX, STOP_SHIFT, Decider, Stop, best_two, leads
 
-from .trace import Mismatch, Run, compare, decided, golden_run, logits_of, read_trace, until_decided, weight_words
+from .trace import Mismatch, Run, compare, decided, golden_run, logits_of, read_trace, run_until_decided, weight_words
 
 if TYPE_CHECKING:
     from .netlist import NetlistBoard
@@ -102,7 +103,7 @@ def random_model(features: int, sizes: Sequence[int], classes: int, seed: int, e
 
 def verify(model: Model, clips: Iterable[np.ndarray], lanes: Sequence[int] = (64,),
            thresholds: Sequence[Sequence[int]] | None = None,
-           progress: Callable[[int, int], None] | None = None, listening: Stop | None = None) -> dict:
+           progress: Progress | None = None, listening: Stop | None = None) -> dict:
     """Run every clip on golden and on the virtual board and compare.
 
     ``clips``: arrays (frames, features) of SIGNAL integers; each starts from reset.  ``lanes``: virtual boards.
@@ -148,7 +149,7 @@ def verify(model: Model, clips: Iterable[np.ndarray], lanes: Sequence[int] = (64
 
 def verify_netlist(model: Model, clips: Iterable[np.ndarray], name: str, lanes: int | None = None,
                    thresholds: Sequence[Sequence[int]] | None = None,
-                   progress: Callable[[int, int], None] | None = None, netlist: "NetlistBoard | None" = None,
+                   progress: Progress | None = None, netlist: "NetlistBoard | None" = None,
                    listening: Stop | None = None) -> dict:
     """Run every clip on golden and on the netlist of the board ``name`` and compare; see ``verify``.
 
@@ -207,7 +208,7 @@ class _Expected:
     def ending(self, layout: Layout) -> Run:
         """None is after a decision."""
         assert self.early is not None
-        return until_decided(self._all(layout, self.early), self.clips)
+        return run_until_decided(self._all(layout, self.early), self.clips)
 
     def _all(self, layout: Layout, stop: Stop | None) -> Run:
         words = {(None, "weight words"): weight_words(layout, self._golden[None, "events"])}

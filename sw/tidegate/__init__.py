@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .host.board import Board, FrameResult
     from .host.features import features_of
+    from .host.fit import fit
     from .spec.errors import TidegateError
     from .zoo import load as load_model
 
-__all__ = ["Board", "FrameResult", "TidegateError", "features_of", "load_model"]
+__all__ = ["Board", "FrameResult", "TidegateError", "features_of", "fit", "load_model"]
 
 _HOME = {
     "Board": (".host.board", "Board"),
     "FrameResult": (".host.board", "FrameResult"),
     "TidegateError": (".spec.errors", "TidegateError"),
     "features_of": (".host.features", "features_of"),
+    "fit": (".host.fit", "fit"),
     "load_model": (".zoo", "load"),
 }
 

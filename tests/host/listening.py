@@ -8,7 +8,7 @@ import numpy as np
 from command import speech_model
 
 from tidegate.host.errors import BoardError
-from tidegate.host.sources import Pace, Piece, Source
+from tidegate.host.sources import Pace, Piece, SoundSource
 
 RATE = 16000
 
@@ -78,7 +78,7 @@ def sound(seconds: float, loud=(), rate: int = RATE, seed: int = 0) -> np.ndarra
     return samples.astype(np.float32)
 
 
-class Paced(Source):
+class Paced(SoundSource):
     """Samples at the pace of ``speed`` times real time, as a microphone or a pipe gives them."""
 
     name = "the paced source"

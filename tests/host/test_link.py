@@ -9,9 +9,9 @@ from models import random_frames, random_model
 
 from tidegate.host.board import Board
 from tidegate.host.errors import BoardError
-from tidegate.host.link import Link, Refused
+from tidegate.host.link import HostLink, Refused
 from tidegate.spec.errors import TidegateError
-from tidegate.spec.packets import ANSWER, MAX_PAYLOAD, NAK, Reason, Request, decode, encode
+from tidegate.spec.packets import ANSWER, MAX_PAYLOAD, NAK, Refusal, Request, decode_packet, encode_packet
 from tidegate.spec.registers import BY_NAME
 
 THETA0 = struct.pack("<HI", BY_NAME["THETA0"].address, 7)
@@ -21,7 +21,7 @@ READ_THETA0 = struct.pack("<H", BY_NAME["THETA0"].address)
 def make_link(**board):
     board = FakeBoard(**board)
     transport = FakeTransport(board)
-    return Link(transport, timeout=0.01, patience=0.2), board, transport
+    return HostLink(transport, timeout=0.01, patience=0.2), board, transport
 
 
 class Script(FakeTransport):
@@ -51,7 +51,7 @@ def test_continues_from_the_reported_number(last):
 
 def test_identity_and_leftovers_of_an_earlier_program():
     link, board, transport = make_link()
-    transport._answers += encode(3, Request.FRAMES | ANSWER, b"old")
+    transport._answers += encode_packet(3, Request.FRAMES | ANSWER, b"old")
     board.receive(b"\x05unfinished")
     identity = link.identify()
     assert identity.design == board.design
@@ -61,15 +61,15 @@ def test_identity_and_leftovers_of_an_earlier_program():
 def test_stale_and_damaged_answers_are_skipped():
     def change(n, answer):
         if n == 1:
-            old = encode(0, Request.READ_REGISTER | ANSWER, b"\1\0\0\0")
-            other_kind = encode(1, Request.RESET | ANSWER)
+            old = encode_packet(0, Request.READ_REGISTER | ANSWER, b"\1\0\0\0")
+            other_kind = encode_packet(1, Request.RESET | ANSWER)
             good_twice = answer + answer
-            return old + b"\x03ab\0" + b"\0\0" + encode(9, NAK, b"\6\0\0") + other_kind + good_twice
+            return old + b"\x03ab\0" + b"\0\0" + encode_packet(9, NAK, b"\6\0\0") + other_kind + good_twice
         return answer
 
     board = FakeBoard()
     board.registers["THETA0"] = 1234
-    link = Link(Script(board, change), timeout=0.01, patience=0.2)
+    link = HostLink(Script(board, change), timeout=0.01, patience=0.2)
     link.identify()
     assert link.request(Request.READ_REGISTER, READ_THETA0) == struct.pack("<I", 1234)
     link.request(Request.RESET)
@@ -88,28 +88,28 @@ def test_a_lost_answer_repeats_the_same_number_and_acts_once():
         return answer
 
     board = FakeBoard()
-    link = Link(Script(board, change), timeout=0.01, patience=1)
+    link = HostLink(Script(board, change), timeout=0.01, patience=1)
     link.identify()
     link.request(Request.WRITE_REGISTER, THETA0)
     assert board.applied == 1 and board.last == 1 and link.counters.repeats == 2
     assert lost[0] == lost[1]
 
 
-@pytest.mark.parametrize("reason", [Reason.CRC, Reason.FRAMING, Reason.TOO_LONG])
+@pytest.mark.parametrize("reason", [Refusal.CRC, Refusal.FRAMING, Refusal.TOO_LONG])
 def test_repeats_after_a_nak_that_uses_up_nothing(reason):
     def change(n, answer):
-        return encode(0, NAK, struct.pack("<BH", reason, 0)) if n == 1 else answer
+        return encode_packet(0, NAK, struct.pack("<BH", reason, 0)) if n == 1 else answer
 
-    link = Link(Script(FakeBoard(), change), timeout=10, patience=20)    # the NAK, not the timeout, repeats
+    link = HostLink(Script(FakeBoard(), change), timeout=10, patience=20)    # the NAK, not the timeout, repeats
     link.identify()
     link.request(Request.WRITE_REGISTER, THETA0)
     assert link.counters.repeats == 1
 
 
 @pytest.mark.parametrize("kind, payload, reason", [
-    (0x55, b"", Reason.TYPE),
-    (Request.READ_REGISTER, b"\xff\xff", Reason.ADDRESS),
-    (Request.FRAMES, b"\0\0", Reason.NO_MODEL),
+    (0x55, b"", Refusal.TYPE),
+    (Request.READ_REGISTER, b"\xff\xff", Refusal.ADDRESS),
+    (Request.FRAMES, b"\0\0", Refusal.NO_MODEL),
 ])
 def test_refusals_are_one_line_and_use_up_the_number(kind, payload, reason):
     link, board, _ = make_link()
@@ -140,7 +140,7 @@ def test_a_request_may_be_under_way():
     link.request(Request.RESET)
     with pytest.raises(Refused) as refusal:
         link.finish(refused)
-    assert refusal.value.reason == Reason.NO_MODEL
+    assert refusal.value.reason == Refusal.NO_MODEL
     assert [link.finish(read) for _ in range(2)] == [struct.pack("<I", 7)] * 2
     assert board.last == board.applied == 4
 
@@ -158,7 +158,7 @@ def test_a_request_given_up_is_not_answered():
 
 def test_silence():
     board = FakeBoard()
-    link = Link(Script(board, lambda n, answer: b""), timeout=0.01, patience=0.1)
+    link = HostLink(Script(board, lambda n, answer: b""), timeout=0.01, patience=0.1)
     with pytest.raises(BoardError, match=r"no answer from fake; is the board powered"):
         link.identify()
 
@@ -166,19 +166,19 @@ def test_silence():
 def test_babble_does_not_hold_the_host():
     class Babble(FakeTransport):
         def read(self, timeout):
-            return encode(3, 0x99) * 50 + b"x" * 5000
+            return encode_packet(3, 0x99) * 50 + b"x" * 5000
 
     with pytest.raises(BoardError, match="no answer"):
-        Link(Babble(FakeBoard()), timeout=0.01, patience=0.1).identify()
+        HostLink(Babble(FakeBoard()), timeout=0.01, patience=0.1).identify()
 
 
 def test_another_device():
     def change(n, answer):
-        seq, kind, _ = decode(answer[:-1])
-        return encode(seq, kind, b"hello")
+        seq, kind, _ = decode_packet(answer[:-1])
+        return encode_packet(seq, kind, b"hello")
 
     with pytest.raises(TidegateError, match="not a tidegate board"):
-        Link(Script(FakeBoard(), change)).identify()
+        HostLink(Script(FakeBoard(), change)).identify()
 
 
 def test_too_long_a_payload_is_not_sent():

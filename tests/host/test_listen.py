@@ -20,7 +20,7 @@ from tidegate.host.errors import BoardError
 from tidegate.host.frontend import FrontEnd
 from tidegate.host.intake import Intake
 from tidegate.host.listen import Listener
-from tidegate.host.sources import Blocks, Piece, Source
+from tidegate.host.sources import Blocks, Piece, SoundSource
 from tidegate.spec.errors import TidegateError
 from tidegate.spec.stop import Stop
 
@@ -180,7 +180,7 @@ def test_live_sound_is_dropped_when_nobody_takes_it():
 
 
 def test_lost_sound_begins_a_stretch_and_keeps_the_time():
-    class Holed(Source):
+    class Holed(SoundSource):
         name, rate, live = "a source with a hole", RATE, False
 
         def open(self, stop):
@@ -273,7 +273,7 @@ def test_board_listen_is_the_listener_on_the_board():
             board.reopen()
 
 
-class Bursts(Source):
+class Bursts(SoundSource):
     name, live = "bursts", True
 
     def __init__(self, samples):

@@ -15,10 +15,10 @@ from tidegate.spec.energy import (
     NOTE,
     REGISTERS,
     SRAM,
-    comparison,
+    energy_comparison,
     estimate,
+    figures_table,
     memory,
-    table,
 )
 from tidegate.spec.errors import TidegateError
 from tidegate.spec.layout import Layout
@@ -71,7 +71,7 @@ def test_a_memory_costs_what_the_smallest_cited_one_costs_that_holds_a_bank():
 
 
 def test_delta_against_dense():
-    report = comparison(small(), 5.5, frame_rate=50, seconds=2)
+    report = energy_comparison(small(), 5.5, frame_rate=50, seconds=2)
     fixed = EVERY_FRAME / 1000
     delta, dense = 0.073 * 5.5 + fixed, 0.073 * 22 + fixed
     assert report["frame"]["delta"] == estimate(small(), 5.5) and report["frame"]["dense"] == estimate(small(), 22)
@@ -83,13 +83,13 @@ def test_delta_against_dense():
     lower, upper = report["what_if"]["weights_in_dram"]
     assert lower["delta"] == pytest.approx(delta + 5.5 * (1.3 - 0.01))
     assert upper["dense"] == pytest.approx(dense + 22 * (2.6 - 0.01))
-    assert comparison(small(), 22)["reduction"] == 1
-    unknown = comparison(small(), 5.5)
+    assert energy_comparison(small(), 22)["reduction"] == 1
+    unknown = energy_comparison(small(), 5.5)
     assert unknown["second"] is None and unknown["decision"] is None
 
 
 def test_it_says_what_it_is():
-    report = comparison(small(), 1)
+    report = energy_comparison(small(), 1)
     assert report["note"] == NOTE
     for words in ("not a measurement", "never to be compared with one", "45 nm ASIC", "static power, clock tree"):
         assert words in NOTE
@@ -114,9 +114,9 @@ def test_counts_that_cannot_be(words, frames, text):
 @pytest.mark.parametrize("seconds", [0, -1, float("inf"), float("nan")])
 def test_a_decision_takes_some_time(seconds):
     with pytest.raises(TidegateError, match="a decision takes some seconds"):
-        comparison(small(), 1, 50, seconds)
+        energy_comparison(small(), 1, 50, seconds)
 
 
 def test_the_page_in_docs_is_the_table():
     page = (Path(__file__).parents[2] / "docs" / "energy.md").read_text(encoding="utf-8")
-    assert page.endswith(table())
+    assert page.endswith(figures_table())

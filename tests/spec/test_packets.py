@@ -13,38 +13,38 @@ from tidegate.spec.packets import (
     MAX_PAYLOAD,
     RESULT_HEADER_BYTES,
     LinkError,
-    Reason,
+    Refusal,
     Request,
     Result,
-    decode,
-    encode,
+    decode_packet,
+    encode_packet,
     most_frames,
 )
 
 
 @given(st.integers(0, 0xFFFF), st.integers(0, 0xFF), st.binary(max_size=MAX_PAYLOAD))
 def test_round_trip(seq, kind, payload):
-    packet = encode(seq, kind, payload)
+    packet = encode_packet(seq, kind, payload)
     assert packet.endswith(b"\0") and b"\0" not in packet[:-1]
-    assert decode(packet[:-1]) == (seq, kind, payload)
+    assert decode_packet(packet[:-1]) == (seq, kind, payload)
 
 
 def test_layout_on_the_wire():
     body = struct.pack("<HBHI", 0x1234, Request.WRITE_REGISTER, 8, 77)
     expected = cobs.encode(body + zlib.crc32(body).to_bytes(4, "little")) + b"\0"
-    assert encode(0x1234, Request.WRITE_REGISTER, struct.pack("<HI", 8, 77)) == expected
+    assert encode_packet(0x1234, Request.WRITE_REGISTER, struct.pack("<HI", 8, 77)) == expected
 
 
 def test_every_flipped_bit_and_every_cut_is_noticed():
-    packet = encode(7, Request.FRAMES, random.Random(1).randbytes(300))[:-1]
+    packet = encode_packet(7, Request.FRAMES, random.Random(1).randbytes(300))[:-1]
     for bit in range(8 * len(packet)):
         damaged = bytearray(packet)
         damaged[bit // 8] ^= 1 << bit % 8
         with pytest.raises(LinkError):
-            decode(bytes(damaged))
+            decode_packet(bytes(damaged))
     for length in range(len(packet)):
         with pytest.raises(LinkError):
-            decode(packet[:length])
+            decode_packet(packet[:length])
 
 
 def test_result_round_trip():
@@ -65,4 +65,4 @@ def test_most_frames_and_their_results_fit(features, classes):
 
 def test_numbers_are_distinct_and_answers_cannot_be_requests():
     assert len({int(r) for r in Request}) == len(Request) and max(Request) < 0x80
-    assert [int(r) for r in Reason] == list(range(1, 10))
+    assert [int(r) for r in Refusal] == list(range(1, 10))

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tidegate.spec.network import MAX_LAYERS, MAX_SIGNALS
-from tidegate.spec.registers import BY_NAME, REGISTERS, table
+from tidegate.spec.registers import BY_NAME, REGISTERS, register_table
 
 
 def test_addresses_and_names_are_unique():
@@ -20,4 +20,4 @@ def test_banks_are_complete_and_contiguous():
 
 def test_the_page_in_docs_is_the_table():
     page = (Path(__file__).parents[2] / "docs" / "registers.md").read_text()
-    assert page.endswith(table())
+    assert page.endswith(register_table())

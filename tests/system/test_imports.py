@@ -69,7 +69,7 @@ def test_only_the_virtual_board_verify_and_bench_import_the_simulator():
 def test_relative_imports_are_resolved():
     """The checks above see through ``from ..spec import``."""
     names = imported(ROOT / "sw/tidegate/host/link.py")
-    assert "tidegate.spec.packets.encode" in names and "tidegate.host.transport.Transport" in names
+    assert "tidegate.spec.packets.encode_packet" in names and "tidegate.host.transport.Transport" in names
 
 
 TRAIN = ("data", "tasks", "judge", "fit", "study", "publish")      # each may use those before it

@@ -11,10 +11,10 @@ from models import random_frames, random_model
 
 from tidegate.golden import Golden
 from tidegate.host.board import Board
-from tidegate.host.link import Link, Refused
+from tidegate.host.link import HostLink, Refused
 from tidegate.host.transport import SerialTransport
 from tidegate.spec.design import SIMULATED
-from tidegate.spec.packets import MAX_PAYLOAD, Request, encode
+from tidegate.spec.packets import MAX_PAYLOAD, Request, encode_packet
 from tidegate.spec.registers import REGISTERS
 
 LANES = 64
@@ -66,15 +66,15 @@ def garbage(draw: random.Random) -> bytes:
     if kind == 1:                                   # a sound frame around nonsense, too short or with a bad checksum
         return cobs.encode(draw.randbytes(draw.randint(0, 30))) + b"\0"
     if kind == 2:                                   # sound, any number, any type
-        return encode(draw.randrange(1 << 16), draw.randrange(256), draw.randbytes(draw.randint(0, 12)))
+        return encode_packet(draw.randrange(1 << 16), draw.randrange(256), draw.randbytes(draw.randint(0, 12)))
     if kind == 3:                                   # sound, the next number as far as anybody can guess, a known type
-        return encode(draw.randrange(4), draw.randint(1, 6), draw.randbytes(draw.choice((0, 2, 4, 6, 20))))
+        return encode_packet(draw.randrange(4), draw.randint(1, 6), draw.randbytes(draw.choice((0, 2, 4, 6, 20))))
     if kind == 4:                                   # cut off
-        whole = encode(draw.randrange(1 << 16), draw.randint(1, 6), draw.randbytes(20))
+        whole = encode_packet(draw.randrange(1 << 16), draw.randint(1, 6), draw.randbytes(20))
         return whole[: draw.randrange(len(whole))] + b"\0"
     if draw.random() < 0.98:                        # (long ones are rare, they take time)
         return b"\0"
-    return encode(draw.randrange(1 << 16), 4, draw.randbytes(draw.randint(MAX_PAYLOAD - 3, 3 * MAX_PAYLOAD)))
+    return encode_packet(draw.randrange(1 << 16), 4, draw.randbytes(draw.randint(MAX_PAYLOAD - 3, 3 * MAX_PAYLOAD)))
 
 
 def test_a_hundred_thousand_random_packets(port):
@@ -98,7 +98,7 @@ def test_a_hundred_thousand_random_packets(port):
     finally:
         stop.set()
         reader.join()
-    link = Link(transport, patience=60)             # what it still has to swallow comes first
+    link = HostLink(transport, patience=60)             # what it still has to swallow comes first
     try:
         assert link.identify().design == SIMULATED[LANES]
     finally:
@@ -111,7 +111,7 @@ def test_guessed_requests_cannot_hang_the_core(port):
     """Registers full of nonsense and frames upon them: a NAK at worst, never silence."""
     print("seed", SEED)
     draw = random.Random(SEED + 1)
-    link = Link(SerialTransport(port), patience=60)
+    link = HostLink(SerialTransport(port), patience=60)
     link.identify()
     refused = 0
     try:

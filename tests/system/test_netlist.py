@@ -100,10 +100,10 @@ def differing(folder: Path, netlist: str, collisions: bool = False) -> set[str]:
         pins = [f".{x}({x})" for x in names] + [f".{x}({prefix}_{x})" for x, _ in wires]
         bench += f"{module} {module}_i({', '.join(pins)});\n"
     bench += "assign differs = {" + ", ".join(f"n_{x} != b_{x}" for x in reversed(FIELDS)) + "};\nendmodule\n"
-    source = cells.models(("ecp5/cells_sim.v",), netlist) + netlist + behaviour + bench
-    recipe = verilator.Recipe(top="bench", harness=HERE / "cells.cpp", optimise="-O0", what="models of cells", cflags=(
-        f"-DFIELDS={len(FIELDS)}", "-DCYCLES=20000"))
-    executable = verilator.build(recipe, hashlib.sha256(source.encode()).digest(), lambda: source)
+    source = cells.cell_models(("ecp5/cells_sim.v",), netlist) + netlist + behaviour + bench
+    recipe = verilator.VerilatorBuild(top="bench", harness=HERE / "cells.cpp", optimise="-O0", what="models of cells",
+                                      cflags=(f"-DFIELDS={len(FIELDS)}", "-DCYCLES=20000"))
+    executable = verilator.build_executable(recipe, hashlib.sha256(source.encode()).digest(), lambda: source)
     counts = subprocess.run([executable, *[""] * collisions], capture_output=True, text=True, check=True).stdout.split()
     return {name for name, count in zip(FIELDS, counts, strict=True) if int(count)}
 

@@ -5,7 +5,7 @@ import pytest
 
 from tidegate import load_model
 from tidegate_sim import soak
-from tidegate_sim.latency import LIMIT_MS, measure
+from tidegate_sim.latency import LIMIT_MS, measure_latency
 from tidegate_sim.soak import Anew, LastFrame, Soak, made_sound
 
 
@@ -81,5 +81,5 @@ def test_a_trace_of_another_length_is_refused(tmp_path):
 
 def test_from_sound_to_line():
     """The median of a few words; `python -m tidegate_sim.latency` measures more on a machine that is left alone."""
-    report = measure("commands", 64, 12)
+    report = measure_latency("commands", 64, 12)
     assert report["words"] >= 3 and report["median_ms"] <= LIMIT_MS

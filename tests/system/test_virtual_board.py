@@ -16,7 +16,7 @@ from tidegate.host.board import Board
 from tidegate.host.transport import SerialTransport
 from tidegate.spec.design import SIMULATED, Identity
 from tidegate.spec.errors import TidegateError
-from tidegate.spec.packets import ANSWER, NAK, LinkError, Request, decode, encode
+from tidegate.spec.packets import ANSWER, NAK, LinkError, Request, decode_packet, encode_packet
 from tidegate_sim import verilator
 from tidegate_sim.virtual import VirtualBoard, executable
 
@@ -30,8 +30,8 @@ def _compiled(compiled):
 
 def identify(port: str) -> Identity:
     with serial.Serial(port, 115200, timeout=5) as line:
-        line.write(encode(0, Request.IDENTIFY))
-        _, kind, payload = decode(line.read_until(b"\0")[:-1])
+        line.write(encode_packet(0, Request.IDENTIFY))
+        _, kind, payload = decode_packet(line.read_until(b"\0")[:-1])
     assert kind == Request.IDENTIFY | ANSWER
     return Identity.unpack(payload[:-2])
 
@@ -66,7 +66,7 @@ def test_identifies_itself_and_ends():
 def kind_or_none(line: serial.Serial) -> int | None:
     """Type of the next packet; None if it is not a whole one, or none comes."""
     try:
-        return decode(line.read_until(b"\0")[:-1])[1]
+        return decode_packet(line.read_until(b"\0")[:-1])[1]
     except LinkError:
         return None
 
@@ -75,7 +75,7 @@ def test_opens_again_after_a_hang_up():
     with VirtualBoard(DESIGN) as board:
         first = identify(board.port)
         with serial.Serial(board.port, 115200) as line:     # leaves half a packet and an unread answer behind
-            line.write(encode(0, Request.IDENTIFY) + b"\x05abc")
+            line.write(encode_packet(0, Request.IDENTIFY) + b"\x05abc")
         with serial.Serial(board.port, 115200, timeout=1) as line:
             line.write(b"\0")
             assert NAK in [kind_or_none(line) for _ in range(2)]    # perhaps after the rest of the answer
@@ -86,7 +86,7 @@ def test_a_reader_that_does_not_read_stops_nothing():
     """More answers than the terminal holds: they wait, and the next user gets its own."""
     with VirtualBoard(DESIGN) as board:
         with serial.Serial(board.port, 115200, timeout=5) as line:
-            request = encode(0, Request.IDENTIFY)
+            request = encode_packet(0, Request.IDENTIFY)
             line.write(request * 300)
             answer = line.read_until(b"\0")
             rest = line.read(299 * len(answer))
@@ -199,8 +199,8 @@ from tidegate_sim import verilator
 def verilog():
     print("compiles", flush=True)
     return sys.argv[2]
-recipe = verilator.Recipe(top="adder", harness=Path(sys.argv[1]), optimise="-O0")
-print(verilator.build(recipe, b"adder", verilog), flush=True)
+recipe = verilator.VerilatorBuild(top="adder", harness=Path(sys.argv[1]), optimise="-O0")
+print(verilator.build_executable(recipe, b"adder", verilog), flush=True)
 """
 
 
@@ -259,9 +259,9 @@ def test_interrupted_build_breaks_nothing(small, end):
 def test_failing_compiler_is_one_line(monkeypatch, tmp_path):
     monkeypatch.setenv("TIDEGATE_CACHE", str(tmp_path / "cache"))
     (tmp_path / "main.cpp").write_text("int main() { return nonsense; }")
-    recipe = verilator.Recipe(top="adder", harness=tmp_path / "main.cpp", optimise="-O0")
+    recipe = verilator.VerilatorBuild(top="adder", harness=tmp_path / "main.cpp", optimise="-O0")
     with pytest.raises(TidegateError, match=r"make failed: .*nonsense.* \(all messages: ") as error:
-        verilator.build(recipe, b"adder", lambda: VERILOG)
+        verilator.build_executable(recipe, b"adder", lambda: VERILOG)
     log = str(error.value).rsplit(": ", 1)[1].rstrip(")")
     assert "nonsense" in open(log).read()
     assert leftovers() == [os.path.basename(log)]

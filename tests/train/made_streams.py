@@ -8,7 +8,7 @@ from tidegate.host.detector import Detection
 from tidegate.host.frontend import FrontEndSettings
 from tidegate.spec.model import Model, expected_tensors
 from tidegate.spec.network import Layer, Network
-from tidegate.train.data.soundscape import Scene, Word
+from tidegate.train.data.soundscape import Scene, SpokenWord
 
 RATE = 8000                         # of the clips that the fixture writes
 SETTINGS = FrontEndSettings(sample_rate=RATE, high_hz=3800.0, bands=12, hop_ms=32.0, window_ms=32.0)
@@ -30,7 +30,7 @@ def random_model(labels=LABELS, gru=(10, 8), seed=1):
 
 
 def said(label, start, end):
-    return Word(label, start, end, "")
+    return SpokenWord(label, start, end, "")
 
 
 def heard(label, time):

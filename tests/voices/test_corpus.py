@@ -178,7 +178,7 @@ def test_the_real_programs(voice, tmp_path):
     if not shutil.which(voice.program):
         pytest.skip(f"{voice.program} is not installed")
     speech.voices.cache_clear()
-    assert voice in speech.voices((voice.program,)) and speech.version(voice.program)[0].isdigit()
+    assert voice in speech.voices((voice.program,)) and speech.program_version(voice.program)[0].isdigit()
     slow, fast = speech._SPEED if voice.program == "espeak-ng" else speech._FLITE_SPEED
     long = say("floor", voice, Manner(90, slow, -6.0), tmp_path)
     assert np.abs(long).max() == pytest.approx(10 ** (-6 / 20), rel=1e-4) and long.dtype == np.float32

@@ -24,10 +24,10 @@ flatten
 setattr -set keep 1 a:keep=1 %ci t:$dff %i
 setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i r:COLLISION_X_MASK=1'0 %i r:TRANSPARENCY_MASK=1'0 %i
 """
-PLACES = "places.ys"        # what ``Board.places`` gives, for a board's script
+PLACES = "places.ys"        # what ``Target.places`` gives, for a board's script
 
 
-class Board(ABC):
+class Target(ABC):
     """How a ``BoardSpec`` becomes a bitstream.
 
     ``family``: nextpnr's architecture.  ``suffix``: of the bitstream.  ``cells``: yosys' simulation models.

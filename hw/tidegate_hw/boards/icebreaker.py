@@ -4,7 +4,7 @@ from amaranth.hdl import ClockSignal, Instance, Module
 from amaranth_boards.icebreaker import ICEBreakerPlatform
 
 from ..top import UartTop
-from . import PREPARE, Board, BoardTop, Clock, detections
+from . import PREPARE, BoardTop, Clock, Target, detections
 
 WORDS = detections("1 2 3 4 7 8 9 10", ("pmod", 0), IO_STANDARD="SB_LVCMOS")
 LIGHTS = (("led_r", 1), ("led_g", 1), ("led_g", 2), ("led_g", 3), ("led_g", 4))
@@ -22,7 +22,7 @@ class PLL(Clock):
         return m
 
 
-class ICEBreaker(Board):
+class ICEBreaker(Target):
     family, suffix = "ice40", "bin"
     cells = ("ice40/cells_sim.v",)
     words = len(WORDS) - 1

@@ -7,7 +7,7 @@ from amaranth_boards.ulx3s import ULX3S_85F_Platform
 from tidegate.spec.design import Design
 
 from ..top import UartTop
-from . import PLACES, PREPARE, Board, BoardTop, Clock, detections
+from . import PLACES, PREPARE, BoardTop, Clock, Target, detections
 from .floorplan import floorplan
 
 # a frame is few words, but wide: it would take four block memories, and wait for them
@@ -45,7 +45,7 @@ class PLL(Clock):
         return m
 
 
-class ULX3S(Board):
+class ULX3S(Target):
     family, suffix = "ecp5", "bit"
     seed = 1
     cells = ("ecp5/cells_sim.v",)

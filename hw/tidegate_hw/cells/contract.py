@@ -142,7 +142,7 @@ def held(m: Module, valid, argument, gates: int, delay: int) -> list:
     return kept
 
 
-def traced(m: Module, stages: dict[str, list]):
+def trace_stages(m: Module, stages: dict[str, list]):
     """The integers of each stage, in the order of the cell's stages, as ``trace_signature`` wants them."""
     bits = []
     for name, vector in stages.items():

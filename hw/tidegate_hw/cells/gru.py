@@ -25,7 +25,7 @@ from .contract import (
     place_of_group,
     place_of_neuron,
     serial_signature,
-    traced,
+    trace_stages,
 )
 
 NX, R, Z, NH = range(len(GRU.gates))        # gates in the order of their accumulators
@@ -125,7 +125,7 @@ class GRUCell(wiring.Component):
 
         m.d.comb += [
             self.trace.valid.eq(leaving), self.trace.layer.eq(self.layer.number), self.trace.group.eq(where),
-            self.trace.stages.eq(traced(m, {**args, "h": h_next})),
+            self.trace.stages.eq(trace_stages(m, {**args, "h": h_next})),
         ]
 
         m.d.comb += self.busy.eq((valid != 0) | clears(m, self.clear, state_w, self.groups))
@@ -237,7 +237,7 @@ class SerialGRUCell(wiring.Component):
         args = dict(zip(("r_arg", "z_arg", "nh", "nx"), kept, strict=True))
         m.d.comb += [
             self.trace.valid.eq(valid[-1]), self.trace.layer.eq(self.layer.number), self.trace.group.eq(where),
-            self.trace.stages.eq(traced(m, {name: [(args | {"h": h})[name]] for name in GRU.stages})),
+            self.trace.stages.eq(trace_stages(m, {name: [(args | {"h": h})[name]] for name in GRU.stages})),
         ]
 
         m.d.comb += self.busy.eq(taken | (valid != 0) | clears(m, self.clear, state_w, neurons))

@@ -25,7 +25,7 @@ from .contract import (
     place_of_group,
     place_of_neuron,
     serial_signature,
-    traced,
+    trace_stages,
 )
 
 O, I, F, G = range(len(LSTM.gates))
@@ -121,7 +121,7 @@ class LSTMCell(wiring.Component):
             leaving.eq(valid[-1]), state_w.addr.eq(where), state_w.en.eq(leaving),
             *(state_w.data[k].eq(stages["c"][k]) for k in range(g)),
             self.trace.valid.eq(leaving), self.trace.layer.eq(self.layer.number), self.trace.group.eq(where),
-            self.trace.stages.eq(traced(m, stages)),
+            self.trace.stages.eq(trace_stages(m, stages)),
         ]
         m.d.comb += self.busy.eq((valid != 0) | clears(m, self.clear, state_w, self.groups))
         return m
@@ -232,7 +232,7 @@ class SerialLSTMCell(wiring.Component):
             state_w.addr.eq(where), state_w.en.eq(valid[-2]), state_w.data.eq(c),
             self.trace.valid.eq(valid[-1]), self.trace.layer.eq(self.layer.number),
             self.trace.group.eq(register(where, "where_q")),
-            self.trace.stages.eq(traced(m, {name: [args[name]] for name in LSTM.stages})),
+            self.trace.stages.eq(trace_stages(m, {name: [args[name]] for name in LSTM.stages})),
         ]
         m.d.comb += self.busy.eq(taken | (valid != 0) | clears(m, self.clear, state_w, neurons))
         return m

@@ -19,15 +19,15 @@ class Reason(enum.Enum, shape=4):
     """Why a request was refused, as on the line; NONE: not at all."""
 
     NONE = 0
-    CRC = packets.Reason.CRC
-    FRAMING = packets.Reason.FRAMING
-    TOO_LONG = packets.Reason.TOO_LONG
-    TYPE = packets.Reason.TYPE
-    LENGTH = packets.Reason.LENGTH
-    SEQUENCE = packets.Reason.SEQUENCE
-    ADDRESS = packets.Reason.ADDRESS
-    NO_MODEL = packets.Reason.NO_MODEL
-    TIMEOUT = packets.Reason.TIMEOUT
+    CRC = packets.Refusal.CRC
+    FRAMING = packets.Refusal.FRAMING
+    TOO_LONG = packets.Refusal.TOO_LONG
+    TYPE = packets.Refusal.TYPE
+    LENGTH = packets.Refusal.LENGTH
+    SEQUENCE = packets.Refusal.SEQUENCE
+    ADDRESS = packets.Refusal.ADDRESS
+    NO_MODEL = packets.Refusal.NO_MODEL
+    TIMEOUT = packets.Refusal.TIMEOUT
 
 
 class Packets(wiring.Component):
@@ -133,7 +133,7 @@ class Packets(wiring.Component):
                     m.d.sync += damaged.eq(token.damaged)
                     m.next = "CHECK"
             with m.State("CHECK"):
-                # the first byte is read here, as ``en`` is set but in the next state
+                # the first byte is read here, because ``en`` is only set in the next state
                 m.d.sync += [self.reason.eq(Reason.NONE), filled.eq(0), following.eq(1)]
                 with m.If(count > most):
                     m.d.sync += self.reason.eq(Reason.TOO_LONG)

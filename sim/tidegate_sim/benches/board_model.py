@@ -2,9 +2,9 @@
 
 from tidegate.spec.design import Design
 from tidegate.spec.fixed import saturate, wrap
-from tidegate.spec.packets import Reason, Result
+from tidegate.spec.packets import Refusal, Result
 from tidegate.spec.registers import EARLY
-from tidegate_sim.board_model import BoardModel, Refused
+from tidegate_sim.board_model import BoardModel, Nak
 
 from .stand_in_core import HANG, HANG_FRAME
 
@@ -47,4 +47,4 @@ class StandInBoard(BoardModel):
         self.resets += 1
         self.state = self.registers["LAYERS"] = self.registers["FRAMES"] = 0
         self.forget()
-        raise Refused(Reason.TIMEOUT)
+        raise Nak(Refusal.TIMEOUT)

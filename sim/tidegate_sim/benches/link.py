@@ -9,7 +9,7 @@ from cobs import cobs
 from cocotb.triggers import RisingEdge
 
 from tidegate.spec.design import Design
-from tidegate.spec.packets import MAX_PAYLOAD, Reason, Request, decode, encode, most_frames
+from tidegate.spec.packets import MAX_PAYLOAD, Refusal, Request, decode_packet, encode_packet, most_frames
 from tidegate.spec.registers import BY_NAME, EARLY, REGISTERS, STREAM
 from tidegate_sim.streams import STALLS, Sink, Source, reset_dut, rng_for, wait
 
@@ -65,14 +65,14 @@ class Conversation:
 
     async def ask(self, kind: int, payload: bytes = b"", times: int = 1) -> tuple[int, bytes]:
         """A request with the next number, sent ``times`` times; type and payload of its answer."""
-        answers = await self.say(encode((self.board.last + 1) % 65536, kind, payload) * times)
+        answers = await self.say(encode_packet((self.board.last + 1) % 65536, kind, payload) * times)
         assert len(set(answers)) == 1
-        return decode(answers[0])[1:]
+        return decode_packet(answers[0])[1:]
 
-    async def refused(self, kind: int, payload: bytes = b"", times: int = 1) -> Reason:
+    async def refused(self, kind: int, payload: bytes = b"", times: int = 1) -> Refusal:
         answer, payload = await self.ask(kind, payload, times)
         assert answer == 0xFF
-        return Reason(payload[0])
+        return Refusal(payload[0])
 
     async def write(self, name: str, value: int, times: int = 1) -> None:
         assert await self.ask(Request.WRITE_REGISTER, register_write(name, value), times) == (0x83, b"")
@@ -80,7 +80,7 @@ class Conversation:
     async def still_answers(self) -> None:
         await wait(self.dut, 5)
         assert not self.sink.items
-        await self.say(b"\0" + encode(self.rng.randrange(65536), Request.IDENTIFY))
+        await self.say(b"\0" + encode_packet(self.rng.randrange(65536), Request.IDENTIFY))
 
     def frames(self, count: int = 1) -> bytes:
         n = count * self.board.registers["FEATURES"]
@@ -97,7 +97,7 @@ def register_write(name: str, value: int) -> bytes:
 async def does_each_request_once(dut, stalls):
     host = Conversation(dut, stalls)
     await host.start()
-    await host.say(encode(4711, Request.IDENTIFY))
+    await host.say(encode_packet(4711, Request.IDENTIFY))
     for register in REGISTERS:
         if register.writable:
             await host.write(register.name, host.rng.randrange(1 << 32), times=2)
@@ -124,14 +124,14 @@ async def keeps_the_answer(dut):
     """Untrusted packets, foreign numbers and IDENTIFY in between do not disturb a repetition."""
     host = Conversation(dut)
     await host.start()
-    await host.say(encode(0, Request.RESET))        # number 0 is no repetition: there was no request
+    await host.say(encode_packet(0, Request.RESET))        # number 0 is no repetition: there was no request
     for name, value in MODEL.items():
         await host.write(name, value)
-    request = encode(host.board.last + 1, Request.FRAMES, host.frames())
+    request = encode_packet(host.board.last + 1, Request.FRAMES, host.frames())
     answer, *_, repeated = await host.say(
-        request + b"\7noise\0\0\0" + encode(9, 1) + encode(host.board.last + 3, 5) + bytes(range(1, 256)) * 5 + b"\0"
-        + encode(host.board.last - 1, Request.RESET) + request)
-    assert answer == repeated and decode(answer)[1] == 0x86
+        request + b"\7noise\0\0\0" + encode_packet(9, 1) + encode_packet(host.board.last + 3, 5)
+        + bytes(range(1, 256)) * 5 + b"\0" + encode_packet(host.board.last - 1, Request.RESET) + request)
+    assert answer == repeated and decode_packet(answer)[1] == 0x86
     dut.link.last.value = host.board.last = 0xFFFE      # numbers wrap
     for _ in range(4):
         await host.ask(Request.RESET, times=2)
@@ -142,33 +142,33 @@ async def keeps_the_answer(dut):
 async def refuses(dut):
     host = Conversation(dut)
     await host.start()
-    assert await host.refused(Request.FRAMES, b"\1\2", times=2) == Reason.NO_MODEL
+    assert await host.refused(Request.FRAMES, b"\1\2", times=2) == Refusal.NO_MODEL
     for name, value in MODEL.items():
         await host.write(name, value)
     for kind in (0x00, 0x07, 0x42, 0x81, 0xFF):
-        assert await host.refused(kind, times=2) == Reason.TYPE
+        assert await host.refused(kind, times=2) == Refusal.TYPE
     lengths = {Request.READ_REGISTER: (0, 1, 3, 512), Request.WRITE_REGISTER: (0, 5, 7), Request.RESET: (1, 512),
                Request.WRITE_WEIGHTS: (0, 1, 3), Request.FRAMES: (0, 1, 19, 21, 22, 39, 41, 279, 281, 300, 500, 512)}
     for kind, wrong in lengths.items():
         for length in wrong:
-            assert await host.refused(kind, bytes(length)) == Reason.LENGTH
+            assert await host.refused(kind, bytes(length)) == Refusal.LENGTH
     for address, count in ((641, 0), (640, 1), (639, 2), (640 - 507, 508), (0xFFFFFFFF, 1), (0xFFFFFE04, 508)):
         payload = struct.pack("<I", address) + b"\xAA" * count
-        assert await host.refused(Request.WRITE_WEIGHTS, payload, times=2) == Reason.ADDRESS
+        assert await host.refused(Request.WRITE_WEIGHTS, payload, times=2) == Refusal.ADDRESS
     for address in (0x07, 0x0D, 0x53, UNKNOWN, 0x0100, 0x8000):
-        assert await host.refused(Request.WRITE_REGISTER, struct.pack("<HI", address, 1)) == Reason.ADDRESS
+        assert await host.refused(Request.WRITE_REGISTER, struct.pack("<HI", address, 1)) == Refusal.ADDRESS
     for name, values in {"LAYERS": (0, 5, 7), "FEATURES": (0, 23, 266), "CLASSES": (0, 13, 0xFFFF)}.items():
         for value in values:
             await host.write(name, value)
-            assert await host.refused(Request.FRAMES, host.frames()[:MAX_PAYLOAD]) == Reason.NO_MODEL
+            assert await host.refused(Request.FRAMES, host.frames()[:MAX_PAYLOAD]) == Refusal.NO_MODEL
         await host.write(name, MODEL[name])
-    await host.say(encode(host.board.last, Request.IDENTIFY, b"x"))
+    await host.say(encode_packet(host.board.last, Request.IDENTIFY, b"x"))
     for features, classes in ((10, 3), (1, 1), (4, 2), (1, 12)):       # as many frames as fit, and one more
         await host.write("FEATURES", features)
         await host.write("CLASSES", classes)
         most = most_frames(features, classes)
         assert (await host.ask(Request.FRAMES, host.frames(most)))[0] == 0x86
-        assert await host.refused(Request.FRAMES, host.frames(most + 1)) == Reason.LENGTH
+        assert await host.refused(Request.FRAMES, host.frames(most + 1)) == Refusal.LENGTH
     assert (await host.ask(Request.FRAMES, host.frames()))[0] == 0x86
 
 
@@ -179,7 +179,7 @@ async def keeps_to_the_memory(dut):
     for address, count in ((end - 1, 2), (end - 1, 508), (end - 99, 100), (end, 1), (0, end + 1)):
         payload = struct.pack("<I", address) + b"\xAA" * min(count, 508)
         if address + min(count, 508) > end:
-            assert await host.refused(Request.WRITE_WEIGHTS, payload) == Reason.ADDRESS
+            assert await host.refused(Request.WRITE_WEIGHTS, payload) == Refusal.ADDRESS
     assert await host.ask(Request.WRITE_WEIGHTS, struct.pack("<I", end - 99) + b"\xAA" * 99) == (0x84, b"")
 
 
@@ -187,7 +187,7 @@ async def keeps_to_the_memory(dut):
 async def survives_damage(dut):
     host = Conversation(dut)
     await host.start(**MODEL)
-    packet = encode(host.board.last + 1, Request.FRAMES, host.frames())
+    packet = encode_packet(host.board.last + 1, Request.FRAMES, host.frames())
     body = cobs.decode(packet[:-1])
     for cut in range(1, len(packet) - 1):
         await host.say(packet[:cut] + b"\0")
@@ -196,7 +196,7 @@ async def survives_damage(dut):
         wrong[bit // 8] ^= 1 << bit % 8
         await host.say(cobs.encode(bytes(wrong)) + b"\0")
     for length in (512, 513, 514, 519, 520, 1023, 1024, 1500):
-        await host.say(encode(host.board.last + 1, 0x42, bytes(host.rng.randrange(256) for _ in range(length))))
+        await host.say(encode_packet(host.board.last + 1, 0x42, bytes(host.rng.randrange(256) for _ in range(length))))
     await host.say(b"\0\0\0" + b"\1\0" + b"\2\5\0" + b"\xFF" * 3000 + b"\0\0")
     assert (await host.ask(Request.FRAMES, host.frames()))[0] == 0x86
 
@@ -208,10 +208,10 @@ async def core_that_hangs_is_reset(dut, k):
     await host.start(**MODEL)
     await host.write(f"THETA{k}", HANG)
     kind, payload = (Request.RESET, b"") if k == 3 else (Request.FRAMES, host.frames(3))
-    assert await host.refused(kind, payload, times=3) == Reason.TIMEOUT
+    assert await host.refused(kind, payload, times=3) == Refusal.TIMEOUT
     assert host.board.resets == 1
     await host.ask(Request.READ_REGISTER, struct.pack("<H", BY_NAME["LAYERS"].address))
-    assert await host.refused(Request.FRAMES, host.frames()) == Reason.NO_MODEL
+    assert await host.refused(Request.FRAMES, host.frames()) == Refusal.NO_MODEL
     await host.write(f"THETA{k}", 0)
     await host.write("LAYERS", 1)
     await host.ask(Request.RESET)
@@ -234,7 +234,7 @@ def some_packets(rng, last: int, features: int) -> bytes:
     if rng.random() < 0.01:
         payload = rng.randbytes(rng.choice((511, 512, 513, 600, 1100)))
     seq = last + rng.choice((0, 1, 1, 1, 1, 1, 1, 1, 2, rng.randrange(65536)))
-    packet = bytearray(encode(seq % 65536, kind, payload))
+    packet = bytearray(encode_packet(seq % 65536, kind, payload))
     damage = rng.random()
     if damage < 0.1:
         packet[rng.randrange(len(packet) - 1)] ^= 1 << rng.randrange(8)

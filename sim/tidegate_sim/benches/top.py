@@ -11,7 +11,7 @@ from cocotb.queue import Queue
 from tidegate.golden import Golden
 from tidegate.spec.design import Design, Identity
 from tidegate.spec.layout import Layout
-from tidegate.spec.packets import Request, Result, decode, encode
+from tidegate.spec.packets import Request, Result, decode_packet, encode_packet
 from tidegate.spec.registers import BY_NAME
 from tidegate_sim.streams import PERIOD, reset_dut
 from tidegate_sim.verify import random_model
@@ -37,12 +37,12 @@ class Host:
 
     async def ask(self, kind: int, payload: bytes = b"") -> bytes:
         self.seq += 1
-        for byte in encode(self.seq, kind, payload):
+        for byte in encode_packet(self.seq, kind, payload):
             await drive(self.dut.rx, byte, BIT)
         answer = bytearray()
         while not answer.endswith(b"\0"):
             answer.append(await self.bytes.get())
-        seq, answered, payload = decode(bytes(answer[:-1]))
+        seq, answered, payload = decode_packet(bytes(answer[:-1]))
         assert (seq, answered) == (self.seq, kind | 0x80), payload
         return payload
 

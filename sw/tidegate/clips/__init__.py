@@ -14,7 +14,7 @@ DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight"
 
 
 @dataclass(frozen=True)
-class Clip:
+class BundledClip:
     """``path`` of the sound, the spoken ``word`` ("silence" for none) and the synthetic ``voice``."""
 
     path: Path
@@ -22,10 +22,10 @@ class Clip:
     voice: str
 
 
-def clips() -> list[Clip]:
+def clips() -> list[BundledClip]:
     """All bundled clips in the manifest's order."""
     entries = json.loads(MANIFEST.read_text(encoding="utf-8"))["clips"]
-    return [Clip(FOLDER / e["file"], e["word"], e["voice"]) for e in entries]
+    return [BundledClip(FOLDER / e["file"], e["word"], e["voice"]) for e in entries]
 
 
 def expected_label(word: str, labels: tuple[str, ...]) -> str | None:

@@ -30,7 +30,7 @@ VOICES = (                                  # espeak-ng voice, words a minute, p
 RATE, LENGTH, PEAK, NOISE = 16000, 16000, 0.4, 0.0005
 
 
-def say(word: str, voice: str, speed: int, pitch: int) -> np.ndarray:
+def speak(word: str, voice: str, speed: int, pitch: int) -> np.ndarray:
     """The word alone as samples at RATE, silence at both ends cut off."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "word.wav"
@@ -57,7 +57,7 @@ def main() -> None:
     entries = []
     for word, (voice, speed, pitch) in takes:
         entries.append({"file": f"{word}_{voice.replace('+', '_')}.flac", "word": word, "voice": voice})
-        sound = clip(say(word, voice, speed, pitch), len(entries))
+        sound = clip(speak(word, voice, speed, pitch), len(entries))
         soundfile.write(FOLDER / entries[-1]["file"], sound, RATE, "PCM_16")
     entries.append({"file": "silence.flac", "word": SILENCE, "voice": "none"})
     soundfile.write(FOLDER / "silence.flac", clip(np.zeros(0), 0), RATE, "PCM_16")

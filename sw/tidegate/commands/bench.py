@@ -71,9 +71,9 @@ def bench(
                     rows.append(measure(name, model, p, clips, target))
                     step(len(rows), len(work) * len(chosen))
     if plot is not None:
-        from .plot import draw
+        from tidegate_sim.plot import draw_speedup
 
-        draw(rows, plot)
+        draw_speedup(rows, plot)
     print_json(rows) if json else _print(rows)
     wrong = [row for row in rows if row["mismatches"] or row["model_mismatches"]]
     if wrong:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -33,11 +32,9 @@ def boards(
     json: JsonOption = False,
 ) -> None:
     """List the boards there are: virtual ones, those that bitstreams are built for, serial ports that may have one."""
-    from tidegate.spec.design import SIMULATED
+    from tidegate.host.discovery import fpga_boards, serial_ports, virtual_boards
 
-    virtual = [{"port": "virtual", "lanes": d.lanes, "cell_rate": d.cell_rate, "weights": d.weight_bytes,
-                "features": d.features, "neurons": d.neurons, "classes": d.classes} for d in SIMULATED.values()]
-    fpga, ports = _fpga_boards(), [_port(p, identify) for p in _serial_ports()]
+    virtual, fpga, ports = virtual_boards(), fpga_boards(), serial_ports(identify)
     if json:
         return print_json({"virtual": virtual, "fpga": fpga, "serial": ports})
     table = Table("board", "lanes", "neurons/cycle", "int8 weights", "features", "neurons", "classes",
@@ -56,44 +53,3 @@ def boards(
     for p in ports:
         table.add_row(p["port"], p["device"], *([p["answer"]] if identify else []))
     out.print(table if ports else "No serial ports found; plug in a board to see it here.")
-
-
-def _fpga_boards() -> list[dict]:
-    """Boards and their designs; ``fmax_mhz``: of the bitstream, if there is one."""
-    from tidegate.host.bitstreams import MANIFEST, bitstreams_folder, read_manifest
-    from tidegate.spec.boards import BOARDS
-    from tidegate.spec.errors import TidegateError
-
-    entries = []
-    for spec in BOARDS.values():
-        try:
-            manifest = read_manifest(bitstreams_folder(spec.name) / MANIFEST)
-        except TidegateError:
-            manifest = None
-        entries += [{
-            "board": spec.name, "title": spec.title, "device": spec.device, "lanes": d.lanes,
-            "cell_rate": d.cell_rate, "weights": d.weight_bytes, "features": d.features, "neurons": d.neurons,
-            "classes": d.classes, "layers": d.layers, "clock_mhz": spec.clock / 1e6,
-            "fmax_mhz": manifest.fmax_mhz if manifest and manifest.lanes == d.lanes else None,
-        } for d in spec.designs]
-    return entries
-
-
-def _serial_ports() -> list:
-    from serial.tools.list_ports import comports
-
-    return sorted(p for p in comports() if p.hwid != "n/a" and Path(p.device).exists())
-
-
-def _port(found, identify: bool) -> dict:
-    entry = {"port": found.device, "device": found.description, "hwid": found.hwid}
-    if identify:
-        from tidegate.host.board import Board
-        from tidegate.spec.errors import TidegateError
-
-        try:
-            with Board.open(found.device) as board:
-                entry["answer"] = f"tidegate, {board.design.lanes} lanes, core {board.identity.digest.hex()[:12]}"
-        except TidegateError as error:
-            entry["answer"] = str(error)
-    return entry

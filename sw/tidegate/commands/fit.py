@@ -1,7 +1,5 @@
 """The verb ``fit``: does a model fit a board, and how fast would it be; answered before any synthesis."""
 
-from pathlib import Path
-from re import fullmatch
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,12 +11,8 @@ from tidegate.spec.errors import TidegateError
 from .console import JsonOption, err, out, print_json
 
 if TYPE_CHECKING:
-    from tidegate.spec.design import Design
-    from tidegate.spec.layout import Layout
     from tidegate.spec.model import Model
     from tidegate.spec.network import Network
-
-_LANES, _MHZ = 64, 100      # without a board: a virtual one's, and what its cycles are turned into seconds with
 
 
 def fit(
@@ -45,22 +39,15 @@ def fit(
 
     The energy is an estimate from published figures for 45 nm silicon, not what a board draws.
     """
+    from tidegate.host.fit import design_of, fit, network_of
     from tidegate.spec.layout import Layout
 
-    network, loaded = _network(model, cell)
-    design, default_clock = _design(board, lanes)
-    layout = Layout(network, design, check=False)
-    refusal = layout.refusal()
-    speed = None
-    if refusal is None:
-        shares = _occupancy(network, loaded, occupancy)
-        speed = _speed(layout, shares, clock * 1e6 if clock else default_clock, _frame_rate(loaded))
-        if speed and (used := _frames_used(loaded)):
-            # frames do not overlap on a clip that is decided, so each takes as long as one alone
-            speed["early"] = {"frames_used": used, "cycles": speed["latency_cycles"]}
-    report = {"model": model, "board": board, "lanes": design.lanes, "fits": refusal is None,
-              "needs": [{"what": n.what, "need": n.need, "have": n.have} for n in layout.needs],
-              "speed": speed, "energy_estimate": speed and _energy(layout, speed, seconds)}
+    network, loaded = network_of(model, cell)
+    fits = Layout(network, design_of(board, lanes)[0], check=False).refusal() is None
+    report = {"model": model, **fit(
+        loaded or network, board, lanes, occupancy=_shares(network, loaded, occupancy) if fits else None,
+        clock=clock * 1e6 if clock else None, seconds=seconds)}
+    refusal = report.pop("refusal")
     print_json(report) if json else _print(report)
     if board is not None and clock is not None:
         _mention_fmax(board, clock)
@@ -68,88 +55,20 @@ def fit(
         raise TidegateError(refusal)
 
 
-def _network(text: str, cell: str | None) -> "tuple[Network, Model | None]":
-    """That of a model; or of sizes such as 40-256-12 (features, layers, classes), without a model."""
-    from tidegate import load_model, zoo
-    from tidegate.spec.cells import GRU, cell_of
-    from tidegate.spec.network import Layer, Network
+def _shares(network: "Network", model: "Model | None", percent: list[float] | None) -> list[float] | None:
+    """The occupancy of each signal from the option, or None for that of the model's card."""
+    from tidegate.host.fit import measured_occupancy
 
-    if text in zoo.names() or Path(text).is_file() or not fullmatch(r"[0-9]{1,9}(-[0-9]{1,9})+", text):
-        if cell is not None:
-            raise TidegateError("a model has its own cells; leave --cell out, or give sizes, as 40-256-12")
-        model = load_model(text)
-        return model.network, model
-    features, *sizes, classes = map(int, text.split("-"))
-    if not sizes:
-        raise TidegateError(f"'{text}' lacks a size; give features-neurons-classes, as 40-256-12")
-    layers = tuple(Layer(size, cell=cell_of(cell or GRU.name)) for size in sizes)
-    return Network(features, layers, Layer(classes), (0,) * (1 + len(sizes))), None
-
-
-def _design(board: str | None, lanes: int | None) -> "tuple[Design, float]":
-    """The design that is asked about, and its clock in Hz."""
-    from tidegate.spec.boards import board_spec
-    from tidegate.spec.design import SIMULATED
-
-    if board is not None:
-        spec = board_spec(board)
-        return spec.design(lanes), spec.clock
-    lanes = _LANES if lanes is None else lanes
-    if lanes not in SIMULATED:
-        raise TidegateError(f"there is no virtual board with {lanes} lanes; choose {', '.join(map(str, SIMULATED))}")
-    return SIMULATED[lanes], _MHZ * 1e6
-
-
-def _occupancy(network: "Network", model: "Model | None", percent: list[float] | None) -> list[float]:
-    """Share of elements that fire, per signal: as given, or what the model's card measured."""
-    signals = network.signals
     if percent is None:
         if model is None:
             raise TidegateError("nobody trained this network, so nothing says how often it fires; "
                                 "give --occupancy in percent")
-        parts = [model.card.get(part) for part in ("test", "validation")]
-        found = next((p["occupancy"] for p in parts if isinstance(p, dict) and "occupancy" in p), None)
-        if found is None:
+        if measured_occupancy(model) is None:
             raise TidegateError("the model's card has no occupancy; give --occupancy in percent")
-        return list(found)
-    if len(percent) not in (1, signals):
-        raise TidegateError(f"give --occupancy once, or once for each of the model's {signals} signals")
-    return [x / 100 for x in percent] * (signals // len(percent))
-
-
-def _frames_used(model: "Model | None") -> float | None:
-    """Mean share of a clip's frames up to the decision, by the card of a model that decides early."""
-    parts = [] if model is None or model.stop is None else [model.card.get(part) for part in ("test", "validation")]
-    return next((p["frames_used"] for p in parts if isinstance(p, dict) and "frames_used" in p), None)
-
-
-def _frame_rate(model: "Model | None") -> float | None:
-    """Frames a second of the model's front end, if it has one."""
-    from tidegate.host.features import settings_of
-
-    settings = settings_of(model) if model is not None and model.frontend else None
-    return settings.sample_rate / settings.hop if settings else None
-
-
-def _speed(layout: "Layout", occupancy: list[float], clock: float, rate: float | None) -> dict:
-    """Figures of frames back to back at ``clock`` Hz; what depends on the frame rate is None if that is."""
-    from tidegate.spec.cycles import latency_cycles, steady_cycles
-
-    net = layout.network
-    elements = [net.elements(s) for s in range(net.signals)]
-    events = [share * n for share, n in zip(occupancy, elements, strict=True)]
-    words = sum(n * column.length for n, column in zip(events, layout.columns, strict=True))
-    weights = sum(n * net.column_weights(s) for s, n in enumerate(events))
-    cycles, dense = steady_cycles(layout, events), steady_cycles(layout, elements)
-    return {
-        "clock_mhz": clock / 1e6, "occupancy": occupancy, "temporal_sparsity": 1 - weights / net.dense_weights,
-        "cycles": cycles, "dense_cycles": dense,
-        "weight_words": words, "latency_cycles": latency_cycles(layout, events),
-        "frames_per_second": clock / cycles,
-        "effective_gops": 2 * net.dense_weights * clock / cycles / 1e9,
-        "frame_rate": rate, "duty": rate and rate * cycles / clock,
-        "weight_bytes_per_second": rate and rate * words * layout.design.lanes,
-    }
+        return None
+    if len(percent) not in (1, network.signals):
+        raise TidegateError(f"give --occupancy once, or once for each of the model's {network.signals} signals")
+    return [x / 100 for x in percent]
 
 
 def _mention_fmax(board: str, clock: float) -> None:
@@ -162,15 +81,6 @@ def _mention_fmax(board: str, clock: float) -> None:
         return
     if fmax is not None and clock > fmax:
         err.print(f"{clock:g} MHz is beyond the board: its bitstream runs at up to {fmax:.1f} MHz by nextpnr's timing")
-
-
-def _energy(layout: "Layout", speed: dict, seconds: float) -> dict:
-    """The estimate of ``tidegate.spec.energy``, and the clock cycles that no cited figure prices."""
-    from tidegate.spec.energy import comparison
-
-    rate, busy = speed["frame_rate"], speed["cycles"]
-    idle = rate and max(0.0, speed["clock_mhz"] * 1e6 / rate - busy)
-    return comparison(layout, speed["weight_words"], rate, seconds) | {"cycles": {"busy": busy, "idle": idle}}
 
 
 def _print(report: dict) -> None:

@@ -19,7 +19,7 @@ from .live import LiveLine
 
 if TYPE_CHECKING:
     from tidegate.host.listen import Totals, Word
-    from tidegate.host.sources import Notice, Source
+    from tidegate.host.sources import Notice, SoundSource
 
 
 def listen(
@@ -99,7 +99,7 @@ def listen(
 
 
 def _source(source: str | None, device: str | None, fast: bool, format: str, rate: int, channels: int,
-            model_rate: int) -> "Source":
+            model_rate: int) -> "SoundSource":
     from tidegate.host.pcm import PcmPipe
     from tidegate.host.sources import SoundFile
     from tidegate.spec.errors import TidegateError

@@ -105,7 +105,7 @@ def train(
         from tidegate.train.data.folders import default_recipe
         from tidegate.train.data.material import SoundFolders
         from tidegate.train.recipe import Recipe
-        from tidegate.train.tasks.registry import find
+        from tidegate.train.tasks.registry import find_task
 
         recipe = recipe or default_recipe(directory)
         chosen = Recipe.read(recipe if Path(recipe).suffix == ".json" else zoo.recipe_path(recipe))
@@ -117,7 +117,7 @@ def train(
         sources = SoundFolders(*(tuple(folders or ()) for folders in given))
         path = training.run(directory, chosen, out_file, resume=resume, sources=sources,
                             start=None if start is None else zoo.load(start), teacher=teacher)
-        card, task = zoo.load(str(path)).card, find(chosen.task)
+        card, task = zoo.load(str(path)).card, find_task(chosen.task)
         if json:
             survey = task.survey(task.load(chosen, directory))      # words come from the cache
             return print_json({"file": str(path), "card": card} | ({"data": survey} if survey else {}))
@@ -143,12 +143,12 @@ def evaluate(
 
     with hint_at_extras():
         from tidegate.train.judge.evaluate import evaluate_directory, task_name
-        from tidegate.train.tasks.registry import find
+        from tidegate.train.tasks.registry import find_task
 
         loaded, early = load_model(model).turned(theta), early or margin is not None
         loaded = loaded.deciding(margin) if early else loaded
         figures = evaluate_directory(loaded, data, part, progress=True, early=early)
-        primary = find(task_name(loaded)).primary
+        primary = find_task(task_name(loaded)).primary
     if json:
         return print_json(figures)
     for line in figures.get("warnings", ()):

@@ -107,7 +107,7 @@ def stream(
             report["rtl"] = compare_board(board, loaded, job.streams[0], rtl, settings, step)
     print_json(report) if json else _print(report)
     if plot:
-        from .stream_plot import draw_stream
+        from tidegate.train.judge.stream_plot import draw_stream
 
         try:
             draw_stream(report, plot)

@@ -16,7 +16,7 @@ def shrink(threshold: int) -> float:
     return max(threshold, 1) - 0.5
 
 
-def whole(threshold: Tensor | int) -> int:
+def whole_threshold(threshold: Tensor | int) -> int:
     """The Θ that the hardware gets, of a learned one too."""
     return threshold if isinstance(threshold, int) else whole_theta(threshold.item())
 
@@ -50,7 +50,7 @@ class DeltaEncoder(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, signal: Tensor, threshold: Tensor | int, start: Tensor | None = None) -> Tensor:
-        anchors = encode(signal, whole(threshold), start)
+        anchors = encode(signal, whole_threshold(threshold), start)
         ctx.save_for_backward(signal, anchors, start)
         ctx.threshold = threshold
         return anchors
@@ -66,7 +66,7 @@ class DeltaEncoder(torch.autograd.Function):
         for g, still in zip(reversed(kept.unbind(0)), reversed((anchors == before).unbind(0)), strict=True):
             torch.mul(g.add_(carry), still, out=carry)
         change = signal - before
-        return None, -(near(change, whole(ctx.threshold)) * change * kept).sum(), None
+        return None, -(near(change, whole_threshold(ctx.threshold)) * change * kept).sum(), None
 
 
 @torch.no_grad()
@@ -74,7 +74,7 @@ def encode(signal: Tensor, threshold: int, start: Tensor | None = None) -> Tenso
     """Anchors v̂ (T, B, n) after each frame of a signal (T, B, n), from reset or from the anchors ``start`` (B, n);
     SIGNAL integers held in floats."""
     if kernel.usable(signal):
-        return kernel.encode(signal, start, shrink(threshold))
+        return kernel.encode_anchors(signal, start, shrink(threshold))
     anchors = torch.empty_like(signal)
     anchor = signal.new_zeros(signal.shape[1:]) if start is None else start
     lam, step = shrink(threshold), torch.empty_like(anchor)
@@ -110,10 +110,10 @@ def priced_events(anchors: Tensor, threshold: Tensor | int, start: Tensor | None
     of delta networks, and for a learned Θ that of a count in proportion to 1/Θ.
     """
     if len(anchors) and kernel.usable(anchors):
-        count = cast(Tensor, kernel.Count.apply(anchors, start, whole(threshold)))
+        count = cast(Tensor, kernel.CountEvents.apply(anchors, start, whole_threshold(threshold)))
         return count if isinstance(threshold, int) else count * (threshold.detach() / threshold)
     count = count_events(anchors, start=start).to(anchors.dtype)
     if anchors.requires_grad:
-        moved = (anchors - earlier(anchors, start)).abs().sum(-1) / max(whole(threshold), 1)
+        moved = (anchors - earlier(anchors, start)).abs().sum(-1) / max(whole_threshold(threshold), 1)
         count = count + (moved - moved.detach())
     return count if isinstance(threshold, int) else count * (threshold.detach() / threshold)

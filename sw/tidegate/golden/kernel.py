@@ -68,7 +68,7 @@ def switched_off() -> Iterator[None]:
         _off.reset(token)
 
 
-def encode(signal: Tensor, start: Tensor | None, lag: float) -> Tensor:
+def encode_anchors(signal: Tensor, start: Tensor | None, lag: float) -> Tensor:
     """Anchors (T, ...) of a signal (T, ...) from reset or from ``start`` (...); it fires where it is further away than
     ``lag``."""
     library, signal = _library(), signal.contiguous()
@@ -79,7 +79,7 @@ def encode(signal: Tensor, start: Tensor | None, lag: float) -> Tensor:
     return anchors
 
 
-class Count(torch.autograd.Function):
+class CountEvents(torch.autograd.Function):
     """Events (T, B) that made anchors (T, B, n) from ``start`` (B, n): ``apply(anchors, start, threshold)``.
 
     Its slope is that of the distance that they move over ``threshold``; see ``encoder.priced_events``.

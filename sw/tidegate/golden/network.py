@@ -16,7 +16,7 @@ from ..spec.model import Model, tensor_name
 from ..spec.network import Layer, Network
 from ..spec.stop import STOP_SHIFT, Stop
 from .cells import golden_of
-from .encoder import DeltaEncoder, encode, priced_events, whole
+from .encoder import DeltaEncoder, encode, priced_events, whole_threshold
 from .fixed import quantise_bias, quantise_weight
 
 WEIGHT_FRAC = 7
@@ -24,7 +24,7 @@ _REACH = float((1 << (ACC_BITS - 1)) - 1 - BIAS_MAX)    # of weights: the bias t
 DECIDE_CHUNK = 8    # frames that are computed at once while a batch decides
 
 
-class State(NamedTuple):
+class NetworkState(NamedTuple):
     """A network's memory between two frames: ``anchors[s]`` (B, elements) v̂ of signal s, SIGNAL integers; ``states[l]``
     (B, size) what layer l's cell keeps, STATE integers; all held in floats."""
 
@@ -46,12 +46,12 @@ class Output:
     anchors: list[Tensor]
     thresholds: Sequence[Tensor | int] | None
     states: list[Tensor] = field(default_factory=list)
-    start: "State | None" = None
+    start: "NetworkState | None" = None
 
     @property
-    def state(self) -> "State":
+    def state(self) -> "NetworkState":
         """Where the next frames of the same sequences begin; no gradient goes back through it."""
-        return State([a[-1].detach() for a in self.anchors], self.states)
+        return NetworkState([a[-1].detach() for a in self.anchors], self.states)
 
     @cached_property
     def events(self) -> list[Tensor]:
@@ -148,7 +148,8 @@ class DeltaNetwork(nn.Module):
         return weight, quantise_bias(self.classifier.bias, f)
 
     def forward(self, frames: Tensor, dense: bool = False, thresholds: Sequence[Tensor | int] | None = None,
-                noise: float = 0.0, generator: torch.Generator | None = None, start: State | None = None) -> Output:
+                noise: float = 0.0, generator: torch.Generator | None = None,
+                start: NetworkState | None = None) -> Output:
         """``frames`` (T, B, features): SIGNAL integers held in floats of the parameters' dtype.
 
         ``dense``: ignore the thresholds and count every element as an event.  ``thresholds``: instead of the
@@ -184,7 +185,7 @@ class DeltaNetwork(nn.Module):
         """
         if stop.smooth:
             raise ModelError("a decision in training is by logits that are not smoothed; leave the rule's smooth at 0")
-        whole_thetas = [whole(t) for t in (self.thresholds if thresholds is None else thresholds)]
+        whole_thetas = [whole_threshold(t) for t in (self.thresholds if thresholds is None else thresholds)]
         features = encode(frames, whole_thetas[0])
         integers = [layer.integers() for layer in self.layers]
         weight, bias = self.classifier_integers()

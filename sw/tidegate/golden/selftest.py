@@ -21,7 +21,7 @@ _WEIGHT_MAX, _BIAS_MAX = 40, 8000
 _FRAMES, _STEP = 64, 700        # LSBs; a third of the features moves in a frame
 
 
-def make(layers: int) -> Model:
+def selftest_model(layers: int) -> Model:
     """A random model of so many layers; its card has frames, and logits and events of each mode, by golden."""
     draw = np.random.default_rng(layers)
     network = Network(_FEATURES, _GRU[:layers], Layer(_CLASSES, 7), (_THETA_X, *[_THETA_H] * layers))
@@ -46,5 +46,5 @@ def expected(model: Model, frames: np.ndarray, dense: bool) -> dict:
 
 if __name__ == "__main__":
     for layers, path in PATHS.items():
-        save_model(make(layers), path)
+        save_model(selftest_model(layers), path)
         print(f"wrote {path}")

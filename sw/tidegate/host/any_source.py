@@ -1,4 +1,4 @@
-"""Whatever a user may give to listen to, as a ``Source``."""
+"""Whatever a user may give to listen to, as a ``SoundSource``."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -7,15 +7,15 @@ from typing import Any
 from .audio import AudioError
 from .microphone import Microphone
 from .pcm import PcmPipe
-from .sources import Blocks, SoundFile, Source
+from .sources import Blocks, SoundFile, SoundSource
 
 
-def source_of(what: Any, rate: int, fast: bool = False) -> Source:
+def source_of(what: Any, rate: int, fast: bool = False) -> SoundSource:
     """None → the default microphone, "-" → raw PCM on standard input, a path → that file, an iterable → ``Blocks``.
 
     ``rate``: of the blocks of an iterable, in Hz.
     """
-    if isinstance(what, Source):
+    if isinstance(what, SoundSource):
         return what
     if what is None:
         return Microphone(rate=rate)
@@ -25,4 +25,4 @@ def source_of(what: Any, rate: int, fast: bool = False) -> Source:
         return SoundFile(what, fast)
     if isinstance(what, Iterable):
         return Blocks(what, rate)
-    raise AudioError(f"cannot listen to {what!r}; give a path, '-', a Source or an iterable of blocks of samples")
+    raise AudioError(f"cannot listen to {what!r}; give a path, '-', a SoundSource or an iterable of blocks of samples")

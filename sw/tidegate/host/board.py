@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ..progress import Progress
 from ..spec.design import SIMULATED, Design, Identity
 from ..spec.errors import ModelError
 from ..spec.formats import SIGNAL, acc_frac
@@ -23,7 +24,7 @@ from ..spec.packets import MAX_PAYLOAD, Request, most_frames, result_dtype
 from ..spec.registers import BY_NAME, stop_registers
 from ..spec.stop import Stop
 from .errors import BoardError, InputError
-from .link import Link
+from .link import HostLink
 from .transport import BAUD, SerialTransport, Transport
 
 VIRTUAL = "virtual"
@@ -63,7 +64,7 @@ class Board:
 
     def __init__(self, transport: Transport, *, expect_digest: str | None = None, timeout: float = 0.25,
                  patience: float = 5.0):
-        self.link = Link(transport, timeout, patience)
+        self.link = HostLink(transport, timeout, patience)
         self.model: Model | None = None
         self.layout: Layout | None = None
         self._virtual = None
@@ -162,7 +163,7 @@ class Board:
         self.link.request(Request.WRITE_REGISTER, struct.pack("<HI", address, value))
 
     def write_weights(self, weights: np.ndarray, word: int = 0,
-                      progress: Callable[[int, int], None] | None = None) -> None:
+                      progress: Progress | None = None) -> None:
         """Write int8 (words, lanes) from ``word`` on, while there is no model; ``progress``: bytes so far, and all."""
         lanes, image = self.design.lanes, weights.tobytes()
         chunk = (MAX_PAYLOAD - 4) // lanes * lanes or MAX_PAYLOAD - 4
@@ -172,7 +173,7 @@ class Board:
             if progress is not None:
                 progress(start + len(part), len(image))
 
-    def load(self, model: Model, progress: Callable[[int, int], None] | None = None) -> None:
+    def load(self, model: Model, progress: Progress | None = None) -> None:
         """Pack a model for the board's lanes, write it and reset the state; dense mode and any stop rule are off.
 
         ``progress(done, total)`` is called with bytes.  CapacityError, before anything is sent, if the board
@@ -259,7 +260,7 @@ class Board:
         """Listen for the loaded model's words: ``for word in board.listen(source): print(word.label, word.time_s)``.
 
         ``source``: None for the default microphone, a path of a sound file, "-" for raw PCM on standard input, a
-        ``Source``, or an iterable of blocks of samples (n,) at the model's sample rate.  ``options``: see
+        ``SoundSource``, or an iterable of blocks of samples (n,) at the model's sample rate.  ``options``: see
         ``listen.Listener``, which this gives; when the board is unplugged it says so and calls ``reopen`` until it is
         back.  BoardError if no model is loaded.
         """

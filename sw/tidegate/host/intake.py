@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .sources import SOUND_LOST, Piece, Source
+from .sources import SOUND_LOST, Piece, SoundSource
 
 AHEAD = 0.5         # of the queue: how far a live source may be ahead of the clock before it is taken for a recording
 BEHIND = "the board is slower than the sound"
@@ -31,7 +31,7 @@ class Intake:
     that calls itself live but has given more sound than time has passed: ``cat recording | ...`` loses nothing.
     """
 
-    def __init__(self, source: Source, limit_s: float):
+    def __init__(self, source: SoundSource, limit_s: float):
         self.source, self.limit = source, max(1, round(limit_s * source.rate))
         self._ahead_s = AHEAD * limit_s
         self.delivered = 0

@@ -10,22 +10,22 @@ import time
 from dataclasses import dataclass
 
 from ..spec.design import IDENTITY_BYTES, Identity
-from ..spec.packets import ANSWER, MAX_PAYLOAD, NAK, LinkError, Reason, Request, decode, encode
+from ..spec.packets import ANSWER, MAX_PAYLOAD, NAK, LinkError, Refusal, Request, decode_packet, encode_packet
 from .errors import BoardError
 from .transport import Transport
 
-_REPEAT = {Reason.CRC, Reason.FRAMING, Reason.TOO_LONG}
+_REPEAT = {Refusal.CRC, Refusal.FRAMING, Refusal.TOO_LONG}
 _GRACE = 0.005          # seconds that the answer may still take after a NAK that may be an old one
 _LONGEST_WAIT = 1.0
 _LONGEST_PACKET = 4096  # more bytes than this without a delimiter are not an answer
 
 _REFUSALS: dict[int, str] = {
-    Reason.TYPE: "the board does not know this request; load the bitstream of this version",
-    Reason.LENGTH: "the board has a model with another number of features or classes; load the model again",
-    Reason.SEQUENCE: "the board was restarted or another program used it; open it again and load the model",
-    Reason.ADDRESS: "the board has no such register or memory; load the bitstream of this version",
-    Reason.NO_MODEL: "no model is loaded; load one first",
-    Reason.TIMEOUT: "the board's core did not finish and was reset; load the model again",
+    Refusal.TYPE: "the board does not know this request; load the bitstream of this version",
+    Refusal.LENGTH: "the board has a model with another number of features or classes; load the model again",
+    Refusal.SEQUENCE: "the board was restarted or another program used it; open it again and load the model",
+    Refusal.ADDRESS: "the board has no such register or memory; load the bitstream of this version",
+    Refusal.NO_MODEL: "no model is loaded; load one first",
+    Refusal.TIMEOUT: "the board's core did not finish and was reset; load the model again",
 }
 
 
@@ -38,7 +38,7 @@ class Refused(BoardError):
 
 
 @dataclass
-class Counters:
+class LinkCounters:
     """What happened on the way: requests sent again, packets skipped because they were damaged or old."""
 
     repeats: int = 0
@@ -57,7 +57,7 @@ class Pending:
     refusal: Refused | None = None
 
 
-class Link:
+class HostLink:
     """One host's end of the link.
 
     Parameters: ``timeout``, seconds until a request is first repeated (then twice as long, up to 1 s);
@@ -67,7 +67,7 @@ class Link:
 
     def __init__(self, transport: Transport, timeout: float = 0.25, patience: float = 5.0):
         self.transport, self.timeout, self.patience = transport, timeout, patience
-        self.counters = Counters()
+        self.counters = LinkCounters()
         self._received = bytearray()
         self._seq: int | None = None          # of the last finished request; None: ask the board
         self._pending: Pending | None = None
@@ -83,7 +83,7 @@ class Link:
         self._received.clear()
         self.transport.write(b"\0")           # ends a packet that an earlier program left unfinished
         seq = random.randrange(1 << 16)
-        packet = encode(seq, Request.IDENTIFY)
+        packet = encode_packet(seq, Request.IDENTIFY)
         self.transport.write(packet)
         answer = self._wait_for(seq, Request.IDENTIFY, packet)
         identity = Identity.unpack(answer[:IDENTITY_BYTES])
@@ -105,7 +105,7 @@ class Link:
         self._settle()
         last = self._seq if self._seq is not None else self._identify()[1]
         seq = (last + 1) % (1 << 16)
-        pending = Pending(seq, kind, encode(seq, kind, payload))
+        pending = Pending(seq, kind, encode_packet(seq, kind, payload))
         self._seq = None                      # unknown until the answer is here
         self.transport.write(pending.packet)
         self._pending = pending
@@ -130,7 +130,7 @@ class Link:
             pending.answer = self._wait_for(pending.seq, pending.kind, pending.packet)
         except Refused as refusal:
             pending.refusal = refusal
-            if refusal.reason == Reason.SEQUENCE:
+            if refusal.reason == Refusal.SEQUENCE:
                 return
         self._seq = pending.seq               # a refused number is used up too
 
@@ -178,7 +178,7 @@ class Link:
                 del self._received[: end + 1]
                 try:
                     if packet:
-                        return decode(packet)
+                        return decode_packet(packet)
                 except LinkError:
                     self.counters.damaged += 1
                 continue

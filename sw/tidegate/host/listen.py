@@ -29,7 +29,7 @@ from .errors import BoardError
 from .features import settings_of
 from .frontend import FrontEnd
 from .intake import End, Intake
-from .sources import SOUND_LOST, Notice, Piece, Source
+from .sources import SOUND_LOST, Notice, Piece, SoundSource
 
 QUEUE_S = 10.0          # seconds of sound that may wait for the board
 RETRY_S = 1.0           # seconds between attempts to open a board again
@@ -37,7 +37,7 @@ MOST_S = 1.0            # seconds of sound that are sent to the board in one go
 _POLL = 0.1             # seconds between looks at whether to stop
 
 
-class Result(Protocol):
+class FrameAnswer(Protocol):
     """What listening reads of a board's answer to a frame, see ``board.FrameResult``."""
 
     @property
@@ -129,7 +129,7 @@ class Listener:
         if board.stop is not None and not board.stop.stream:
             raise TidegateError("the board's stop rule ends a clip; set board.stop = None to listen")
         self.board, self.model, self.frontend = board, model, settings_of(model)
-        self.source: Source = source_of(source, self.frontend.sample_rate, fast)
+        self.source: SoundSource = source_of(source, self.frontend.sample_rate, fast)
         self.detector = Detector.of(model, settings, threshold)
         self._notice, self._watch, self._queue_s = notice, watch, queue_s
         self.stop = stop or threading.Event()

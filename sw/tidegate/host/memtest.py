@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from ..progress import Progress
 from ..spec.activation import sigmoid, tanh
 from ..spec.cells import GRU
 from ..spec.fixed import round_shift, wrap
@@ -57,7 +58,7 @@ class MemoryFault(BoardError):
         super().__init__(f"{seen}; {RELOAD}")
 
 
-def check_memory(board: Board, seed: int, progress: Callable[[int, int], None] | None = None) -> str:
+def check_memory(board: Board, seed: int, progress: Progress | None = None) -> str:
     """Write and look at every byte of the weight memory twice; MemoryFault names the first word that is wrong.
 
     ``seed``: of the contents.  ``progress(done, total)`` is called with bytes.  Afterwards the board has no model.

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..spec.errors import TidegateError
 from .audio import MAX_CHANNELS, AudioError
-from .sources import PIECE_S, Notice, Piece, Source, floats
+from .sources import PIECE_S, Notice, Piece, SoundSource, floats
 
 SILENT_S = 2.0      # seconds without a callback after which a microphone is taken for unplugged
 RETRY_S = 1.0       # seconds between attempts to open it again
@@ -54,7 +54,7 @@ def microphones() -> list[Device]:
         raise AudioError(f"the sound cards cannot be listed ({_line(error)}); check that one is there") from None
 
 
-class Microphone(Source):
+class Microphone(SoundSource):
     """``device``: number or part of a name, or None for the default; ``rate``: wanted, in Hz.
 
     A device that cannot give this rate gives its own.  When it is unplugged, it is opened again every second; the time

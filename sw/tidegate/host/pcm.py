@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .audio import MAX_CHANNELS, AudioError
-from .sources import Notice, Piece, Source, floats
+from .sources import Notice, Piece, SoundSource, floats
 
 FORMATS = {"S16_LE": "<i2", "S32_LE": "<i4", "F32_LE": "<f4"}
 _READ = 1 << 16             # bytes at a time
@@ -31,7 +31,7 @@ class Wav(NamedTuple):
     size: int | None
 
 
-class PcmPipe(Source):
+class PcmPipe(SoundSource):
     """Samples of a ``format`` of ``FORMATS`` with 1 or 2 ``channels`` at ``rate`` Hz from a file descriptor.
 
     A WAV header in front is recognised, and then holds in place of these.  ``fast``: it may wait, nothing is dropped.

@@ -23,6 +23,7 @@ from random import Random
 
 import numpy as np
 
+from ..progress import Progress
 from ..spec.design import Design
 from ..spec.errors import TidegateError
 from ..spec.layout import Layout
@@ -42,8 +43,6 @@ STEPS = ("identify", "link", "memory", "reset", "golden", "stop")
 REGISTER = "THETA0"             # any value will do while there is no model
 _PATTERNS, _LONG_PACKETS = 256, 64
 _TIMEOUT = 2.0                  # seconds until a request is repeated: a busy host must not look like a bad cable
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

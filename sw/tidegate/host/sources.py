@@ -48,7 +48,7 @@ class Piece:
     notice: Notice | None = None
 
 
-class Source(ABC):
+class SoundSource(ABC):
     """``name``: what messages call it.  ``rate``: samples per second, known once it is open.
 
     ``live``: its sound comes in its own time whether or not anybody takes it; what is not taken is lost.
@@ -81,7 +81,7 @@ def floats(samples: Any, name: str) -> np.ndarray:
         raise AudioError(f"{name}: {error}") from None
 
 
-class SoundFile(Source):
+class SoundFile(SoundSource):
     """A sound file (WAV, FLAC, Ogg), in pieces: at the pace at which it would be heard, or ``fast``."""
 
     def __init__(self, path: str | Path, fast: bool = False):
@@ -132,7 +132,7 @@ class SoundFile(Source):
         return AudioError(f"{self.name} cannot be read as sound ({one_line(error)}); use {FORMATS}")
 
 
-class Blocks(Source):
+class Blocks(SoundSource):
     """Blocks of samples (n,) or (n, channels) from Python at ``rate`` Hz; unless ``live`` they wait for the board."""
 
     def __init__(self, blocks: Iterable[Any], rate: float, live: bool = False):

@@ -21,7 +21,7 @@ WORD_S, LONGEST_S = 3.0, 10.0       # longer sound is rarely one word; no clip t
 
 
 @dataclass(frozen=True)
-class Word:
+class WordSpan:
     """The sound from frame ``first`` to frame ``last``, and the frame ``decision``, whose label is the recording's.
 
     ``seconds``: how long the sound is.
@@ -33,7 +33,7 @@ class Word:
     seconds: float
 
 
-def find_word(features: np.ndarray, settings: FrontEndSettings) -> Word:
+def find_word(features: np.ndarray, settings: FrontEndSettings) -> WordSpan:
     """In features (frames, bands) of a recording, at least one frame.
 
     Where nothing is louder than the end of the recording, all of it is the word, and its last frame decides.
@@ -46,4 +46,4 @@ def find_word(features: np.ndarray, settings: FrontEndSettings) -> Word:
     loud = np.flatnonzero(level >= tail + 0.5 * (level.max() - tail))
     first, last, end = int(loud[0]), int(loud[-1]), len(level) - 1
     decision = last + frames(WAIT_S) if end - last > frames(PAUSE_S) else end
-    return Word(first, last, decision, settings.heard(last - first + 1))
+    return WordSpan(first, last, decision, settings.heard(last - first + 1))

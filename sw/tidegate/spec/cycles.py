@@ -58,7 +58,7 @@ def loop(cell: Cell, snapshot: bool = True) -> int:
     return LANES + handover + ENCODER + SCHEDULER + ADDRESSER
 
 
-def encode(there: int, counts: Sequence[int], free: int = 0, interval: int = 1) -> tuple[list[int], int]:
+def event_times(there: int, counts: Sequence[int], free: int = 0, interval: int = 1) -> tuple[list[int], int]:
     """When the events of a frame, and then its end, leave an encoder.
 
     ``there``: cycle in which the first group's values are there, the others' each ``interval`` cycles later;
@@ -150,7 +150,7 @@ class _Features:
     def come(self, counts: Sequence[int], cycle: int | None = None) -> None:
         """The encoder takes the next frame as soon as it can, or in ``cycle``; ``counts``: events of each group."""
         self.begun.append(self._taken if cycle is None else cycle)
-        times, self._free = encode(self.begun[-1] + 1, counts, self._free)
+        times, self._free = event_times(self.begun[-1] + 1, counts, self._free)
         self._taken = self.begun[-1] + len(counts) + REST
         self._times.append(times)
         if self._frame == len(self._times) - 1:
@@ -228,9 +228,9 @@ def frame_cycles(layout: Layout, fired: Sequence[np.ndarray], apart: bool = Fals
                 state = copied + 1
             if design.snapshot:
                 there = start + _before_last_gate(layout, l)[0] + LANES + SNAPSHOT + layer.cell.delay
-                times, _ = encode(there, counts[l + 1][t])
+                times, _ = event_times(there, counts[l + 1][t])
             else:
-                times, _ = encode(start + LANES + layer.cell.serial_delay, counts[l + 1][t],
+                times, _ = event_times(start + LANES + layer.cell.serial_delay, counts[l + 1][t],
                                   interval=len(layer.cell.gates))
             selected_at = -1                    # of the event before
             for n, event in enumerate(times):

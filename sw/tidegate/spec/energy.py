@@ -140,7 +140,8 @@ def _every_frame(layout: Layout, accumulators: Figure) -> float:
     return copies + cells + elements * encoder
 
 
-def comparison(layout: Layout, weight_words: float, frame_rate: float | None = None, seconds: float = 1.0) -> dict:
+def energy_comparison(layout: Layout, weight_words: float, frame_rate: float | None = None,
+                      seconds: float = 1.0) -> dict:
     """Delta against dense mode of the same core, as plain data with ``NOTE`` and sources; energies in nJ.
 
     ``weight_words``: a frame.  ``frame_rate``: frames a second, None if unknown (then no second and no decision).
@@ -175,7 +176,7 @@ def _once(texts: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(texts))
 
 
-def table() -> str:
+def figures_table() -> str:
     """The cited figures as a Markdown table, and where they are from."""
     sources = _once(f.source for f in FIGURES)
     rows = [f"| {f.name} | {f.pj:g} | {f.per} | [{sources.index(f.source) + 1}] | {f.quoted} |\n" for f in FIGURES]
@@ -186,4 +187,4 @@ def table() -> str:
 
 
 if __name__ == "__main__":
-    print(table(), end="")
+    print(figures_table(), end="")

@@ -47,7 +47,7 @@ class Request(IntEnum):
 NAK = 0xFF                  # answer type; payload: reason u8, last seq u16
 
 
-class Reason(IntEnum):
+class Refusal(IntEnum):
     """Why a request was refused."""
 
     CRC = 1                 # checksum wrong
@@ -65,13 +65,13 @@ class LinkError(TidegateError):
     """A packet that cannot be decoded."""
 
 
-def encode(seq: int, kind: int, payload: bytes = b"") -> bytes:
+def encode_packet(seq: int, kind: int, payload: bytes = b"") -> bytes:
     """One packet, delimiter included."""
     body = struct.pack("<HB", seq, kind) + payload
     return cobs.encode(body + struct.pack("<I", zlib.crc32(body))) + b"\0"
 
 
-def decode(packet: bytes) -> tuple[int, int, bytes]:
+def decode_packet(packet: bytes) -> tuple[int, int, bytes]:
     """(seq, type, payload) of one packet without its delimiter; LinkError if it is damaged."""
     try:
         body = cobs.decode(packet)

@@ -98,7 +98,7 @@ def stop_registers(stop: Stop | None, classes: int, dense: bool = False) -> dict
             "STOP_RELEASE": stop.margin if stop.release is None else stop.release}
 
 
-def table() -> str:
+def register_table() -> str:
     """The map as a Markdown table."""
     rows = [f"| 0x{r.address:02x} | `{r.name}` | {r.bits} | {'rw' if r.writable else 'r'} | {r.doc} |\n"
             for r in REGISTERS]
@@ -106,4 +106,4 @@ def table() -> str:
 
 
 if __name__ == "__main__":
-    print(table(), end="")
+    print(register_table(), end="")

@@ -17,11 +17,23 @@ from tidegate.spec.stop import Stop
 
 from .data.stream_options import Listening, Teaching
 from .errors import DataError
-from .validated import Amount, Levels, Nonnegative, Number, Ordered, Rate, Share, Spread, from_json, refuse, validated
+from .validated import (
+    Amount,
+    AtLeastOne,
+    Frames,
+    Levels,
+    Nonnegative,
+    Number,
+    Ordered,
+    Rate,
+    Share,
+    Spread,
+    from_json,
+    refuse,
+    validated,
+)
 
 WORDS = "words"
-Count = Annotated[int, Field(ge=1)]
-Frames = Annotated[int, Field(ge=0, le=10_000)]
 Threshold = Annotated[int, Field(ge=0, le=THETA_MAX)]
 Choice = Literal["folder", "auto", "none"]
 Factor = Annotated[Number, Field(gt=0)]
@@ -125,7 +137,7 @@ class Recipe:
     leave_out: tuple[str, ...] = ()
     test_share: Share = 0.0
     cell: str = GRU.name
-    gru: Annotated[tuple[Count, ...], Field(min_length=1)] = (64,)
+    gru: Annotated[tuple[AtLeastOne, ...], Field(min_length=1)] = (64,)
     thresholds: tuple[Threshold, ...] = (128, 64)
     anneal: Share = 0.3
     delta: bool = True
@@ -133,20 +145,20 @@ class Recipe:
     threshold_rate: Amount = 1.0
     sparsity_cost: Amount = 0.0
     budget: Factor | None = None
-    budget_lanes: Count = 1
+    budget_lanes: AtLeastOne = 1
     agility: Annotated[tuple[Factor, Factor], Ordered] | None = None
     rounding: bool = True
     weight_fracs: tuple[int, ...] | None = None
     weight_bits: tuple[int, ...] | None = None
     hidden_noise: Amount = 0.0
-    epochs: Count = 40
-    batch: Count = 64
+    epochs: AtLeastOne = 40
+    batch: AtLeastOne = 64
     learning_rate: Rate = 4e-3
     weight_decay: Amount = 0.01
     label_smoothing: Share = 0.0
     balance: Amount = 0.0
     clip: Annotated[Amount, Field(ge=1e-15)] = 2.0
-    decision_frames: Count = 4
+    decision_frames: AtLeastOne = 4
     patience: Annotated[int, Field(ge=0, le=10**9)] = 0
     reject: Share = 0.0
     stop_margin: Number = 0.0

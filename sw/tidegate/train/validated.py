@@ -32,6 +32,8 @@ Number = Annotated[float, WrapValidator(_as_given)]        # 8 stays 8: the key 
 Nonnegative = Annotated[Number, Field(ge=0)]
 Amount = Annotated[Nonnegative, Field(le=HUGE)]
 Share = Annotated[Nonnegative, Field(le=1)]
+AtLeastOne = Annotated[int, Field(ge=1)]
+Frames = Annotated[int, Field(ge=0, le=10_000)]
 Spread = Annotated[Nonnegative, Field(le=200)]                 # dB
 Level = Annotated[Number, Field(ge=-200, le=200)]           # dB
 Rate = Annotated[Number, Field(ge=1e-15, le=10)]

@@ -17,7 +17,7 @@ import json
 import os
 import tempfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
@@ -25,6 +25,7 @@ from random import Random
 import numpy as np
 import soundfile
 
+from tidegate.progress import Progress
 from tidegate.spec.errors import TidegateError
 
 from . import speech
@@ -36,7 +37,6 @@ MANIFEST, README, SENTENCES, KEYWORDS = "near-words.json", "README.md", "_senten
 _RANGES = (("near", 1, 500), ("other", 0, 3000), ("voices", 1, speech.MOST_VOICES), ("spoken", 0, 1000),
            ("least", 0, 2), ("sentences", 0, 6000))
 _SECOND, _NOISE = speech.RATE, 0.0005       # samples, and the noise around a word as in the bundled clips
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def make(wanted: Wanted, directory: str | Path, lexicon: Lexicon,
     if wanted.spoken:
         words += [Near(keyword, OWN, keyword) for keyword in wanted.keywords]
     folder = Path(directory)
-    settings = {**asdict(wanted), "programs": {p: speech.version(p) for p in use}}
+    settings = {**asdict(wanted), "programs": {p: speech.program_version(p) for p in use}}
     try:
         _begin(folder, settings, words)
         with tempfile.TemporaryDirectory() as scratch:

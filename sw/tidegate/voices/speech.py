@@ -106,7 +106,7 @@ def manner(voice: Voice, random: Random) -> Manner:
     return Manner(random.randint(*pitch), random.randint(*speed), round(random.uniform(*LEVELS), 1))
 
 
-def version(program: str) -> str:
+def program_version(program: str) -> str:
     """What the program says about its version, in one line."""
     text = _run([program, "--version"]).strip()
     found = re.search(r"text-to-speech: *(\S+)|version: *(flite-)?(.+)", text)

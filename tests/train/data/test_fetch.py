@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from tidegate.train.data.fetch import SOURCES, Source, fetch, recordings_digest
+from tidegate.train.data.fetch import SOURCES, DataSetSource, fetch, recordings_digest
 from tidegate.train.errors import DataError
 
 
@@ -81,11 +81,11 @@ def test_zip_folder_checked_by_its_recordings(serve, tmp_path):
         (tmp_path / "expected" / name.split("/")[-1]).write_bytes(data)
     digest = recordings_digest(tmp_path / "expected")
     url, starts = serve(zipped(RECORDINGS), ".zip")
-    source = Source("toy", url, "none", recordings_sha256=digest, folder="recordings")
+    source = DataSetSource("toy", url, "none", recordings_sha256=digest, folder="recordings")
     folder = fetch("toy", tmp_path, progress=False, source=source)
     assert sorted(p.name for p in folder.iterdir()) == ["0_a_0.wav", "1_a_0.wav"]
     assert fetch("toy", tmp_path, progress=False, source=source) == folder and len(starts) == 1
-    changed = Source("other", url, "none", recordings_sha256="0" * 64, folder="recordings")
+    changed = DataSetSource("other", url, "none", recordings_sha256="0" * 64, folder="recordings")
     with pytest.raises(DataError, match="has changed"):
         fetch("other", tmp_path, progress=False, source=changed)
     assert not (tmp_path / "other").exists()
@@ -94,7 +94,7 @@ def test_zip_folder_checked_by_its_recordings(serve, tmp_path):
 def test_cut_download_continues(serve, tmp_path):
     content = tarred({"yes/a.wav": bytes(range(256)) * 40, "validation_list.txt": b"yes/a.wav\n"})
     url, starts = serve(content, ".tar.gz", limit=100)
-    source = Source("toy", url, "none", archive_sha256=sha256(content).hexdigest())
+    source = DataSetSource("toy", url, "none", archive_sha256=sha256(content).hexdigest())
     with pytest.raises(DataError, match="cut; run it again"):
         fetch("toy", tmp_path, progress=False, source=source)
     assert not (tmp_path / "toy").exists()
@@ -107,14 +107,14 @@ def test_cut_download_continues(serve, tmp_path):
 def test_wrong_content_is_refused(serve, tmp_path):
     url, _ = serve(b"<html>log in first</html>", ".tar.gz")
     with pytest.raises(DataError, match="wrong checksum"):
-        fetch("toy", tmp_path, progress=False, source=Source("toy", url, "none", archive_sha256="0" * 64))
+        fetch("toy", tmp_path, progress=False, source=DataSetSource("toy", url, "none", archive_sha256="0" * 64))
     with pytest.raises(DataError, match="damaged"):
-        fetch("toy", tmp_path, progress=False, source=Source("toy", url, "none"))
+        fetch("toy", tmp_path, progress=False, source=DataSetSource("toy", url, "none"))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_unreachable_and_unknown(tmp_path):
-    source = Source("toy", "http://127.0.0.1:9/data.zip", "none")
+    source = DataSetSource("toy", "http://127.0.0.1:9/data.zip", "none")
     with pytest.raises(DataError, match=r"cannot reach http://127\.0\.0\.1:9/data\.zip .*by hand") as error:
         fetch("toy", tmp_path, progress=False, source=source)
     assert "\n" not in str(error.value)

@@ -4,8 +4,8 @@ import soundfile
 
 from tidegate.host.audio import AudioError
 from tidegate.train.data.sounds import (
-    Piece,
     Recording,
+    Segment,
     find_recordings,
     in_room,
     loudness,
@@ -72,17 +72,17 @@ def test_a_piece_of_a_file(tmp_path, suffix):
     for start, seconds in ((0.0, 1.0), (12.5, 2.0), (29.0, 1.0), (29.0, 5.0)):
         begin = int(start * RATE)
         there = sound[begin : begin + int(seconds * RATE)]
-        assert read_piece(Piece(path, start, seconds), RATE) == pytest.approx(there, abs=1e-4)
-    twice = read_piece(Piece(path, 10.0, 1.0), 2 * RATE)
+        assert read_piece(Segment(path, start, seconds), RATE) == pytest.approx(there, abs=1e-4)
+    twice = read_piece(Segment(path, 10.0, 1.0), 2 * RATE)
     assert len(twice) == 2 * RATE and abs(twice[RATE] - sound[int(10.5 * RATE)]) < 1e-3
 
 
 def test_why_a_piece_cannot_be_heard(tmp_path):
     soundfile.write(tmp_path / "a.wav", ramp(1), RATE)
-    assert why_not(Piece(tmp_path / "a.wav", 0.0, 1.0), RATE) == ""
-    assert why_not(Piece(tmp_path / "a.wav", 2.0, 1.0), RATE)
+    assert why_not(Segment(tmp_path / "a.wav", 0.0, 1.0), RATE) == ""
+    assert why_not(Segment(tmp_path / "a.wav", 2.0, 1.0), RATE)
     (tmp_path / "b.wav").write_text("no sound")
-    assert "cannot be read as sound" in why_not(Piece(tmp_path / "b.wav", 0.0, 1.0), RATE)
+    assert "cannot be read as sound" in why_not(Segment(tmp_path / "b.wav", 0.0, 1.0), RATE)
     with pytest.raises(AudioError):
         sound_seconds(tmp_path / "b.wav")
 

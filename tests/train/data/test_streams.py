@@ -21,10 +21,10 @@ from tidegate.train.data.features import load_features
 from tidegate.train.data.folders import scan
 from tidegate.train.data.material import SoundFolders, heard_in, in_validation, load_material, sounds
 from tidegate.train.data.stream_options import Listening
-from tidegate.train.data.streams import IGNORE, REJECT, Bank, Material, Mined, Mixer, _calm, noise_bed
+from tidegate.train.data.streams import IGNORE, REJECT, FeatureBank, Material, Mined, Mixer, _calm, noise_bed
 from tidegate.train.errors import DataError
 from tidegate.train.fit import stream_loop
-from tidegate.train.fit.listening import MARGINS, Heard, StreamLoss, listen, mine, smoothed, start_of
+from tidegate.train.fit.listening import MARGINS, DetectionCurve, StreamLoss, listen, mine, smoothed, start_of
 from tidegate.train.fit.loop import Trainer
 from tidegate.train.fit.stream_loop import StreamTrainer
 from tidegate.train.fit.training_run import run as run_recipe
@@ -45,9 +45,9 @@ def clip(level: float, frames: int = 20, first: int = 5, end: int = 14) -> np.nd
 
 @pytest.fixture(scope="module")
 def material() -> Material:
-    words = Bank.of([clip(1.0), clip(2.0), clip(3.0), clip(4.0)], np.array([0, 0, 1, 2]), words=True)
-    speech = Bank.of([np.full((300, BANDS), 5.0, np.float32), np.full((80, BANDS), 6.0, np.float32)])
-    sounds = Bank.of([np.full((100, BANDS), 7.0, np.float32)])
+    words = FeatureBank.of([clip(1.0), clip(2.0), clip(3.0), clip(4.0)], np.array([0, 0, 1, 2]), words=True)
+    speech = FeatureBank.of([np.full((300, BANDS), 5.0, np.float32), np.full((80, BANDS), 6.0, np.float32)])
+    sounds = FeatureBank.of([np.full((100, BANDS), 7.0, np.float32)])
     return Material(LABELS, words, replace(words, energies=words.energies * 100), speech, None, sounds,
                     noise_bed([np.full((50, BANDS), 9.0, np.float32)], BANDS, np.random.default_rng(0)), 2.0)
 
@@ -131,7 +131,7 @@ def test_speech_is_heard_in_other_voices_and_other_microphones(material):
     """Shifted along the bands, stretched and coloured: only in training, and what is mined is found again."""
     ramp = np.exp(0.05 * np.arange(200 * BANDS, dtype=np.float32).reshape(200, BANDS) / BANDS)
     ramp[:, 3] *= 50
-    few = replace(material, speech=Bank.of([ramp]), speech_wet=None)
+    few = replace(material, speech=FeatureBank.of([ramp]), speech_wet=None)
     options = replace(PLAIN, speech=(60, 80), speech_warp=2.0, colour=3.0)
     plain, varied = (mixer(few, o, vary=v) for o, v in ((options, None), (options, Augmentation(stretch=0.2, warp=0.0,
                                                                                                  mask_bands=0,
@@ -151,10 +151,10 @@ def test_speech_is_heard_in_other_voices_and_other_microphones(material):
 
 
 def test_recordings_of_a_click_of_silence_and_shorter_than_a_cut(material):
-    words = Bank.of([np.zeros((9, BANDS), np.float32), clip(1.0, 20, 19, 20), clip(1.0, 1, 0, 1), clip(4.0)],
+    words = FeatureBank.of([np.zeros((9, BANDS), np.float32), clip(1.0, 20, 19, 20), clip(1.0, 1, 0, 1), clip(4.0)],
                     np.array([0, 0, 0, 2]), words=True)
     assert words.first.tolist() == [0, 19, 0, 5] and words.end.tolist() == [9, 20, 1, 14]
-    speech = Bank.of([np.ones((22, BANDS), np.float32)])
+    speech = FeatureBank.of([np.ones((22, BANDS), np.float32)])
     few = replace(material, words=words, words_wet=None, speech=speech)
     mined = Mined(speech=[(0, 2), (0, 21), (0, 30)])
     mix = mixer(few, replace(PLAIN, splice=0.5, mined=0.5, shares=(0.3, 0.4, 0.3, 0, 0)), mined=mined,
@@ -173,7 +173,7 @@ def test_speech_is_cut_where_it_is_quiet():
 
 
 def test_what_is_missing_has_no_share(material):
-    bare = replace(material, speech=Bank.of([]), sounds=Bank.of([]))
+    bare = replace(material, speech=FeatureBank.of([]), sounds=FeatureBank.of([]))
     _, _, kinds = whole(mixer(bare), 20)
     assert set(np.unique(kinds)) == {"keyword", "other", "pause"}
 
@@ -301,9 +301,9 @@ def test_the_judge_counts_misses_and_false_accepts(material, wrong):
 def test_a_margin_counts_only_if_all_above_it_do():
     points = ((1, 0.4, 0.1), (2, 0.6, 0.2), (3, 0.5, 0.3), (4, 0, 0.4))
     rows = [{"margin": m, "per_hour": r, "misses": x} for m, r, x in points]
-    heard = Heard(rows, 1.0, [])
+    heard = DetectionCurve(rows, 1.0, [])
     assert heard.at(0.5) == rows[2] and heard.misses_at(0.5) == 0.3 and heard.misses_at(9) == 0.1
-    assert Heard(rows[:2], 1.0, []).at(0.5) is None and Heard(rows[:2], 1.0, []).misses_at(0.5) == 1.0
+    assert DetectionCurve(rows[:2], 1.0, []).at(0.5) is None and DetectionCurve(rows[:2], 1.0, []).misses_at(0.5) == 1.0
 
 
 def test_a_room_keeps_the_loudness_and_adds_its_echo():

@@ -14,7 +14,7 @@ from tidegate.train.data.folders import leave_out, scan
 from tidegate.train.data.stream_options import Listening
 from tidegate.train.errors import DataError
 from tidegate.train.fit.log import log_path
-from tidegate.train.fit.loop import Trainer, columns
+from tidegate.train.fit.loop import Trainer, column_words
 from tidegate.train.fit.reject import with_rejection
 from tidegate.train.judge.evaluate import evaluate, last_logits
 from tidegate.train.recipe import Augmentation
@@ -57,8 +57,8 @@ def test_a_budget_is_kept_with_fixed_and_with_learned_thresholds(features, recip
 def test_words_are_those_of_the_lanes(features, recipe, tmp_path):
     trainer = Trainer(recipe, features, tmp_path / "a.tidegate")
     net = trainer.network.network
-    assert columns(net, 1) == [net.column_weights(s) for s in range(net.signals)]
-    assert columns(net, 16) == [3, 3 + 1]                   # GRU 16 on 16 lanes: a word a gate, one for the classes
+    assert column_words(net, 1) == [net.column_weights(s) for s in range(net.signals)]
+    assert column_words(net, 16) == [3, 3 + 1]             # GRU 16 on 16 lanes: a word a gate, one for the classes
 
 
 def test_dense_training_with_thresholds_post_hoc(features, recipe, tmp_path):

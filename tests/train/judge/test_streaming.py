@@ -17,8 +17,8 @@ from tidegate.train.judge.streaming import (
     FALSE,
     WRONG,
     Count,
-    Heard,
-    Listening,
+    StreamScore,
+    TrackDetector,
     at_margin,
     cost_table,
     count,
@@ -194,7 +194,7 @@ def test_decisions_are_the_detectors(monkeypatch):
     walk = np.cumsum(rng.normal(0, 0.35, (600, 3, 4)), 0)
     logits = np.round((walk - walk.mean(2, keepdims=True)) * 2**14).astype(np.int32)
     settings = [at_margin(DetectorSettings(smooth=s, refractory_s=0.2), m) for s in (0, 2, 3) for m in (0.5, 2.0)]
-    rule = Listening(model, settings, 3)
+    rule = TrackDetector(model, settings, 3)
     for block in np.split(logits, (1, 7, 300)):
         rule.accept(block)
     found = 0
@@ -239,6 +239,7 @@ def test_heard_adds_up():
     none = Count.none()
     some = count([said("yes", 1, 2)], [heard("yes", 1.5), heard("yes", 9)])
     assert none + some == some and (some + some).false_accepts["background"] == 2
-    cost = streaming.Cost.none()
-    both = Heard((some,), cost, {"speech": 1.5}, 1.0) + Heard((some,), cost, {"speech": 1.0, "noise": 2.0}, 2.0)
+    cost = streaming.EventCounts.none()
+    both = (StreamScore((some,), cost, {"speech": 1.5}, 1.0)
+            + StreamScore((some,), cost, {"speech": 1.0, "noise": 2.0}, 2.0))
     assert both.counts[0].keywords == 2 and both.seconds == {"speech": 2.5, "noise": 2.0} and both.hours == 3.0

@@ -27,17 +27,18 @@ def test_every_template_can_be_read():
 
 
 def test_only_html_is_escaped(templates):
-    templates.update({name: "{{ x | one_line }}{% include 'part' ~ name %}" for name in ("a.html.jinja", "a.md.jinja")})
+    text = "{{ x | joined_lines }}{% include 'part' ~ name %}"
+    templates.update({name: text for name in ("a.html.jinja", "a.md.jinja")})
     templates.update({f"part{name}": "{{ x }}" for name in (".html.jinja", ".md.jinja")})
-    assert pages.render("a.html.jinja", x="<b>", name=".html.jinja") == 2 * "&lt;b&gt;"
-    assert pages.render("a.md.jinja", x="<b>", name=".md.jinja") == 2 * "<b>"
+    assert pages.render_template("a.html.jinja", x="<b>", name=".html.jinja") == 2 * "&lt;b&gt;"
+    assert pages.render_template("a.md.jinja", x="<b>", name=".md.jinja") == 2 * "<b>"
 
 
 def test_a_value_that_is_missing_is_an_error(templates):
     templates["a.md.jinja"] = "{{ x.y }}"
     for values in ({}, {"x": {}}):
         with pytest.raises(UndefinedError):
-            pages.render("a.md.jinja", **values)
+            pages.render_template("a.md.jinja", **values)
 
 
 def test_numbers():

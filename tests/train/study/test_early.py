@@ -16,7 +16,7 @@ from tidegate.train.judge.evaluate import evaluate
 from tidegate.train.publish.release import as_decided
 from tidegate.train.publish.report import charts, write_report
 from tidegate.train.study.early import FIGURES, early_columns
-from tidegate.train.study.plan import make_plan, names, read_plan
+from tidegate.train.study.plan import make_plan, read_plan, sweep_names
 from tidegate.train.study.results import read_results, write_csv
 from tidegate.train.study.sweep import Sweep, read_early, summary
 
@@ -109,7 +109,7 @@ def test_a_release_is_chosen_by_what_is_decided_early(swept):
 def test_plans_without_margins_are_as_they_were():
     plan = read_plan("digits")
     assert plan.margins == () and "margins" not in plan.to_dict()
-    assert "digits-early" in names() and read_plan("digits-early").margins[:2] == (None, 1)
+    assert "digits-early" in sweep_names() and read_plan("digits-early").margins[:2] == (None, 1)
 
 
 @pytest.mark.parametrize("margins", [[], 3, [-1], ["2"], [True], [512], [math.nan], [1, 2, 1.0]])

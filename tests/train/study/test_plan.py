@@ -8,7 +8,7 @@ from tidegate.spec.errors import TidegateError
 from tidegate.train.errors import DataError
 from tidegate.train.recipe import Recipe
 from tidegate.train.study import plan as plans
-from tidegate.train.study.plan import compact, make_plan, names, read_plan, thresholds_at
+from tidegate.train.study.plan import compact, make_plan, read_plan, sweep_names, thresholds_at
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_a_shipped_model_is_a_recipe():
 def test_a_sweep_that_ships_goes_by_its_name(base, tmp_path, monkeypatch):
     (tmp_path / "mine.json").write_text(json.dumps(base))
     monkeypatch.setattr(plans, "_SHIPPED", tmp_path)
-    assert names() == ("mine",) and read_plan("mine") == make_plan(base)
+    assert sweep_names() == ("mine",) and read_plan("mine") == make_plan(base)
     with pytest.raises(DataError, match="no sweep 'other'; there are mine"):
         read_plan("other")
 

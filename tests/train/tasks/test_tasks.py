@@ -84,7 +84,7 @@ def test_a_registered_task_trains_and_is_judged(level, tmp_path, capsys, monkeyp
 
 
 def test_the_best_epoch_is_the_one_of_the_least_error(level, tmp_path):
-    trainer = Trainer(replace(RECIPE, epochs=6, learning_rate=0.2), registry.find("level").load(RECIPE, None),
+    trainer = Trainer(replace(RECIPE, epochs=6, learning_rate=0.2), registry.find_task("level").load(RECIPE, None),
                       tmp_path / "level.tidegate")
     errors = [epoch.accuracy for epoch in trainer.epochs()]
     least = min(errors)
@@ -93,7 +93,8 @@ def test_the_best_epoch_is_the_one_of_the_least_error(level, tmp_path):
 
 
 def test_a_budget_costs_a_task_that_wants_less(level, tmp_path):
-    trainer = Trainer(replace(RECIPE, budget=10.0), registry.find("level").load(RECIPE, None), tmp_path / "m.tidegate")
+    examples = registry.find_task("level").load(RECIPE, None)
+    trainer = Trainer(replace(RECIPE, budget=10.0), examples, tmp_path / "m.tidegate")
     figures = {"rms_error": 0.25, "events": [1, 1], "frames": 1}
     words = sum(trainer.columns)
     assert trainer._judge_epoch(figures)[:2] == (-0.25 - (words / 10 - 1), words)
@@ -117,13 +118,13 @@ def test_a_package_adds_a_task_by_an_entry_point(tmp_path, monkeypatch):
         "from tidegate.train.data.sequences import load_sequences\nfrom tidegate.train.tasks.arrays import ArrayTask\n"
         "WAVES = ArrayTask('waves', lambda directory: load_sequences('cue', directory))\n")
     monkeypatch.syspath_prepend(tmp_path)
-    assert registry.names() == ("words", "cue", "evidence", "mnist", "waves", "lost", "gone")
-    task = registry.find("waves")
-    assert task is registry.find("waves") and task.load(Recipe("r", task="waves"), None).task == "waves"
-    assert registry.find("words").name == "words"
+    assert registry.task_names() == ("words", "cue", "evidence", "mnist", "waves", "lost", "gone")
+    task = registry.find_task("waves")
+    assert task is registry.find_task("waves") and task.load(Recipe("r", task="waves"), None).task == "waves"
+    assert registry.find_task("words").name == "words"
     for name, value in (("lost", "waves:NOTHING"), ("gone", "no_such_module:X")):
         with pytest.raises(DataError, match=f"'{name}' cannot be loaded from '{value}' .*; repair its package"):
-            registry.find(name)
+            registry.find_task(name)
 
 
 def test_tasks_that_will_not_do(level, tmp_path):
@@ -139,5 +140,5 @@ def test_tasks_that_will_not_do(level, tmp_path):
 
 def test_a_model_is_judged_by_the_task_of_the_examples(level, tmp_path):
     path = run(None, RECIPE, tmp_path / "level.tidegate", progress=False)
-    examples = registry.find("level").load(RECIPE, None)
+    examples = registry.find_task("level").load(RECIPE, None)
     assert evaluate(read_model(path), examples, "all")["utterances"] == 400

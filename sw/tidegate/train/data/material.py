@@ -21,7 +21,7 @@ from ..errors import DataError
 from .features import Features, read_cache, write_cache
 from .folders import SILENCE, UNKNOWN, DataSet
 from .sounds import sound_files
-from .streams import Bank, Material, noise_bed
+from .streams import FeatureBank, Material, noise_bed
 
 _VERSION = 1
 _DIRECT_S = 0.0025          # around an impulse response's peak: the direct sound, whose energy a room keeps
@@ -212,10 +212,11 @@ def load_material(data: DataSet, features: Features, sources: SoundFolders, part
     noises, _, _ = more(sources.noise, "noise")
     bed, _, _ = energies_of([data.root / p for p in data.noise], settings, [], cache, progress, "background")
     cut = [p[: int(0.8 * len(p))] if part == "train" else p[int(0.8 * len(p)) :] for p in bed]
-    words = Bank.of(pieces, np.array(targets), words=True)
-    wet_words = replace(words, energies=(w := Bank.of(wet)).energies, offsets=w.offsets) if rooms else None
+    words = FeatureBank.of(pieces, np.array(targets), words=True)
+    wet_words = replace(words, energies=(w := FeatureBank.of(wet)).energies, offsets=w.offsets) if rooms else None
     levels = [float(words.clip(i)[words.first[i] : words.end[i]].mean()) for i in range(len(words))]
     bands = settings.bands
-    return Material(labels, words, wet_words, Bank.of(speech), Bank.of(speech_wet) if rooms and speech else None,
-                    Bank.of([*noises, *cut]), noise_bed([*noises, *cut], bands, np.random.default_rng(part == "train")),
+    return Material(labels, words, wet_words, FeatureBank.of(speech),
+                    FeatureBank.of(speech_wet) if rooms and speech else None, FeatureBank.of([*noises, *cut]),
+                    noise_bed([*noises, *cut], bands, np.random.default_rng(part == "train")),
                     float(np.median(levels)), tuple(unreadable))

@@ -45,7 +45,7 @@ class Recording:
 
 
 @dataclass(frozen=True)
-class Piece:
+class Segment:
     """``seconds`` of a file from ``start_s`` on."""
 
     path: Path
@@ -56,7 +56,7 @@ class Piece:
 @dataclass(frozen=True)
 class Passage:
     source: str
-    pieces: tuple[Piece, ...]
+    pieces: tuple[Segment, ...]
 
     @property
     def seconds(self) -> float:
@@ -129,7 +129,7 @@ def sound_seconds(path: Path) -> float:
         raise AudioError(f"'{path}' cannot be read as sound ({one_line(error)})") from None
 
 
-def read_piece(piece: Piece, rate: int) -> np.ndarray:
+def read_piece(piece: Segment, rate: int) -> np.ndarray:
     """Float32 samples (about seconds·rate,) in ±1; AudioError if the file cannot be read."""
     try:
         frames = soundfile.info(piece.path).frames
@@ -147,7 +147,7 @@ def read_piece(piece: Piece, rate: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=1 << 16)
-def why_not(piece: Piece, rate: int) -> str:
+def why_not(piece: Segment, rate: int) -> str:
     """Why a piece cannot be heard, or "": a file that states its length may still be damaged inside."""
     try:
         return "" if len(read_piece(piece, rate)) else "no samples there"
@@ -165,7 +165,7 @@ def passages(recordings: Sequence[Recording], seconds: float, rng: np.random.Gen
         by_source.setdefault(recording.source, []).append(recording)
     found = []
     for source, some in by_source.items():
-        pieces: list[Piece] = []
+        pieces: list[Segment] = []
         for i in rng.permutation(len(some)):
             for piece in _cut(some[i], seconds):
                 if pieces and sum(p.seconds for p in pieces) + piece.seconds > 1.5 * seconds:
@@ -180,11 +180,11 @@ def passages(recordings: Sequence[Recording], seconds: float, rng: np.random.Gen
     return [found[i] for i in rng.permutation(len(found))]
 
 
-def _cut(recording: Recording, seconds: float) -> list[Piece]:
+def _cut(recording: Recording, seconds: float) -> list[Segment]:
     """Equal pieces of at most ``seconds``, in order."""
     count = max(1, int(np.ceil(recording.seconds / seconds)))
     each = recording.seconds / count
-    return [Piece(recording.path, i * each, each) for i in range(count)]
+    return [Segment(recording.path, i * each, each) for i in range(count)]
 
 
 def loudness(sound: np.ndarray, rate: int) -> float:

@@ -17,7 +17,7 @@ from tidegate.host.audio import read_audio
 from tidegate.host.frontend import FrontEndSettings
 
 from ..errors import DataError
-from .sounds import Piece, Recording, find_recordings, in_room, loudness, read_piece, room
+from .sounds import Recording, Segment, find_recordings, in_room, loudness, read_piece, room
 from .split import ALL
 
 EVERY = ALL                         # a part: all clips of a corpus that nothing was trained on
@@ -95,7 +95,7 @@ USUAL = Scene()
 
 
 @dataclass(frozen=True)
-class Word:
+class SpokenWord:
     """A spoken word in a track; ``label``: a keyword or ``unknown``; ``path``: of its clip, below the data set's root.
 
     ``start_s``, ``end_s``: from the first to the last 10 ms of the clip that are at most 20 dB below its loudest
@@ -138,7 +138,7 @@ class Slot:
     def sound(self, rate: int) -> np.ndarray:
         """Float32 (end - begin,)."""
         samples = (read_audio(self.path, rate) if self.seconds is None
-                   else read_piece(Piece(self.path, self.start_s, self.seconds), rate))
+                   else read_piece(Segment(self.path, self.start_s, self.seconds), rate))
         factor = self.factor
         if self.level is not None:
             factor *= self.level / max(loudness(samples, rate), _QUIETEST * self.level)
@@ -167,7 +167,7 @@ class Track:
 
     settings: FrontEndSettings
     samples: int
-    words: tuple[Word, ...]
+    words: tuple[SpokenWord, ...]
     slots: tuple[Slot, ...]
     stretches: tuple[Stretch, ...]
     spans: tuple[Span, ...] = ()

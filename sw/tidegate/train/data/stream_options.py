@@ -7,11 +7,9 @@ from pydantic import AfterValidator, Field
 
 from tidegate.spec.stop import SMOOTH_MAX
 
-from ..validated import HUGE, Amount, Levels, Number, Ordered, Rate, Share, Spread, validated
+from ..validated import HUGE, Amount, Frames, Levels, Number, Ordered, Rate, Share, Spread, validated
 
-_FRAMES = 100_000
-Frames = Annotated[int, Field(ge=0, le=_FRAMES)]
-Count = Annotated[int, Field(ge=1, le=_FRAMES)]
+Positive = Annotated[int, Field(ge=1, le=100_000)]
 
 
 def _apart(pair: tuple[int, int]) -> tuple[int, int]:
@@ -26,7 +24,7 @@ def _any(shares: tuple[float, ...]) -> tuple[float, ...]:
     return shares
 
 
-Lengths = Annotated[tuple[Count, Count], Ordered, AfterValidator(_apart)]
+Lengths = Annotated[tuple[Positive, Positive], Ordered, AfterValidator(_apart)]
 Shares = Annotated[tuple[Amount, Amount, Amount, Amount, Amount], AfterValidator(_any)]
 
 
@@ -81,9 +79,9 @@ class Listening:
     the threshold of the model's detector.
     """
 
-    streams: Count = 48
-    chunk: Count = 160
-    chunks: Count = 320
+    streams: Positive = 48
+    chunk: Positive = 160
+    chunks: Positive = 320
     clip_epochs: Frames = 0
     shares: Shares = (0.48, 0.22, 0.20, 0.05, 0.05)
     gap: Lengths = (4, 90)
@@ -91,10 +89,10 @@ class Listening:
     speech: Lengths = (60, 200)
     sound: Lengths = (40, 150)
     pause: Lengths = (30, 150)
-    answer: Count = 20
+    answer: Positive = 20
     settle: Frames = 6
     prompt: Share = 0.3
-    hold: Count = 40
+    hold: Positive = 40
     snr: Levels = (5.0, 40.0)
     clean: Share = 0.2
     gain: Spread = 10.0

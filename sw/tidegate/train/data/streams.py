@@ -37,7 +37,7 @@ KINDS = ("keyword", "other", "speech", "sound", "pause")
 
 
 @dataclass(frozen=True)
-class Bank:
+class FeatureBank:
     """Recordings: number i is ``energies[offsets[i] : offsets[i + 1]]``, (frames, bands) float32.
 
     ``first``, ``end`` (n,): frames that hold the word, or all.  ``targets`` (n,): class of each, or -1.
@@ -60,13 +60,13 @@ class Bank:
         return np.diff(self.offsets)
 
     @staticmethod
-    def of(pieces: list[np.ndarray], targets: np.ndarray | None = None, words: bool = False) -> "Bank":
+    def of(pieces: list[np.ndarray], targets: np.ndarray | None = None, words: bool = False) -> "FeatureBank":
         """Pack energies (frames, bands) each; with ``words`` find where in each the word is."""
         offsets = np.concatenate([[0], np.cumsum([len(p) for p in pieces], dtype=np.int64)])
         spans = [word_span(p) if words else (0, len(p)) for p in pieces]
         first, end = (np.array([s[k] for s in spans], np.int64) for k in (0, 1))
         bands = pieces[0].shape[1] if pieces else 0
-        return Bank(np.concatenate(pieces) if pieces else np.empty((0, bands), np.float32), offsets, first, end,
+        return FeatureBank(np.concatenate(pieces) if pieces else np.empty((0, bands), np.float32), offsets, first, end,
                     np.full(len(pieces), -1, np.int64) if targets is None else np.asarray(targets, np.int64))
 
 
@@ -78,11 +78,11 @@ class Material:
     ``skipped``: "path: reason" of what could not be read."""
 
     labels: tuple[str, ...]
-    words: Bank
-    words_wet: Bank | None
-    speech: Bank
-    speech_wet: Bank | None
-    sounds: Bank
+    words: FeatureBank
+    words_wet: FeatureBank | None
+    speech: FeatureBank
+    speech_wet: FeatureBank | None
+    sounds: FeatureBank
     noise: np.ndarray
     typical: float
     skipped: tuple[str, ...] = ()
@@ -271,7 +271,7 @@ class Mixer:
         low, high = self.options.gap
         return max(least, int(low + (high - low) * self.rng.random() ** 2))
 
-    def _pick(self, dry: Bank, wet: Bank | None, i: int) -> np.ndarray:
+    def _pick(self, dry: FeatureBank, wet: FeatureBank | None, i: int) -> np.ndarray:
         return (wet if wet is not None and self.rng.random() < self.options.wet else dry).clip(i)
 
     def _keyword(self) -> _Item:

@@ -22,14 +22,14 @@ import torch
 from torch import Tensor
 
 from tidegate.golden import DeltaNetwork
-from tidegate.golden.network import State
+from tidegate.golden.network import NetworkState
 from tidegate.host.detector import Detection, DetectorSettings
 from tidegate.host.frontend import FrontEndSettings
 from tidegate.spec.formats import acc_frac
 from tidegate.spec.stop import STOP_SHIFT, UNDECIDED, Decider, best_two
 
 from ..data.folders import UNKNOWN
-from ..data.soundscape import Word
+from ..data.soundscape import SpokenWord
 from ..data.stream_options import Listening
 from ..data.streams import IGNORE, REJECT, Chunk, Mined, Mixer, Spoken
 from ..judge.streaming import TOLERANCE_S, Count, count
@@ -38,12 +38,12 @@ _SURE = 0.0             # lead of a keyword over the other classes from which a 
 MARGINS = tuple(0.5 * k for k in range(1, 21))      # in units of the logits
 
 
-def start_of(state: State | None, fresh: np.ndarray) -> State | None:
+def start_of(state: NetworkState | None, fresh: np.ndarray) -> NetworkState | None:
     """The state in which the next chunk begins: that of a reset for the streams that begin anew."""
     if state is None or fresh.all():
         return None
     kept = torch.from_numpy(~fresh).float()[:, None].to(state.anchors[0].device)
-    return State([a * kept for a in state.anchors], [h * kept for h in state.states])
+    return NetworkState([a * kept for a in state.anchors], [h * kept for h in state.states])
 
 
 def smoothed(logits: Tensor, smooth: int) -> Tensor:
@@ -124,7 +124,7 @@ def mine(mined: Mined, chunk: Chunk, logits: Tensor, keywords: int) -> None:
 
 
 @dataclass(frozen=True)
-class Heard:
+class DetectionCurve:
     """Figures on streams: rows per margin (``margin``, ``misses`` share, ``per_hour`` false accepts per hour without
     keywords, ``wrong`` answers per keyword), ``hours``, ``events`` per signal and frame."""
 
@@ -149,7 +149,7 @@ class Heard:
 
 @torch.no_grad()
 def listen(network: DeltaNetwork, mixer: Mixer, chunks: int, rng: np.random.Generator, frontend: FrontEndSettings,
-           settings: DetectorSettings) -> Heard:
+           settings: DetectorSettings) -> DetectionCurve:
     """Run a network on ``chunks`` chunks of a mixer's streams and detect with the board's rule at each of MARGINS."""
     mixer.restart(rng)
     o, labels = mixer.options, mixer.material.labels
@@ -186,19 +186,19 @@ def listen(network: DeltaNetwork, mixer: Mixer, chunks: int, rng: np.random.Gene
         rows.append({"margin": margin, "misses": all_of_it.misses / n, "per_hour": all_of_it.false / without,
                      "wrong": sum(all_of_it.wrong_answers.values()) / n, "keywords": all_of_it.keywords,
                      "kinds": all_of_it.false_accepts | all_of_it.wrong_answers})
-    return Heard(rows, hours, (events / frames).tolist())
+    return DetectionCurve(rows, hours, (events / frames).tolist())
 
 
 def _truth(spoken: list[Spoken], streams: int, frontend: FrontEndSettings,
-           frames: int) -> tuple[list[list[Word]], list[int]]:
+           frames: int) -> tuple[list[list[SpokenWord]], list[int]]:
     """The words of each stream, and the frame up to which it counts: a word that cannot be detected before all is over
     is left out."""
     second = frontend.sample_rate / frontend.hop
-    words: list[list[Word]] = [[] for _ in range(streams)]
+    words: list[list[SpokenWord]] = [[] for _ in range(streams)]
     until = [frames] * streams
     for s in spoken:
         if s.end + TOLERANCE_S * second > frames:
             until[s.stream] = min(until[s.stream], s.first)
             continue
-        words[s.stream].append(Word(s.label, s.first / second, s.end / second, ""))
+        words[s.stream].append(SpokenWord(s.label, s.first / second, s.end / second, ""))
     return words, until

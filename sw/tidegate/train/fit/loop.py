@@ -16,7 +16,7 @@ from rich.progress import track
 from torch import Tensor
 
 from tidegate.golden import DeltaNetwork, FloatNetwork
-from tidegate.golden.encoder import whole
+from tidegate.golden.encoder import whole_threshold
 from tidegate.host.features import settings_of
 from tidegate.spec.cells import cell_of
 from tidegate.spec.formats import whole_theta
@@ -28,10 +28,10 @@ from ..data.split import ALL_PARTS
 from ..data.streams import Mined
 from ..errors import DataError
 from ..files import replacing
-from ..judge.evaluate import columns, evaluate
+from ..judge.evaluate import column_words, evaluate
 from ..recipe import Recipe
 from ..tasks.protocol import Examples
-from ..tasks.registry import find
+from ..tasks.registry import find_task
 from .checkpoint import read_checkpoint, write_checkpoint
 from .log import Epoch, log_path, write_log
 from .made_with import made_with
@@ -49,7 +49,7 @@ class Trainer:
             raise DataError(f"recipe '{recipe.name}' has the task '{recipe.task}', and the examples are of the task "
                             f"'{features.task}'; load them by the recipe's task")
         self.recipe, self.features, self.out, self.progress = recipe, features, out, progress
-        self.task = find(recipe.task)
+        self.task = find_task(recipe.task)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.set_float32_matmul_precision("highest")       # a GPU's faster formats are not exact
         torch.manual_seed(recipe.seed)
@@ -78,7 +78,7 @@ class Trainer:
         steps = max(self._updates() + 1, 20)        # fewer would make a phase of length zero
         peaks = [recipe.learning_rate, recipe.learning_rate * recipe.threshold_rate][: len(groups)]
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimiser, peaks, total_steps=steps, pct_start=0.2)
-        self.columns = columns(self.network.network, recipe.budget_lanes)
+        self.columns = column_words(self.network.network, recipe.budget_lanes)
         self.budget = Budget(self.columns, recipe.budget, steps) if recipe.budget else None
         self.epoch, self.best, self.best_epoch, self.log = 0, -math.inf, 0, []
         self.digest = self._belongs_to(start)
@@ -156,7 +156,7 @@ class Trainer:
         """Θ that the exported model has: whole, without what agility makes of it."""
         if not self.recipe.delta:
             return list(self.recipe.thresholds)
-        return [whole(theta) for theta in self._thresholds(share, 1.0)]
+        return [whole_threshold(theta) for theta in self._thresholds(share, 1.0)]
 
     def _thresholds(self, share: float, factor: float) -> list[Tensor | int]:
         """Θ of a batch."""

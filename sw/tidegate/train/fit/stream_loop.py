@@ -23,7 +23,7 @@ from ..data.streams import Material, Mined, Mixer
 from ..errors import DataError
 from ..judge.evaluate import evaluate
 from ..recipe import Recipe
-from .listening import Heard, StreamLoss, listen, mine, start_of
+from .listening import DetectionCurve, StreamLoss, listen, mine, start_of
 from .loop import Trainer
 from .reject import with_balance
 from .teacher import Ear, Teacher, lesson, teacher_path, trained_teacher
@@ -122,7 +122,7 @@ class StreamTrainer(Trainer):
                      "validation_streams": {"hours": heard.hours, "curve": heard.rows}}
         return (1 - misses + figures["accuracy"]) / 2, words, misses
 
-    def _listen(self, network: DeltaNetwork, seconds: float, seed: int) -> Heard:
+    def _listen(self, network: DeltaNetwork, seconds: float, seed: int) -> DetectionCurve:
         o, frontend = self.judge_mixer.options, self.recipe.frontend
         chunks = int(seconds * frontend.sample_rate / frontend.hop / (o.chunk * o.streams)) + 1
         return listen(network, self.judge_mixer, chunks, np.random.default_rng(seed), frontend, DEFAULTS)

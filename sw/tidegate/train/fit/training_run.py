@@ -15,7 +15,7 @@ from ..data.material import NOTHING_ELSE, SoundFolders, check_sources, load_mate
 from ..data.split import PARTS
 from ..errors import DataError
 from ..recipe import Recipe
-from ..tasks.registry import find
+from ..tasks.registry import find_task
 from .checkpoint import check_resumable, checkpoint_path
 from .loop import Trainer
 from .memory import keep_freed_memory
@@ -53,7 +53,7 @@ def run(directory: str | Path | None, recipe: Recipe, out: str | Path, *, cache:
                         "a recipe with 'listening'")
     if teacher is not None and recipe.teacher is None:
         raise DataError(f"recipe '{recipe.name}' has no teacher; leave the file '{teacher}' out")
-    task = find(recipe.task)
+    task = find_task(recipe.task)
     features = task.load(recipe, directory, cache=cache, progress=progress, speaker=speaker)
     layers = f"{cell_of(recipe.cell).title} {' + '.join(map(str, recipe.gru))}"
     console.print(f"recipe {recipe.name}: {layers}, {recipe.epochs} epochs, seed {recipe.seed}")

@@ -24,7 +24,7 @@ from ..data.split import ALL, ALL_PARTS
 from ..errors import DataError, other_words
 from ..recipe import WORDS
 from ..tasks.protocol import Examples
-from ..tasks.registry import find
+from ..tasks.registry import find_task
 
 LANES = 64      # on which words are counted: the virtual board's
 _BATCH = 256
@@ -48,7 +48,7 @@ def evaluate(model: Model, features: Examples, part: str = "validation", early: 
         raise DataError(_no_part(features, part))
     if tuple(model.labels) != tuple(features.labels):
         raise other_words(model.labels, features.labels)
-    task, golden = find(features.task), Golden(model)
+    task, golden = find_task(features.task), Golden(model)
     order, answers, events, used, decided, at_once = [], [], [], [], 0, 0
     for batch, frames, lengths in padded(model, features, clips):
         trace = golden.run(frames)
@@ -77,14 +77,14 @@ def _no_part(features: Examples, part: str) -> str:
             f"--part, or judge all clips with --part {ALL}" if there else "no clip can be used; give other recordings")
 
 
-def columns(network: Network, lanes: int) -> list[int]:
+def column_words(network: Network, lanes: int) -> list[int]:
     """Weight words of a column of each signal on a board of so many lanes."""
     return [c.length for c in Layout(network, Design(lanes, cell_rate=1), check=False).columns]
 
 
 def words_read(network: Network, events: Iterable[int]) -> int:
     """Weight words, on LANES lanes, that so many events of each signal read."""
-    return sum(n * c for n, c in zip(events, columns(network, LANES), strict=True))
+    return sum(n * c for n, c in zip(events, column_words(network, LANES), strict=True))
 
 
 def _per_decision(model: Model, cost: dict, used: list[float], decided: int, frames: int) -> dict:
@@ -129,7 +129,7 @@ def evaluate_directory(model: Model, directory: str | Path | None, part: str | N
     """
     if part not in (None, ALL, *ALL_PARTS):
         raise DataError(f"no part '{part}'; the parts are {', '.join(ALL_PARTS)}, and {ALL}")
-    task = find(task_name(model))
+    task = find_task(task_name(model))
     features = task.load_to_judge(model, directory, part, cache=cache, progress=progress, speaker=speaker)
     part = part or next((name for name in ("test", "validation") if len(features.of(name))), ALL)
     return evaluate(model, features, part, early) | {"skipped": [list(item) for item in features.skipped],

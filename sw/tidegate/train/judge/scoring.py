@@ -19,6 +19,7 @@ from tidegate.host.board import Board
 from tidegate.host.detector import DetectorSettings, listening_stop
 from tidegate.host.features import settings_of
 from tidegate.host.frontend import FrontEndSettings
+from tidegate.progress import Progress
 from tidegate.spec.errors import TidegateError
 from tidegate.spec.model import Model
 
@@ -30,8 +31,7 @@ from .intervals import share_interval
 from .streaming import (
     MARGINS,
     TOLERANCE_S,
-    Heard,
-    Progress,
+    StreamScore,
     at_margin,
     cost_table,
     detections_of,
@@ -85,7 +85,7 @@ class Job:
         return Job(model, settings or DetectorSettings.of(model), streams, other,
                    tuple(word for word in keywords_of(model) if word not in data.labels))
 
-    def score(self, thetas: Sequence[float] = (1.0,), progress: Progress = None) -> dict:
+    def score(self, thetas: Sequence[float] = (1.0,), progress: Progress | None = None) -> dict:
         """``score``, and ``conditions`` and ``absent``."""
         step = _Steps(progress, len(self.streams) + len(self.conditions))
         report = score(self.model, self.streams, self.settings, thetas=thetas, progress=step)
@@ -96,7 +96,7 @@ class Job:
 
 def score(model: Model, streams: Sequence[Stream], settings: DetectorSettings | None = None,
           margins: Sequence[float] = MARGINS, thetas: Sequence[float] = (1.0,), tolerance_s: float = TOLERANCE_S,
-          progress: Progress = None) -> dict:
+          progress: Progress | None = None) -> dict:
     """Figures of a model on streams that differ in their seed only.
 
     What the streams are: ``part``, ``seeds``, ``hours`` (all together), ``streams`` (tracks, each heard from reset),
@@ -112,7 +112,7 @@ def score(model: Model, streams: Sequence[Stream], settings: DetectorSettings | 
     k = points.index(own)
     models = [model.turned(factor) for factor in thetas]
     step = _Steps(progress, len(streams)) if not isinstance(progress, _Steps) else progress
-    per_seed: list[list[Heard]] = []
+    per_seed: list[list[StreamScore]] = []
     for stream in streams:
         per_seed.append(hear(models, stream, points, tolerance_s, step))
         step.next()
@@ -159,7 +159,7 @@ def at_rate(rows: Sequence[dict], per_hour: float = PER_HOUR) -> dict | None:
 
 
 def choose_threshold(model: Model, streams: Sequence[Stream], per_hour: float = PER_HOUR,
-                     settings: DetectorSettings | None = None, progress: Progress = None) -> DetectorSettings:
+                     settings: DetectorSettings | None = None, progress: Progress | None = None) -> DetectorSettings:
     """The settings with the lowest threshold at which a model makes at most so many false accepts per hour on streams.
 
     ``streams`` must be of what chooses, the validation part: figures that are reported come from others.  Margins from
@@ -179,7 +179,7 @@ def choose_threshold(model: Model, streams: Sequence[Stream], per_hour: float = 
 
 
 def compare_board(board: Board, model: Model, stream: Stream, minutes: float,
-                  settings: DetectorSettings | None = None, progress: Progress = None) -> dict:
+                  settings: DetectorSettings | None = None, progress: Progress | None = None) -> dict:
     """The first minutes of a stream through a board with the model on it, against golden and the host's detector.
 
     The board detects by itself, by the rule of ``settings`` (None: the model's own).
@@ -225,7 +225,7 @@ def _conditions(data: DataSet, part: str, settings: FrontEndSettings, hours: flo
 
 
 def by_condition(model: Model, streams: Iterable[tuple[dict, Stream]], settings: DetectorSettings | None = None,
-                 progress: Progress = None) -> list[dict]:
+                 progress: Progress | None = None) -> list[dict]:
     """Misses at the detector's threshold in each condition (``snr_db``, ``room``)."""
     own, lines = settings or DetectorSettings.of(model), []
     for condition, stream in streams:
@@ -251,7 +251,7 @@ def brief(report: dict) -> dict:
                    "kinds": {name: k for name, k in report["kinds"].items() if "/" not in name}}
 
 
-def _total(heard: Iterable[Heard]) -> Heard:
+def _total(heard: Iterable[StreamScore]) -> StreamScore:
     first, *rest = heard
     return sum(rest, first)
 
@@ -273,7 +273,7 @@ def _spread(values: Sequence[float]) -> dict:
 class _Steps:
     """Progress through streams of which each counts as much."""
 
-    def __init__(self, progress: Progress, streams: int):
+    def __init__(self, progress: Progress | None, streams: int):
         self.progress, self.streams, self.done = progress, streams, 0
 
     def __call__(self, done: int, total: int) -> None:

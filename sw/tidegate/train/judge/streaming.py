@@ -22,7 +22,7 @@ first-frame transients are in the figures.  The detector is the rule that a boar
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from math import exp
 from typing import Protocol
@@ -35,14 +35,15 @@ from tidegate.host.detector import Detection, Detector, DetectorSettings, listen
 from tidegate.host.features import settings_of
 from tidegate.host.figures import fetch_reduction, occupancy, temporal_sparsity, weights_read
 from tidegate.host.frontend import FrontEnd
+from tidegate.progress import Progress
 from tidegate.spec.errors import TidegateError
 from tidegate.spec.model import Model
 from tidegate.spec.network import Network
 from tidegate.spec.stop import STOP_SHIFT, UNDECIDED, Decider, best_two
 
 from ..data.folders import UNKNOWN
-from ..data.soundscape import Span, Stream, Track, Word
-from .evaluate import LANES, columns
+from ..data.soundscape import Span, SpokenWord, Stream, Track
+from .evaluate import LANES, column_words
 from .intervals import poisson_interval, share_interval
 
 TOLERANCE_S, LATE_S = 0.5, 1.0
@@ -118,7 +119,7 @@ def _delay(seconds: Sequence[float]) -> dict:
     return {"median": median, "p95": most}
 
 
-def count(words: Sequence[Word], detections: Sequence[Detection], tolerance_s: float = TOLERANCE_S,
+def count(words: Sequence[SpokenWord], detections: Sequence[Detection], tolerance_s: float = TOLERANCE_S,
           spans: Sequence[Span] = ()) -> Count:
     """Judge the detections in one track; all in order of time."""
     starts, span_starts, hit = [word.start_s for word in words], [span.start_s for span in spans], set()
@@ -169,7 +170,7 @@ def exposure(track: Track, tolerance_s: float = TOLERANCE_S) -> dict[str, float]
 
 
 @dataclass(frozen=True)
-class Cost:
+class EventCounts:
     """Events per kind of sound: ``frames`` and ``events`` (signals,) of each; ``quiet`` frames without an event."""
 
     frames: Counter
@@ -177,14 +178,14 @@ class Cost:
     quiet: int
 
     @staticmethod
-    def none() -> "Cost":
-        return Cost(Counter(), {}, 0)
+    def none() -> "EventCounts":
+        return EventCounts(Counter(), {}, 0)
 
-    def __add__(self, other: "Cost") -> "Cost":
+    def __add__(self, other: "EventCounts") -> "EventCounts":
         events = dict(self.events)
         for kind, n in other.events.items():
             events[kind] = events.get(kind, 0) + n
-        return Cost(self.frames + other.frames, events, self.quiet + other.quiet)
+        return EventCounts(self.frames + other.frames, events, self.quiet + other.quiet)
 
 
 def kinds_of_frames(track: Track, frames: int) -> tuple[np.ndarray, list[str]]:
@@ -202,16 +203,16 @@ def kinds_of_frames(track: Track, frames: int) -> tuple[np.ndarray, list[str]]:
 
 
 @dataclass(frozen=True)
-class Heard:
+class StreamScore:
     """What one model made of streams: ``counts``, one per detector setting; ``seconds``: see ``exposure``."""
 
     counts: tuple[Count, ...]
-    cost: Cost
+    cost: EventCounts
     seconds: dict[str, float]
     hours: float
 
-    def __add__(self, other: "Heard") -> "Heard":
-        return Heard(tuple(a + b for a, b in zip(self.counts, other.counts, strict=True)), self.cost + other.cost,
+    def __add__(self, other: "StreamScore") -> "StreamScore":
+        return StreamScore(tuple(a + b for a, b in zip(self.counts, other.counts, strict=True)), self.cost + other.cost,
                      _sums([self.seconds, other.seconds]), self.hours + other.hours)
 
     @property
@@ -226,9 +227,6 @@ def _sums(tables: Iterable[dict[str, float]]) -> dict[str, float]:
         for name, value in table.items():
             total[name] += value
     return dict(total)
-
-
-Progress = Callable[[int, int], None] | None
 
 
 class Sounding(Protocol):
@@ -272,7 +270,7 @@ def first_frames(model: Model, track: Sounding, most: int) -> np.ndarray:
     return np.concatenate(blocks)[:most]
 
 
-class Listening:
+class TrackDetector:
     """A detector's decisions on tracks side by side, at several settings, from logits as they come."""
 
     def __init__(self, model: Model, settings: Sequence[DetectorSettings], tracks: int):
@@ -298,7 +296,7 @@ class Listening:
 
 
 def hear(models: Sequence[Model], stream: Stream, settings: Sequence[DetectorSettings],
-         tolerance_s: float = TOLERANCE_S, progress: Progress = None) -> list[Heard]:
+         tolerance_s: float = TOLERANCE_S, progress: Progress | None = None) -> list[StreamScore]:
     """Every track through the front end and the golden models, from reset: what each model's detector, at each of the
     settings, made of it.
 
@@ -312,8 +310,8 @@ def hear(models: Sequence[Model], stream: Stream, settings: Sequence[DetectorSet
         kinds = np.stack([kinds_of_frames(track, steps)[0] for track in tracks], 1)
         names = kinds_of_frames(tracks[0], 0)[1]
         goldens = [Continued(model) for model in models]
-        rules = [Listening(model, settings, len(tracks)) for model in models]
-        costs, at = [Cost.none() for _ in models], 0
+        rules = [TrackDetector(model, settings, len(tracks)) for model in models]
+        costs, at = [EventCounts.none() for _ in models], 0
         for frames in frames_of(models[0], tracks, _CHUNK):
             here = kinds[at : at + len(frames)]
             for i, (golden, rule) in enumerate(zip(goldens, rules, strict=True)):
@@ -326,7 +324,7 @@ def hear(models: Sequence[Model], stream: Stream, settings: Sequence[DetectorSet
                 progress(done, total)
         seconds = _sums(exposure(track, tolerance_s) for track in tracks)
         hours = sum(track.samples for track in tracks) / stream.settings.sample_rate / 3600
-        part = [Heard(tuple(_judge(tracks, found, tolerance_s) for found in rule.found), cost, seconds, hours)
+        part = [StreamScore(tuple(_judge(tracks, found, tolerance_s) for found in rule.found), cost, seconds, hours)
                 for rule, cost in zip(rules, costs, strict=True)]
         heard = [a + b for a, b in zip(heard, part, strict=True)] if heard else part
     return heard
@@ -337,7 +335,7 @@ def _judge(tracks: Sequence[Track], found: Sequence[Sequence[Detection]], tolera
                 for track, detections in zip(tracks, found, strict=True)), Count.none())
 
 
-def _cost(events: np.ndarray, kinds: np.ndarray, names: Sequence[str]) -> Cost:
+def _cost(events: np.ndarray, kinds: np.ndarray, names: Sequence[str]) -> EventCounts:
     """Of a block: ``events`` (frames, tracks, signals), ``kinds`` (frames, tracks)."""
     frames, sums = Counter(), {}
     for k, name in enumerate(names):
@@ -345,7 +343,7 @@ def _cost(events: np.ndarray, kinds: np.ndarray, names: Sequence[str]) -> Cost:
         if here.any():
             frames[name] = int(here.sum())
             sums[name] = events[here].sum(0, dtype=np.int64)
-    return Cost(frames, sums, int((events.sum(-1) == 0).sum()))
+    return EventCounts(frames, sums, int((events.sum(-1) == 0).sum()))
 
 
 def detections_of(model: Model, logits: np.ndarray, settings: DetectorSettings | None = None) -> list[Detection]:
@@ -358,13 +356,13 @@ def at_margin(settings: DetectorSettings, margin: float) -> DetectorSettings:
     return replace(settings, threshold=1 / (1 + exp(-margin)))
 
 
-def row(settings: DetectorSettings, heard: Heard, k: int) -> dict:
+def row(settings: DetectorSettings, heard: StreamScore, k: int) -> dict:
     """A line of a curve: ``threshold``, ``margin`` and the figures of ``Count``."""
     figures = heard.counts[k].to_dict(heard.keywordless_hours)
     return {"threshold": settings.threshold, "margin": settings.margin} | figures
 
 
-def kinds_table(heard: Heard, k: int) -> dict[str, dict]:
+def kinds_table(heard: StreamScore, k: int) -> dict[str, dict]:
     """Per kind of false accept, and per source: hours in which it can happen, how many, per hour of these and its
     interval."""
     found, table = heard.counts[k], {}
@@ -378,14 +376,14 @@ def kinds_table(heard: Heard, k: int) -> dict[str, dict]:
     return table
 
 
-def cost_table(network: Network, heard: Heard, frames_per_second: float) -> dict:
+def cost_table(network: Network, heard: StreamScore, frames_per_second: float) -> dict:
     """What the golden model fetched: ``all``, per kind of sound, and ``day``, a mix of DAY's shares of the kinds.
 
     Each: ``weights_per_second``, ``weight_words_per_second`` (of a board of ``lanes`` lanes), ``fetch_reduction``
     against dense.  ``all`` has the figures of ``golden.figures.Figures`` beside, and ``quiet_frames``.
     """
     cost, each = heard.cost, {}
-    words = columns(network, LANES)
+    words = column_words(network, LANES)
     for kind, events in cost.events.items():
         n = cost.frames[kind]
         each[kind] = _fetches(network, weights_read(network, events.tolist()) / n,

@@ -28,6 +28,7 @@ from tidegate.host.audio import AudioError, read_audio
 from tidegate.host.detector import Detection, DetectorSettings
 from tidegate.host.features import settings_of
 from tidegate.host.frontend import FrontEndSettings
+from tidegate.progress import Progress
 from tidegate.spec.model import Model
 
 from ..data.background import synthetic_loop
@@ -35,11 +36,11 @@ from ..data.compose import check_part
 from ..data.features import MAX_SECONDS
 from ..data.folders import DataSet, scan_words
 from ..data.sounds import Passage, Recording, passages, read_piece, why_not
-from ..data.soundscape import EVERY, Sources, Word
+from ..data.soundscape import EVERY, Sources, SpokenWord
 from ..data.split import with_test_part
 from ..errors import DataError
 from .scoring import keywords_of
-from .streaming import Listening, Progress, frames_of
+from .streaming import TrackDetector, frames_of
 
 SECONDS, WORDS = 1200.0, 50
 ALLOWED = 8                         # misses, and false accepts
@@ -61,7 +62,7 @@ class WakeTrack:
     settings: FrontEndSettings
     seed: int
     sound: np.ndarray
-    words: tuple[Word, ...]
+    words: tuple[SpokenWord, ...]
     music: str
 
     @property
@@ -85,11 +86,11 @@ def make_wake_track(data: DataSet, word: str, part: str, settings: FrontEndSetti
     if not sources.speech:
         raise DataError("the MLPerf-like stream needs continuous speech; give a folder of it with --negative")
     sound = np.zeros(int(SECONDS * rate), np.float32)
-    words: list[Word] = []
+    words: list[SpokenWord] = []
     for at, (path, clip) in zip(_times(rng), _clips(data, word, part, rate, rng), strict=True):
         begin = int(at * rate)
         sound[begin : begin + len(clip)] += rng.uniform(*_WORD_RMS) * clip
-        words.append(Word(word, begin / rate, (begin + len(clip)) / rate, path))
+        words.append(SpokenWord(word, begin / rate, (begin + len(clip)) / rate, path))
     voices = _Player(sources.speech, rate, rng)
     begin, end, level, count = _BABBLE
     for _ in range(count):
@@ -170,7 +171,7 @@ def _add(sound: np.ndarray, what: np.ndarray, level: float, begin_s: float, rate
     sound[begin : begin + len(what)] += level * what[: len(sound) - begin]
 
 
-def judge(words: Sequence[Word], detections: Sequence[Detection]) -> tuple[int, int]:
+def judge(words: Sequence[SpokenWord], detections: Sequence[Detection]) -> tuple[int, int]:
     """(misses, false accepts), by the benchmark's rules."""
     heard, false, quiet_until = set(), 0, -1.0
     for d in detections:
@@ -185,7 +186,7 @@ def judge(words: Sequence[Word], detections: Sequence[Detection]) -> tuple[int, 
 
 def wake_word(model: Model, directory: str | Path, sources: Sources, part: str = "validation",
               seeds: Sequence[int] = (1, 2, 3, 4, 5), settings: DetectorSettings | None = None,
-              progress: Progress = None) -> dict:
+              progress: Progress | None = None) -> dict:
     """The score of a model with one keyword: ``streams`` (misses and false accepts of each seed), their means and
     standard deviations, and ``passed``: whether the means are within what the benchmark allows.
 
@@ -202,7 +203,7 @@ def wake_word(model: Model, directory: str | Path, sources: Sources, part: str =
     data = replace(data, clips=tuple(with_test_part(list(data.clips), share)))
     for n, seed in enumerate(seeds):
         track = make_wake_track(data, keywords[0], part, front_end, sources, seed)
-        golden, rule = Continued(model), Listening(model, [own], 1)
+        golden, rule = Continued(model), TrackDetector(model, [own], 1)
         for frames in frames_of(model, [track]):
             logits, _ = golden.accept(frames)
             rule.accept(logits)

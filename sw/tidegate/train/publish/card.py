@@ -14,7 +14,7 @@ from tidegate.spec.model import Model, read_model
 
 from ..data.split import JUDGED, UNSEEN
 from ..study.early import group_name, margin_text
-from .pages import render
+from .pages import render_template
 
 _PARTS = JUDGED[::-1]          # first what chose nothing
 _OPTIONS = {"speech": "--speech", "words": "--other-words", "keywords": "--more-keywords",
@@ -30,7 +30,7 @@ def card(model: Model, name: str, size: int) -> str:
     figures = [known[part] for part in _PARTS if part in known]
     stream, sources = known.get("stream"), known.get("sources", {})
     try:
-        return render(
+        return render_template(
             "card.md.jinja", model=model, card=known, recipe=known["recipe"], name=name, size=size,
             figures=figures, early=all("frames_used" in f for f in figures),
             twin=known.get("left_out") or (known if UNSEEN in known else None),

@@ -22,7 +22,7 @@ def seconds(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f} s"
 
 
-def one_line(text: str) -> str:
+def joined_lines(text: str) -> str:
     """The lines of a text as one; text that is escaped stays escaped."""
     return type(text)(" ").join(text.split())
 
@@ -30,9 +30,9 @@ def one_line(text: str) -> str:
 _ENVIRONMENT = Environment(
     loader=PackageLoader("tidegate.train.publish"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     keep_trailing_newline=True, autoescape=select_autoescape(["html.jinja"]))
-_ENVIRONMENT.filters.update(number=number, ratio=ratio_text, spread=spread, seconds=seconds, one_line=one_line)
+_ENVIRONMENT.filters.update(number=number, ratio=ratio_text, spread=spread, seconds=seconds, joined_lines=joined_lines)
 
 
-def render(template: str, /, **values: Any) -> str:
+def render_template(template: str, /, **values: Any) -> str:
     """The text of a template, a file's name in ``templates``."""
     return _ENVIRONMENT.get_template(template).render(values)

@@ -37,10 +37,10 @@ def best(rows: list[dict], label: str) -> dict:
     if not own:
         labels = ", ".join(sorted({f"'{row['label']}'" for row in rows}))
         raise TidegateError(f"the sweep has no run '{label}' at factor 1; its labels are {labels}")
-    return max(own, key=score)
+    return max(own, key=row_score)
 
 
-def score(row: dict) -> float:
+def row_score(row: dict) -> float:
     """What makes a run the best, as an epoch (``loop.Trainer``): accuracy, less a point a percent above the budget."""
     budget = row.get("budget")
     over = row["validation_weights_per_frame"] / budget - 1 if budget else 0.0
@@ -100,7 +100,7 @@ def _run(group: dict) -> dict:
     return {k: group[k] for k in ("label", "theta", "factor", "n", *figures)}
 
 
-def write(model: Model, name: str, folder: Path) -> None:
+def write_release(model: Model, name: str, folder: Path) -> None:
     """NAME.tidegate, NAME.json and NAME.md."""
     recipe = replace(Recipe.from_dict(model.card["recipe"]), name=name)
     model = replace(model, card=model.card | {"recipe": recipe.to_dict()})
@@ -134,7 +134,7 @@ def main() -> int:
             key, _, file = item.partition("=")
             found = json.loads(Path(file).read_text(encoding="utf-8"))
             model = replace(model, card=model.card | {key: brief(found) if key == "stream" else found})
-        write(model, options.name, options.zoo)
+        write_release(model, options.name, options.zoo)
     except (TidegateError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -164,7 +164,7 @@ class Plan:
         return d
 
 
-def names() -> tuple[str, ...]:
+def sweep_names() -> tuple[str, ...]:
     """Names of the sweeps that ship."""
     return tuple(sorted(p.stem for p in _SHIPPED.glob("*.json")))
 
@@ -173,15 +173,15 @@ def read_plan(name_or_path: str | Path) -> Plan:
     """A sweep that ships, or a JSON file; DataError with one line that names what is wrong."""
     path = Path(name_or_path)
     if path.suffix != ".json":
-        if str(name_or_path) not in names():
-            raise DataError(f"no sweep '{name_or_path}'; there are {', '.join(names()) or 'none'}; "
+        if str(name_or_path) not in sweep_names():
+            raise DataError(f"no sweep '{name_or_path}'; there are {', '.join(sweep_names()) or 'none'}; "
                             "or give a JSON file, NAME.json")
         path = _SHIPPED / f"{name_or_path}.json"
     try:
         d = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(f"no sweep '{path}'; give a JSON file, or a name without .json: "
-                        f"{', '.join(names()) or 'none ships'}") from None
+                        f"{', '.join(sweep_names()) or 'none ships'}") from None
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"'{path}' is no sweep ({error}); it must be JSON") from None
     return make_plan(d, path.stem, path.parent)

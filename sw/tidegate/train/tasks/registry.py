@@ -11,7 +11,7 @@ from ..data.sequences import SOURCES, load_sequences
 from ..errors import DataError
 from .arrays import ArrayTask
 from .protocol import Task
-from .words import Words
+from .words import WordTask
 
 GROUP = "tidegate.tasks"
 _tasks: dict[str, Task] = {}
@@ -24,12 +24,12 @@ def register(task: Task) -> None:
     _tasks[task.name] = task
 
 
-def names() -> tuple[str, ...]:
+def task_names() -> tuple[str, ...]:
     """Names of all tasks."""
     return tuple(dict.fromkeys((*_tasks, *(entry.name for entry in entry_points(group=GROUP)))))
 
 
-def find(name: str) -> Task:
+def find_task(name: str) -> Task:
     """The task of a name; DataError if there is none, or its package cannot be loaded."""
     if name not in _tasks:
         for entry in entry_points(group=GROUP, name=name):
@@ -39,10 +39,10 @@ def find(name: str) -> Task:
                 raise DataError(f"the task '{name}' cannot be loaded from '{entry.value}' ({error}); "
                                 "repair its package") from None
     if name not in _tasks:
-        raise DataError(f"no task '{name}'; choose {', '.join(names())}, or install the package that has it")
+        raise DataError(f"no task '{name}'; choose {', '.join(task_names())}, or install the package that has it")
     return _tasks[name]
 
 
-register(Words())
+register(WordTask())
 for _name in SOURCES:
     register(ArrayTask(_name, partial(load_sequences, _name)))

@@ -20,7 +20,7 @@ from .classify import Classifier
 
 
 @dataclass(frozen=True)
-class Words(Classifier[Features]):
+class WordTask(Classifier[Features]):
     """Which word a clip is, where ``unknown`` and ``silence`` may be classes, too (``data.folders``)."""
 
     name: str = "words"

@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from ...judge.evaluate import LANES
 from ...study.early import group_name
 from .page import INK, MUTED, STYLE, short
-from .results import Sweep, series_name
+from .results import SweepData, series_name
 
 # mid-tones: they are seen on white and on a dark page
 COLOURS = ("#2f78b7", "#d97b29", "#3c9a6c", "#c64f4a", "#8b68b8", "#96764f", "#cf6fa5", "#3aa3ad")
@@ -28,7 +28,7 @@ def colours(n: int) -> list:
 
 
 @rc_context(STYLE)
-def pareto(sweep: Sweep, part: str) -> Figure:
+def pareto(sweep: SweepData, part: str) -> Figure:
     """Accuracy against fetch reduction: a marker per group, ± 1 sd over its runs, runs as faint dots, the front."""
     means = [y for g in sweep.groups for x, y in [g.point(part)] if x is not None and y is not None]
     zoom = len(means) > 1 and max(means) - min(means) > _WIDE
@@ -50,7 +50,7 @@ def pareto(sweep: Sweep, part: str) -> Figure:
     return figure
 
 
-def _pareto_panel(panel: Axes, sweep: Sweep, part: str) -> None:
+def _pareto_panel(panel: Axes, sweep: SweepData, part: str) -> None:
     names = list(dict.fromkeys(series_name(g.first) for g in sweep.groups))
     for k, (name, colour) in enumerate(zip(names, colours(len(names)), strict=True)):
         groups = [g for g in sweep.groups if series_name(g.first) == name and None not in g.point(part)]
@@ -138,7 +138,7 @@ def curves(logs: Sequence[tuple[str, dict[str, np.ndarray]]]) -> Figure:
 
 
 @rc_context(STYLE)
-def occupancy(parts: Mapping[str, Sequence[float]]) -> Figure:
+def occupancy_bars(parts: Mapping[str, Sequence[float]]) -> Figure:
     """Bars: part → share of elements that fire, per signal."""
     names = signal_names(max(len(values) for values in parts.values()))
     figure = Figure(figsize=(6.0, 0.7 + 0.34 * len(parts) * len(names)), layout="constrained")

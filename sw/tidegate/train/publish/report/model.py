@@ -58,7 +58,7 @@ def _occupancy(model: Model) -> dict[str, Any] | None:
     if any(len(f["occupancy"]) != model.network.signals for f in figures.values()):
         raise DataError("the model's card does not fit its network; train it again")
     return {"clips": {part: f.get("utterances") for part, f in figures.items()},
-            "drawing": charts.occupancy({part: tuple(f["occupancy"]) for part, f in figures.items()})}
+            "drawing": charts.occupancy_bars({part: tuple(f["occupancy"]) for part, f in figures.items()})}
 
 
 def _clip(model: Model, clip: Example | None, data_dir: str | Path | None) -> dict[str, Any] | None:

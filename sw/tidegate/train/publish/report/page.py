@@ -38,7 +38,7 @@ def render(template: str, **values: Any) -> str:
     """The text of a page from its template, in which ``svg`` shows a drawing."""
     from tidegate import __version__
 
-    return pages.render(template, version=__version__, svg=svg, **values)
+    return pages.render_template(template, version=__version__, svg=svg, **values)
 
 
 def save(drawing: Figure, path: Path) -> None:

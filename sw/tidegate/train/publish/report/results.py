@@ -76,7 +76,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Sweep:
+class SweepData:
     """``fields``: names of the varied fields, but for the seed.  ``rows``: in the order of the plan."""
 
     folder: Path
@@ -143,14 +143,14 @@ def pareto_front(points: Sequence[tuple[float | None, float | None]]) -> list[in
     return [i for _, i in sorted(front)]
 
 
-def read_sweep(folder: str | Path) -> Sweep:
+def read_sweep(folder: str | Path) -> SweepData:
     """DataError if sweep.json or the results are missing or damaged, or there is no finished point."""
     folder = Path(folder)
     plan, rows = read_description(folder), read_results(folder)
     if not rows:
         raise DataError(f"'{folder}' has no finished point yet; let the sweep run first")
     fields = tuple(field for field in plan.vary if field != "seed")
-    return Sweep(folder, plan, fields, tuple(_row(row, fields) for row in rows))
+    return SweepData(folder, plan, fields, tuple(_row(row, fields) for row in rows))
 
 
 def read_log(path: str | Path) -> dict[str, np.ndarray]:

@@ -17,7 +17,7 @@ from ...study.results import read_early, summary
 from . import charts, page
 from .model import closer_look, part_figures
 from .raster import Example
-from .results import Group, Row, Sweep, read_log, read_sweep
+from .results import Group, Row, SweepData, read_log, read_sweep
 
 
 def write_report(folder: str | Path, data_dir: str | Path | None = None, clip: str | Path | None = None,
@@ -50,7 +50,7 @@ def write_report(folder: str | Path, data_dir: str | Path | None = None, clip: s
     return out
 
 
-def _head(sweep: Sweep) -> dict[str, Any]:
+def _head(sweep: SweepData) -> dict[str, Any]:
     plan = sweep.plan.to_dict()
     return {"plan": plan, "varied": _items(plan["vary"]), "variants": _items(plan.get("variants", [])),
             "settings": _items(plan["theta"]), "models": len({row.key for row in sweep.rows}),
@@ -71,7 +71,7 @@ def _compact(value) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _summary(sweep: Sweep) -> dict[str, Any]:
+def _summary(sweep: SweepData) -> dict[str, Any]:
     clips = {part: found for part in JUDGED
              if (found := [row.parts[part].clips for row in sweep.rows if part in row.parts])}
     front = sweep.front("validation")
@@ -84,7 +84,7 @@ def _summary(sweep: Sweep) -> dict[str, Any]:
     return {"shown": shown, "clips": clips, "summary": groups}
 
 
-def _speakers(sweep: Sweep) -> list[dict[str, Any]]:
+def _speakers(sweep: SweepData) -> list[dict[str, Any]]:
     """Accuracy on each speaker that was left out, and last over all of them."""
     speakers, found = sorted({row.speaker for row in sweep.rows if row.speaker}), []
     for g in sweep.groups:
@@ -95,12 +95,12 @@ def _speakers(sweep: Sweep) -> list[dict[str, Any]]:
     return found
 
 
-def _pareto(sweep: Sweep, drawing: Figure) -> dict[str, Any]:
+def _pareto(sweep: SweepData, drawing: Figure) -> dict[str, Any]:
     return {"drawing": drawing, "runs": [s.n for g in sweep.groups if (s := g.stat(sweep.part, "accuracy"))],
             "missing": sum(None in g.point(sweep.part) for g in sweep.groups)}
 
 
-def _median_logs(sweep: Sweep) -> list[tuple[str, dict[str, np.ndarray]]]:
+def _median_logs(sweep: SweepData) -> list[tuple[str, dict[str, np.ndarray]]]:
     """(name, log) of the median run of every group at its own Θ."""
     medians: dict[str, tuple[Group, Row]] = {}
     for g in sweep.groups:
@@ -111,7 +111,7 @@ def _median_logs(sweep: Sweep) -> list[tuple[str, dict[str, np.ndarray]]]:
             for key, (g, row) in medians.items()]
 
 
-def _chosen(sweep: Sweep, row: Row, model: Model, clip: Example | None,
+def _chosen(sweep: SweepData, row: Row, model: Model, clip: Example | None,
             data_dir: str | Path | None) -> dict[str, Any]:
     return {"chosen_name": Group((row,)).name(sweep.fields), "file": f"models/{row.key}{SUFFIX}",
             **closer_look(model, clip, data_dir)}
