@@ -139,7 +139,7 @@ class DeltaNetwork(nn.Module):
             self.features,
             tuple(Layer(x.hidden, x.weight_frac, x.weight_bits, x.cell) for x in self.layers),
             Layer(self.classifier.out_features, self.classifier_frac, self.classifier_bits),
-            tuple(int(t) for t in self.thresholds),
+            tuple(self.thresholds),
         )
 
     def classifier_integers(self) -> tuple[Tensor, Tensor]:
