@@ -224,7 +224,7 @@ EXTREMES = {
 def test_extreme_designs(name):
     """Integers and cycles of a network that fills a design, with a rule that takes all of its classes."""
     design, shape = EXTREMES[name]
-    model = random_model(*shape, seed=5).with_thresholds(*[20] * (len(shape[1]) + 1))
+    model = random_model(*shape, seed=5, extreme=True).with_thresholds(*[20] * (len(shape[1]) + 1))
     clip = random_frames(2, 120, shape[0])
     stop = None if shape[2] < 2 else Stop(0, stream=True, classes=shape[2])
     run = simulate(design, model, clip, stop=stop)
