@@ -230,7 +230,7 @@ def test_registers(board):
     assert board.read_register("THETA1") == 8191
     with pytest.raises(BoardError, match="13 bits"):
         board.write_register("THETA1", 8192)
-    with pytest.raises(ModelError, match="THETA1 is a whole number, not 1.5"):
+    with pytest.raises(ModelError, match=r"THETA1 is a whole number, not 1\.5"):
         board.write_register("THETA1", 1.5)
     with pytest.raises(BoardError, match="read only"):
         board.write_register("FRAMES", 0)

@@ -28,7 +28,8 @@ def test_foreign_devices_and_other_formats_are_refused():
 
 @pytest.mark.parametrize(("changes", "text"), [
     (dict(lanes=12), "lanes must be a power of two"), (dict(encoder_rate=0), "power of two"),
-    (dict(lanes=4, cell_rate=8), "more than the 4 lanes"), (dict(lanes=256, cell_rate=256), "cell_rate must be 1 to 128"),
+    (dict(lanes=4, cell_rate=8), "more than the 4 lanes"),
+    (dict(lanes=256, cell_rate=256), "cell_rate must be 1 to 128"),
     (dict(cell_rate=256), "cell_rate must be 1 to 128"), (dict(features=4, encoder_rate=8), "more than the 4 features"),
     (dict(features=1, encoder_rate=2), "more than the 1 features"), (dict(encoder_rate=256), "1 to 128, not 256"),
     (dict(neurons=17, cell_rate=2), "multiple of the cell_rate 2, not 17"), (dict(layers=5), "layers must be 1 to 4"),

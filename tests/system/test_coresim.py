@@ -120,7 +120,7 @@ def test_a_core_that_stops_is_one_line(monkeypatch):
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 def test_cycles_over_100000_frames():
-    """Random networks of all cells: every frame costs what the formula says, and with stalls a clip never takes less."""
+    """Random networks of all cells: every frame costs what the formula says; with stalls a clip never takes less."""
     rng, frames = np.random.default_rng(3), 0
     while frames < 100_000:
         lanes = int(rng.choice(list(SIMULATED)))
@@ -220,7 +220,7 @@ EXTREMES = {
 }
 
 
-@pytest.mark.parametrize("name", EXTREMES)
+@pytest.mark.parametrize("name", ["two", *(pytest.param(n, marks=pytest.mark.slow) for n in list(EXTREMES)[1:])])
 def test_extreme_designs(name):
     """Integers and cycles of a network that fills a design, with a rule that takes all of its classes."""
     design, shape = EXTREMES[name]

@@ -42,7 +42,11 @@ def test_figures_of_a_shipped_model():
 def test_text_and_occupancy():
     done = tidegate("fit", "digits", "--occupancy", "10", "--occupancy", "20")
     assert done.returncode == 0 and "occupancy 10.0% 20.0%" in done.stdout and "weight memory words" in done.stdout
-    fails(tidegate("fit", "digits", *["--occupancy", "10"] * 3), "once for each of the model's 2 signals")
+    for words in (("digits", "--occupancy", "10", "20"), ("--occupancy", "10", "20", "digits")):
+        assert tidegate("fit", *words).stdout == done.stdout
+    fails(tidegate("fit", "digits", "--occupancy", "10", "20", "30"), "one number for each of the model's 2 signals")
+    for words in (("digits", "20"), ("digits", "commands", "--occupancy", "10"), ("digits", "--occupancy", "9", "900")):
+        assert tidegate("fit", *words).returncode == 2
     fails(tidegate("fit", "digits", "--lanes", "7"), "no virtual board with 7 lanes")
 
 

@@ -25,6 +25,7 @@ def fit(
     model: Annotated[str, typer.Argument(
         show_default=False, help="Name of a shipped model, a model file, or sizes of a network that nobody trained: "
         "features-neurons-classes, as 40-256-12, with two layers 40-192-192-12.")],
+    more: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
     cell: Annotated[str | None, typer.Option(
         "--cell", help="Of the layers, if MODEL is sizes (default: gru).", show_default=False)] = None,
     board: Annotated[str | None, typer.Option(
@@ -34,7 +35,8 @@ def fit(
         show_default=False)] = None,
     occupancy: Annotated[list[float] | None, typer.Option(
         "--occupancy", min=0, max=100,
-        help="Percent of elements that fire: one for all signals, or one a signal (default: the card's).")] = None,
+        help="Percent of elements that fire: one number for all signals, or one per signal, such as 30 20 (default: "
+             "the card's).")] = None,
     clock: Annotated[float | None, typer.Option(
         "--clock", min=0.001, help="MHz (default: the --board's, else 100).", show_default=False)] = None,
     seconds: Annotated[float, typer.Option(
@@ -47,6 +49,7 @@ def fit(
     """
     from tidegate.spec.layout import Layout
 
+    model, occupancy = _words([model, *(more or ())], occupancy)
     network, loaded = _network(model, cell)
     design, default_clock = _design(board, lanes)
     layout = Layout(network, design, check=False)
@@ -66,6 +69,19 @@ def fit(
         _mention_fmax(board, clock)
     if refusal:
         raise TidegateError(refusal)
+
+
+def _words(words: list[str], occupancy: list[float] | None) -> tuple[str, list[float] | None]:
+    """The model, and all occupancies: the numbers after the first one come as words of their own."""
+    if len(words) == 1:
+        return words[0], occupancy
+    numbers = [word for word in words if fullmatch(r"\d+(\.\d*)?|\.\d+", word)]
+    others = [word for word in words if word not in numbers]
+    if len(others) != 1 or not occupancy:
+        raise typer.BadParameter(f"give one model, not {' '.join(words)}")
+    if any(float(number) > 100 for number in numbers):
+        raise typer.BadParameter(f"--occupancy is 0 to 100 percent, not {' '.join(numbers)}")
+    return others[0], [*occupancy, *map(float, numbers)]
 
 
 def _network(text: str, cell: str | None) -> "tuple[Network, Model | None]":
@@ -113,7 +129,7 @@ def _occupancy(network: "Network", model: "Model | None", percent: list[float] |
             raise TidegateError("the model's card has no occupancy; give --occupancy in percent")
         return list(found)
     if len(percent) not in (1, signals):
-        raise TidegateError(f"give --occupancy once, or once for each of the model's {signals} signals")
+        raise TidegateError(f"give --occupancy one number, or one number for each of the model's {signals} signals")
     return [x / 100 for x in percent] * (signals // len(percent))
 
 

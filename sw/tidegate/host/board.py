@@ -156,7 +156,8 @@ class Board:
         return int.from_bytes(answer, "little")
 
     def write_register(self, name: str, value: int) -> None:
-        """Write a register; BoardError if it is read only or too narrow for the value, ModelError if that is not whole."""
+        """Write a register; BoardError if it is read only or too narrow for the value, ModelError if the value is not
+        a whole number."""
         address, register, value = _address(name), BY_NAME[name], whole(value, f"a value of register {name}")
         if not register.writable:
             raise BoardError(f"register {name} is read only")
@@ -184,8 +185,9 @@ class Board:
     def load(self, model: Model | str | Path, progress: Callable[[int, int], None] | None = None) -> None:
         """Pack a model for the board's lanes, write it and reset the state; dense mode and any stop rule are off.
 
-        ``model``: one, or what ``load_model`` takes, such as "digits".  ``progress(done, total)`` is called with bytes.  CapacityError, before anything is sent, if the board
-        is too small, ModelError if there is no classifier.  A load that is cut short leaves the board without a model.
+        ``model``: one, or what ``load_model`` takes, such as "digits".  ``progress(done, total)`` is called with bytes.
+        CapacityError, before anything is sent, if the board is too small, ModelError if there is no classifier.  A load
+        that is cut short leaves the board without a model.
         """
         if not isinstance(model, Model):
             model = load_model(model)
@@ -260,14 +262,15 @@ class Board:
         two bursts ahead.  With a stop rule that ends a clip, the frame that decides is the last one yielded.
         Floats are features as the front end gives them and are quantised by the model; integers are sent as
         they are, in LSBs of 2**-8.  ``reset``: start from the reset state, else go on from the last frame.
-        InputError (for an array or a list: at once, before anything is sent) on a wrong shape, NaN, infinity or integers
-        beyond ±2047.
+        InputError (for an array or a list: at once, before anything is sent) on a wrong shape, NaN, infinity or
+        integers beyond ±2047.
         """
         model = self._loaded()
-        if isinstance(frames, list | tuple) and any(getattr(f, "ndim", 0) or isinstance(f, list | tuple) for f in frames):
+        listed = isinstance(frames, list | tuple)
+        if listed and any(getattr(frame, "ndim", 0) or isinstance(frame, list | tuple) for frame in frames):
             blocks = [np.concatenate([self._integers(block) for block in frames])]
-        elif isinstance(frames, list | tuple) or hasattr(frames, "__array__"):
-            blocks = [self._integers(frames)] if len(frames) else []
+        elif listed or hasattr(frames, "__array__"):
+            blocks = [] if listed and not frames else [self._integers(frames)]
         else:
             blocks = map(self._integers, frames)
         return self._stream(model, blocks, reset)

@@ -23,9 +23,10 @@ class Design:
     ``lanes``: weights fetched and multiplied per cycle (P).  ``cell_rate``: neurons per cycle (G), at most P.
     ``encoder_rate``: features examined per cycle (E), at most ``features``.  All three are powers of two.
     Capacities: ``weight_words`` words of P int8 weights, ``acc_words`` words of P accumulators, ``features``,
-    ``neurons`` (a multiple of G, for all layers, each rounded up to such a multiple), ``classes``, ``layers``.  ``snapshot``: there is memory for a copy of a layer's
-    accumulators, so that the lanes go on while the cell works; without, the cell takes one gate of one neuron a cycle
-    from the lanes, which wait.  ``cells``: names of the cells that a layer may have, in the order of ``spec/cells.py``.
+    ``neurons`` (a multiple of G, for all layers, each rounded up to such a multiple), ``classes``, ``layers``.
+    ``snapshot``: there is memory for a copy of a layer's accumulators, so that the lanes go on while the cell works;
+    without, the cell takes one gate of one neuron a cycle from the lanes, which wait.  ``cells``: names of the cells
+    that a layer may have, in the order of ``spec/cells.py``.
     """
 
     lanes: int = 64

@@ -131,6 +131,10 @@ class Model:
             scaled = (features - self.tensors["frontend.mean"]) * self.tensors["frontend.scale"] * (1 << SIGNAL.frac)
         return np.clip(np.floor(scaled + 0.5), -SIGNAL.max, SIGNAL.max).astype(np.int16)
 
+    def saturated(self, features: np.ndarray) -> float:
+        """Which share of float features (..., features) ``quantise`` saturates; 0 if there are none."""
+        return float((np.abs(self.quantise(features)) == SIGNAL.max).mean()) if features.size else 0.0
+
 
 def expected_tensors(network: Network) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
     """Name → (dtype, shape) of every tensor of a network."""

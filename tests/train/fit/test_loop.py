@@ -126,7 +126,7 @@ def test_a_run_begins_with_the_weights_of_a_model(features, recipe, tmp_path, le
         Trainer(recipe, features, tmp_path / "c.tidegate", resume=True)
     sharper = replace(recipe.frontend, window_ms=recipe.frontend.window_ms + 8)
     floats = dict(rounding=False, delta=False, learn_thresholds=False)
-    for change, text in ((dict(gru=(5,)), r"its layers: \[\d+\]; wanted: \[5\]"), (floats, "trains a float GRU"),
+    for change, text in ((dict(gru=(5,)), r"its layers: \[\d+\]; wanted: \[5\]"), (floats, "trains a float network"),
                          (dict(frontend=sharper), "it has another front end")):
         with pytest.raises(DataError, match=text):
             Trainer(replace(recipe, **change), features, tmp_path / "d.tidegate", start=model)
