@@ -24,14 +24,13 @@ _LANES, _MHZ = 64, 100      # without a board: a virtual one's, and what its cyc
 def fit(
     model: Annotated[str, typer.Argument(
         show_default=False, help="Name of a shipped model, a model file, or sizes of a network that nobody trained: "
-        "features-neurons-classes, as 40-256-12, with two layers 40-192-192-12.")],
-    more: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
+        "features-neurons-classes, such as 40-256-12, or with two layers 40-192-192-12.")],
     cell: Annotated[str | None, typer.Option(
-        "--cell", help="Of the layers, if MODEL is sizes (default: gru).", show_default=False)] = None,
+        "--cell", help="Cell of the layers, if MODEL is given as sizes (default: gru).", show_default=False)] = None,
     board: Annotated[str | None, typer.Option(
         "--board", "-b", help="icebreaker or ulx3s (default: the virtual board).", show_default=False)] = None,
     lanes: Annotated[int | None, typer.Option(
-        "--lanes", help="Of the virtual board: 8, 16, 64 (default) or 128; or which of the --board's designs.",
+        "--lanes", help="Lanes of the virtual board: 8, 16, 64 (default) or 128; or which of the --board's designs.",
         show_default=False)] = None,
     occupancy: Annotated[list[float] | None, typer.Option(
         "--occupancy", min=0, max=100,
@@ -49,7 +48,6 @@ def fit(
     """
     from tidegate.spec.layout import Layout
 
-    model, occupancy = _words([model, *(more or ())], occupancy)
     network, loaded = _network(model, cell)
     design, default_clock = _design(board, lanes)
     layout = Layout(network, design, check=False)
@@ -71,19 +69,6 @@ def fit(
         raise TidegateError(refusal)
 
 
-def _words(words: list[str], occupancy: list[float] | None) -> tuple[str, list[float] | None]:
-    """The model, and all occupancies: the numbers after the first one come as words of their own."""
-    if len(words) == 1:
-        return words[0], occupancy
-    numbers = [word for word in words if fullmatch(r"\d+(\.\d*)?|\.\d+", word)]
-    others = [word for word in words if word not in numbers]
-    if len(others) != 1 or not occupancy:
-        raise typer.BadParameter(f"give one model, not {' '.join(words)}")
-    if any(float(number) > 100 for number in numbers):
-        raise typer.BadParameter(f"--occupancy is 0 to 100 percent, not {' '.join(numbers)}")
-    return others[0], [*occupancy, *map(float, numbers)]
-
-
 def _network(text: str, cell: str | None) -> "tuple[Network, Model | None]":
     """That of a model; or of sizes such as 40-256-12 (features, layers, classes), without a model."""
     from tidegate import load_model, zoo
@@ -92,12 +77,12 @@ def _network(text: str, cell: str | None) -> "tuple[Network, Model | None]":
 
     if text in zoo.names() or Path(text).is_file() or not fullmatch(r"[0-9]{1,9}(-[0-9]{1,9})+", text):
         if cell is not None:
-            raise TidegateError("a model has its own cells; leave --cell out, or give sizes, as 40-256-12")
+            raise TidegateError("a model has its own cells; leave --cell out, or give sizes, such as 40-256-12")
         model = load_model(text)
         return model.network, model
     features, *sizes, classes = map(int, text.split("-"))
     if not sizes:
-        raise TidegateError(f"'{text}' lacks a size; give features-neurons-classes, as 40-256-12")
+        raise TidegateError(f"'{text}' lacks a size; give features-neurons-classes, such as 40-256-12")
     layers = tuple(Layer(size, cell=cell_of(cell or GRU.name)) for size in sizes)
     return Network(features, layers, Layer(classes), (0,) * (1 + len(sizes))), None
 

@@ -97,7 +97,7 @@ class Model:
         board can compare it.  Without a margin the model as it is; ModelError if it has no rule."""
         if margin is None:
             if self.stop is None:
-                raise ModelError("this model was not trained to decide early; give a --margin, as 4")
+                raise ModelError("this model was not trained to decide early; give a --margin, such as 4")
             return self
         wanted = Stop.of(margin, self.network.classifier.weight_frac, self.labels)
         return replace(self, stop=wanted if self.stop is None else replace(self.stop, margin=wanted.margin))

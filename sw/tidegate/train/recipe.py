@@ -222,7 +222,7 @@ class Recipe:
                 raise DataError(f"recipe '{self.name}': stop_from is a share of the epochs, not {self.stop_from:g}")
         elif self.entropy_reward or self.stop_hold or self.stop_from:
             raise DataError(f"recipe '{self.name}': stop_hold, stop_from and entropy_reward are of use with a "
-                            "stop_margin; give one, as 2")
+                            "stop_margin; give one, such as 2")
 
     @property
     def classifier_frac(self) -> int:
