@@ -1,10 +1,13 @@
 """torch.nn.GRU → model: integers, behaviour, choice of scale, refusals."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
 
 from tidegate.golden import FloatDelta, Golden, from_torch
+from tidegate.golden.convert import ConversionWarning
 from tidegate.spec.errors import ModelError
 from tidegate.spec.model import read_model, save_model
 
@@ -70,6 +73,73 @@ def test_a_large_bias_and_a_full_accumulator_coarsen_the_scale():
     assert model.network.layers[0].weight_frac == 8
 
 
+def test_modules_are_as_their_state_dicts():
+    gru, linear = pair(2)
+    wanted = from_torch(gru.state_dict(), linear.state_dict())
+    assert from_torch(gru, linear).digest == from_torch(torch.nn.ModuleList([gru, linear])).digest == wanted.digest
+    with pytest.raises(ModelError, match="holds 1 recurrent and 2 linear modules"):
+        from_torch(torch.nn.ModuleList([gru, linear, torch.nn.Linear(2, 2)]))
+    with pytest.raises(ModelError, match="a classifier is missing"):
+        from_torch(gru.state_dict())
+
+
+@pytest.mark.parametrize("thresholds", [(1.5, 0), (1.0, 0), (True, 0), ("1", 0), (float("nan"), 0), (None, 0)])
+def test_thresholds_are_whole(thresholds, tmp_path):
+    with pytest.raises(ModelError, match="a threshold is a whole number"):
+        from_torch(*pair(), thresholds=thresholds)
+    for given in (np.array([3, 4]), torch.tensor([3, 4]), [np.uint8(3), torch.tensor(4)]):
+        model = from_torch(*pair(), thresholds=given)
+        save_model(model, tmp_path / "m.tidegate")
+        assert read_model(tmp_path / "m.tidegate").digest == model.digest and model.network.thresholds == (3, 4)
+
+
+@pytest.mark.parametrize("normalised", [False, True])
+def test_calibration_data_give_the_normalisation(normalised):
+    """Features far from ±8: as they are, most saturate; with calibration data the model follows the float network."""
+    torch.manual_seed(0)
+    gru, linear = pair(1)
+    mean, deviation = torch.linspace(-40, 30, 10), torch.linspace(0.5, 20, 10)
+    x = torch.randn(80, 4, 10) * deviation + mean
+    if not normalised:
+        with torch.no_grad():
+            gru.weight_ih_l0.div_(deviation)
+            gru.bias_ih_l0.sub_(gru.weight_ih_l0 @ mean)
+    own = dict(mean=mean.numpy(), scale=1 / deviation.numpy()) if normalised else {}
+    with torch.no_grad():
+        expected, _ = FloatDelta(gru, linear)((x - mean) / deviation if normalised else x)
+    model = from_torch(gru, linear, **own, calibration=x)
+    golden = Golden(model)
+    assert model.saturated(x.numpy()) < 1e-3
+    logits = torch.tensor(golden.run(model.quantise(x.numpy())).logits) * 2.0**-golden.logit_frac
+    assert (logits - expected).abs().max() < 0.02
+    with pytest.warns(ConversionWarning, match=r"% of the calibration data lie beyond ±8 and saturate"):
+        bad = from_torch(gru, linear, mean=np.zeros(10), scale=np.ones(10), calibration=x)
+    assert bad.saturated(x.numpy()) > 0.4
+    for frames in (x[..., :9], x * float("nan"), x[:0], "frames", [[1], [1, 2]]):
+        with pytest.raises(ModelError, match="calibration data"):
+            from_torch(gru, linear, calibration=frames)
+
+
+def test_an_outlier_that_makes_all_weights_coarser_is_told_and_may_be_clipped():
+    gru, linear = pair(features=20, hidden=24)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert from_torch(gru, linear).network.layers[0].weight_frac == 9
+    with torch.no_grad():
+        gru.weight_hh_l0[3, 4] = 4.0
+    with pytest.warns(ConversionWarning, match="layer 0: 1 of 3168 weights reach 4 and take all from 9 to 4 fraction "
+                                               r"bits, so that rounding loses .*%.*; clip=True loses .*%") as told:
+        assert from_torch(gru, linear).network.layers[0].weight_frac == 4
+    assert len(told) == 1
+    model = from_torch(gru, linear, clip=True)
+    assert model.network.layers[0].weight_frac == 5 and model.tensors["gru.0.weight_hh"].max() == 127
+    with torch.no_grad():
+        gru.weight_hh_l0[3, 4] = 0
+        gru.bias_ih_l0[50] = 12
+    with pytest.warns(ConversionWarning, match="layer 0: biases reach 12 and take the weights from 9 to 5"):
+        from_torch(gru, linear)
+
+
 def state(gru, linear=None, **changes):
     linear = linear or torch.nn.Linear(24, 6)
     return {k: v for k, v in (gru.state_dict() | changes).items() if v is not None}, linear.state_dict()
@@ -86,6 +156,12 @@ def test_refusals():
         (state(gru, torch.nn.Linear(23, 6)), r"Linear\(24"),
         (state(gru, weight_hh_l0=gru.weight_hh_l0 * 1e4), "layer 0 has a weight"),
         (state(gru, weight_ih_l0=None), "layer 0"),
+        (state(gru, bias_hh_l0=None), "layer 0 has bias_ih but not its twin"),
+        (state(torch.nn.GRU(10, 24, 2), bias_hh_l1=None, bias_ih_l1=None), "some layers have biases"),
+        (state(gru, bias_hh_l0=torch.zeros(5)), r"bias_hh_l0 has the shape \(5,\), not \(72,\)"),
+        (state(gru, norm=torch.zeros(5)), "'norm' belongs to no"),
+        ((gru.state_dict(), {"weight": torch.zeros(6, 24), "bias": torch.zeros(5)}), r"Linear\(24"),
+        (state(gru, bias_hh_l0=torch.full((72,), float("inf"))), "layer 0 has a weight or bias that is NaN or inf"),
         (state(gru, weight_ih_l0=gru.weight_ih_l0 * float("nan")), "layer 0"),
     ]
     for arguments, text in cases:

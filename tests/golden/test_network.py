@@ -52,7 +52,7 @@ def test_a_network_goes_on_where_it_stopped(frames_factory):
 def test_parameters_are_named_as_in_torch():
     net = DeltaNetwork(6, [8, 5], 3)
     names = {f"gru.{l}.{kind}" for l in range(2) for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
-    assert set(net.state_dict()) == names | {"classifier.weight", "classifier.bias"}
+    assert set(dict(net.named_parameters())) == names | {"classifier.weight", "classifier.bias"}
     reference = torch.nn.GRU(8, 5).state_dict()
     assert all(net.state_dict()[f"gru.1.{n}"].shape == reference[f"{n}_l0"].shape for n in ("weight_ih", "bias_hh"))
 
@@ -99,6 +99,18 @@ def test_clip():
     assert (net.layers[0].weight_ih == -127 / 128).all() and (net.layers[0].weight_hh == -127 / 128).all()
     assert (net.classifier.weight == -127 / 32).all()
     assert (export(net).tensors["gru.0.weight_hh"] == -127).all()
+
+
+def test_a_state_dict_holds_thresholds_and_formats(frames_factory):
+    made, other = (DeltaNetwork(4, [5, 3], 2, *more) for more in (((3, 5, 7), (6, 7, 8), (4, 8, 8)), ()))
+    state = made.state_dict()
+    other.load_state_dict(state)
+    assert export(other).digest == export(made).digest
+    other = DeltaNetwork(4, [5, 3], 2, (1, 2, 3))
+    other.load_state_dict(dict(made.named_parameters()))        # of a former version: these stay
+    assert other.network.thresholds == (1, 2, 3)
+    with pytest.raises(ModelError, match=r"a threshold is a whole number, not 1\.5"):
+        DeltaNetwork(4, [4], 3, [1.5, 9])
 
 
 def test_errors_say_what_is_wrong(model_factory):

@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
 from fake_board import DIGEST, FakeBoard, FakeTransport
 from models import random_frames, random_model
 
@@ -65,6 +66,36 @@ def test_a_load_cut_short_leaves_no_model(board, fake):
         board.stream(random_frames(1, 3))
     board.load(random_model(seed=2))
     assert len(list(board.stream(random_frames(1, 3)))) == 3
+
+
+def test_a_load_interrupted_anywhere_leaves_no_model_that_runs(board, fake):
+    board.load(random_model(seed=1))
+    requests, request = 0, board.link.request
+    for last in range(200):
+        requests = 0
+
+        def some(*args, last=last, **options):
+            nonlocal requests
+            requests += 1
+            if requests > last:
+                raise KeyboardInterrupt
+            return request(*args, **options)
+
+        board.link.request = some
+        try:
+            board.load(random_model(seed=2))
+            break
+        except KeyboardInterrupt:
+            assert board.model is None and (last == 0 or fake.registers["LAYERS"] == 0)
+    assert 20 < last < 199 and fake.registers["LAYERS"] == 2 and fake.state == 0
+
+
+def test_a_model_may_be_named(board):
+    board.load("digits")
+    assert board.model.labels[0] == "0" and board.layout.network == board.model.network
+    with pytest.raises(ModelError, match="no model 'no such': neither a file nor in the zoo"):
+        board.load("no such")
+    assert board.model is not None
 
 
 def test_results(board):
@@ -169,11 +200,38 @@ def test_thresholds_and_dense(board, fake):
     assert (board.dense, fake.registers["MODE"]) == (False, 0)
 
 
+@pytest.mark.parametrize("thresholds", [
+    (10, 20.5, 3), (10, 20.0, 3), (10, True, 3), (10, "20", 3), (10, None, 3), (10, np.nan, 3), (10, -1, 3),
+    (10, 4095, 3), (10, 20), (10, 20, 3, 4)], ids=str)
+def test_thresholds_that_cannot_be_change_nothing(board, fake, thresholds):
+    board.load(random_model())
+    registers, model, sent = dict(fake.registers), board.model, len(board.link.transport.sent)
+    with pytest.raises(ModelError) as error:
+        board.thresholds(*thresholds)
+    assert "\n" not in str(error.value)
+    assert (fake.registers, board.model, len(board.link.transport.sent)) == (registers, model, sent)
+    board.thresholds(np.int64(10), np.uint8(20), torch.tensor(3))
+    assert [fake.registers[f"THETA{s}"] for s in range(3)] == [10, 20, 3]
+
+
+def test_weights_that_do_not_fit(board, fake):
+    lanes, words = fake.design.lanes, fake.design.weight_words
+    before = bytes(fake.weights)
+    for weights, word, text in (
+            (np.ones((2, lanes), np.int32), 0, "weights are int8"), (np.ones((2, lanes - 1), np.int8), 0, "are int8"),
+            (np.ones((8, lanes), np.int8), words - 2, "do not fit"), (np.ones((1, lanes), np.int8), -1, "do not fit")):
+        with pytest.raises(BoardError, match=text):
+            board.write_weights(weights, word)
+    assert bytes(fake.weights) == before
+
+
 def test_registers(board):
     board.write_register("THETA1", 8191)
     assert board.read_register("THETA1") == 8191
     with pytest.raises(BoardError, match="13 bits"):
         board.write_register("THETA1", 8192)
+    with pytest.raises(ModelError, match=r"THETA1 is a whole number, not 1\.5"):
+        board.write_register("THETA1", 1.5)
     with pytest.raises(BoardError, match="read only"):
         board.write_register("FRAMES", 0)
     with pytest.raises(BoardError, match="no register 'THETA9'"):
@@ -187,6 +245,12 @@ def test_registers(board):
     (np.array([[0.0] * 10, [0.0] * 9 + [np.inf]]), "frame 1 holds NaN or infinity"),
     (np.full((1, 10), 2048), "beyond ±2047"),
     (np.full((1, 10), -32768, np.int16), "beyond ±2047"),
+    (np.full((1, 10), -(2**63), np.int64), "beyond ±2047"),
+    (np.full((1, 10), 2**64 - 5, np.uint64), "beyond ±2047"),
+    ([np.zeros((2, 10)), np.zeros((1, 9))], r"shape \(1, 9\)"),
+    ([np.zeros(10), np.full(10, 2048)], "beyond ±2047"),
+    ([[[1] * 10, [1] * 9]], "make no array"),
+    (torch.full((2, 10), torch.nan), "frame 0 holds NaN"),
     (np.zeros((1, 10), complex), "floats or integers"),
     (np.zeros((1, 10), bool), "floats or integers"),
 ])
@@ -198,8 +262,29 @@ def test_bad_frames_are_refused_before_anything_is_sent(board, frames, text):
     assert len(board.link.transport.sent) == sent
 
 
+@pytest.mark.parametrize("of", [list, tuple, torch.tensor, lambda x: torch.tensor(x / 256, requires_grad=True),
+                                lambda x: [x[:7], x[7], *x[8:20], x[20:]], lambda x: x.tolist(), lambda x: [x]])
+def test_a_list_or_a_tensor_is_as_an_array(board, of):
+    """The same results, in as few requests."""
+    model, frames = random_model(), random_frames(1, 50)
+    scaled = {"frontend.mean": np.zeros(10, np.float32), "frontend.scale": np.ones(10, np.float32)}
+    board.load(dataclasses.replace(model, tensors=model.tensors | scaled))
+    transport, seen = board.link.transport, []
+    for given in (frames, of(frames)):
+        start = len(transport.sent)
+        results = list(board.stream(given))
+        seen.append((results, len(transport.sent) - start))
+    assert seen[0][0] == seen[1][0] and abs(seen[0][1] - seen[1][1]) < 5        # a zero more or less is stuffed
+
+
+def test_a_list_of_numbers_is_one_frame(board):
+    board.load(random_model())
+    assert list(board.stream([5] * 10)) == list(board.stream(np.full(10, 5)))
+
+
 def test_no_frames(board):
     board.load(random_model())
+    assert list(board.stream([])) == list(board.stream([np.zeros((0, 10))])) == []
     assert list(board.stream(np.zeros((0, 10), np.int16))) == []
 
 

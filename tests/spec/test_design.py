@@ -1,5 +1,6 @@
 """Designs and the identity that a board reports."""
 
+import numpy as np
 import pytest
 
 from tidegate.spec.design import IDENTITY_BYTES, SIMULATED, Design, Identity
@@ -26,8 +27,34 @@ def test_foreign_devices_and_other_formats_are_refused():
 
 
 @pytest.mark.parametrize(("changes", "text"), [
-    (dict(lanes=12), "power of two"), (dict(encoder_rate=0), "power of two"),
-    (dict(lanes=4, cell_rate=8), "more than")])
+    (dict(lanes=12), "lanes must be a power of two"), (dict(encoder_rate=0), "power of two"),
+    (dict(lanes=4, cell_rate=8), "more than the 4 lanes"),
+    (dict(lanes=256, cell_rate=256), "cell_rate must be 1 to 128"),
+    (dict(cell_rate=256), "cell_rate must be 1 to 128"), (dict(features=4, encoder_rate=8), "more than the 4 features"),
+    (dict(features=1, encoder_rate=2), "more than the 1 features"), (dict(encoder_rate=256), "1 to 128, not 256"),
+    (dict(neurons=17, cell_rate=2), "multiple of the cell_rate 2, not 17"), (dict(layers=5), "layers must be 1 to 4"),
+    (dict(layers=0), "layers must be"), (dict(classes=0), "classes must be 1 to 122, not 0"),
+    (dict(classes=123), "classes must be 1 to 122"), (dict(features=257), "features must be 1 to 256, not 257"),
+    (dict(neurons=0), "neurons must be"), (dict(neurons=65536), "neurons must be"),
+    (dict(weight_words=0), "weight_words must be"), (dict(acc_words=70000), "acc_words must be"),
+    (dict(weight_words=1 << 25), "weight_words must be"), (dict(lanes=1 << 16), "lanes must be 1 to 32768"),
+    (dict(lanes=1024, weight_words=1 << 23), "more than 4294967296 bytes"), (dict(lanes=-8), "power of two"),
+    (dict(lanes=8.0), "lanes is a whole number, not 8.0"), (dict(features="20"), "features is a whole number"),
+    (dict(cells="gru"), "cells are a list of names"), (dict(cells=()), "a core needs a cell"),
+    (dict(cells=("rnn",)), "rnn"), (dict(snapshot=False), "without a snapshot the cell_rate is 1"),
+], ids=str)
 def test_designs_that_cannot_be_built(changes, text):
-    with pytest.raises(TidegateError, match=text):
+    with pytest.raises(TidegateError, match=text) as error:
         Design(**changes)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("changes", [
+    dict(lanes=1, cell_rate=1, encoder_rate=1, weight_words=1, acc_words=1, features=1, neurons=1, classes=1, layers=1),
+    dict(features=2, neurons=2, cell_rate=1, encoder_rate=2, classes=15), dict(features=256, classes=122),
+    dict(lanes=1 << 15, cell_rate=128, encoder_rate=128, weight_words=1 << 17, acc_words=65535, neurons=65408),
+    dict(cells=["gru", "lstm"], neurons=np.int64(64)),
+], ids=str)
+def test_the_smallest_and_the_largest_designs_have_an_identity(changes):
+    identity = Identity(Design(**changes), bytes(16))
+    assert Identity.unpack(identity.pack()) == identity

@@ -8,7 +8,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from tidegate.spec.errors import ModelError
+from tidegate.spec.errors import ModelError, TidegateError
 from tidegate.spec.formats import THETA_MAX
 from tidegate.spec.model import Model, accumulator_bounds, read_model, save_model
 
@@ -171,6 +171,40 @@ def test_a_description_with_impossible_numbers_is_refused(old, new, model_factor
     with pytest.raises(ModelError) as error:
         read_model(tmp_path / "m.tidegate")
     assert "\n" not in str(error.value) and len(str(error.value)) < 300
+
+
+@pytest.mark.parametrize("bytes_flipped", [1, 1000])
+def test_a_file_whose_weights_changed_is_damaged(bytes_flipped, model_factory, tmp_path):
+    model = model_factory(1, 40, [30], 4)
+    save_model(model, tmp_path / "m.tidegate")
+    tensors = load_file(tmp_path / "m.tidegate")
+    tensors["gru.0.weight_hh"].reshape(-1)[:bytes_flipped] ^= 1
+    with safe_open(tmp_path / "m.tidegate", "numpy") as file:
+        metadata = file.metadata()
+    save_file(tensors, tmp_path / "m.tidegate", metadata)
+    with pytest.raises(ModelError, match="is damaged: its content is not what was saved; copy it again"):
+        read_model(tmp_path / "m.tidegate")
+    old = json.loads(metadata["tidegate"])
+    del old["digest"]                           # a file of a former version has none
+    save_file(tensors, tmp_path / "m.tidegate", {"tidegate": json.dumps(old)})
+    assert read_model(tmp_path / "m.tidegate").digest != model.digest
+
+
+def test_tensors_of_others_are_not_the_models(model_factory, tmp_path):
+    model = model_factory(1, 3, [2], 4)
+    more = replace(model, tensors=model.tensors | {"other": np.zeros(3)})
+    save_model(more, tmp_path / "m.tidegate")
+    assert read_model(tmp_path / "m.tidegate").digest == more.digest == model.digest
+
+
+def test_features_that_are_no_numbers_are_not_quantised(model_factory):
+    model = model_factory(1, 3, [2], 4)
+    for value in (np.nan, np.inf):
+        with pytest.raises(TidegateError, match="the features hold NaN or infinity"):
+            model.quantise(np.array([[1, 2, value]], np.float32))
+    assert model.quantise(np.full((1, 3), 3e38, np.float32)).tolist() == [[2047] * 3]
+    assert model.saturated(np.array([[3e38, 0, 0]], np.float32)) == pytest.approx(1 / 3) and model.saturated(
+        np.zeros((0, 3))) == 0
 
 
 def test_a_tensor_of_a_type_that_numpy_lacks_is_no_model(tmp_path):

@@ -1,5 +1,8 @@
 """Shapes, column lengths and refusals of a network description."""
 
+import json
+
+import numpy as np
 import pytest
 
 from tidegate.spec.errors import ModelError
@@ -33,6 +36,16 @@ def test_dictionary_round_trip():
 def test_refusals(arguments, text):
     with pytest.raises(ModelError, match=text):
         Network(*arguments)
+
+
+def test_numbers_are_whole():
+    numbers = np.int64(3), (Layer(np.int32(5), np.uint8(6)),), Layer(2), (np.int64(1), np.int8(2))
+    assert json.loads(json.dumps(Network(*numbers).to_dict())) == Network(3, (Layer(5, 6),), Layer(2), (1, 2)).to_dict()
+    for size in (2.0, 2.5, "2", True, None, np.True_, np.float32(2)):
+        for make in (lambda: Layer(size), lambda: Layer(4, size), lambda: Network(size, (Layer(5),), Layer(2), (0, 0)),  # noqa: B023
+                     lambda: Network(3, (Layer(5),), Layer(2), (0, size))):  # noqa: B023
+            with pytest.raises(ModelError, match="is a whole number, not"):
+                make()
 
 
 @pytest.mark.parametrize("arguments", [(-1, 7), (4, 1), (4, 10)])

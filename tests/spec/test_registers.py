@@ -1,7 +1,11 @@
 """The register map: no two registers share an address, and banks have room for every signal and layer."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from tidegate.spec.design import Design
 from tidegate.spec.network import MAX_LAYERS, MAX_SIGNALS
 from tidegate.spec.registers import BY_NAME, REGISTERS, register_table
 
@@ -21,3 +25,10 @@ def test_banks_are_complete_and_contiguous():
 def test_the_page_in_docs_is_the_table():
     page = (Path(__file__).parents[2] / "docs" / "registers.md").read_text()
     assert page.endswith(register_table())
+
+
+@pytest.mark.parametrize("capacity", [1, 15, 16, 31, 32, 122])
+def test_what_is_too_large_for_a_register_stays_too_large(capacity):
+    design = replace(Design(), classes=capacity)
+    kept = [BY_NAME["STOP_CLASSES"].kept(value, design) for value in (0, capacity, capacity + 1, 0xFFFF)]
+    assert kept[:3] == [0, capacity, capacity + 1] and kept[3] > capacity

@@ -155,8 +155,10 @@ def random_design(rng) -> Design:
     lanes, snapshot = 1 << int(rng.integers(0, 5)), bool(rng.integers(4))
     cell_rate = 1 << int(rng.integers(0, lanes.bit_length())) if snapshot else 1
     cells = tuple(name for name in CELLS if rng.integers(2)) or tuple(CELLS)
-    return Design(lanes, cell_rate, 1 << int(rng.integers(0, 4)), weight_words=int(rng.integers(600, 6000)),
-                  acc_words=int(rng.integers(12, 200)), features=int(rng.integers(1, 30)),
+    features = int(rng.integers(1, 30))
+    encoder_rate = 1 << int(rng.integers(0, min(4, features.bit_length())))
+    return Design(lanes, cell_rate, encoder_rate, weight_words=int(rng.integers(600, 6000)),
+                  acc_words=int(rng.integers(12, 200)), features=features,
                   neurons=cell_rate * int(rng.integers(1, 1 + 80 // cell_rate)), classes=int(rng.integers(1, 20)),
                   layers=int(rng.integers(1, 5)), snapshot=snapshot, cells=cells)
 
@@ -201,6 +203,34 @@ def test_a_hundred_random_designs():
             assert mismatches(stalled, design, model, clip[:60]) == (0, None), case
         done += 1
         print(f"{done}: seed {seed - 1}: {design}", flush=True)
+
+
+# one or two of everything, so that indices have no or few bits; classes on both sides of a power of two; no memory left
+EXTREMES = {
+    "two": (Design(lanes=4, cell_rate=2, encoder_rate=2, weight_words=64, acc_words=10, features=2, neurons=2,
+                   classes=2), (2, [2], 2)),
+    "one": (Design(lanes=1, cell_rate=1, encoder_rate=1, weight_words=22, acc_words=5, features=1, neurons=1, classes=1,
+                   layers=1), (1, [1], 1)),
+    "serial": (Design(lanes=2, cell_rate=1, encoder_rate=1, weight_words=22, acc_words=5, features=1, neurons=1,
+                      classes=2, layers=1, snapshot=False), (1, [1], 2)),
+    "fifteen": (Design(lanes=4, cell_rate=4, encoder_rate=1, weight_words=200, acc_words=12, features=2, neurons=8,
+                       classes=15, layers=2), (2, [4, 4], 15)),
+    "sixteen": (Design(lanes=8, cell_rate=8, encoder_rate=2, weight_words=200, acc_words=6, features=3, neurons=8,
+                       classes=16, layers=1), (3, [5], 16)),
+}
+
+
+@pytest.mark.parametrize("name", ["two", *(pytest.param(n, marks=pytest.mark.slow) for n in list(EXTREMES)[1:])])
+def test_extreme_designs(name):
+    """Integers and cycles of a network that fills a design, with a rule that takes all of its classes."""
+    design, shape = EXTREMES[name]
+    model = random_model(*shape, seed=5, extreme=True).with_thresholds(*[20] * (len(shape[1]) + 1))
+    clip = random_frames(2, 120, shape[0])
+    stop = None if shape[2] < 2 else Stop(0, stream=True, classes=shape[2])
+    run = simulate(design, model, clip, stop=stop)
+    assert mismatches(run, design, model, clip, stop=stop) == (0, None)
+    assert run.cycles.tolist() == predicted_cycles(model, design, [clip]).tolist()
+    assert stop is None or (run.decisions > 0).any()
 
 
 def test_settings_reach_the_executable():

@@ -23,6 +23,15 @@ def test_missing_model(sound):
     fails(tidegate("run", sound, "--model", "nope.tidegate"), "no model")
 
 
+def test_a_name_that_is_too_long_is_told_before_the_work(tmp_path):
+    fails(tidegate("train", tmp_path, "--out", tmp_path / f"{'y' * 300}.tidegate"), "File name too long")
+
+
+def test_it_runs_as_a_module():
+    done = subprocess.run([sys.executable, "-m", "tidegate", "models", "--json"], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith("[")
+
+
 def test_wrong_model_file(sound, tmp_path):
     path = tmp_path / "text.tidegate"
     path.write_text("this is no model\n")

@@ -42,7 +42,11 @@ def test_figures_of_a_shipped_model():
 def test_text_and_occupancy():
     done = tidegate("fit", "digits", "--occupancy", "10", "--occupancy", "20")
     assert done.returncode == 0 and "occupancy 10.0% 20.0%" in done.stdout and "weight memory words" in done.stdout
-    fails(tidegate("fit", "digits", *["--occupancy", "10"] * 3), "once for each of the model's 2 signals")
+    for words in (("digits", "--occupancy", "10", "20"), ("--occupancy", "10", "20", "digits")):
+        assert tidegate("fit", *words).stdout == done.stdout
+    fails(tidegate("fit", "digits", "--occupancy", "10", "20", "30"), "one number for each of the model's 2 signals")
+    for words in (("digits", "20"), ("digits", "commands", "--occupancy", "10"), ("digits", "--occupancy", "9", "900")):
+        assert tidegate("fit", *words).returncode == 2
     fails(tidegate("fit", "digits", "--lanes", "7"), "no virtual board with 7 lanes")
 
 
@@ -131,7 +135,7 @@ def test_sizes_of_a_network_that_nobody_trained():
 
 @pytest.mark.parametrize(("sizes", "text"), [
     ("40-256-12", "nobody trained this network, so nothing says how often it fires; give --occupancy in percent"),
-    ("40-12", "'40-12' lacks a size; give features-neurons-classes, as 40-256-12"),
+    ("40-12", "'40-12' lacks a size; give features-neurons-classes, such as 40-256-12"),
     ("40-8-8-8-8-8-12", "a network has 1 to 4 layers, not 5"), ("40-0-12", "a layer needs at least one neuron"),
     ("40-x-12", "no model '40-x-12'"), ("40--12", "no model '40--12'"),
 ])

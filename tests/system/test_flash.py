@@ -208,3 +208,19 @@ def test_where_bitstreams_are(tmp_path, monkeypatch):
     write_bitstream(tmp_path / "elsewhere", "ulx3s")
     assert bitstreams_folder("ulx3s") == tmp_path / "elsewhere/ulx3s"
     assert bitstreams_folder("ulx3s", Path("/x/y.bit")) == Path("/x")
+
+
+def test_a_loader_that_hangs_is_ended(monkeypatch, tmp_path, loader):
+    from tidegate.host import flash
+    from tidegate.host.errors import BoardError
+
+    write_bitstream(tmp_path / "bitstreams", "ulx3s")
+    monkeypatch.setenv("TIDEGATE_BITSTREAMS", str(tmp_path / "bitstreams"))
+    loader.folder.mkdir(exist_ok=True)
+    hangs = loader.folder / "hangs"
+    hangs.write_text("#!/bin/sh\nexec sleep 60\n")
+    hangs.chmod(0o755)
+    monkeypatch.setattr(flash, "find_loader", lambda: str(hangs))
+    monkeypatch.setattr(flash, "_TIMEOUT", 0.2)
+    with pytest.raises(BoardError, match=r"hangs did not end in 0\.2 s; unplug the board"):
+        flash.flash("ulx3s")

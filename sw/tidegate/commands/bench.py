@@ -28,8 +28,9 @@ def bench(
     hidden: Annotated[list[int] | None, typer.Option(
         "--hidden", min=1, help="Sizes of the synthetic networks (default: 64, 128, 256).")] = None,
     occupancy: Annotated[list[float] | None, typer.Option(
-        "--occupancy", min=0, max=100, help="Of the random streams, percent (default: 2 5 10 13 20 50 100).")] = None,
-    frames: Annotated[int, typer.Option("--frames", min=20, help="Of each synthetic stream.")] = 300,
+        "--occupancy", min=0, max=100,
+        help="Occupancies of the random streams, in percent (default: 2 5 10 13 20 50 100).")] = None,
+    frames: Annotated[int, typer.Option("--frames", min=20, help="Frames of each random stream.")] = 300,
     plot: Annotated[Path | None, typer.Option(
         "--plot", help="Draw speedup against occupancy of the synthetic streams: .png, .svg or .pdf.")] = None,
     tools: Annotated[bool, typer.Option("--tools", help="Measure the speed of the tools here instead.")] = False,

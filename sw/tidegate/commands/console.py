@@ -24,7 +24,8 @@ rich.reconfigure(stderr=True)           # progress bars of the packages below, t
 
 ModelOption = Annotated[str, typer.Option("--model", "-m", help="Name of a shipped model, or a model file.")]
 BoardOption = Annotated[str, typer.Option("--board", "-b", help='"virtual" or a serial port, as /dev/ttyUSB1.')]
-LanesOption = Annotated[int | None, typer.Option("--lanes", help="Of the virtual board: 8, 16, 64 (default) or 128.")]
+LanesOption = Annotated[int | None, typer.Option(
+    "--lanes", help="Lanes of the virtual board: 8, 16, 64 (default) or 128.")]
 ThetaOption = Annotated[float, typer.Option("--theta", min=0.0, max=1000.0, help="Factor on the model's thresholds.")]
 EarlyOption = Annotated[bool, typer.Option(
     "--early", help="Decide as soon as the best label leads by the model's margin, and run no frame after that.")]

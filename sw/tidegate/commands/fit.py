@@ -18,17 +18,18 @@ if TYPE_CHECKING:
 def fit(
     model: Annotated[str, typer.Argument(
         show_default=False, help="Name of a shipped model, a model file, or sizes of a network that nobody trained: "
-        "features-neurons-classes, as 40-256-12, with two layers 40-192-192-12.")],
+        "features-neurons-classes, such as 40-256-12, or with two layers 40-192-192-12.")],
     cell: Annotated[str | None, typer.Option(
-        "--cell", help="Of the layers, if MODEL is sizes (default: gru).", show_default=False)] = None,
+        "--cell", help="Cell of the layers, if MODEL is given as sizes (default: gru).", show_default=False)] = None,
     board: Annotated[str | None, typer.Option(
         "--board", "-b", help="icebreaker or ulx3s (default: the virtual board).", show_default=False)] = None,
     lanes: Annotated[int | None, typer.Option(
-        "--lanes", help="Of the virtual board: 8, 16, 64 (default) or 128; or which of the --board's designs.",
+        "--lanes", help="Lanes of the virtual board: 8, 16, 64 (default) or 128; or which of the --board's designs.",
         show_default=False)] = None,
     occupancy: Annotated[list[float] | None, typer.Option(
         "--occupancy", min=0, max=100,
-        help="Percent of elements that fire: one for all signals, or one a signal (default: the card's).")] = None,
+        help="Percent of elements that fire: one number for all signals, or one per signal, such as 30 20 (default: "
+             "the card's).")] = None,
     clock: Annotated[float | None, typer.Option(
         "--clock", min=0.001, help="MHz (default: the --board's, else 100).", show_default=False)] = None,
     seconds: Annotated[float, typer.Option(
@@ -67,7 +68,7 @@ def _shares(network: "Network", model: "Model | None", percent: list[float] | No
             raise TidegateError("the model's card has no occupancy; give --occupancy in percent")
         return None
     if len(percent) not in (1, network.signals):
-        raise TidegateError(f"give --occupancy once, or once for each of the model's {network.signals} signals")
+        raise TidegateError(f"give --occupancy one number, or one for each of the model's {network.signals} signals")
     return [x / 100 for x in percent]
 
 

@@ -185,7 +185,7 @@ def verify(
     against: Annotated[str, typer.Option(
         "--against", help="rtl, in virtual boards, or netlist: what synthesis makes of it for --board.")] = "rtl",
     board: Annotated[str | None, typer.Option(
-        "--board", "-b", help="Of the netlist: icebreaker or ulx3s.", show_default=False)] = None,
+        "--board", "-b", help="Board whose netlist is simulated: icebreaker or ulx3s.", show_default=False)] = None,
     stream: Annotated[bool, typer.Option(
         "--stream", help="Join the recordings to one stream, and detect by the rule of the host's detector.")] = False,
     json: JsonOption = False,

@@ -20,7 +20,7 @@ def selftest(
     lanes: LanesOption = None,
     expect: Annotated[str | None, typer.Option(
         "--expect", help="The core that must be there: digest, or a bitstream's manifest.json.")] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of patterns and weights.")] = 1,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the random patterns and weights.")] = 1,
     json: JsonOption = False,
 ) -> None:
     """Go through a board's checklist: identity, link, all of the weight memory, reset, golden's integers, stop unit.

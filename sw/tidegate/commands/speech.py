@@ -103,7 +103,7 @@ def _cost_columns(cost: Cost, full: Cost, net: "Network") -> str:
             f"{words / n:13.0f}{full.weight_words / all_of_it:7.0f}{ratio_text(ratios['word_reduction']):>7}")
 
 
-def run(files: Annotated[list[Path], typer.Argument(help="Sound files, as WAV, FLAC, Ogg, MP3.", show_default=False)],
+def run(files: Annotated[list[Path], typer.Argument(help="Sound files: WAV, FLAC, Ogg, MP3.", show_default=False)],
         model: ModelOption = "commands", board: BoardOption = "virtual", lanes: LanesOption = None,
         dense: Annotated[bool, typer.Option("--dense", help="Dense mode: every element is sent.")] = False,
         theta: ThetaOption = 1.0, early: EarlyOption = False, margin: MarginOption = None,

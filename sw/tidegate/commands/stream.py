@@ -41,7 +41,8 @@ def stream(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the first stream.")] = 1,
     seeds: Annotated[int, typer.Option("--seeds", min=1, max=100, help="Number of streams, each with its seed.")] = 1,
     threshold: Annotated[float | None, typer.Option(
-        "--threshold", help="Of the detector, a probability (default: the model's own).", show_default=False)] = None,
+        "--threshold", help="Probability above which the detector reports a word (default: the model's own).",
+        show_default=False)] = None,
     snr: Annotated[tuple[float, float] | None, typer.Option(
         "--snr", metavar="LOW HIGH", help="Range of the signal-to-noise ratio of a typical word over the background, "
         "in dB (default: 10 40).")] = None,

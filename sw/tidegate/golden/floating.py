@@ -48,6 +48,12 @@ class FloatNetwork(nn.Module):
         h, _ = self.gru(frames * lsb)
         return Output(self.classifier(h), [frames, h / lsb], None)
 
+    def get_extra_state(self) -> dict:
+        return {"thresholds": list(self.thresholds)}
+
+    def set_extra_state(self, state: dict) -> None:
+        self.thresholds = list(state["thresholds"])
+
     def set_format(self, weight_fracs, weight_bits=None) -> None:
         raise ValueError("a float network has no formats")
 

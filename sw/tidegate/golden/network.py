@@ -139,8 +139,25 @@ class DeltaNetwork(nn.Module):
             self.features,
             tuple(Layer(x.hidden, x.weight_frac, x.weight_bits, x.cell) for x in self.layers),
             Layer(self.classifier.out_features, self.classifier_frac, self.classifier_bits),
-            tuple(int(t) for t in self.thresholds),
+            tuple(self.thresholds),
         )
+
+    def get_extra_state(self) -> dict:
+        """Θ and formats, as part of ``state_dict()``."""
+        net = self.network
+        layers = (*net.layers, net.classifier)
+        return {"thresholds": list(net.thresholds), "weight_fracs": [layer.weight_frac for layer in layers],
+                "weight_bits": [layer.weight_bits for layer in layers]}
+
+    def set_extra_state(self, state: dict) -> None:
+        self.thresholds = list(state["thresholds"])
+        self.set_format(state["weight_fracs"], state["weight_bits"])
+
+    def _load_from_state_dict(self, state_dict, prefix, local_metadata, strict, missing_keys, *more) -> None:
+        """Parameters alone will do, as of former versions: Θ and formats then stay as they are."""
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing_keys, *more)
+        if (extra := prefix + "_extra_state") in missing_keys:
+            missing_keys.remove(extra)
 
     def classifier_integers(self) -> tuple[Tensor, Tensor]:
         f = self.classifier_frac

@@ -10,6 +10,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,11 @@ from ..spec.errors import ModelError
 from ..spec.formats import SIGNAL, acc_frac
 from ..spec.layout import Layout
 from ..spec.model import Model
+from ..spec.network import whole
 from ..spec.packets import MAX_PAYLOAD, Request, most_frames, result_dtype
 from ..spec.registers import BY_NAME, stop_registers
 from ..spec.stop import Stop
+from ..zoo import load as load_model
 from .errors import BoardError, InputError
 from .link import HostLink
 from .transport import BAUD, SerialTransport, Transport
@@ -154,8 +157,9 @@ class Board:
         return int.from_bytes(answer, "little")
 
     def write_register(self, name: str, value: int) -> None:
-        """Write a register; BoardError if it is read only or too narrow for the value."""
-        address, register = _address(name), BY_NAME[name]
+        """Write a register; BoardError if it is read only or too narrow for the value, ModelError if the value is not
+        a whole number."""
+        address, register, value = _address(name), BY_NAME[name], whole(value, f"a value of register {name}")
         if not register.writable:
             raise BoardError(f"register {name} is read only")
         if not 0 <= value < 1 << register.bits:
@@ -165,7 +169,13 @@ class Board:
     def write_weights(self, weights: np.ndarray, word: int = 0,
                       progress: Progress | None = None) -> None:
         """Write int8 (words, lanes) from ``word`` on, while there is no model; ``progress``: bytes so far, and all."""
-        lanes, image = self.design.lanes, weights.tobytes()
+        lanes = self.design.lanes
+        if weights.dtype != np.int8 or weights.ndim != 2 or weights.shape[1] != lanes:
+            raise BoardError(f"weights are int8 (words, {lanes}) on this board, not {weights.dtype}{weights.shape}")
+        if not 0 <= word <= word + len(weights) <= self.design.weight_words:
+            raise BoardError(f"{len(weights)} weight words from word {word} on do not fit the "
+                             f"{self.design.weight_words} of this board")
+        image = weights.tobytes()
         chunk = (MAX_PAYLOAD - 4) // lanes * lanes or MAX_PAYLOAD - 4
         for start in range(0, len(image), chunk):
             part = image[start : start + chunk]
@@ -173,12 +183,15 @@ class Board:
             if progress is not None:
                 progress(start + len(part), len(image))
 
-    def load(self, model: Model, progress: Progress | None = None) -> None:
+    def load(self, model: Model | str | Path, progress: Progress | None = None) -> None:
         """Pack a model for the board's lanes, write it and reset the state; dense mode and any stop rule are off.
 
-        ``progress(done, total)`` is called with bytes.  CapacityError, before anything is sent, if the board
-        is too small, ModelError if there is no classifier.  A load that is cut short leaves the board without a model.
+        ``model``: one, or what ``load_model`` takes, such as "digits".  ``progress(done, total)`` is called with bytes.
+        CapacityError, before anything is sent, if the board is too small, ModelError if there is no classifier.  A load
+        that is cut short leaves the board without a model.
         """
+        if not isinstance(model, Model):
+            model = load_model(model)
         if not model.network.classes:
             raise ModelError("this model has no classifier, so a board has nothing to answer; train one with classes")
         layout = Layout(model.network, self.design)
@@ -191,8 +204,8 @@ class Board:
         self._dense, self._stop = False, None
         for name, value in (registers | stop_registers(None, 0)).items():
             self.write_register(name, value)
-        self.write_register("LAYERS", layers)       # last: from here on frames are taken
         self.reset()
+        self.write_register("LAYERS", layers)       # last: from here on frames are taken
         self.model, self.layout, self._lost = model, layout, None
 
     def reset(self) -> None:
@@ -236,24 +249,31 @@ class Board:
         """Change Θ of each signal, in LSBs of 2**-8, features first; takes effect with the next frame."""
         model = self._loaded()
         self.model = model.with_thresholds(*thresholds)      # checks number and range
-        for s, theta in enumerate(thresholds):
+        for s, theta in enumerate(self.model.network.thresholds):
             self.write_register(f"THETA{s}", theta)
 
     def stream(self, frames: np.ndarray | Iterable[np.ndarray], reset: bool = True) -> Iterator[FrameResult]:
         """Send feature frames and yield a FrameResult for each.
 
-        ``frames``: (T, features), or an iterable of (features,) or (n, features) blocks for live input, each of which
-        is answered before the next is asked for.  The frames of an array or block go to the board
+        ``frames``: (T, features), an array, a tensor or a list of frames or of blocks of them; or for live input an
+        iterable of (features,) or (n, features) blocks, each of which is answered before the next is asked for.  The
+        frames of an array, list or block go to the board
         ``most_frames(features, classes)`` at a time, and the next of these bursts is sent before the results of the
         last are yielded: while a result is looked at, and when the generator is closed early, the board may be up to
         two bursts ahead.  With a stop rule that ends a clip, the frame that decides is the last one yielded.
         Floats are features as the front end gives them and are quantised by the model; integers are sent as
         they are, in LSBs of 2**-8.  ``reset``: start from the reset state, else go on from the last frame.
-        InputError (for an array: at once, before anything is sent) on a wrong shape, NaN, infinity or integers
-        beyond ±2047.
+        InputError (for an array or a list: at once, before anything is sent) on a wrong shape, NaN, infinity or
+        integers beyond ±2047.
         """
         model = self._loaded()
-        blocks = [self._integers(frames)] if isinstance(frames, np.ndarray) else map(self._integers, frames)
+        listed = isinstance(frames, list | tuple)
+        if listed and any(getattr(frame, "ndim", 0) or isinstance(frame, list | tuple) for frame in frames):
+            blocks = [np.concatenate([self._integers(block) for block in frames])]
+        elif listed or hasattr(frames, "__array__"):
+            blocks = [] if listed and not frames else [self._integers(frames)]
+        else:
+            blocks = map(self._integers, frames)
         return self._stream(model, blocks, reset)
 
     def listen(self, source: Any = None, **options) -> Any:
@@ -325,9 +345,13 @@ class Board:
             raise BoardError("no model is loaded; load one first")
         return self.model
 
-    def _integers(self, frames: np.ndarray) -> np.ndarray:
+    def _integers(self, frames: Any) -> np.ndarray:
         """Checked int16 (n, features) of float or integer frames."""
-        model, frames = self._loaded(), np.asarray(frames)
+        model = self._loaded()
+        try:
+            frames = np.asarray(frames.detach().cpu() if hasattr(frames, "detach") else frames)
+        except (ValueError, TypeError, RuntimeError) as error:
+            raise InputError(f"these frames make no array ({' '.join(str(error).split())})") from None
         if frames.ndim == 1:
             frames = frames[None]
         features = model.network.features
@@ -340,7 +364,7 @@ class Board:
             return model.quantise(frames)
         if not np.issubdtype(frames.dtype, np.integer):
             raise InputError(f"frames must be floats or integers, not {frames.dtype}")
-        bad = np.flatnonzero((np.abs(frames.astype(np.int64)) > SIGNAL.max).any(1))
+        bad = np.flatnonzero(((frames < -SIGNAL.max) | (frames > SIGNAL.max)).any(1))
         if len(bad):
             raise InputError(f"frame {bad[0]} holds integers beyond ±{SIGNAL.max}; they are LSBs of 1/256")
         return frames.astype(np.int16)

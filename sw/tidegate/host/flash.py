@@ -12,6 +12,7 @@ from .errors import BoardError
 
 RULES_FILE = "/etc/udev/rules.d/70-tidegate.rules"
 _LOADER = "openFPGALoader"
+_TIMEOUT = 600      # seconds that it may take: some flashes are erased sector by sector
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,11 @@ def flash(board: str, volatile: bool = False, bitstream: Path | None = None) -> 
     programmer = PROGRAMMERS[board]
     command = [find_loader(), "-b", programmer.name, "-m" if volatile else "-f", str(manifest.bitstream)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL)
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL,
+                              timeout=_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        raise BoardError(f"{command[0]} did not end in {_TIMEOUT} s; unplug the board, plug it in and try "
+                         "again") from None
     except OSError as error:
         raise BoardError(f"cannot run {command[0]} ({error.strerror}); install it again") from None
     said = done.stdout + "\n" + done.stderr

@@ -6,19 +6,27 @@ from dataclasses import dataclass, fields, replace
 from .cells import CELLS, GRU, cell_of
 from .errors import TidegateError
 from .formats import ACC_BITS, DELTA_BITS, SIGNAL, STATE, WEIGHT_BITS
-from .network import MAX_LAYERS
+from .network import MAX_LAYERS, whole
+from .packets import most_classes, most_features
+
+# What the answer to "identify", the registers and the packets have room for.
+_MOST = {"lanes": 1 << 15, "cell_rate": 1 << 7, "encoder_rate": 1 << 7, "weight_words": 1 << 24,
+         "acc_words": (1 << 16) - 1, "features": most_features(), "neurons": (1 << 16) - 1, "classes": most_classes(),
+         "layers": MAX_LAYERS}
+_MOST_WEIGHT_BYTES = 1 << 32
 
 
 @dataclass(frozen=True)
 class Design:
-    """Parameters of a core; all rates are powers of two.
+    """Parameters of a core; TidegateError if no core or no link can have them.
 
-    ``lanes``: weights fetched and multiplied per cycle (P).  ``cell_rate``: neurons per cycle (G), divides
-    lanes.  ``encoder_rate``: features examined per cycle (E).  Capacities: ``weight_words`` words of P int8
-    weights, ``acc_words`` words of P accumulators, ``features``, ``neurons`` (all layers, each rounded up to a
-    multiple of cell_rate), ``classes``, ``layers``.  ``snapshot``: there is memory for a copy of a layer's
-    accumulators, so that the lanes go on while the cell works; without, the cell takes one gate of one neuron a cycle
-    from the lanes, which wait.  ``cells``: names of the cells that a layer may have, in the order of ``spec/cells.py``.
+    ``lanes``: weights fetched and multiplied per cycle (P).  ``cell_rate``: neurons per cycle (G), at most P.
+    ``encoder_rate``: features examined per cycle (E), at most ``features``.  All three are powers of two.
+    Capacities: ``weight_words`` words of P int8 weights, ``acc_words`` words of P accumulators, ``features``,
+    ``neurons`` (a multiple of G, for all layers, each rounded up to such a multiple), ``classes``, ``layers``.
+    ``snapshot``: there is memory for a copy of a layer's accumulators, so that the lanes go on while the cell works;
+    without, the cell takes one gate of one neuron a cycle from the lanes, which wait.  ``cells``: names of the cells
+    that a layer may have, in the order of ``spec/cells.py``.
     """
 
     lanes: int = 64
@@ -34,6 +42,12 @@ class Design:
     cells: tuple[str, ...] = (GRU.name,)
 
     def __post_init__(self):
+        for field in fields(self):
+            if field.name not in ("snapshot", "cells"):
+                object.__setattr__(self, field.name, whole(getattr(self, field.name), field.name))
+        object.__setattr__(self, "snapshot", bool(self.snapshot))
+        if isinstance(self.cells, str):
+            raise TidegateError(f"cells are a list of names, not '{self.cells}'; write [\"{self.cells}\"]")
         names = tuple(cell_of(name).name for name in self.cells)
         object.__setattr__(self, "cells", tuple(name for name in CELLS if name in names))
         if not names:
@@ -44,8 +58,18 @@ class Design:
             value = getattr(self, name)
             if value < 1 or value & (value - 1):
                 raise TidegateError(f"{name} must be a power of two, not {value}")
+        for name, most in _MOST.items():
+            if not 1 <= (value := getattr(self, name)) <= most:
+                raise TidegateError(f"{name} must be 1 to {most}, not {value}")
+        if self.weight_bytes > _MOST_WEIGHT_BYTES:
+            raise TidegateError(f"{self.weight_words} weight words of {self.lanes} bytes are more than "
+                                f"{_MOST_WEIGHT_BYTES} bytes, which a host can address; make one of them less")
         if self.cell_rate > self.lanes:
             raise TidegateError(f"cell_rate {self.cell_rate} is more than the {self.lanes} lanes")
+        if self.neurons % self.cell_rate:
+            raise TidegateError(f"neurons must be a multiple of the cell_rate {self.cell_rate}, not {self.neurons}")
+        if self.encoder_rate > self.features:
+            raise TidegateError(f"encoder_rate {self.encoder_rate} is more than the {self.features} features")
         if not self.snapshot and self.cell_rate > 1:
             raise TidegateError(f"without a snapshot the cell_rate is 1, not {self.cell_rate}")
 

@@ -11,8 +11,8 @@ nx, r, z, nh for the biases; see ``cells.py``):
 Weights of a layer with ``weight_bits`` 4 lie in the file as uint8, two of a row in a byte, the first in the low half.
 
 Normalised features enter the network as ``round((feature - mean) · scale · 2**8)``.  The description is the
-metadata entry ``tidegate``: format version, network, labels, front-end settings, card, and (if any) the rules by
-which the model decides early and by which it listens.
+metadata entry ``tidegate``: format version, network, labels, front-end settings, card, digest, and (if any) the rules
+by which the model decides early and by which it listens.
 """
 
 import json
@@ -25,7 +25,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from .cells import GRU
-from .errors import ModelError
+from .errors import ModelError, TidegateError
 from .formats import ACC_BITS, BIAS_MAX, SIGNAL, WEIGHT_BITS, weight_max, whole_theta
 from .frontend import check_frontend
 from .network import Layer, Network
@@ -97,7 +97,7 @@ class Model:
         board can compare it.  Without a margin the model as it is; ModelError if it has no rule."""
         if margin is None:
             if self.stop is None:
-                raise ModelError("this model was not trained to decide early; give a --margin, as 4")
+                raise ModelError("this model was not trained to decide early; give a --margin, such as 4")
             return self
         wanted = Stop.of(margin, self.network.classifier.weight_frac, self.labels)
         return replace(self, stop=wanted if self.stop is None else replace(self.stop, margin=wanted.margin))
@@ -109,10 +109,10 @@ class Model:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over description and tensors, in hexadecimal."""
+        """SHA-256 over description and tensors, in hexadecimal; a model file holds it, and is checked against it."""
         description = [self.network.to_dict(), self.labels, self.frontend, *self._rules().values()]
         h = sha256(json.dumps(description, sort_keys=True).encode())
-        for name in sorted(self.tensors):
+        for name in sorted(expected_tensors(self.network)):
             h.update(name.encode() + np.ascontiguousarray(self.tensors[name]).tobytes())
         return h.hexdigest()
 
@@ -121,9 +121,19 @@ class Model:
         return {name: rule.to_dict() for name in ("stop", "detector") if (rule := getattr(self, name)) is not None}
 
     def quantise(self, features: np.ndarray) -> np.ndarray:
-        """Float features (..., features) as the front end gives them → int16 SIGNAL integers, saturated."""
-        scaled = (features - self.tensors["frontend.mean"]) * self.tensors["frontend.scale"] * (1 << SIGNAL.frac)
+        """Float features (..., features) as the front end gives them → int16 SIGNAL integers, saturated.
+
+        TidegateError if they hold NaN or infinity.
+        """
+        if not np.isfinite(features).all():
+            raise TidegateError("the features hold NaN or infinity; check what they are made from")
+        with np.errstate(over="ignore"):        # what is too large for a float saturates like the rest
+            scaled = (features - self.tensors["frontend.mean"]) * self.tensors["frontend.scale"] * (1 << SIGNAL.frac)
         return np.clip(np.floor(scaled + 0.5), -SIGNAL.max, SIGNAL.max).astype(np.int16)
+
+    def saturated(self, features: np.ndarray) -> float:
+        """Which share of float features (..., features) ``quantise`` saturates; 0 if there are none."""
+        return float((np.abs(self.quantise(features)) == SIGNAL.max).mean()) if features.size else 0.0
 
 
 def expected_tensors(network: Network) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
@@ -213,7 +223,7 @@ def save_model(model: Model, path: str | Path) -> None:
         version = _CELLS
     description = {
         "version": version, "network": model.network.to_dict(), "labels": list(model.labels),
-        "frontend": model.frontend, "card": model.card, **model._rules(),
+        "frontend": model.frontend, "card": model.card, "digest": model.digest, **model._rules(),
     }
     data = save({n: np.ascontiguousarray(t) for n, t in tensors.items()}, {"tidegate": json.dumps(description)})
     Path(path).write_bytes(data)
@@ -242,6 +252,9 @@ def read_model(path: str | Path) -> Model:
         tensors |= {name: unpack_nibbles(tensors[name], expected[name][1][1])
                     for name, layer in _weights(network).items() if layer.weight_bits < WEIGHT_BITS}
         stop, detector = (Stop.from_dict(d[name]) if name in d else None for name in ("stop", "detector"))
-        return Model(network, tensors, labels, frontend, card, stop, detector)
+        model = Model(network, tensors, labels, frontend, card, stop, detector)
+        if d.get("digest", model.digest) != model.digest:       # the first version's files have none
+            raise ModelError(f"'{path}' is damaged: its content is not what was saved; copy it again or train it anew")
+        return model
     except (KeyError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ModelError(f"'{path}' is a safetensors file but not a tidegate model ({error!r})") from None

@@ -6,6 +6,7 @@ last signal; its accumulators are the logits.
 """
 
 from dataclasses import dataclass
+from operator import index
 from typing import Any
 
 from .cells import GRU, Cell, cell_of
@@ -16,11 +17,14 @@ MAX_LAYERS = 4
 MAX_SIGNALS = MAX_LAYERS + 1
 
 
-def whole(value: Any) -> int:
-    """A number of a description in JSON that must be whole: not 20.0, Infinity or true.  ModelError otherwise."""
-    if type(value) is not int:
-        raise ModelError(f"a network is described by whole numbers, not by {value!r:.40}; correct it")
-    return value
+def whole(value: Any, what: str = "a number of a network") -> int:
+    """A whole number as an int: Python's, numpy's or PyTorch's; ModelError for 20.0, infinity, true or text."""
+    try:
+        if "bool" not in str(getattr(value, "dtype", type(value))):
+            return index(value)
+    except TypeError:
+        pass
+    raise ModelError(f"{what} is a whole number, not {value!r:.40}; correct it")
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,9 @@ class Layer:
     cell: Cell = GRU
 
     def __post_init__(self):
+        object.__setattr__(self, "size", whole(self.size, "the size of a layer"))
+        for name in ("weight_frac", "weight_bits"):
+            object.__setattr__(self, name, whole(getattr(self, name), name))
         if self.size < 0:
             raise ModelError(f"a layer cannot have {self.size} neurons")
         if self.weight_frac not in WEIGHT_FRACS:
@@ -53,8 +60,7 @@ class Layer:
 
     @staticmethod
     def from_dict(d: dict) -> "Layer":
-        return Layer(whole(d["size"]), whole(d["weight_frac"]), whole(d.get("weight_bits", WEIGHT_BITS)),
-                     cell_of(d.get("cell", GRU.name)))
+        return Layer(d["size"], d["weight_frac"], d.get("weight_bits", WEIGHT_BITS), cell_of(d.get("cell", GRU.name)))
 
 
 @dataclass(frozen=True)
@@ -84,6 +90,8 @@ class Network:
     thresholds: tuple[int, ...]
 
     def __post_init__(self):
+        object.__setattr__(self, "features", whole(self.features, "the number of features"))
+        object.__setattr__(self, "thresholds", tuple(whole(theta, "a threshold") for theta in self.thresholds))
         if self.features < 1:
             raise ModelError(f"a network needs at least one feature, not {self.features}")
         if not 1 <= len(self.layers) <= MAX_LAYERS:
@@ -170,8 +178,8 @@ class Network:
     @staticmethod
     def from_dict(d: dict) -> "Network":
         return Network(
-            features=whole(d["features"]),
+            features=d["features"],
             layers=tuple(Layer.from_dict(layer) for layer in d["gru"]),
             classifier=Layer.from_dict(d["classifier"]),
-            thresholds=tuple(map(whole, d["thresholds"])),
+            thresholds=tuple(d["thresholds"]),
         )

@@ -57,7 +57,7 @@ class Refusal(IntEnum):
     LENGTH = 5              # payload length does not belong to the request (or to FEATURES), or too many frames
     SEQUENCE = 6            # neither last nor last + 1
     ADDRESS = 7             # no such register, not writable, or beyond the weight memory
-    NO_MODEL = 8            # LAYERS is 0
+    NO_MODEL = 8            # LAYERS, FEATURES or CLASSES is 0, or more than the design has
     TIMEOUT = 9             # the core did not finish; its state was reset, load the model again
 
 
@@ -85,7 +85,7 @@ def decode_packet(packet: bytes) -> tuple[int, int, bytes]:
     return seq, kind, body[3:-4]
 
 
-LOGIT_BYTES = 4
+FEATURE_BYTES, LOGIT_BYTES = 2, 4
 
 
 def result_dtype(classes: int) -> np.dtype:
@@ -123,6 +123,16 @@ class Result:
         return Result(frame, cycles, weight_words, tuple(events[:signals].tolist()), tuple(logits.tolist()), decision)
 
 
+def most_features() -> int:
+    """The most features of a frame that a request has room for."""
+    return MAX_PAYLOAD // FEATURE_BYTES
+
+
+def most_classes() -> int:
+    """The most logits of a result that an answer has room for."""
+    return (MAX_PAYLOAD - RESULT_HEADER_BYTES) // LOGIT_BYTES
+
+
 def most_frames(features: int, classes: int) -> int:
     """The largest n of a FRAMES request of this network: its frames fit a payload, and so do their results."""
-    return MAX_PAYLOAD // max(2 * features, RESULT_HEADER_BYTES + LOGIT_BYTES * classes)
+    return MAX_PAYLOAD // max(FEATURE_BYTES * features, RESULT_HEADER_BYTES + LOGIT_BYTES * classes)

@@ -70,7 +70,7 @@ def programs() -> tuple[str, ...]:
     """Those that are installed; TidegateError if none is."""
     here = tuple(p for p in PROGRAMS if shutil.which(p))
     if not here:
-        raise TidegateError("no program here speaks; install one or both, as in `apt install espeak-ng flite` "
+        raise TidegateError("no program here speaks; install one or both, such as with `apt install espeak-ng flite` "
                             "(macOS: `brew install espeak-ng`)")
     return here
 

@@ -152,8 +152,8 @@ def test_a_clip_of_nobody_trains_where_speakers_are_few(tmp_path):
     (["ann/", "bob/"], "two speakers only, both in all parts: the figures say nothing about other voices"),
 ])
 def test_one_or_two_speakers_are_split_by_clip_with_a_warning(tmp_path, names, warning):
-    touch(tmp_path, *(f"{w}/{s}{k}.wav" for w in ("on", "off") for s in names for k in range(20)))
-    data = scan(tmp_path)
+    touch(tmp_path, *(f"words/{w}/{s}{k}.wav" for w in ("on", "off") for s in names for k in range(20)))
+    data = scan(tmp_path / "words")
     for word in ("on", "off"):
         size = len(names) * 3
         assert Counter(c.part for c in data.clips if c.label == word) == {
@@ -206,6 +206,27 @@ def test_the_folder_above_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "yes")
     with pytest.raises(DataError, match=f"give the folder above it, '{tmp_path}'"):
         scan(".")
+
+
+@pytest.mark.parametrize("root, files", [
+    ("open", "open_{}_{}"), ("open", "{}_nohash_{}"), ("people", "stop_{}_{}")])
+def test_speakers_are_no_words(tmp_path, root, files):
+    """One level too low: the folders of one word's speakers, as the names of the files tell."""
+    touch(tmp_path, *(f"{root}/{who}/{files.format(who, k)}.wav" for who in ("ann", "bob", "cy") for k in range(12)))
+    with pytest.raises(DataError, match=r"called as the speakers of their files are, ann, bob, cy; give .* per word"):
+        scan(tmp_path / root)
+    touch(tmp_path, "words/ann/ann_bob_1.wav", "words/bob/1.wav", *(f"words/{w}/{k}.wav" for w in ("ann", "bob")
+                                                                    for k in range(2, 30)))
+    assert scan(tmp_path / "words").labels == ("ann", "bob")
+
+
+def test_the_same_folders_beside_it_are_told(tmp_path):
+    touch(tmp_path, *(f"{word}/{who}/{k}.wav" for word in ("open", "close") for who in ("ann", "bob")
+                      for k in range(30)))
+    (told,) = [text for text in scan(tmp_path / "open").warnings if "beside it" in text]
+    assert told == (f"'{tmp_path}/close' beside it has the same folders; if ann, bob are people and not words, "
+                    f"give '{tmp_path}'")
+    assert not any("beside it" in text for text in scan(tmp_path).warnings)
 
 
 def test_a_wake_word_and_other_words_are_enough(tmp_path):

@@ -69,8 +69,8 @@ def test_dense_training_with_thresholds_post_hoc(features, recipe, tmp_path):
                      for changes in ({"delta": False}, {"thresholds": (0, 0)}))
     for trainer in (first, second):
         list(trainer.epochs())
-    for name, parameter in first.network.state_dict().items():
-        assert torch.equal(parameter, second.network.state_dict()[name])
+    for name, parameter in first.network.named_parameters():
+        assert torch.equal(parameter, second.network.get_parameter(name))
     assert post_hoc.card["validation"]["fetch_reduction"] > 1.3 * dense.card["validation"]["fetch_reduction"]
 
 

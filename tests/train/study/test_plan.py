@@ -33,7 +33,7 @@ def test_every_combination_in_the_order_of_the_description(base):
     assert str(last) == "delta gru=16 augmentation.context=0.5 seed=2 without ann"
 
 
-def test_a_key_changes_with_recipe_speaker_and_label_and_with_nothing_else(base):
+def test_a_key_changes_with_recipe_speaker_label_and_version_and_with_nothing_else(base, monkeypatch):
     def key(speaker="", label="a", **changes):
         d = base | {"variants": [{"label": label, "set": {}}], "recipe": base["recipe"] | changes}
         return make_plan(d).points((speaker,))[0].key
@@ -42,6 +42,10 @@ def test_a_key_changes_with_recipe_speaker_and_label_and_with_nothing_else(base)
     assert len({key(), key(seed=9), key("ann"), key(label="b")}) == 4
     assert key() == key(name="other", about="x", attribution="y", limits=["z"])
     assert make_plan(base | {"theta": [2], "about": "x"}).points()[0].key == make_plan(base).points()[0].key
+    assert key() == key(about="other prose", attribution="of another", limits=["none"])
+    before = key()
+    monkeypatch.setattr("tidegate.train.study.plan.version", lambda package: "99")
+    assert key() != before
 
 
 def test_a_description_as_run_stands_alone(base, recipe, tmp_path):

@@ -193,6 +193,16 @@ def test_no_cluster_and_no_data_are_one_line(make, words, cache, tmp_path, monke
     assert not (tmp_path / "none").exists()
 
 
+def test_workers_that_do_not_start_are_one_line(make, words, cache, tmp_path, monkeypatch):
+    def killed(**options):
+        raise RuntimeError("Nanny failed to start.\nTraceback")
+
+    monkeypatch.setattr("tidegate.train.study.cluster.LocalCluster", killed)
+    with Sweep(make(), words, tmp_path / "out", cache) as sweep, pytest.raises(
+            TidegateError, match=r"the workers on this machine did not start \(Nanny failed to start.*; try again"):
+        list(sweep.outcomes(workers=1))
+
+
 def test_workers_of_another_version_are_refused(make, cluster, words, cache, tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.metadata.version", lambda name: "0.0.1")
     with pytest.raises(TidegateError, match="here it is 0"):

@@ -262,6 +262,10 @@ def _scan_words(root: Path, speaker: str, training: bool = True) -> DataSet | No
     few = [f"{word} ({n})" for word, n in counts.items() if n < FEW_CLIPS]
     if few:
         warnings.append(f"few clips of {', '.join(few)}: the figures are rough; {FEW_CLIPS} is little, 50 are good")
+    nobody = not any(clip.speaker for clip in clips)
+    if training and nobody and (word := _word_beside(root, folders)):
+        warnings.append(f"'{word}' beside it has the same folders; if {_some(sorted(counts))} are people and not "
+                        f"words, give '{root.absolute().parent}'")
     if strays := _sounds(root):
         warnings.append(f"{len(strays)} recordings lie beside the word folders and are left out, as {strays[0].name}")
     return DataSet(root, (), tuple(clips), skipped=(*skipped, *copies), warnings=tuple(warnings))
@@ -287,9 +291,28 @@ def _check_folders(root: Path, folders: list[Path], clips: list[Clip], empty: li
     if empty:
         raise DataError(f"'{root}' has folders without recordings: {', '.join(empty)}; put {FORMATS} files into "
                         "them, or remove them")
+    named = [folder.name for folder in folders if folder.name != _UNKNOWN_FOLDER]
+    files = {name: [clip.path for clip in clips if clip.path.startswith(f"{name}/")] for name in named}
+    if named and all(_is_speaker(name, paths) for name, paths in files.items()):
+        raise DataError(f"the folders of '{root}' are called as the speakers of their files are, {_some(named)}; give "
+                        "a folder that has one folder per word (if it is one word's, the folder above it)")
     if len(folders) == 1 and all(clip.path.count("/") == 2 for clip in clips):
         raise DataError(f"'{root}' has only the folder '{folders[0].name}'; if the words are inside it, give "
                         f"'{folders[0]}'")
+
+
+def _is_speaker(folder: str, files: list[str]) -> bool:
+    """Whether all files say that their folder is a speaker's: ``SPEAKER_nohash_N`` or ``WORD_SPEAKER_N``."""
+    name = re.escape(folder)
+    return all(re.fullmatch(rf"{name}_nohash_.*|.+_{name}_\d+", Path(file).stem) for file in files)
+
+
+def _word_beside(root: Path, folders: list[Path]) -> Path | None:
+    """A folder beside this one with recordings in folders of the same names, as another word of the same people has."""
+    names = {folder.name for folder in folders}
+    beside = (other for other in _folders(root.absolute().parent) if other.name != root.absolute().name)
+    return next((other for other in beside if sum(bool(_sounds(inside)) for inside in _folders(other)
+                                                  if inside.name in names) > len(names) / 2), None)
 
 
 def _without_copies(root: Path, clips: list[Clip]) -> tuple[list[Clip], list[tuple[str, str]]]:

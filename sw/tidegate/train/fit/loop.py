@@ -61,7 +61,7 @@ class Trainer:
         self.augmenter = self.task.batches(recipe, features, self.mean, self.scale)
         self.network = _network(recipe, features.width, len(features.labels)).to(self.device)
         if start is not None:
-            self.network.load_state_dict(DeltaNetwork.from_model(start).state_dict())
+            self.network.load_state_dict(dict(DeltaNetwork.from_model(start).named_parameters()))   # Θ is the recipe's
         self.stop = recipe.stop(features.labels)
         groups: list[dict] = [{"params": list(self.network.parameters())}]
         self.log_thresholds = None

@@ -61,7 +61,11 @@ def local_cluster(workers: int) -> Iterator[LocalCluster]:
     # by default a new process that a busy machine does not bring up in 15 s is given up for ever
     with dask.config.set({"distributed.deploy.lost-worker-timeout": f"{PATIENCE} s"}):
         with _deaf_to_interrupts():
-            cluster = LocalCluster(**options)
+            try:
+                cluster = LocalCluster(**options)
+            except (OSError, RuntimeError, TimeoutError) as error:      # a worker was killed while it started
+                raise TidegateError(f"the workers on this machine did not start ({line_of(error)}); try again, or use "
+                                    "fewer") from None
         with cluster:
             try:
                 yield cluster

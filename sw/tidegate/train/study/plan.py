@@ -19,6 +19,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, version
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -34,6 +35,7 @@ from ..errors import DataError
 from ..recipe import Recipe, Threshold
 from ..validated import Nonnegative, from_json, refuse, validated
 
+_PROSE = ("about", "attribution", "limits")     # of a recipe
 EACH = "each"
 _SHIPPED = Path(__file__).parents[2] / "sweeps"
 _PROSE = ("name", "about", "attribution", "limits")      # of a recipe
@@ -68,13 +70,22 @@ class Point:
 
     @cached_property
     def key(self) -> str:
-        """16 hexadecimal digits that change with the label and with what is trained, but not with prose."""
-        trained = {k: v for k, v in self.recipe.to_dict().items() if k not in _PROSE}
-        return sha256(_canonical([trained, self.speaker, self.label]).encode()).hexdigest()[:16]
+        """16 hexadecimal digits that change with anything that is trained otherwise, and with the version of tidegate;
+        prose changes nothing."""
+        recipe = {name: value for name, value in self.recipe.to_dict().items() if name not in _PROSE}
+        return sha256(_canonical([_version(), recipe, self.speaker, self.label]).encode()).hexdigest()[:16]
 
     def __str__(self) -> str:
         parts = [self.label, *(f"{k}={v}" for k, v in self.varied.items()), self.speaker and f"without {self.speaker}"]
         return " ".join(p for p in parts if p) or self.recipe.name
+
+
+def _version() -> str:
+    """Of the installed package; "" if it is not installed."""
+    try:
+        return version("tidegate")
+    except PackageNotFoundError:
+        return ""
 
 
 @validated("sweep {name!r}: ")
