@@ -5,6 +5,7 @@ import json
 import re
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from html.parser import HTMLParser
 from statistics import mean, stdev
 
@@ -44,6 +45,10 @@ def small_model(labels=WORDS, gru=(6, 5), accuracy=0.5):
                "temporal_sparsity": 0.75, "occupancy": [0.1, 0.2, 0.3][: 1 + len(gru)], "confusion": confusion}
     card = {part: {"part": part, **figures} for part in ("validation", "test")}
     return Model(model.network, model.tensors, tuple(labels), model.frontend, card)
+
+
+def of_shipped_recipe(model):
+    return replace(model, card=model.card | {"recipe": {"name": "digits"}})
 
 
 def without_front_end():
@@ -131,7 +136,7 @@ class Text(HTMLParser):
 def swept(tmp_path_factory):
     """(folder, text of the report) of a small sweep."""
     folder = write_sweep(tmp_path_factory.mktemp("sweep") / "out", small_rows())
-    return folder, write_report(folder).read_text(encoding="utf-8")
+    return folder, write_report(folder, clip=clips()[0].path).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("points, front", [
@@ -271,7 +276,7 @@ def test_speakers_left_out(tmp_path):
 
 
 def test_events_of_the_raster_are_the_traces():
-    model = small_model()
+    model = of_shipped_recipe(small_model())
     clip = example(model, None)
     assert clip.path == clips()[0].path and "zero" in clip.what
     events = clip_events(model, clip.path)
@@ -296,11 +301,12 @@ def test_clip_comes_from_the_data_or_is_left_out(tmp_path, write_words):
     found = example(model, folder)
     assert found.path.is_relative_to(folder) and "validation clip" in found.what
     own = small_model(("low", "up"))
-    assert example(own, None).path.parent == clips()[0].path.parent
+    assert example(own, None) is None       # a bundled clip whose word happens to match is not theirs
+    assert example(of_shipped_recipe(own), None).path.parent == clips()[0].path.parent
     assert example(own, folder).path.is_relative_to(folder)         # no bundled clip whose word happens to match
     save_model(model, tmp_path / "m.tidegate")
     page = write_model_report(tmp_path / "m.tidegate", None, tmp_path / "m.html").read_text(encoding="utf-8")
-    assert "Left out: the model knows none of the words that are bundled" in page
+    assert "Left out: no recording of the model" in page
     save_model(DEAF, tmp_path / "m.tidegate")
     page = write_model_report(tmp_path / "m.tidegate", None, tmp_path / "m.html", None, folder).read_text()
     assert "Left out: the model has no feature front end" in page and "no figures of accuracy" in page

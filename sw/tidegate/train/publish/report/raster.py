@@ -11,6 +11,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from tidegate import zoo
 from tidegate.clips import clips, expected_label
 from tidegate.golden import Golden
 from tidegate.golden.figures import Figures, figures
@@ -51,8 +52,8 @@ class ClipEvents:
 
 
 def example(model: Model, data_dir: str | Path | None) -> Example | None:
-    """A clip of the folder of words, of its validation part if there is one; without it a bundled clip of a word that
-    the model knows, else None.
+    """A clip of the folder of words, of its validation part if there is one; without it, for a model of a shipped
+    recipe, a bundled clip of a word that the model knows; else None: a user's own words are spoken by nobody bundled.
 
     DataError if the folder will not do, even where a bundled clip is shown.
     """
@@ -66,7 +67,8 @@ def example(model: Model, data_dir: str | Path | None) -> Example | None:
         for clip in data.clips if data else ():
             if data and clip.part == part and clip.label in known:
                 return Example(data.root / clip.path, f"the {part} clip {clip.path}, “{clip.label}”")
-    if settings_of(model).sample_rate <= _BUNDLED_RATE:
+    shipped = model.card.get("recipe", {}).get("name") in zoo.names()
+    if shipped and settings_of(model).sample_rate <= _BUNDLED_RATE:
         for clip in clips():
             if expected_label(clip.word, model.labels) in known:
                 return Example(clip.path, f"the bundled clip {clip.path.name}, a synthetic voice that says "
