@@ -216,7 +216,8 @@ def test_text_from_files_is_escaped(swept):
 def test_same_files_same_report(swept, tmp_path):
     folder, page = swept
     svg = (folder / "pareto.svg").read_bytes()
-    assert write_report(folder, clip=clips()[0].path, out_html=tmp_path / "again.html").read_text(encoding="utf-8") == page
+    again = write_report(folder, clip=clips()[0].path, out_html=tmp_path / "again.html")
+    assert again.read_text(encoding="utf-8") == page
     assert (folder / "pareto.svg").read_bytes() == svg
 
 
