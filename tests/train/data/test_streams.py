@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tidegate.golden import DeltaNetwork
-from tidegate.golden.network import State
+from tidegate.golden.network import NetworkState
 from tidegate.host.audio import read_audio
 from tidegate.host.detector import DetectorSettings
 from tidegate.host.frontend import FrontEnd, FrontEndSettings
@@ -253,7 +253,7 @@ def test_false_accepts_are_mined_and_come_again(material):
 
 
 def test_streams_that_begin_anew_begin_from_reset():
-    state = State([torch.ones(3, 2), torch.ones(3, 4)], [torch.ones(3, 4)])
+    state = NetworkState([torch.ones(3, 2), torch.ones(3, 4)], [torch.ones(3, 4)])
     kept = start_of(state, np.array([False, True, False]))
     assert all(a[1].abs().sum() == 0 and (a[[0, 2]] == 1).all() for a in (*kept.anchors, *kept.states))
     assert start_of(state, np.ones(3, bool)) is None and start_of(None, np.zeros(3, bool)) is None
