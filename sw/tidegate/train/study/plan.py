@@ -35,7 +35,6 @@ from ..errors import DataError
 from ..recipe import Recipe, Threshold
 from ..validated import Nonnegative, from_json, refuse, validated
 
-_PROSE = ("about", "attribution", "limits")     # of a recipe
 EACH = "each"
 _SHIPPED = Path(__file__).parents[2] / "sweeps"
 _PROSE = ("name", "about", "attribution", "limits")      # of a recipe
