@@ -1,4 +1,4 @@
-"""The core: feature frames in, logits out, one weight column fetched per change."""
+"""The core: feature frames in, logits out, one weight column read per event."""
 
 from amaranth.hdl import DomainRenamer, Module, Signal, signed
 from amaranth.lib import data, stream, wiring
@@ -54,8 +54,8 @@ class Core(wiring.Component):
     trace : ``trace_signature(design)``.
     cell_active : the handover has something to do in this cycle.
 
-    Latency: ``tidegate.spec.cycles``.  With nonsense in the registers it computes nonsense, but every counter ends;
-    with large lengths later than the link's watchdog.
+    Latency: ``tidegate.spec.cycles``.  With wrong values in the registers the results are wrong, but every counter
+    ends, although large lengths may take longer than the link's watchdog allows.
     """
 
     def __init__(self, design: Design, cell_domain: str = "sync"):

@@ -8,7 +8,7 @@ from tidegate.spec.fixed import Q
 def product(value, factor):
     """``value`` (signed or not) times an unsigned ``factor`` of few bits; combinational, an adder for each of them.
 
-    For what is far from a device's multipliers, or finds none left.
+    For products that are far from a device's multipliers, or for which none is left.
     """
     return sum(Mux(bit, value << k, 0) for k, bit in enumerate(factor))
 

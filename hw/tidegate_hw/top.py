@@ -37,7 +37,7 @@ class Top(wiring.Component):
     rx, tx : streams of unsigned(8), in and out
         Packets of ``tidegate.spec.packets``.
     core_active : 1, out
-        While it is low, a clock of the core may stand still: nothing was asked of it for SETTLE cycles.
+        While it is low, a clock of the core may stand still: the core had no request for SETTLE cycles.
     cell_active : 1, out
         While it is low, a clock of the handover may stand still: it has nothing to do.
     decision, heard : range(design.classes + 1), out
@@ -115,7 +115,7 @@ class UartTop(wiring.Component):
     strobe : 1, out
         The last frame has decided.
     held : 1, in
-        Reset everything, as long as the clock is not what it should be.
+        Holds everything in reset; high until the clock is stable.
     """
 
     def __init__(self, design: Design, digest: bytes, divisor: int, words: int = 0):

@@ -33,13 +33,12 @@ _COUNTERS = [("frames", "<u4"), ("cycles", "<u4"), ("weight_words", "<u4"), ("ev
 
 @dataclass(frozen=True)
 class CoreRun:
-    """What a core answered to clips, joined: (T,) or (T, n) arrays over all frames.
+    """A core's answers to clips, joined: (T,) or (T, n) arrays over all T frames.
 
-    ``logits``, ``events`` (T, signals), ``weight_words``, ``cycles``, ``decisions`` (class + 1, or 0): as the core
-    reports them.  ``starts``,
-    ``completions``: clock cycles in which a frame's first group was taken, and that after its last logit (by when its
-    result became valid), seen from outside.  ``total``: cycles from each clip's first group to its last completion, in
-    sum.  ``run``: all integers, for ``mismatches``; with those of the cell if they were ``traced``.
+    ``logits`` (T, classes), ``events`` (T, signals), ``weight_words``, ``cycles``, ``decisions`` (class + 1, or 0): as
+    the core reports them.  ``starts``: clock cycle in which a frame's first group was taken.  ``completions``: clock
+    cycle after its last logit, in which its result is valid.  ``total``: Σ over the clips of the cycles from the first
+    group to the last completion.  ``run``: all integers, for ``mismatches``; with those of the cell if ``traced``.
     """
 
     clips: tuple[int, ...]
@@ -62,10 +61,10 @@ def simulate(design: Design, model: Model, frames: np.ndarray | Sequence[np.ndar
 
     ``frames``: a clip (T, features) of SIGNAL integers or several; each starts from reset and idle, with its frames
     back to back: a group is offered in every cycle.  ``dense``: dense mode.  ``apart``: a frame is offered when the
-    core is idle.  ``stalls``: probability with which, in a cycle, no group is offered, no logit taken, no result
-    taken, each for itself; ``seed`` chooses which.  ``waveform``: VCD file; needs another executable.  ``trace``:
-    keep the cell's integers.  ``stop``: a rule with ``stream``, as every frame is run.  The first use of a design
-    compiles it.
+    core is idle.  ``stalls``: probability that in a cycle no group is offered; the same, independently, that no
+    logit is taken, and that no result is taken.  ``seed`` chooses the cycles.  ``waveform``: VCD file; needs another
+    executable.  ``trace``: keep the cell's integers.  ``stop``: a rule with ``stream``, as every frame is run.  The
+    first use of a design compiles it.
 
     CapacityError if the model does not fit; TidegateError if the core hangs or its answers cannot be told apart.
     """
@@ -92,8 +91,9 @@ def mismatches(run: CoreRun, design: Design, model: Model, frames: np.ndarray | 
                dense: bool = False, stop: Stop | None = None) -> tuple[int, Mismatch | None]:
     """Number of integers of a run that differ from golden's, and the first.
 
-    Compared: the cell's integers if traced, events (none of signals that the network has not), weight words, logits,
-    decisions by ``stop`` (none without), frame numbers, and the core's count of cycles with the clock's.
+    Compared: the cell's integers if traced, events (0 for signals that the network does not have), weight words,
+    logits, decisions by ``stop`` (0 without a rule), frame numbers, and the core's count of cycles with the
+    simulator's.
     """
     clips = [frames] if isinstance(frames, np.ndarray) else list(frames)
     golden = golden_run(model, clips, dense)

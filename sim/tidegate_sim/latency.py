@@ -1,4 +1,4 @@
-"""From sound to line: how long after the last sample of the frame that decides the line with the word appears.
+"""Measures the delay from sound to output: from the last sample of the deciding frame to the line with the word.
 
     python -m tidegate_sim.latency
 

@@ -1,4 +1,4 @@
-"""What a network costs on a simulated core: delta against dense on the same frames, one row a network and lanes.
+"""The cost of a network on a simulated core: delta against dense mode on the same frames, a row per network and lanes.
 
 Every row is checked in the same run: all integers against golden, all cycles against the cycle model.
 """

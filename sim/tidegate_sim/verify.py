@@ -1,9 +1,9 @@
 """Golden against RTL, or a board's netlist, on real frames, integer by integer, through the driver and the link.
 
-Compared in every frame: the events of every signal, the weight words read, every logit, and whether it decides, and
-what, by a rule for streams; of RTL also, for every layer and neuron, the four accumulator copies that reach the cell
-(r_arg, z_arg, nx, nh) and the new state h.  Then the clips come once more, with a rule for clips, and no frame after a
-decision may be run.
+Compared in every frame: the events of every signal, the weight words read, every logit, and the decision of a
+rule for streams; of RTL also, for every layer and neuron, the integers inside the cell
+(``stages`` of ``spec/cells.py``; of a GRU r_arg, z_arg, nx, nh and h).  Then the clips are sent once more, with a rule
+for clips, and no frame after a decision may be run.
 """
 
 import tempfile

@@ -1,4 +1,4 @@
-"""What all cells have in common: their members, and parts of which several are made."""
+"""The members that all cells share, and parts that several cells are made of."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
@@ -16,14 +16,14 @@ from ..records.trace import TRACE_BITS, trace_signature
 
 
 def cell_members(design: Design) -> dict[str, wiring.Member]:
-    """Members of every cell, seen from inside.
+    """Members of every cell, with directions as the cell sees them.
 
     layer : ``layer_layout(design)``, in
-        Stable while busy, and in the cycle before.
+        The layer at work; stable while busy, and in the cycle before.
     o : ``taken_signature`` of ``group_layout(cell_rate, groups)``, out
         A group of neurons, for the layer's encoder.
     values : cell_rate SIGNAL values, out
-        Those of the group, ``late`` cycles after it.
+        The new values of the group's neurons, ``late`` cycles after the group.
     trace : ``trace_signature(design)``, out
         In the cycle in which a group's state is written.
     clear : 1, in
@@ -40,35 +40,36 @@ def cell_members(design: Design) -> dict[str, wiring.Member]:
 
 
 def pipelined_signature(design: Design) -> wiring.Signature:
-    """... and of one that works from a snapshot.
+    """Members of a cell that works from a snapshot: those of ``cell_members``, and
 
     i : ``taken_signature`` of ``neurons_layout(design)``, in
         A group of neurons.
     acc : ``gates_layout(design)``, in
-        Gate k of a group comes ``skew(design, k)`` cycles after it.
+        Accumulators of the group; gate k comes ``skew(design, k)`` cycles after the group.
     """
     return wiring.Signature(cell_members(design) | {
         "i": In(taken_signature(neurons_layout(design))), "acc": In(gates_layout(design))})
 
 
 def serial_signature(design: Design) -> wiring.Signature:
-    """... and of one that takes gate by gate.
+    """Members of a cell that takes gate by gate: those of ``cell_members``, and
 
     copies : ``copies_signature(design)``, in
-        Those of a layer in successive cycles: the gates of its first neuron in ``order(design)``, then of its second.
+        Accumulators of a layer in successive cycles: the gates of the first neuron in ``order(design)``, then of the
+        second, and so on.
     """
     return wiring.Signature(cell_members(design) | {"copies": In(copies_signature(design))})
 
 
 def align(m: Module, acc, weight_frac):
-    """``acc`` shifted to the largest ``weight_frac``, which loses nothing, and its fraction bits then."""
+    """``acc`` shifted left to the largest ``weight_frac``, which loses no bits; also gives its fraction bits then."""
     shift = leaf(Signal(3), "shift")
     m.d.sync += shift.eq(WEIGHT_FRACS.stop - 1 - weight_frac)
     return acc << shift, acc_frac(WEIGHT_FRACS.stop - 1)
 
 
 def look_up(m: Module, name: str, table: list[int], shape, *addresses) -> list:
-    """``table[address]`` of each, one stage later, from one memory with as many ports."""
+    """``table[address]`` of each address, one stage later, from one memory with a port for each address."""
     m.submodules[name] = memory = Memory(shape=shape, depth=len(table), init=table)
     ports = [memory.read_port() for _ in addresses]
     m.d.comb += [port.addr.eq(address) for port, address in zip(ports, addresses, strict=True)]
@@ -109,7 +110,7 @@ def place_of_neuron(m: Module, size, valid, neurons: int, stage: int, name: str)
 
 
 def clears(m: Module, clear, state_w, depth: int):
-    """On ``clear`` all words of the state memory become 0, whatever else is written; gives whether that goes on."""
+    """Make all words of the state memory 0 after ``clear``, instead of any other write; gives 1 while that lasts."""
     sweep, sweeping = Signal.like(state_w.addr), Signal()
     with m.If(clear):
         m.d.sync += [sweeping.eq(1), sweep.eq(0)]
@@ -120,15 +121,15 @@ def clears(m: Module, clear, state_w, depth: int):
 
 
 def magnitude(arg):
-    """|arg|, which addresses a table of one sign."""
+    """|arg|, the address in a table that has entries for one sign only."""
     return Mux(arg < 0, -arg, arg)
 
 
 def held(m: Module, valid, argument, gates: int, delay: int) -> list:
-    """The arguments of the neurons under way until ``delay``, by the turn of their gates, for a trace.
+    """The arguments of all neurons that are in the cell, in the order in which a trace reads them.
 
-    ``argument`` is that of the first gate 3 stages after its copy, and then of the others in turn.
-    First in, first out; not part of a board, where nothing reads them.
+    ``argument`` is that of the first gate 3 stages after its copy, and then of the other gates in turn.
+    A queue, first in, first out.  Synthesis removes it from a board, where nothing reads the trace.
     """
     kept = []
     for turn in range(gates):

@@ -1,4 +1,4 @@
-"""GRU cells: from copies of accumulators to the new state, G neurons a cycle, or one gate of one neuron a cycle."""
+"""GRU cells: from copies of accumulators to the new state, G neurons per cycle, or one gate of a neuron per cycle."""
 
 from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
@@ -38,7 +38,7 @@ class GRUCell(wiring.Component):
 
         acc ─► shift ─► round ─► σ table ─► r·nh ─► + nx ─► round ─► tanh table ─► h − n ─► z·(h − n) ─► + n ─► v
 
-    2 multipliers a neuron; each ─► but the last has a register.
+    2 multipliers for each of the G neurons; each ─► but the last has a register.
 
     Parameters
     ----------
@@ -48,7 +48,8 @@ class GRUCell(wiring.Component):
     -------
     ``pipelined_signature(design)``
 
-    Latency: ``delay`` cycles to the values, ``late`` less to their group.  Throughput: one group per cycle.
+    Latency: ``delay`` cycles from a group to its values; the group leaves ``late`` cycles before them.
+    Throughput: one group per cycle.
     Formats: see ``tidegate.spec.formats``; all roundings half up, h cannot overflow (a convex combination).
     """
 
@@ -138,7 +139,7 @@ class SerialGRUCell(wiring.Component):
         lanes ─► select ─► shift ─► round ─┬─► σ table ─► r, z ─► ×, + nx ─► round ─► tanh table ─► n
                             one gate a cycle └─► nh, nx            ×, + n ◄────────────── h − n ──────┘   ─► h
 
-    Copies are r, z, nh and nx of the layer's first neuron, of the second, and so on.
+    The copies come in this order: r, z, nh and nx of the layer's first neuron, then of the second, and so on.
 
     Parameters
     ----------

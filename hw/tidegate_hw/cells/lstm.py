@@ -1,4 +1,4 @@
-"""LSTM cells: from copies of accumulators to the new state, G neurons a cycle, or one gate of one neuron a cycle."""
+"""LSTM cells: from copies of accumulators to the new state, G neurons per cycle, or one gate of a neuron per cycle."""
 
 from amaranth.hdl import Array, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
@@ -40,7 +40,7 @@ class LSTMCell(wiring.Component):
 
         acc ─► shift ─► round ─► tables ─► f·c, i·g ─► + ─► round ─► round ─► tanh table ─► ─► o·tanh(c) ─► v
 
-    3 multipliers a neuron; each ─► but the last has a register.
+    3 multipliers for each of the G neurons; each ─► but the last has a register.
 
     Parameters
     ----------
@@ -50,7 +50,8 @@ class LSTMCell(wiring.Component):
     -------
     ``pipelined_signature(design)``
 
-    Latency: ``delay`` cycles to the values, ``late`` less to their group.  Throughput: one group per cycle.
+    Latency: ``delay`` cycles from a group to its values; the group leaves ``late`` cycles before them.
+    Throughput: one group per cycle.
     Formats: see ``tidegate.spec.formats``; all roundings half up, c saturates to CELL_STATE.
     """
 
@@ -133,7 +134,7 @@ class SerialLSTMCell(wiring.Component):
         lanes ─► select ─► shift ─► round ─┬─► σ table ─► i, f, o ─► × ─► f·c + i·g ─► c ─► round ─┐
                             one gate a cycle └─► tanh table ─► g, tanh(c) ◄────────────────────────┘   × ─► v
 
-    Copies are i, f, g and o of the layer's first neuron, of the second, and so on.
+    The copies come in this order: i, f, g and o of the layer's first neuron, then of the second, and so on.
 
     Parameters
     ----------

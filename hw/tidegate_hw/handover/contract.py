@@ -1,4 +1,4 @@
-"""What both handovers have in common."""
+"""The members that both handovers share, and the place of a copying job."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -18,10 +18,10 @@ from ..records.trace import trace_signature
 
 @dataclass(frozen=True)
 class Place:
-    """Where a copying job works: ``length`` accumulator words, the first of which is ``target``.
+    """The accumulator words that a job copies: ``length`` words, the first of which is ``target``.
 
     ``turn``: words of one gate, for a handover that copies the gates of each neuron in turn; else 0.
-    ``gap``: a cycle without a word comes first, because the word may be the one that was added to last.
+    ``gap``: the job begins with a cycle without a word, because its first word may be the last one that was added to.
     """
 
     target: Any
@@ -31,14 +31,14 @@ class Place:
 
 
 def handover_signature(design: Design) -> wiring.Signature:
-    """Members of a handover, seen from inside.
+    """Members of a handover, with directions as the handover sees them.
 
     copies : ``copies_signature(design)``, in
-        Those of GATES are a layer's, those that close it in the order of its jobs and without a pause between jobs.
+        The copies of kind GATES belong to a layer.  The jobs that close the layer follow each other without a pause.
     layer : ``layer_layout(design)``, in
         The layer that is closed; stable from a cycle before its first copy until not busy.
     room : 1, in
-        More groups may come.
+        The encoder can take more groups.
     o : ``taken_signature`` of ``group_layout(cell_rate, groups)``, out
         The layer's groups of neurons in order, for its encoder.
     values : cell_rate SIGNAL values of the group, ``late`` cycles after it, out

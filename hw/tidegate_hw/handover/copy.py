@@ -1,4 +1,4 @@
-"""Snapshot: a layer's accumulators as they were, so that the lanes may go on while the cell works from the copy."""
+"""Snapshot: a copy of a layer's accumulators.  The lanes go on with the accumulators while the cell works on it."""
 
 from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import wiring
@@ -17,12 +17,12 @@ NEIGHBOURHOOD = 4 * SPAN        # lanes
 
 
 class Snapshot(wiring.Component):
-    """Takes the copies of a layer's accumulators and hands out G neurons a cycle, each gate when the cell takes it.
+    """Takes the copies of a layer's accumulators and hands out G neurons per cycle, each gate when the cell takes it.
 
-    Copies come gate by gate; the first group leaves when the first word of the last gate is still to come, which the
-    cell takes some cycles later.  The gates of a group are read in successive cycles, and groups that are under way
-    together are in different lanes, so G lanes need one memory with one port for all gates.  Column c holds the groups
-    n with n mod C = c; of four gates, which a cell takes in the order 1, 2, 3, 0:
+    Copies come gate by gate.  The first group leaves before the last gate's first word has come, because the cell takes
+    that gate some cycles later.  The gates of a group are read in successive cycles, and groups that are read in the
+    same cycle lie in different lanes.  So G lanes need one memory with one port for all gates.  Column c holds the
+    groups n with n mod C = c.  With four gates, which a cell takes in the order 1, 2, 3, 0, each column reads:
 
         cycle       0     1     2     3     4     5     6
         column 0    1 0   2 0   3 0   0 0   1 4   2 4   3 4         gate, group
@@ -30,8 +30,8 @@ class Snapshot(wiring.Component):
         column 2                1 2   2 2   3 2   0 2   1 6
         column 3                      1 3   2 3   3 3   0 3
 
-    C is the number of gates; if a word of accumulators has fewer groups, C is their number, and there are memories for
-    each C turns.
+    C is the number of gates.  If a word of accumulators has fewer groups than that, C is the number of its groups, and
+    each C successive turns have memories of their own.
 
         coming ─► count ─► register ─► write ─┐
                                               memory, choose near ─► select ─► acc
@@ -46,15 +46,15 @@ class Snapshot(wiring.Component):
     copies : ``copies_signature(design)``; those of a gate in successive cycles, and the last gate's at once after
         those of the gate before.
     words : accumulator words of one gate.
-    size : neurons of the layer; both stable from the first copy to the last group, and no register keeps anything of
-        them, for a simulator may stop the clock until then.
+    size : neurons of the layer.  ``words`` and ``size`` are stable from the first copy to the last group; no register
+        keeps a value made of them, because a simulator may stop the clock before the first copy.
     room : groups can be taken, and those that are under way here.
     o : ``taken_signature`` of ``neurons_layout(design)``: ``ceil(size / G)`` groups in order.
     acc : ``gates_layout(design)``; gate k of a group comes ``skew(design, k)`` cycles after it.
     busy : a copy comes, or a group is left.
 
-    Latency: ``delay`` cycles from the last gate's first copy to the first group.  (If the registers are nonsense and
-    the last gate never comes, two cycles after the copy that closes the layer.)
+    Latency: ``delay`` cycles from the last gate's first copy to the first group.  (If the registers are wrong and the
+    last gate never comes: two cycles after the copy that closes the layer.)
     Throughput: one group per cycle while there is room.
     """
 
@@ -132,9 +132,9 @@ class Snapshot(wiring.Component):
         return m
 
     def _reader(self, m: Module, coming, begun) -> tuple[Signal, Signal]:
-        """What a column reads in the next cycle: the number of its group, and whose turn it is.
+        """The read of a column in the next cycle: the number of its group, and the turn (which gate).
 
-        It follows the number that is ``coming`` until that has ``begun``, then gives each gate its turn.
+        It follows the number ``coming`` until that group has ``begun``, and then gives each gate its turn.
         """
         number, turn = Signal.like(coming, reset_less=True), Signal(range(self.columns))
         next_number, next_turn = Signal.like(number), Signal.like(turn)
@@ -147,7 +147,7 @@ class Snapshot(wiring.Component):
     def _memories(self, m: Module, first: int, write, address, readers) -> list[list]:
         """The memories of the turns from ``first`` on; gives the neurons that were read, by neighbourhood and column.
 
-        A neighbourhood of lanes chooses and registers a group of each column, so that few wires leave it.
+        Each neighbourhood of lanes chooses and registers one group per column, so that few wires leave it.
         """
         g, columns, words = self.design.cell_rate, self.columns, self.copies.data.as_value()
         groups = []

@@ -27,7 +27,7 @@ class SerialHandover(wiring.Component):
 
     Members
     -------
-    ``handover_signature(design)``; ``room`` is not heeded, as the encoder holds a whole layer.
+    ``handover_signature(design)``; ``room`` is ignored, because the encoder's queue holds a whole layer.
 
     Latency: the cell's ``delay`` from the first gate's first copy to the first neuron's value.
     Throughput: one neuron in as many cycles as there are gates.
@@ -46,7 +46,7 @@ class SerialHandover(wiring.Component):
 
     @staticmethod
     def places(design: Design, registers, layer, index) -> dict[Kind, Place]:
-        """Where the jobs of ``layer`` copy, and that of word ``index`` of the logits."""
+        """The places of the jobs that copy: those of ``layer``, and that of word ``index`` of the logits."""
         target, words, size = (select(registers, name, design.layers, layer)
                                for name in ("LAYER_TARGET", "LAYER_WORDS", "LAYER_SIZE"))
         return {Kind.CLOSE: Place(target + words, size * design.gates, turn=words),
@@ -56,7 +56,7 @@ class SerialHandover(wiring.Component):
     def step(m: Module, design: Design, job, over):
         """The gates of a neuron lie a ``turn`` apart; they come as ``records.gates.order`` says, gate 1 first.
 
-        After as many neurons as a word holds, the next word's begin.  ``turn`` 0: one word after the other.
+        After the neurons of one word come those of the next word.  With ``turn`` 0 one word follows the other.
         """
         gates, neurons = design.gates, design.lanes
         turn, back = Signal.like(job.turn), Signal(len(job.turn) + (gates - 1).bit_length())

@@ -1,4 +1,4 @@
-"""Several cells, of which one at a time is at work, behind the members of one."""
+"""Puts several cells, of which one works at a time, behind the members of one cell."""
 
 from functools import reduce
 from operator import or_
@@ -7,11 +7,11 @@ from amaranth.hdl import Module, Mux, Value
 
 
 def share(m: Module, handover, cells: list) -> None:
-    """``cells``, one for each of the design's, become submodules; what the layer's cell says, the handover says."""
+    """Make ``cells``, one per name in the design, submodules; the handover's outputs are those of the layer's cell."""
     layer, design = handover.layer, handover.design
 
     def said(what) -> Value:
-        """What the layer's cell says; with a single cell no more than a wire."""
+        """The output of the layer's cell; with a single cell only a wire."""
         values = [Value.cast(what(cell)) for cell in cells]
         if len(values) == 1:
             return values[0]
@@ -31,5 +31,5 @@ def share(m: Module, handover, cells: list) -> None:
 
 
 def any_of(signals) -> Value:
-    """Whether one of some bits is 1."""
+    """1 if any of the bits is 1."""
     return reduce(or_, signals)

@@ -32,7 +32,7 @@ class SnapshotHandover(wiring.Component):
     ``handover_signature(design)``
 
     Latency: ``Snapshot.delay`` and the cell's ``delay`` from the last gate's first copy to the first values.
-    Throughput: a group of neurons a cycle while there is room.
+    Throughput: one group of neurons per cycle while there is room.
     """
 
     fuses, rests, logits = True, True, Logits
@@ -48,7 +48,7 @@ class SnapshotHandover(wiring.Component):
 
     @staticmethod
     def places(design: Design, registers, layer, index) -> dict[Kind, Place]:
-        """Where the jobs of ``layer`` copy; ``index`` is not used."""
+        """The places of the jobs that copy, of ``layer`` and of the logits; ``index`` is not used."""
         target, fed, rest = (select(registers, name, design.layers, layer)
                              for name in ("LAYER_TARGET", "LAYER_CLOSE", "LAYER_REST"))
         logit_words = (registers.CLASSES + design.lanes - 1) // design.lanes

@@ -15,5 +15,5 @@ def group_layout(rate: int, depth: int) -> data.StructLayout:
 
 
 def event_layout(elements: int) -> data.StructLayout:
-    """Element ``index`` of a signal has changed by ``delta``; or, with ``end``, the signal's frame is over."""
+    """Element ``index`` of a signal has changed by ``delta``; or, with ``end``, the frame has no more events of it."""
     return data.StructLayout({"index": range(elements), "delta": signed(DELTA_BITS), "end": 1})

@@ -1,7 +1,7 @@
-"""A layer's gates on their way to its cell, and what tells a cell which layer it works on.
+"""A layer's gates on their way to its cell, and the description of the layer that a cell works on.
 
-Gates are numbered in the order of their accumulators.  A cell takes them one after the other, in that order but for
-gate 0, which it takes last: of a GRU's nx, r, z and nh it needs nx last, of an LSTM's o, i, f and g it needs o last.
+Gates are numbered in the order of their accumulators.  A cell takes them one after the other in that order, except
+for gate 0, which it takes last: a GRU needs nx last of nx, r, z and nh; an LSTM needs o last of o, i, f and g.
 """
 
 from amaranth.hdl import signed

@@ -1,4 +1,4 @@
-"""Work for the lanes: a job says what is to be done, a fetch is one weight word of it, a copy what came of that.
+"""Work for the lanes: a job is one task, a fetch is one weight word of a job, a copy is the result of a fetch.
 
     scheduler ─ job ─► addresser ─ fetch ─► lanes ─ copy ─► handover
 """
@@ -12,7 +12,7 @@ from tidegate.spec.formats import ACC_BITS, BIAS_DELTAS, DELTA_BITS, WEIGHT_BITS
 
 
 class Kind(enum.Enum, shape=3):
-    """What a job does.  All but the first two add nothing and only copy: their Δ is 0."""
+    """Kinds of jobs.  All but the first two add nothing and only copy: their Δ is 0."""
 
     EVENT = 0       # adds the column of element ``index`` of signal ``signal``, times Δ
     BIAS = 1        # adds bias column ``index``, times Δ
@@ -22,7 +22,7 @@ class Kind(enum.Enum, shape=3):
 
 
 class Copy(enum.Enum, shape=2):
-    """What becomes of a word's accumulators, besides being written back."""
+    """Where a word's accumulators go, besides being written back."""
 
     NONE = 0
     GATES = 1       # to the handover, which brings them to the layer's cell
@@ -30,12 +30,12 @@ class Copy(enum.Enum, shape=2):
 
 
 def tags_layout(design: Design) -> data.StructLayout:
-    """Of each word of a job.  ``closes``: the job's last word is the last that the layer's cell waits for."""
+    """Tags of each word of a job.  ``closes``: the job's last word is the last one that the layer's cell waits for."""
     return data.StructLayout({"copy": Copy, "closes": 1, "signal": range(design.layers + 1)})
 
 
 def job_layout(design: Design) -> data.StructLayout:
-    """A job, in symbols: where its words and accumulators lie is the addresser's business."""
+    """A job, without addresses: the addresser looks up where its words and accumulators lie."""
     return data.StructLayout({
         "kind": Kind, "index": range(max(design.features, design.neurons, len(BIAS_DELTAS))),
         "delta": signed(DELTA_BITS), "tags": tags_layout(design),
@@ -60,9 +60,10 @@ def fetch_signature(design: Design) -> wiring.Signature:
 
 
 def copies_signature(design: Design) -> wiring.Signature:
-    """One word of accumulators, for whom ``copy`` says.
+    """A copy of one word of accumulators; ``copy`` says who receives it.
 
-    ``coming``: ``copy`` of the next cycle; ``coming_closes``: and the next is the last word that closes a layer.
+    ``coming``: ``copy`` of the next cycle.  ``coming_closes``: the word of the next cycle is the last one that closes a
+    layer.
     """
     return wiring.Signature({
         "copy": Out(Copy), "coming": Out(Copy), "coming_closes": Out(1),

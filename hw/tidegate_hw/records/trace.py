@@ -1,4 +1,4 @@
-"""What verification sees of a core and its cells."""
+"""The trace: the integers inside the cells, for verification."""
 
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out

@@ -1,4 +1,4 @@
-"""Addresser: from jobs in symbols to the words of weights and accumulators that they need."""
+"""Addresser: from jobs, which name no addresses, to the words of weights and accumulators that they need."""
 
 from typing import Any
 
@@ -16,9 +16,9 @@ from ..records.registers import registers_layout, select
 
 
 def run_layout(design: Design) -> data.StructLayout:
-    """``length`` weight words from ``base + index * length`` on, for accumulator words from ``target`` on.
+    """A run of ``length`` weight words from ``base + index * length`` on, for accumulator words from ``target`` on.
 
-    ``gap``: a cycle without a word comes first.  ``turn``: see ``Place``.
+    ``gap``: the run begins with a cycle without a word.  ``turn``: see ``Place``.
     """
     lengths = range(max(design.acc_words, 0 if design.snapshot else design.gates * design.neurons) + 1)
     return data.StructLayout({
@@ -29,7 +29,7 @@ def run_layout(design: Design) -> data.StructLayout:
 
 
 class Addresser(wiring.Component):
-    """Walks through the words of each job: a dense connection's column, a bias column, or what is to be copied.
+    """Walks through the words of each job: the column of an event, a bias column, or accumulators that are copied.
 
         word   = base + index · length + k,   k = 0 .. length − 1
         target = target + k                   (or as the handover's ``step`` says)
@@ -48,10 +48,9 @@ class Addresser(wiring.Component):
     o : ``fetch_signature(design)``; has no ready, the lanes take a word every cycle.
     busy : a job is under way.
 
-    Latency: ``delay`` cycles from job to first word.  Throughput: one job in two cycles; one word per cycle without a
-    gap between jobs (the next one's address is ready before the last word is read), but for one cycle before a job
-    that copies logits.
-    A length of 0 counts as 1.
+    Latency: ``delay`` cycles from job to first word.  Throughput: one job in two cycles, and one word per cycle.  There
+    is no gap between jobs, because the next job's address is ready before the last word is read; only a job that copies
+    logits is preceded by one cycle without a word.  A length of 0 counts as 1.
     """
 
     delay = 4

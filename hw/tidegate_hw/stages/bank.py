@@ -24,8 +24,8 @@ class Bank(wiring.Component):
         word ─► register ─► RAM ─► register ─► × Δ ─► register ─┬► + ─┬► acc RAM
         target ────────────────────────► register ─► acc RAM ───┘     └► total
 
-    Every control signal has a register here, so that no net spans more lanes, and every lane registers of its own for
-    weight and product, so that DSP blocks find what fits into them.
+    Every control signal has a register here, so that no net reaches lanes of other banks.  Every lane has its own
+    registers for weight and product, which synthesis can move into the DSP blocks.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Clearing: brings a core back to where it was before its first frame."""
+"""Clearing: brings a core back to the state before its first frame."""
 
 from amaranth.hdl import Module
 from amaranth.lib import wiring
@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 
 class Clearing(wiring.Component):
-    """Has all memories cleared, then the bias columns played.
+    """Starts the clear of all memories, and then the adding of the bias columns.
 
         clear ─► start ─► (until not busy) ─► bias ─► (until not playing) ─► runs
 
@@ -16,7 +16,7 @@ class Clearing(wiring.Component):
     busy : in the cycle before, a part was still being cleared; valid from the second cycle after ``start`` on.
     playing : in the cycle before, the bias columns were still being added; valid from the second after ``bias`` on.
     start : strobe: every part is to clear itself.
-    bias : strobe: the bias columns are to be played.
+    bias : strobe: the scheduler is to add the bias columns.
     run : no clear is under way.
 
     Latency: as long as ``busy`` and ``playing`` last.

@@ -1,4 +1,4 @@
-"""Counters: what each frame cost."""
+"""Counters: the cost of each frame."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
@@ -14,7 +14,7 @@ CYCLE_BITS = 24         # of a frame's count: more than a watchdog waits for
 
 
 class Counters(wiring.Component):
-    """Counts what is fetched, for each frame apart, although features of the next frame come before a frame has ended.
+    """Counts cycles, weight words and events per frame, although the next frame's features come before a frame ends.
 
     Events of features are counted for the next frame until layer 0 is closed; the copy of the logits ends a frame.
 
@@ -32,7 +32,7 @@ class Counters(wiring.Component):
     decision : of the last frame, ``delay`` cycles after ``done``.
     skip : strobe, while not busy: a frame that is not run counts as one.
     o : stream of ``RESULT_LAYOUT``, one per frame, taken before the next frame's logits are fetched.
-        Its ``frames``: those before it.
+        Its ``frames``: number of frames before this one.
     frames : records taken, and frames not run, since ``clear``.
     busy : a frame is under way, or its record not taken.
     clear : strobe, while not busy: ``frames`` becomes 0.

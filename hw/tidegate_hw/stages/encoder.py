@@ -1,4 +1,4 @@
-"""Delta encoder: compares N values a cycle with what was last sent, and sends only what moved."""
+"""Delta encoder: compares N values per cycle with those last sent, and sends only values that have changed enough."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
@@ -17,7 +17,7 @@ LAG = 8                 # ... and those that came before the queue's level shows
 
 
 class Encoder(wiring.Component):
-    """Turns groups of values into events against a memory of anchors, and holds them until they are wanted.
+    """Compares groups of values with a memory of anchors, and queues the events until they are taken.
 
         fire  ⇔  |v − v̂| ≥ Θ  and  v ≠ v̂        (dense: always)
         Δ = clip(v − v̂, DELTA_BITS);  v̂ ← v̂ + Δ     where fired
@@ -32,7 +32,7 @@ class Encoder(wiring.Component):
     depth : int
         Groups in the anchor memory.
     queue_depth : int
-        Groups with events that wait; at least 2 MARGIN if ``room`` is of interest.
+        Groups with events that can wait; at least 2 MARGIN if ``room`` is used.
     late : int
         Cycles from a group to its values, 1 or 2; with 2 the anchors have a register of their own.
 
@@ -42,7 +42,7 @@ class Encoder(wiring.Component):
         ``address`` selects the anchors; the same one must not come twice in ``late`` + 3 cycles, unless the first is
         ``last``.
     values : the group's elements (SIGNAL), ``late`` cycles after it was taken.
-    room : ``MARGIN`` groups may still come, ready or not, whatever happens to the events; of the cycle before.
+    room : in the cycle before, there was room for ``MARGIN`` more groups, even if no event is taken.
     theta : Θ in LSBs, stable while busy.
     dense : every element is sent.
     o : stream of ``event_layout(rate * depth)``
@@ -51,7 +51,7 @@ class Encoder(wiring.Component):
     busy : a group, an event or a clear is under way.
 
     Latency: ``delay`` cycles from group to first event if nothing waits before it, else 2 more.
-    Throughput: one group per cycle, but for ``late`` + 2 cycles after the last; one event per cycle.
+    Throughput: one group per cycle, except in the ``late`` + 2 cycles after a frame's last group; one event per cycle.
     Formats: values and anchors SIGNAL, Δ saturates symmetrically to DELTA_BITS.
     """
 

@@ -17,7 +17,7 @@ class Lanes(wiring.Component):
 
         acc[target][p] ← acc[target][p] + weight[word][p] · Δ      (wraps at ACC_BITS; spec proves it never does)
 
-    Made of banks of at most SPAN lanes; here is what they share.
+    Consists of banks of at most SPAN lanes; this module holds the parts that they share.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ class Lanes(wiring.Component):
     Members
     -------
     fetch : ``fetch_signature(design)``
-        The same target must not come in two cycles running.
+        The same target must not come in two successive cycles.
     copies : ``copies_signature(design)``
         The new value of each accumulator word whose fetch asks for a copy.
     weight_w : ``weight_w_signature(design)``, while not busy.

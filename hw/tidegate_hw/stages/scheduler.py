@@ -14,7 +14,7 @@ from ..records.registers import choose, registers_layout
 
 
 class Scheduler(wiring.Component):
-    """Puts the events of all signals in an order in which the lanes never wait for what could come later.
+    """Puts the events of all signals in an order in which the lanes do not wait while another event is ready.
 
         frame t:   close layer 0 ─► x of t+1, h0 of t ─► close layer 1 ─► … ─► h of t ─► logits
         close:     the last x of t, which copies on its way, or CLOSE; then REST, if the layer has other gates
@@ -24,9 +24,9 @@ class Scheduler(wiring.Component):
     handover ``fuses``, its column closes the layer, so that the copy costs only the words of REST.  If not, CLOSE
     follows.
 
-    The logits are copied by one job, or word by word, as the handover's ``logits`` want them.
+    One job copies all logits, or one job each word of them, as the handover's ``logits`` need them.
 
-    A job says only what is to be done; where its words lie is the addresser's business.
+    A job holds no addresses; the addresser looks them up.
 
     Parameters
     ----------
@@ -37,15 +37,15 @@ class Scheduler(wiring.Component):
     registers : ``registers_layout(design)``, stable while a frame is under way.
     x : stream of ``event_layout(features)``.
     h : stream of ``event_layout(neurons)``: the hidden state of ``layer``.
-    layer : the layer that was closed last, at which cell and h encoder are.
+    layer : the layer that was closed last; cell and h encoder work on it.
     bias : strobe, while idle: play the bias columns.
     blocked : the logits of a frame, or the next word of them, must wait.
     logits_copied : strobe: a job that copies logits is taken.
     idle : no job is offered, no layer is closed, and no features are there.
     o : stream of ``job_layout(design)``.
 
-    Latency: ``delay`` cycles from event to job, but a feature's not before its successor is there; the end of a hidden
-    signal takes one cycle more.
+    Latency: ``delay`` cycles from event to job.  The event of a feature also waits for the event (or the end) after it;
+    the end of a hidden signal takes one cycle more.
     Throughput: one event in two cycles.
     """
 

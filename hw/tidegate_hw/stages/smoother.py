@@ -10,7 +10,7 @@ from tidegate.spec.stop import SMOOTH_MAX, STOP_BITS
 
 
 class Smoother(wiring.Component):
-    """A leaky sum per class in a memory, as ``tidegate.spec.stop`` has it.
+    """Keeps the leaky sum of ``tidegate.spec.stop`` for each class, in a memory.
 
         S[k] <- S[k] + v − (S[k] >> smooth),   o = S[k] >> smooth
 
@@ -28,10 +28,10 @@ class Smoother(wiring.Component):
     taken : 1, in
         Strobe: ``v`` is the frame's next.
     done : 1, in
-        Strobe: the frame has no other; it comes with its last, or without any.  The next frame's first comes
-        ``delay`` + 2 cycles later or more.
+        Strobe: the frame has no further logit; comes with its last one, or alone.  The next frame's first logit comes
+        at least ``delay`` + 2 cycles later.
     smooth : range(4), in
-        Stable but while ``clear``.
+        Changes only while ``clear``.
     clear : 1, in
         Strobe, while no frame is under way: all sums become 0.
     o : signed(16), out
@@ -45,7 +45,7 @@ class Smoother(wiring.Component):
 
     Latency: ``delay`` cycles; a clear takes a cycle per class, rounded up to a power of two, and 1.
     Throughput: a logit per cycle.
-    Tested: through the bench of ``Stop``, all ``smooth``, logits of all sizes.
+    Tested: through the bench of ``StopUnit``, with all values of ``smooth`` and logits of all sizes.
     """
 
     delay = 2

@@ -13,10 +13,10 @@ from .smoother import Smoother
 
 
 class StopUnit(wiring.Component):
-    """Has the network decided?  Watches the logits of every frame and applies the rule of ``tidegate.spec.stop``.
+    """Applies the rule of ``tidegate.spec.stop`` to the logits of every frame.
 
-    One pass over the smoothed logits y, without the second best: one that beats the best so far leads by what it beats
-    it by, one that does not must stay behind the best by more than the margin.  The same for the release.
+    One pass over the smoothed logits y, which keeps no second best.  A logit above the best so far leads by its
+    distance to that best.  Any other logit must stay below the best by more than the margin.  The release is compared alike.
 
         y > best:   best <- y, clear <- y − best > margin          (the first: clear)
         else:       clear <- clear and best − y > margin
@@ -31,20 +31,21 @@ class StopUnit(wiring.Component):
     taken : 1, in
         Strobe: ``logit`` is the frame's next.
     done : 1, in
-        Strobe: the frame has no other; it comes with its last, or without any.  The next frame's first comes
-        ``delay`` cycles later or more.
+        Strobe: the frame has no further logit; comes with its last one, or alone.  The next frame's first logit comes
+        at least ``delay`` cycles later.
     on : 1, in
         Off: no frame is decided.
     stream : 1, in
-        A decision does not end anything.
+        After a decision the core goes on (``ended`` stays low).
     margin, release, hold, smooth, classes : unsigned, in
-        As in ``tidegate.spec.stop.Stop``, in registers of these names; stable but while ``clear``.
+        As in ``tidegate.spec.stop.Stop``, in registers of these names; they change only while ``clear``.
     clear : 1, in
         Strobe, while no frame is under way: a reset.
     decision : range(design.classes + 1), out
         Class + 1 that the last frame decided, 0 if none.
     heard : range(design.classes + 1), out
-        Class + 1 that was decided last, 0 from the first frame on that may decide again, and is another's or none's.
+        Class + 1 that was decided last.  It stays until the first frame that may decide again; from then on it is 0, or
+        the class + 1 of a new decision.
     ended : 1, out
         There was a decision, and no ``stream``.
     busy : 1, out
@@ -93,7 +94,7 @@ class StopUnit(wiring.Component):
         m.d.comb += apart.eq(behind_q1[:-1] ^ led.replicate(STOP_BITS))
 
         def beyond(limit, name: str):
-            """Whether the best of the frame so far leads by more than a limit."""
+            """1 if the best logit of the frame so far leads by more than a limit."""
             # carries if the limit, and one more unless it beats, is more than ``apart``
             within = Signal(STOP_BITS + 2, name=f"within_{name}")
             kept, now = Signal(name=f"beyond_{name}"), Signal(name=f"beyond_{name}_now")

@@ -105,8 +105,11 @@ class Golden:
 
     def advance(self, x: torch.Tensor, layer: int, threshold: int,
                 start: tuple[torch.Tensor, torch.Tensor] | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Anchors (T, B, H) of a layer's signal after each frame, and what its cell keeps (B, H) after the last, from
-        reset or from the last of both of a run before; ``x`` (T, B, inputs): anchors of the signal below."""
+        """Anchors (T, B, H) of a layer's signal after each frame, and the cell's state (B, H) after the last frame.
+
+        ``x`` (T, B, inputs): anchors of the signal below.  ``start``: (anchors, state) (B, H) to begin with, None:
+        reset.
+        """
         network_layer = self.network.layers[layer]
         return golden_of(network_layer.cell).advance(
             x, *self._integers(layer, x.dtype), network_layer.weight_frac, threshold, start)

@@ -26,7 +26,7 @@ DECIDE_CHUNK = 8    # frames that are computed at once while a batch decides
 
 class NetworkState(NamedTuple):
     """A network's memory between two frames: ``anchors[s]`` (B, elements) v̂ of signal s, SIGNAL integers; ``states[l]``
-    (B, size) what layer l's cell keeps, STATE integers; all held in floats."""
+    (B, size) the state of layer l's cell, in STATE (a GRU's h) or CELL_STATE (an LSTM's c); held in floats."""
 
     anchors: list[Tensor]
     states: list[Tensor]
@@ -38,8 +38,8 @@ class Output:
 
     ``logits`` (T, B, classes) in real units.  ``anchors[s]`` (T, B, elements): v̂ of signal s after each frame,
     SIGNAL integers held in floats; differentiable for s > 0.  ``thresholds``: as given; None in dense mode.
-    ``states[l]`` (B, size): what layer l's cell keeps after the last frame.  ``start``: where the sequences began,
-    None: at reset.
+    ``states[l]`` (B, size): the state of layer l's cell after the last frame.  ``start``: the state in which the
+    sequences began, None: at reset.
     """
 
     logits: Tensor

@@ -1,4 +1,4 @@
-"""Whatever a user may give to listen to, as a ``SoundSource``."""
+"""The ``SoundSource`` for anything that a user may give to listen to."""
 
 from collections.abc import Iterable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The boards there are: virtual ones, those that bitstreams are built for, and serial ports that may have one."""
+"""Lists of boards: virtual boards, boards that bitstreams are built for, and serial ports that may have a board."""
 
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ def fpga_boards() -> list[dict]:
 
 
 def serial_ports(identify: bool = False) -> list[dict]:
-    """Serial ports in order; with ``identify`` each is opened, and ``answer`` says what is behind it."""
+    """Serial ports by name; with ``identify`` each is opened, and ``answer`` says which device is behind it."""
     return [_port(p, identify) for p in sorted(p for p in comports() if p.hwid != "n/a" and Path(p.device).exists())]
 
 

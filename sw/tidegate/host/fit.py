@@ -102,8 +102,8 @@ def frame_rate(model: Model | None) -> float | None:
 def speed_of(layout: Layout, occupancy: Sequence[float], clock: float, rate: float | None = None) -> dict:
     """Figures of frames back to back at ``clock`` Hz.
 
-    ``occupancy``: share of elements that fire, per signal.  ``rate``: frames per second; what depends on the rate is
-    None if that is.
+    ``occupancy``: share of elements that fire, per signal.  ``rate``: frames per second; figures that depend on
+    it are None without a rate.
     """
     net = layout.network
     elements = [net.elements(s) for s in range(net.signals)]

@@ -37,15 +37,6 @@ MOST_S = 1.0            # seconds of sound that are sent to the board in one go
 _POLL = 0.1             # seconds between looks at whether to stop
 
 
-class FrameAnswer(Protocol):
-    """What listening reads of a board's answer to a frame, see ``board.FrameResult``."""
-
-    @property
-    def logits(self) -> tuple[int, ...]: ...
-    @property
-    def events(self) -> tuple[int, ...]: ...
-
-
 class Streams(Protocol):
     """What listening needs of a board, see ``board.Board``."""
 

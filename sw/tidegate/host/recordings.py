@@ -1,4 +1,4 @@
-"""Recordings of one word each on a board: what the board decides, and what that costs against dense mode.
+"""Recordings of one word each on a board: the board's decision, and its cost beside that of dense mode.
 
     with Board.open("virtual") as board:
         board.load(model)
@@ -26,11 +26,11 @@ from .word import LONGEST_S, WORD_S, find_word
 
 @dataclass(frozen=True)
 class Decision:
-    """What a board made of one recording: the label and confidence of the frame that decides, and what it all cost.
+    """A board's decision on one recording: label and confidence of the deciding frame, and the cost of all frames run.
 
-    ``frame``: number of that frame, by the board's stop rule, or of a model that listens its clearest answer
-    (``tidegate.spec.stop``), or else by ``tidegate.host.word``.  ``decided_at``: number of the frame in which the stop
-    rule was met, or None.  ``frames``: of the recording.
+    ``frame``: number of the deciding frame.  The board's stop rule chooses it; else, for a model that listens, its
+    clearest answer does (``tidegate.spec.stop.clearest``); else ``tidegate.host.word``.  ``decided_at``: number of the
+    frame in which the stop rule was met, or None.  ``frames``: of the recording.
     """
 
     label: str
@@ -55,7 +55,7 @@ class Decision:
 class ComparedClip:
     """A clip on a board: the ``decision``, and what the clip costs in ``dense`` mode.
 
-    ``right``: whether that is the spoken word; None: of a word that the model cannot say.
+    ``right``: whether the label is that of the spoken word; None if the model has no label for the word.
     """
 
     clip: BundledClip
@@ -83,7 +83,8 @@ def decide(board: Board, frames: np.ndarray, model: Model) -> Decision:
 
 def compare_with_dense(board: Board, model: Model,
                        clips: Sequence[tuple[BundledClip, np.ndarray]]) -> Iterator[ComparedClip]:
-    """Each clip, given with its features, in delta mode by the model's stop rule, and in dense mode on all of it."""
+    """Run clips, each given with its features (frames, bands), in delta mode with the model's stop rule, and count what
+    the whole clip costs in dense mode; TidegateError if dense costs differ between clips of one length."""
     board.stop = model.stop
     dense = dense_costs(board, [frames for _, frames in clips])
     for clip, frames in clips:
@@ -93,7 +94,10 @@ def compare_with_dense(board: Board, model: Model,
 
 
 def dense_costs(board: Board, clips: Iterable[np.ndarray]) -> dict[int, Cost]:
-    """What a clip of so many frames costs in dense mode, measured on two of each length: whatever is in it."""
+    """Number of frames → cost of such a clip in dense mode, measured on two clips of each length.
+
+    TidegateError if the two costs differ: in dense mode the cost does not depend on the sound.
+    """
     by_length: dict[int, list[Cost]] = {}
     board.dense, stop, board.stop = True, board.stop, None
     for frames in clips:
@@ -107,7 +111,7 @@ def dense_costs(board: Board, clips: Iterable[np.ndarray]) -> dict[int, Cost]:
 
 
 def total_costs(compared: Iterable[ComparedClip], network: Network) -> tuple[Cost, Cost]:
-    """Of all clips: in delta and in dense mode."""
+    """The costs of all clips together, in delta and in dense mode."""
     delta, dense = Cost.none(network), Cost.none(network)
     for each in compared:
         delta, dense = delta + each.decision.cost, dense + each.dense

@@ -1,13 +1,13 @@
-"""What the engine has to know of a cell: its gates, in the order in which their accumulators lie.
+"""The cells, declared: the gates of each, in the order in which their accumulators lie, and what a neuron costs.
 
     accumulators of a layer    [ gates that hear the layer's input … | … gates that hear its own state ]
 
-A gate is one accumulator for each neuron.  The input's events feed the first gates and the layer's own hidden state's
-events the last ones (most gates hear both), so that both are contiguous runs: a weight column is such a run.
+A gate is one accumulator for each neuron.  Events of the layer's input feed the first gates, and events of the layer's
+own hidden state feed the last gates (most gates hear both).  So a weight column is one contiguous run of gates.
 ``Layout`` packs by this table, and ``Network``, ``Model``, the proof of bounds, cycle model and energy derive from it.
 
-In PyTorch's tensors the rows of the gates lie in an order of their own, in which ``Gate.input_row`` and ``own_row``
-count blocks of as many rows as there are neurons.
+PyTorch's tensors have another order: blocks of as many rows as there are neurons, one block per gate.
+``Gate.input_row`` and ``own_row`` are numbers of such blocks.
 """
 
 from dataclasses import dataclass
@@ -27,8 +27,11 @@ class Gate:
 
 @dataclass(frozen=True)
 class Work:
-    """What one neuron costs in a frame, for the estimate of energy, in bits: looked up in tables, read and written of
-    its state, added; ``products``: of each multiplication the product of its operands' bits."""
+    """What one neuron costs per frame, for the estimate of energy.
+
+    ``looked_up``: bits read from tables.  ``state``: bits of its state that are read and written.  ``added``: bits of
+    all sums.  ``products``: Σ over the multiplications of the product of both operands' bits.
+    """
 
     looked_up: int
     state: int

@@ -118,7 +118,7 @@ def latency_cycles(layout: Layout, events: Sequence[float]) -> int:
 
 
 class _Lanes:
-    """The column fetch: three jobs wait while one is served."""
+    """The addresser: three jobs wait while one is served."""
 
     def __init__(self):
         self.selected, self.length = -2, 0

@@ -92,8 +92,10 @@ class Layout:
         return f"the model needs {'; '.join(short)}; use a smaller model or a board with more" if short else None
 
     def closing(self, layer: int) -> tuple[int, int]:
-        """Words of the two jobs that close a layer: of the gates that its input feeds, and of the others; or without a
-        snapshot of all gates of each neuron, and none."""
+        """Words of the two jobs that close a layer: the gates that its input feeds, and the other gates.
+
+        Without a snapshot the first job copies all gates of every neuron, and there is no second one (0 words).
+        """
         cell, size, words = self.network.layers[layer].cell, self.network.layers[layer].size, self.words[layer]
         if not self.design.snapshot:
             return len(cell.gates) * size, 0

@@ -1,9 +1,10 @@
-"""Encoder rules: when an element of a signal is sent, what is sent, and what is remembered of it.
+"""Encoder rules: when an element of a signal is sent, which change is sent, and which value is remembered.
 
     delta      fire ⇔ |v − v̂| ≥ Θ and v ≠ v̂        Δ = clip(v − v̂)        v̂ ← v̂ + Δ
 
-The memory of ``delta`` is the anchor v̂, which moves by what was sent, so that a consumer's M = b + W·v̂ exactly, for
-ever (delta networks: Neil et al. 2017, arXiv:1612.05571).  On integers the condition is |v − v̂| ≥ max(Θ, 1).
+The memory of ``delta`` is the anchor v̂, which moves by exactly the Δ that was sent.  So the sums of a consumer stay
+M = b + W·v̂ exactly, for ever (delta networks: Neil et al. 2017, arXiv:1612.05571).  On integers the condition is
+|v − v̂| ≥ max(Θ, 1).
 
 A rule is one function, ``rule(v, memory, theta, dense) → (fired, Δ, memory')``, of integers or arrays of them.  Golden
 model, benches and test doubles call it; ``hw/tidegate_hw/stages/encoder.py`` is its twin in hardware, and

@@ -106,7 +106,7 @@ def best_two(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Decider:
-    """The rule applied to the frames of one or more sequences as they come; the board's stop unit in software.
+    """The board's stop unit in software: applies the rule to the frames of one or more sequences as they come.
 
     ``shape``: of the sequences that run side by side, () for one.  The decisions do not depend on how the frames are
     cut into blocks.
@@ -175,10 +175,10 @@ class Decider:
 
 
 def clearest(logits: np.ndarray, stop: Stop) -> tuple[int, int]:
-    """(frame, class) of what a network that listens says of one recording, from its raw accumulators (T, classes).
+    """(frame, class) that a network which listens answers to one recording, from its raw accumulators (T, classes).
 
-    The class that leads by most in any frame, of those that may be decided, smoothed as the rule smooths.  If none of
-    them ever leads: in the last frame, the best of the others.
+    The class, of those that may be decided, that leads by most in any frame; logits are smoothed as the rule smooths.
+    If none of them ever leads, the answer is the best of the other classes in the last frame.
     """
     values = Decider(stop).smooth(np.asarray(logits, np.int64) >> STOP_SHIFT)
     lead, best = best_two(values)

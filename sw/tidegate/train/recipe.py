@@ -47,17 +47,17 @@ def _frontend(given: FrontEndSettings | dict) -> FrontEndSettings:
 class Augmentation:
     """How training clips vary.  Levels in dB, times in frames, frequencies in bands; 0 switches a part off.
 
-    ``gain``: ± level of the clip.  ``noise``, (lowest, highest) level of what is mixed in, relative to the noise
-    recordings (or, without such, to a clip's mean), in ``noise_share`` of the clips.  ``snr``, (lowest, highest):
-    instead, so far is the noise below the clip's active frames, whatever both levels are.
-    ``lead``, ``tail``: up to so much silence before and after.  ``crop``: up to so many frames cut off at the
-    beginning.  ``hold``: share of clips that continue with their first and last frame there instead of silence.
+    ``gain``: ± level of the clip.  ``noise``: (lowest, highest) level of the noise that is mixed in, relative to the
+    level of its recording (of made noise: to the clip's mean), in ``noise_share`` of the clips.  ``snr``: (lowest,
+    highest) distance of the noise below the clip's active frames, in place of ``noise``.
+    ``lead``, ``tail``: at most this much silence before and after.  ``crop``: at most this many frames are cut off at
+    the beginning.  ``hold``: share of clips whose first and last frames are repeated there in place of silence.
     ``stretch``: ± share of speed.
-    ``warp``: ± bands by which the spectrum moves.  ``mask_bands``, ``mask_frames``: up to so many bands or frames
-    silenced (SpecAugment, Park et al. 2019).  ``jitter``: standard deviation of Gaussian noise on the features.
+    ``warp``: ± bands by which the spectrum moves.  ``mask_bands``, ``mask_frames``: at most this many bands or frames
+    are silenced (SpecAugment, Park et al. 2019).  ``jitter``: standard deviation of Gaussian noise on the features.
     ``context``: share of batches in which another word precedes, as in a stream.  ``backwards``: share of the spoken
-    clips that are played backwards and are then ``unknown``: words that sound like speech but never occur.
-    ``splice``: share of clips that become the beginning of one word and the end of another, ``unknown`` as well.
+    clips that are played backwards and are then ``unknown``; they sound like speech but hold no word.
+    ``splice``: share of clips that become the beginning of one word and the end of another, also ``unknown``.
     ``silence_repeats``: how often each cut of silence comes in an epoch.
     """
 
@@ -82,49 +82,51 @@ class Augmentation:
 
 @validated("recipe {name!r}: ")
 class Recipe:
-    """A training run.  ``about``, ``attribution`` (of the data) and ``limits`` are for the model card.
+    """A training run; DataError of one line if a field has a wrong type or value, or two fields contradict each other.
 
-    ``task``: the name of a task (``tasks/registry.py``).  Only "words", a folder of recordings, has a front end and
-    augmentation.
+    Text.  ``name`` of the recipe and of the model.  ``about``, ``attribution`` (of the data) and ``limits`` are for the
+    model card.
 
-    ``keywords``: the classes (none: every word is one), all others are ``unknown``; words to ``leave_out`` are in no
-    part but "unseen", which tells how well words are rejected that were never heard.
-    ``test_share``: of the validation part's speakers, for the test part, where the data has none: what is reported is
-    then not what chose.  ``unknown``, ``silence``:
-    whether these classes exist, "folder", "auto" or "none", see ``data.scan``.
+    Data.  ``task``: the name of a task (``tasks/registry.py``).  Only "words", a folder of recordings, has a front end
+    (``frontend``) and augmentation.  ``keywords``: the words that are classes (none: every word is one); all others are
+    ``unknown``.  ``leave_out``: words that are only in the part "unseen", which tells how well the model rejects words
+    that it never heard.  ``test_share``: the share of the validation part's speakers that go to the test part, for
+    data without one; the reported part then chose nothing.  ``unknown``, ``silence``: where recordings of these classes
+    come from, "folder", "auto" or "none", see ``data.folders.scan``.
 
     Shape.  ``cell``: of all layers, one of ``spec/cells.py``.  ``gru``: neurons of each layer, whatever the cell.
 
     Sparsity.  ``thresholds``: Θ per signal in LSBs of 1/256; they grow linearly from 0 over the first ``anneal`` share
-    of the epochs.  ``delta``: whether training itself runs as a delta network; if not, it is dense and Θ is applied to
-    what comes out (post hoc).  ``learn_thresholds``: Θ is trained, log Θ at ``threshold_rate`` times the learning rate.
-    ``sparsity_cost``: weight of mean |Δĥ| (over batch, frames and units; h in ±1), annealed likewise.
-    ``budget``: train to so many weight words a frame, counted on a board of ``budget_lanes`` lanes (1: weights).
-    ``agility``: (lowest, highest) factor on all Θ, drawn anew for every batch, so that Θ may be turned at run time.
+    of the epochs.  ``delta``: whether the network is a delta network while it trains; if not, training is dense and Θ
+    is applied to the trained network (post hoc).  ``learn_thresholds``: Θ is trained, log Θ at ``threshold_rate`` times
+    the learning rate.  ``sparsity_cost``: weight of the mean |Δv̂| of the hidden states (over batch, frames and
+    neurons; h in ±1), which grows with Θ.  ``budget``: the weight words per frame to train for, counted on a board of
+    ``budget_lanes`` lanes (1: words are weights).  ``agility``: (lowest, highest) factor on all Θ, drawn anew for every
+    batch, so that Θ may be changed at run time.
 
     Numbers.  ``rounding``: straight-through rounding of weights and signals, so that the trained network is the golden
-    model; without it PyTorch's module of the cell is trained and rounded in the end (only with ``delta`` off).
-    ``weight_fracs``, ``weight_bits``: scale and width per layer, classifier last; the width is 8 bits until the
+    model; without it, PyTorch's module of the cell is trained and rounded at the end (only with ``delta`` off).
+    ``weight_fracs``, ``weight_bits``: fraction bits and width per layer, classifier last; the width is 8 bits until the
     annealing is over.  ``hidden_noise``: standard deviation of Gaussian noise on h (for features: ``jitter``).
 
-    Learning.  ``decision_frames``: the cross-entropy is the mean over so many last frames of a clip; the decision
-    itself is the last frame.  ``learning_rate`` is the peak of a one-cycle schedule for AdamW; ``clip``: limit of the
-    gradient's norm; ``patience``: stop after so many epochs without a better one (0: never).  ``balance``: 0 weighs
-    every clip alike, 1 every class.  ``reject``: share of the keywords' recall (validation) that may be given up for
-    rejecting more, by a bias of ``unknown``.
+    Learning.  ``decision_frames``: the loss is the mean cross-entropy over this many last frames of a clip; the answer
+    is that of the last frame.  ``learning_rate``: the peak of a one-cycle schedule for AdamW.  ``clip``: limit of the
+    gradient's norm.  ``patience``: stop after this many epochs without a better one (0: never).  ``balance``: 0 gives
+    every clip the same weight, 1 every class.  ``reject``: share of the keywords' recall (validation) that may be lost
+    to a bias of ``unknown``, with which the model rejects more other words.
 
     Deciding early (rank coding, Jeffares et al. 2021, arXiv:2110.02865).  ``stop_margin``: the lead of the best logit
-    over the second, in units of the logits, at which the network has decided (``spec/stop.py``; 0: no such rule), not
-    in the first ``stop_hold`` frames of a word.  After the annealing and ``stop_from``, a share of the epochs, the
-    cross-entropy is that of the frame of the decision, or the last without one, and nothing after it is computed.
-    ``entropy_reward``: times the entropy of the softmax there, taken off the loss: the more, the flatter the softmax
-    and the later the network decides.
+    over the second, in units of the logits, at which the network has decided (``spec/stop.py``; 0: it never decides
+    early).  In the first ``stop_hold`` frames of a clip it decides nothing.  After the annealing and the share
+    ``stop_from`` of the epochs, the cross-entropy is that of the deciding frame, or of the last one if no frame
+    decides, and later frames are not computed.  ``entropy_reward``: this multiple of the softmax's entropy in that
+    frame is subtracted from the loss; more makes the softmax flatter and the decision later.
 
-    ``listening``: train on endless streams with the hidden state carried, instead of clip by clip (``streams.py``,
-    ``listening.py``); after its epochs on clips an epoch is so many chunks, in which ``batch``, ``balance``,
+    Streams.  ``listening``: after its epochs on clips, train on endless streams with the hidden state carried on
+    (``data/streams.py``, ``fit/listening.py``).  An epoch is then a number of chunks; ``batch``, ``balance``,
     ``decision_frames``, ``label_smoothing``, ``hidden_noise`` and ``sparsity_cost`` have no effect, and the budget is
-    that of the training's own streams.  ``teacher``: a float network that is trained first, on the same streams, and
-    from which the network then learns in its epochs on streams (``teacher.py``).
+    that of the training streams.  ``teacher``: a float network that is trained first, on the same streams, and from
+    which the network learns in its epochs on streams (``fit/teacher.py``).
     """
 
     name: str

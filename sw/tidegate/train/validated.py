@@ -45,8 +45,8 @@ Levels = Annotated[tuple[Level, Level], Ordered]
 def validated(title: str):
     """Make a class a frozen dataclass that refuses fields of another type or out of range, and unknown fields.
 
-    ``title``: beginning of every message; the given fields are put in, as in ``"recipe {name!r}: "``.
-    Validators and ``__post_init__`` refuse with a ValueError.
+    ``title``: beginning of every message; it may name given fields, such as ``"recipe {name!r}: "``.  Validators and
+    ``__post_init__`` refuse with a ValueError, which becomes a DataError of one line.
     """
     def decorate(kind: type[T]) -> type[T]:
         made: Any = dataclass(frozen=True, config=_STRICT)(kind)
@@ -64,7 +64,10 @@ def validated(title: str):
 
 
 def from_json(kind: type[T], d: dict[str, Any]) -> T:
-    """A description from a JSON object; objects in it are descriptions, and lists are tuples."""
+    """A description of the class ``kind`` from a JSON object; DataError if it is none.
+
+    Objects in it become descriptions, and lists become tuples.
+    """
     try:
         return TypeAdapter(kind).validate_json(json.dumps(d))
     except ValidationError as error:
@@ -72,7 +75,7 @@ def from_json(kind: type[T], d: dict[str, Any]) -> T:
 
 
 def refuse(wrong: object, why: str) -> None:
-    """For ``__post_init__``."""
+    """Raise a ValueError, whose text the DataError of a description repeats, if ``wrong``; for ``__post_init__``."""
     if wrong:
         raise ValueError(why)
 

@@ -11,14 +11,14 @@ from ...spec.cells import CELLS, Cell
 
 
 class GoldenCell(Protocol):
-    """What a cell's module has.
+    """The members of a cell's module; B sequences, H neurons, T frames.
 
-    ``Module``: PyTorch's own module of the cell, whose weights and biases a layer's are named and shaped like.
-    ``real(sums (gates, B, H), state (B, H))`` → (what is sent, new state): the equations in real numbers.
-    ``Stages``: named tuple of the integers ``Cell.stages`` of a frame.
+    ``Module``: PyTorch's own module of the cell; a layer's weights and biases have its names and shapes.
+    ``real(sums (gates, B, H), state (B, H))`` → (signal, new state): the equations in real numbers.
+    ``Stages``: named tuple of the integers of a frame that ``Cell.stages`` names.
     ``step(accumulators (B, gates, H), state (B, H), weight_frac)`` → (stages, new state, signal v), int64.
     ``layer(x, w_ih, w_hh, bias, weight_frac, threshold, noise, start)`` → (anchors (T, B, H), last states (B, H)): a
-    whole sequence with gradient, which gives the integers of ``step``.  ``bias`` (gates, H).  ``start``: None, or
+    whole sequence with gradient; its integers are those of ``step``.  ``bias`` (gates, H).  ``start``: None, or
     (anchors, states) (B, H) before the first frame.
     ``advance(x, w_ih, w_hh, bias, weight_frac, threshold, start)``: the same without gradient.
     ``traced(x, w_ih, w_hh, bias, weight_frac, threshold)`` → (anchors, [each of the stages (T, B, H)]), from reset.

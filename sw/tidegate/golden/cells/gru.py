@@ -2,10 +2,10 @@
 
     r = σ(M_r)   z = σ(M_z)   n = tanh(M_nx + r·M_nh)   h ← n + z·(h − n)   v = round(h)
 
-``step`` says it as the core does it; the sequence must give the same numbers, and *is* the forward pass of training.
+``step`` computes as the core does.  The sequence gives the same integers, and *is* the forward pass of training.
 
 M = b + W·v̂ holds exactly at all times, so the sequence computes W·v̂ instead of accumulating events: the input
-side of all frames in one matmul before the loop, the recurrent side in one a step.  Accumulators lie in
+side of all frames in one matmul before the loop, the recurrent side in one matmul per frame.  Accumulators lie in
 memory as on the core, ``[nx | r | z | nh]``: the input feeds the first three parts, ĥ the last three.  Weights
 and biases are scaled by powers of two and a half is added to the bias, so that one ``floor`` rounds all
 four parts to their formats.
@@ -54,7 +54,7 @@ Module = torch.nn.GRU
 
 
 def real(sums: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-    """The equations in real numbers: sums (4, B, H) of nx, r, z, nh and h (B, H) → what is sent, and the new state."""
+    """The equations in real numbers: sums (4, B, H) of nx, r, z, nh and h (B, H) → the signal and the new state."""
     nx, r, z, nh = sums
     n = torch.tanh(nx + torch.sigmoid(r) * nh)
     h = n + torch.sigmoid(z) * (state - n)
@@ -80,7 +80,7 @@ def _requantise(x: np.ndarray, frac: int, to: Q) -> np.ndarray:
 
 
 class Sequence(NamedTuple):
-    """What a layer leaves behind.
+    """The tensors of a run of a layer, which the backward pass needs.
 
     ``anchors`` (T+1, B, H), SIGNAL integers, ``states`` (T+1, B, H), STATE integers: entry 0 is reset.
     ``cells`` (T, B, 4H): n, r, z in real units on the grid of 2**-8, and nh in PRE.
@@ -109,7 +109,7 @@ def scaled(w_ih: Tensor, w_hh: Tensor, bias: Tensor, weight_frac: int) -> tuple[
 
 
 def _lag_of(threshold: int) -> float:
-    """How far from its anchor an element is silent at most; below 0 it is the anchor."""
+    """The largest distance from its anchor at which an element does not fire; -1 if the anchor follows every change."""
     return shrink(threshold) if threshold > 1 else -1.0
 
 

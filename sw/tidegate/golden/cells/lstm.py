@@ -3,7 +3,7 @@
     i = σ(M_i)   f = σ(M_f)   o = σ(M_o)   g = tanh(M_g)   c ← f·c + i·g   v = round(o·tanh(c))
 
 Accumulators lie in memory as on the core, ``[o | i | f | g]``; input and ĥ feed all four.  The state is c, the signal
-is v.  How the sequence is computed, and its gradient, is as in ``gru.py``: straight-through for every rounding and
+is v.  Sequence and gradient are computed as in ``gru.py``: straight-through for every rounding and
 saturation, an anchor's gradient goes to v where the element fired, else to the anchor's old value.
 """
 
@@ -36,7 +36,7 @@ class Stages(NamedTuple):
 
 
 def real(sums: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-    """The equations in real numbers: sums (4, B, H) of o, i, f, g and c (B, H) → what is sent, and the new state."""
+    """The equations in real numbers: sums (4, B, H) of o, i, f, g and c (B, H) → the signal, and the new c."""
     o, i, f, g = sums
     c = torch.sigmoid(f) * state + torch.sigmoid(i) * torch.tanh(g)
     return torch.sigmoid(o) * torch.tanh(c), c
@@ -58,7 +58,7 @@ def step(accumulators: np.ndarray, state: np.ndarray, weight_frac: int) -> tuple
 
 
 class Sequence(NamedTuple):
-    """What a layer leaves behind.
+    """The tensors of a run of a layer, which the backward pass needs.
 
     ``anchors`` (T+1, B, H), SIGNAL integers, ``states`` (T+1, B, H), CELL_STATE integers: entry 0 is reset.
     ``cells`` (T, B, 4H): o, i, f, g in real units on the grid of 2**-8.  ``signals`` (T, B, H): v.

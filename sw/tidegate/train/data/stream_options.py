@@ -30,11 +30,12 @@ Shares = Annotated[tuple[Amount, Amount, Amount, Amount, Amount], AfterValidator
 
 @validated("a recipe's teacher.")
 class Teaching:
-    """The float network that a recipe's network learns from (see ``teacher.py``); a recipe's field ``teacher``.
+    """The float network that a recipe's network learns from (see ``fit/teacher.py``); a recipe's field ``teacher``.
 
     ``width``: channels of its blocks; ``maps``: of its first convolution.  ``epochs``, ``chunks`` of an epoch,
     ``learning_rate``: the peak, of its own training.  ``bfloat16``: compute it in that format, which is faster where
-    the processor has it.  ``weight``: of what it says in the loss of the network; ``temperature`` of both softmaxes.
+    the processor has it.  ``weight``: of its probabilities in the loss of the network; ``temperature`` of both
+    softmaxes.
     """
 
     width: Annotated[int, Field(ge=1, le=10_000)] = 128
@@ -54,24 +55,25 @@ class Listening:
     ``streams``: how many run side by side; ``chunk``: frames between two updates of the weights, which is how far the
     gradient reaches back; ``chunks``: of an epoch.
     ``shares``: of keywords, other words, continuous speech, sounds and pauses among the items of a stream.
-    ``gap``: between two items, (least, most), of which the square of a uniform number is taken, so that short ones are
+    ``gap``: (least, most) frames between two items, drawn by the square of a uniform number, so that short gaps are
     frequent; ``after``: least gap after a keyword.  ``speech``, ``sound``, ``pause``: lengths.
-    ``answer``: frames after a word's end in which its class is to be answered, at least to the end of its recording;
-    ``settle``: how many of them pass before it must be, in all but ``prompt``, a share, of the words: until it is quiet
-    nobody knows whether "four" will be "forty".  ``hold``: frames after that in which it may still be answered.
+    ``answer``: frames after a word's end in which the network has to answer the word, at least to the end of its
+    recording.  ``settle``: so many of them pass before it has to: until it is quiet nobody knows whether "four" will be
+    "forty".  In a share ``prompt`` of the words it has to at once.  ``hold``: frames after that in which it may still
+    answer the word.
     ``clip_epochs``: epochs on single clips before those on streams, as words come more often there.
     ``snr``: of a typical word over the background; ``clean``: share of stretches without background.
     ``gain``: ± of a stretch; ``word_gain``: ± of an item.  ``wet``: share of the items that are heard in a room.
     ``speech_warp``: ± bands by which the spectrum of continuous speech is shifted, as the recipe's augmentation does
-    with words: of a few speakers a network learns the voices, and takes any other voice for one that says keywords.
-    ``colour``: spread in dB of a smooth curve over the bands that each word and passage is filtered by, as by another
-    microphone.
+    with words; without it, a network learns the voices of few speakers, and takes any other voice for keywords.
+    ``colour``: spread in dB of a smooth curve over the bands, by which each word and passage is filtered, as another
+    microphone would.
     ``mined``: share of the negative items that the network took for a keyword before.
-    ``reject_weight``, ``hard_weight``, ``unknown_weight``, ``silence_weight``: of the losses, see ``listening.py``.
+    ``reject_weight``, ``hard_weight``, ``unknown_weight``, ``silence_weight``: of the losses, see ``fit/listening.py``.
     ``smoothed``: the loss is that of logits smoothed over about 2**smoothed frames, as a detector smooths them.
     ``peak``: share of an answer's loss that counts only the frame in which it is given most clearly.
-    ``robust``: of the generalised cross-entropy of keywords, 0 to 1: how little a recording counts that sounds nothing
-    like its keyword; 0 is the plain cross-entropy.
+    ``robust``: q of the generalised cross-entropy of keywords, 0 to 1.  The larger it is, the less a recording counts
+    that sounds nothing like its keyword; 0 is the plain cross-entropy.
     ``hard_share``: share of a chunk's worst frames that ``hard_weight`` weighs.
     ``reset``: share of the streams that begin anew with a chunk.
     ``rejected``: share of the other words of the validation part, on clips, that are to be taken for no keyword: sets

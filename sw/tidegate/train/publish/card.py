@@ -1,6 +1,6 @@
 """A model card in Markdown from what a model file says: ``python -m tidegate.train.publish.card MODEL > CARD.md``.
 
-``tidegate train`` writes recipe and figures into a model's card; ``release.py`` adds what other runs found:
+``tidegate train`` writes recipe and figures into a model's card; ``release.py`` adds results of other runs:
 seeds, words left out, a stream, the comparison with the RTL.  The text of a card is in ``templates/card.md.jinja``.
 """
 
@@ -22,8 +22,8 @@ _OPTIONS = {"speech": "--speech", "words": "--other-words", "keywords": "--more-
 
 
 def card(model: Model, name: str, size: int) -> str:
-    """Markdown; ``size``: bytes of the model file.  TidegateError if the model was not trained with a recipe, or if
-    its card lacks a figure."""
+    """The card as Markdown; ``size``: bytes of the model file.  TidegateError if the model was not trained with a
+    recipe, or if its card lacks a figure."""
     if "recipe" not in model.card:
         raise TidegateError(f"the model '{name}' has no training card; only models from `tidegate train` have one")
     known = model.card

@@ -1,14 +1,13 @@
-"""Make a zoo model of a sweep: the run that is best by validation, its recipe, and a card with what all runs found.
+"""Make a zoo model of a sweep: the run that is best by validation, its recipe, and a card with the results of all runs.
 
     python -m tidegate.train.publish.release NAME --sweep FOLDER [--label LABEL]
     python -m tidegate.train.publish.release NAME --model FILE
     python -m tidegate.train.publish.release NAME [--unseen FOLDER] [--speakers FOLDER] [--attach KEY=FILE.json ...]
 
-``--label``: the sweep's variant to take the model from.  ``--model``: a file of `tidegate train` instead.  The rest
-adds to the card of the model that is there: ``--unseen`` a sweep of twins trained without some words, ``--speakers``
-one that leaves each speaker out in turn,
-``--attach`` a verb's JSON: ``verified`` of `tidegate verify`, ``stream`` of `tidegate stream`, ``wake_word`` of
-`tidegate stream --protocol mlperf`.
+``--label``: the sweep's variant to take the model from.  ``--model``: a file of `tidegate train` instead.  The other
+options add to the card of an existing model: ``--unseen`` a sweep of the same model trained without some words,
+``--speakers`` a sweep that leaves each speaker out in turn, ``--attach`` a verb's JSON: ``verified`` of `tidegate
+verify`, ``stream`` of `tidegate stream`, ``wake_word`` of `tidegate stream --protocol mlperf`.
 """
 
 import argparse
@@ -41,14 +40,14 @@ def best(rows: list[dict], label: str) -> dict:
 
 
 def row_score(row: dict) -> float:
-    """What makes a run the best, as an epoch (``loop.Trainer``): accuracy, less a point a percent above the budget."""
+    """The score of a run, like that of an epoch (``fit.loop``): accuracy, minus a point per percent over budget."""
     budget = row.get("budget")
     over = row["validation_weights_per_frame"] / budget - 1 if budget else 0.0
     return row["validation_accuracy"] - max(0.0, over)
 
 
 def as_decided(rows: list[dict], early: list[dict], margin: float) -> list[dict]:
-    """The rows with the figures of deciding early at this margin in place of those of whole clips."""
+    """The rows with figures of early decisions at this margin in place of the figures of whole clips."""
     decided = {(row["key"], row["factor"]): row for row in early if row["margin"] == margin}
     if not all((row["key"], row["factor"]) in decided for row in rows):
         raise TidegateError(f"the sweep has no 'margins' of {margin:g}, at which this model decides; add it")

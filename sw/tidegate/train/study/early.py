@@ -1,6 +1,6 @@
-"""What a sweep says of deciding early: one row per trained point, setting of Θ and margin.
+"""Early decisions in a sweep: one row per trained point, setting of Θ and margin.
 
-A row without a margin is decided at the clip's end.
+A row without a margin decides at the clip's end.
 """
 
 from collections.abc import Iterable, Mapping
@@ -46,7 +46,8 @@ def early_rows(model: Model, features: Features, margins: Iterable[float | None]
 
 
 def group_name(group: Mapping[str, Any]) -> str:
-    """What tells a group of early rows from those at the same margin: label, varied fields, Θ if turned."""
+    """The name of a group of early rows among those at the same margin: label, varied fields, and a Θ that is not the
+    model's own."""
     told = (*_SAME, "theta", "factor", "margin", "n", *EARLY_FIGURES)
     fields = [f"{k} {v}" for k, v in group.items() if k.removesuffix("_std") not in told and v is not None]
     factor, theta = group.get("factor", 1), group.get("theta") or ()

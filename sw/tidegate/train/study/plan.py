@@ -10,7 +10,7 @@
                the model's own; default [1]
     margins    of the stop rule, in units of the logits, at which every trained model decides early at every Θ, or null
                for the whole clip; default none
-    speakers   each is left out in turn (``data.scan``), or "each" for all; crossed with the rest
+    speakers   each is left out in turn (``data.folders.scan``), or "each" for all; crossed with the rest
 """
 
 import json
@@ -35,7 +35,6 @@ from ..errors import DataError
 from ..recipe import Recipe, Threshold
 from ..validated import Nonnegative, from_json, refuse, validated
 
-_PROSE = ("about", "attribution", "limits")     # of a recipe
 EACH = "each"
 _SHIPPED = Path(__file__).parents[2] / "sweeps"
 _PROSE = ("name", "about", "attribution", "limits")      # of a recipe
@@ -70,8 +69,8 @@ class Point:
 
     @cached_property
     def key(self) -> str:
-        """16 hexadecimal digits that change with anything that is trained otherwise, and with the version of tidegate;
-        prose changes nothing."""
+        """16 hexadecimal digits; they depend on all that changes the training and on the version of tidegate, and not
+        on the recipe's prose."""
         recipe = {name: value for name, value in self.recipe.to_dict().items() if name not in _PROSE}
         return sha256(_canonical([_version(), recipe, self.speaker, self.label]).encode()).hexdigest()[:16]
 
@@ -115,9 +114,9 @@ class Plan:
                 refuse(name in self.vary, f"'{name}' is in 'vary' and in the variant '{label}'; choose one")
 
     def points(self, speakers: Iterable[str] = ("",)) -> list[Point]:
-        """Every point, in the order of the description; ``speakers``: to leave out, "" for nobody.
+        """Every point, in the order of the description; ``speakers``: each is left out in turn, "" leaves out none.
 
-        DataError if a combination makes no recipe, is there twice, or has another number of signals than a Θ.
+        DataError if a combination is no recipe, is there twice, or has another number of signals than ``theta``.
         """
         points, seen = [], {}
         for (label, changes), *values in product(self.variants, *self.vary.values()):
@@ -199,7 +198,10 @@ def read_plan(name_or_path: str | Path) -> Plan:
 
 
 def make_plan(d: Any, name: str = "", folder: str | Path = ".") -> Plan:
-    """From a description; ``name`` if it has none, ``folder``: where a recipe's file is."""
+    """The plan of a JSON description; DataError with one line that names what is wrong.
+
+    ``name``: for a description without a name.  ``folder``: where the file of a recipe is looked for.
+    """
     if not isinstance(d, dict):
         raise DataError(f"sweep '{name}': it must be a JSON object")
     d = {"name": name} | d
@@ -221,7 +223,7 @@ def thresholds_at(setting: Setting, own: Iterable[int]) -> tuple[int, ...]:
 
 
 def compact(value: Any) -> str:
-    """A value as text on one line: a list of numbers as "64 32", printable text as it is, all else as JSON."""
+    """A value as text on one line: a list of numbers such as "64 32", printable text unchanged, all else as JSON."""
     if isinstance(value, list | tuple) and value and all(type(x) in (int, float) for x in value):
         return " ".join(map(compact, value))
     if isinstance(value, str) and value.isprintable():

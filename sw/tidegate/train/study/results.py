@@ -1,8 +1,8 @@
-"""A sweep's folder: what is written as soon as a point is trained, and how it is read.
+"""A sweep's folder: each point is written as soon as it is trained.
 
     sweep.json          the description as run, its recipe spelled out
     data.json           the data set: folder, number of clips, digest of their names and parts
-    results.sqlite      one row per trained point and setting of Θ; of a sweep with margins also those of ``early.py``
+    results.sqlite      one row per trained point and setting of Θ; with margins also the rows of ``early.py``
     models/KEY.tidegate the trained model
     logs/KEY.csv        one row per epoch
 
@@ -65,7 +65,11 @@ class Results:
 
     def add(self, key: str, model: bytes, log: list[dict], rows: list[dict[str, Any]],
             early: Iterable[dict[str, Any]] = ()) -> None:
-        """Keep a trained point if it is not there: its model, its epochs, and its rows, which may lack columns."""
+        """Keep a trained point, unless its key is there already.
+
+        ``model``: bytes of the model file.  ``log``: one dictionary per epoch.  ``rows``, ``early``: rows of
+        ``columns`` and of ``early_columns``, which may lack columns.  DataError if the folder cannot be written.
+        """
         with self._writing() as database:
             if key in _keys(database):
                 return
@@ -76,7 +80,7 @@ class Results:
                                      [(key, is_early, json.dumps(row)) for row in some])
 
     def fail(self, key: str, trace: str) -> None:
-        """Keep why a point failed, in ``logs/KEY.txt``, where one line cannot say it."""
+        """Write the trace of a point that failed to ``logs/KEY.txt``; nothing if there is none."""
         if trace:
             with self._writing():
                 _replace(self.folder / "logs" / f"{key}.txt", trace.encode(errors="backslashreplace"))
@@ -212,9 +216,9 @@ def _refuse_old(folder: Path) -> None:
 
 
 def alike(row: dict[str, Any]) -> tuple:
-    """The pairs of column and value that rows share if they differ by chance only: by seed and by speaker.
+    """The pairs of column and value that are equal in rows which differ by chance only, by seed and by speaker.
 
-    These are ``label``, the varied fields, ``epochs``, ``factor``, ``margin``, and Θ where no factor tells it.
+    These are ``label``, the varied fields, ``epochs``, ``factor``, ``margin``, and Θ where there is no factor.
     """
     by_chance = {*_FIXED, *EARLY_FIGURES} - {"label", "epochs", "factor"}
     theta = row["theta"] if row["factor"] is None else None

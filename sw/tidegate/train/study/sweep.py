@@ -1,8 +1,8 @@
 """A sweep: many trainings on all cores of this machine or on a Dask cluster; each is kept as soon as it is finished.
 
 Recipes travel to the workers as tasks.  Features are loaded once here and sent to every worker, so that a worker needs
-no data set, and one that replaces a dead worker gets them too.  No more tasks are handed out than there are threads: a
-task that only waited beside one that kills its worker is not blamed for that.
+no data set, and a worker that replaces a dead one gets them, too.  No more tasks are handed out than there are threads,
+because Dask blames the death of a worker on every task that waits there.
 """
 
 import json
@@ -130,9 +130,9 @@ def train_point(recipe: dict, theta: Iterable[Setting], features: str,
                 margins: Iterable[float | None] = ()) -> dict[str, Any]:
     """A worker's task: train a recipe on features that it was sent under a name.
 
-    ``model``: bytes of the file; ``log``: the epochs; ``same`` and ``rows``: columns that all rows share, and of each
-    setting; ``early``: rows of each setting and margin.  Or ``error``, in one line, with ``trace`` if it was none of a
-    user's making.
+    Returns ``model``, the bytes of the file; ``log``, one entry per epoch; ``same``, the columns that all rows share;
+    ``rows``, the other columns, one row per setting of Θ; ``early``, one row per setting and margin.  Or returns
+    ``error``, in one line, with ``trace`` if the user did not cause the error.
     """
     torch.set_num_threads(1)
     keep_freed_memory()
@@ -170,7 +170,7 @@ def _trained(recipe: Recipe, theta: Iterable[Setting], margins: Iterable[float |
 
 
 def _device_name(device: torch.device) -> str:
-    """A GPU's name; of a CPU its kind and its vector instructions, with which the order of sums changes."""
+    """A GPU's name; of a CPU its kind and its vector instructions, on which the order of sums depends."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"

@@ -1,4 +1,4 @@
-"""Tasks on arrays: sequences of one length, to be told apart, that are no sound."""
+"""Tasks on arrays: to tell apart sequences of one length that do not come from sound."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,10 +18,10 @@ from .protocol import BatchMaker
 
 @dataclass(frozen=True)
 class ArrayTask(Classifier[Sequences]):
-    """Which class a sequence belongs to.
+    """The task of telling which class a sequence belongs to.
 
-    ``read``: makes the sequences from the user's folder or from None; DataError if it cannot.  Whatever ``task`` they
-    name, they become those of this task.
+    ``read``: makes the sequences from the user's folder or from None; DataError if it cannot.  Their ``task`` is
+    replaced by this task's name.
     """
 
     name: str

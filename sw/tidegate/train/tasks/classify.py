@@ -38,7 +38,8 @@ class Classifier(Generic[E]):
         return cross_entropy
 
     def answers(self, model: Model, logits: np.ndarray, last: np.ndarray, early: bool) -> np.ndarray:
-        """(B,) class numbers: the largest logit at the last frame, or, by a detector, the clearest of all frames."""
+        """(B,) class numbers: of the largest logit in the last frame; of a model with a detector, the class that leads
+        by most in any frame."""
         if model.detector is None or early:
             return logits[last, np.arange(len(last))].argmax(-1)
         return np.array([clearest(logits[: n + 1, k], model.detector)[1] for k, n in enumerate(last)])
@@ -55,7 +56,8 @@ class Classifier(Generic[E]):
 
 
 def class_weights(targets: np.ndarray, classes: int, balance: float) -> Tensor:
-    """Weight (classes,) of a clip in the loss: its class's size to the power -balance, 1 in the mean over the clips."""
+    """Weight (classes,) in the loss of a clip of each class: the class's size to the power -balance, scaled so that the
+    mean over all clips is 1."""
     sizes = np.bincount(targets, minlength=classes).clip(min=1)
     weights = sizes ** -balance
     return torch.from_numpy((weights / (weights * sizes).sum() * sizes.sum()).astype(np.float32))

@@ -1,4 +1,4 @@
-"""What a task has: it loads examples, makes batches, gives a loss, turns logits into answers, and scores these."""
+"""The protocol of a task: it loads examples, makes batches, has a loss, turns logits into answers, and scores these."""
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -56,7 +56,7 @@ class Examples(Protocol):
 
     @property
     def content(self) -> np.ndarray:
-        """What the frames are made of; a run may only be resumed on the same content."""
+        """The array from which the frames are made; a run may only be resumed on the same content."""
         ...
 
     @property
@@ -117,11 +117,11 @@ class Task(Protocol[E]):
         ...
 
     def survey(self, examples: E) -> dict[str, Any]:
-        """What the data turned out to be, for JSON; it may be empty."""
+        """A summary of the data (such as clips per class and part), as JSON; it may be empty."""
         ...
 
     def lines(self, examples: E) -> list[str]:
-        """The same for a reader, at the beginning of a training."""
+        """The summary as lines of text, which are printed when training begins."""
         ...
 
     def front_end(self, recipe: Recipe) -> dict[str, Any]:
@@ -139,9 +139,9 @@ class Task(Protocol[E]):
     def loss(self, recipe: Recipe, examples: E, train: np.ndarray, device: torch.device) -> Loss:
         """A function that makes a scalar loss of (logits, batch, frames).
 
-        ``logits`` (T, B, outputs) are in real units; ``batch.decisions`` has the targets; ``frames``: over how many
-        frames up to each decision the loss is the mean.  ``train``: numbers of the examples in an epoch, repeated as
-        often as they come.  ``device``: where the logits are.
+        ``logits`` (T, B, outputs) are in real units; ``batch.decisions`` has the targets; ``frames``: the
+        loss is the mean over this many frames up to each decision.  ``train``: numbers of the examples in an epoch; an
+        example that comes several times is listed as often.  ``device``: where the logits are.
         """
         ...
 
@@ -154,5 +154,5 @@ class Task(Protocol[E]):
         ...
 
     def metrics(self, labels: tuple[str, ...], targets: np.ndarray, answers: Sequence[Any]) -> dict[str, Any]:
-        """Figures of n answers to n targets, as JSON has them; one has the name of ``primary``."""
+        """Figures of n answers to n targets, as JSON; one of them has the name of ``primary``."""
         ...

@@ -1,7 +1,7 @@
 """Every task by its name: the tasks of this package, registered ones, and those of installed packages.
 
 A package adds a task by an entry point of the group ``tidegate.tasks``: its name is the task's, its object the task.
-The package is imported when a recipe first names the task.  A name that is there already keeps its task.
+The package is imported when a recipe first names the task.  An entry point cannot replace a task of the same name.
 """
 
 from functools import partial
