@@ -134,7 +134,7 @@ def test_what_a_build_leaves(build, tools, tmp_path, digest):
     said = done.stderr.splitlines()
     assert said[0] == f"there is no bitstream for icebreaker in '{folder}' yet; building"
     assert [line.split(" s  ")[1] for line in said[1:]] == [
-        "iCEBreaker, 8 lanes: elaborating", "synthesis (yosys)", "placement and routing (nextpnr)", "done"]
+        "iCEBreaker, 8 lanes, gru: elaborating", "synthesis (yosys)", "placement and routing (nextpnr)", "done"]
     assert "5022" in done.stdout and "95%" in done.stdout and "icebreaker.bin" in done.stdout
     assert "Fmax 30.5 MHz, 27% above the board's clock of 24 MHz" in done.stdout
     listed = json.loads(tidegate("boards", "--json").stdout)["fpga"]
@@ -190,7 +190,7 @@ def test_other_lanes_need_a_folder_of_their_own(build, tmp_path, monkeypatch):
     spec = boards.board_spec("icebreaker")
     two = replace(spec, designs=(*spec.designs, Design(**DESIGN | {"lanes": 4})))
     monkeypatch.setitem(boards.BOARDS, "icebreaker", two)
-    fails(build("--board", "icebreaker", "--lanes", 4), "bitstreams/icebreaker is for 8 lanes; give another folder")
+    fails(build("--board", "icebreaker", "--lanes", 4), "bitstreams/icebreaker is for 8 lanes and gru; give another folder")
     assert build("--board", "icebreaker", "--lanes", 4, "--to", "four").returncode == 0
     assert read_manifest(Path("four/manifest.json")).lanes == 4 and Path("build/four/top.json").exists()
     assert build("--board", "icebreaker", "--lanes", 8).returncode == 0

@@ -198,8 +198,8 @@ def test_workers_that_do_not_start_are_one_line(make, words, cache, tmp_path, mo
         raise RuntimeError("Nanny failed to start.\nTraceback")
 
     monkeypatch.setattr("tidegate.train.study.cluster.LocalCluster", killed)
-    with Sweep(make(), words, tmp_path / "out", cache) as sweep, pytest.raises(
-            TidegateError, match=r"the workers on this machine did not start \(Nanny failed to start.*; try again"):
+    sweep = Sweep(make(), words, tmp_path / "out", cache)
+    with pytest.raises(TidegateError, match=r"workers on this machine did not start \(Nanny failed to start.*; try again"):
         list(sweep.outcomes(workers=1))
 
 
