@@ -199,7 +199,7 @@ def test_workers_that_do_not_start_are_one_line(make, words, cache, tmp_path, mo
 
     monkeypatch.setattr("tidegate.train.study.cluster.LocalCluster", killed)
     sweep = Sweep(make(), words, tmp_path / "out", cache)
-    with pytest.raises(TidegateError, match=r"workers on this machine did not start \(Nanny failed to start.*; try again"):
+    with pytest.raises(TidegateError, match=r"workers on this machine did not start \(Nanny failed .*; try again"):
         list(sweep.outcomes(workers=1))
 
 
