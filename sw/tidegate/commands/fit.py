@@ -68,7 +68,8 @@ def _shares(network: "Network", model: "Model | None", percent: list[float] | No
             raise TidegateError("the model's card has no occupancy; give --occupancy in percent")
         return None
     if len(percent) not in (1, network.signals):
-        raise TidegateError(f"give --occupancy one number, or one for each of the model's {network.signals} signals")
+        raise TidegateError("give --occupancy one number, or one number for each of the model's "
+                            f"{network.signals} signals")
     return [x / 100 for x in percent]
 
 

@@ -66,12 +66,12 @@ def network_of(model: str | Path | Model | Network, cell: str | None = None) -> 
     text = str(model)
     if text in zoo.names() or Path(text).is_file() or not fullmatch(r"[0-9]{1,9}(-[0-9]{1,9})+", text):
         if cell is not None:
-            raise TidegateError("a model has its own cells; leave --cell out, or give sizes, as 40-256-12")
+            raise TidegateError("a model has its own cells; leave --cell out, or give sizes, such as 40-256-12")
         loaded = zoo.load(text)
         return loaded.network, loaded
     features, *sizes, classes = map(int, text.split("-"))
     if not sizes:
-        raise TidegateError(f"'{text}' lacks a size; give features-neurons-classes, as 40-256-12")
+        raise TidegateError(f"'{text}' lacks a size; give features-neurons-classes, such as 40-256-12")
     layers = tuple(Layer(size, cell=cell_of(cell or GRU.name)) for size in sizes)
     return Network(features, layers, Layer(classes), (0,) * (1 + len(sizes))), None
 
