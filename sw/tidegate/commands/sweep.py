@@ -25,7 +25,7 @@ def sweep(
         "--out", "-o", help="Folder of results; goes on with what is missing there (default: results/NAME).")] = None,
     workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes (default: one per core).")] = None,
     cluster: Annotated[str | None, typer.Option(
-        "--cluster", help="Train on a Dask cluster instead: address of its scheduler, such as tcp://host:8786.")] = None,
+        "--cluster", help="Train on a Dask cluster: address of its scheduler, such as tcp://host:8786.")] = None,
     report: Annotated[bool, typer.Option(help="Write a report, too.")] = True,
     json: JsonOption = False,
 ) -> None:
