@@ -16,8 +16,8 @@ class StopUnit(wiring.Component):
     """Applies the rule of ``tidegate.spec.stop`` to the logits of every frame.
 
     One pass over the smoothed logits y, which keeps no second best.  A logit above the best so far leads by its
-    distance to that best.  Any other logit must stay below the best by more than the margin.  The release is compared
-    alike.
+    distance to that best.  Any other logit must stay below the best by more than the margin.  The
+    release is compared in the same way.
 
         y > best:   best <- y, clear <- y − best > margin          (the first: clear)
         else:       clear <- clear and best − y > margin

@@ -22,7 +22,8 @@ def build(
     lanes: Annotated[int | None, typer.Option(
         "--lanes", help="Which of the board's designs (default: the best).", show_default=False)] = None,
     cells: Annotated[str | None, typer.Option(
-        "--cells", help="Cells that layers may have, as gru,lstm (default: the board's).", show_default=False)] = None,
+        "--cells",
+        help="Cells that layers may have, such as gru,lstm (default: the board's).", show_default=False)] = None,
     to: Annotated[Path | None, typer.Option(
         "--to", help="Folder of bitstream, manifest and report (default: bitstreams/BOARD in the checkout).",
         show_default=False)] = None,

@@ -23,7 +23,7 @@ err = Console(stderr=True, highlight=False, markup=False)
 rich.reconfigure(stderr=True)           # progress bars of the packages below, too: standard output is for results
 
 ModelOption = Annotated[str, typer.Option("--model", "-m", help="Name of a shipped model, or a model file.")]
-BoardOption = Annotated[str, typer.Option("--board", "-b", help='"virtual" or a serial port, as /dev/ttyUSB1.')]
+BoardOption = Annotated[str, typer.Option("--board", "-b", help='"virtual" or a serial port, such as /dev/ttyUSB1.')]
 LanesOption = Annotated[int | None, typer.Option(
     "--lanes", help="Lanes of the virtual board: 8, 16, 64 (default) or 128.")]
 ThetaOption = Annotated[float, typer.Option("--theta", min=0.0, max=1000.0, help="Factor on the model's thresholds.")]

@@ -73,8 +73,8 @@ def train(
         show_default="digits for a folder of the ten digits, words for any other")] = None,
     out_file: Annotated[Path, typer.Option("--out", "-o", help="Model file to write.")] = Path("model.tidegate"),
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")] = False,
-    epochs: Annotated[int | None, typer.Option("--epochs", help="Instead of the recipe's.")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Instead of the recipe's.")] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", help="Epochs (default: those of the recipe).")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed (default: that of the recipe).")] = None,
     start: Annotated[str | None, typer.Option(
         "--from", help="Model to begin with: a file or the name of a shipped one; the same words and sizes.",
         show_default=False)] = None,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def selftest(
-    port: Annotated[str, typer.Argument(help='A serial port, as /dev/ttyUSB1, or "virtual".', show_default=False)],
+    port: Annotated[str, typer.Argument(help='A serial port, such as /dev/ttyUSB1, or "virtual".', show_default=False)],
     lanes: LanesOption = None,
     expect: Annotated[str | None, typer.Option(
         "--expect", help="The core that must be there: digest, or a bitstream's manifest.json.")] = None,

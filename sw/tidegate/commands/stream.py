@@ -37,7 +37,7 @@ def stream(
         "for validation: one in ten.")] = False,
     hours: Annotated[float, typer.Option("--hours", min=0.01, max=1000, help="Hours of sound per seed.")] = 1.0,
     part: Annotated[str, typer.Option(
-        "--part", help="Part of --data: validation, test, or all (of what nothing was trained on).")] = "validation",
+        "--part", help="Part of --data: validation, test, or all (for data that trained nothing).")] = "validation",
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the first stream.")] = 1,
     seeds: Annotated[int, typer.Option("--seeds", min=1, max=100, help="Number of streams, each with its seed.")] = 1,
     threshold: Annotated[float | None, typer.Option(
@@ -52,7 +52,7 @@ def stream(
     conditions: Annotated[bool, typer.Option(
         "--conditions/--no-conditions", help="Score misses by signal-to-noise ratio and room as well.")] = True,
     rtl: Annotated[float, typer.Option(
-        "--rtl", metavar="MINUTES", min=0, help="Compare so many minutes of the stream with the virtual board.",
+        "--rtl", metavar="MINUTES", min=0, help="Compare this many minutes of the stream with the virtual board.",
         show_default=False)] = 0.0,
     lanes: LanesOption = None,
     protocol: Annotated[str, typer.Option(

@@ -23,9 +23,9 @@ def sweep(
         "--data", "-d", help="Folder of words (default: data/NAME, as the sweep names it).")] = None,
     out_folder: Annotated[Path | None, typer.Option(
         "--out", "-o", help="Folder of results; goes on with what is missing there (default: results/NAME).")] = None,
-    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes (default: one a core).")] = None,
+    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes (default: one per core).")] = None,
     cluster: Annotated[str | None, typer.Option(
-        "--cluster", help="Train on a Dask cluster instead: address of its scheduler, as tcp://host:8786.")] = None,
+        "--cluster", help="Train on a Dask cluster: address of its scheduler, such as tcp://host:8786.")] = None,
     report: Annotated[bool, typer.Option(help="Write a report, too.")] = True,
     json: JsonOption = False,
 ) -> None:

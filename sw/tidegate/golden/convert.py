@@ -22,7 +22,7 @@ _MOST_SATURATED = 0.001     # share of calibration data that may saturate withou
 
 
 class ConversionWarning(TidegateWarning):
-    """A network that was converted although much is lost; the text says what, and what to do about it."""
+    """A network loses accuracy by its conversion; the text says why, and what to do about it."""
 
 
 def from_torch(rnn: Mapping[str, Tensor] | nn.Module, classifier: Mapping[str, Tensor] | nn.Module | None = None,
@@ -33,11 +33,11 @@ def from_torch(rnn: Mapping[str, Tensor] | nn.Module, classifier: Mapping[str, T
     behind its last layer: modules, or their state dicts, or one module that holds one of each.
 
     1 to 4 layers, one direction, with or without biases (batch_first does not matter).  ``thresholds``: Θ per
-    signal in LSBs of 2**-8 (default all 0).  ``labels`` default to "0", "1", ...  A gate that hears input and own state
-    starts at b_ih + b_hh.
+    signal in LSBs of 2**-8 (default all 0).  ``labels`` default to "0", "1", ...  The bias of a gate that hears input
+    and own state is b_ih + b_hh.
 
     ``mean``, ``scale`` (features,): the network was trained on ``(feature - mean) · scale``; default: on the features
-    as they are.  A core hears such values within ±8 only; larger ones saturate.  ``calibration`` (..., features):
+    themselves.  A core represents these values within ±8; larger ones saturate.  ``calibration`` (..., features):
     features such as the model will hear.  Without ``mean`` and ``scale`` these are computed from the calibration data,
     and the weights and biases of the first layer are changed to match, so that the network computes the same.
 

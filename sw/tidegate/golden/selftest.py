@@ -1,4 +1,4 @@
-"""What every board must answer in ``tidegate selftest``, made once with golden and shipped as integers.
+"""Makes the answers that every board must give in ``tidegate selftest``, with golden, and ships them as integers.
 
     python -m tidegate.golden.selftest          writes tidegate/host/selftest-*.tidegate
 

@@ -36,14 +36,14 @@ DEFAULT_LANES = 64      # of the virtual board
 
 @dataclass(frozen=True)
 class FrameResult:
-    """What the board says of one frame.
+    """A board's answer to one frame.
 
     ``frame``: number since reset, from 0.  ``label``, ``label_index``: of the largest logit, the first of
     equals.  ``logits``: accumulator integers, in LSBs of 2**-(8 + weight_frac).  ``confidence``: softmax of
     the logits at ``label_index``, 0..1.  ``cycles``: clock cycles spent.  ``events``: per signal, features
-    first.  ``weight_words``: words of weights read.  ``decided``: whether it is this frame that decides, by the
-    board's stop rule; ``label`` is then what is decided.  ``decided_at``: the last frame of this ``stream`` that did,
-    or None.
+    first.  ``weight_words``: words of weights read.  ``decided``: whether this frame decides, by the board's stop
+    rule; ``label`` is then the decided class.  ``decided_at``: number of the last frame of this ``stream`` that
+    decided, or None.
     """
 
     frame: int

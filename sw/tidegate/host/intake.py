@@ -1,7 +1,7 @@
 """Between a source and whoever listens: a bounded queue of sound, filled by a thread.
 
-Sound is never lost silently.  What a live source gives while the queue is full pushes out the older half of it, and the
-next sound that is taken says how much is missing before it.
+No sound is lost without notice.  If a live source gives sound while the queue is full, the older half of the queue is
+dropped, and the next piece that is taken says how much is missing before it.
 """
 
 import threading

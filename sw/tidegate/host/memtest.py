@@ -1,9 +1,9 @@
-"""The weight memory of a board, tested without a request that reads it: the core computes with it, and tells.
+"""Tests the weight memory of a board.  No request reads it, so the results of the core show its contents.
 
     for a random fill, and then for its complement:     write all of the memory; look at all of it
 
-With an address line that is stuck or tied to another, one word's write lands on another; so all is written before
-anything is looked at.  The complement gives every bit both values.
+If an address line is stuck or tied to another, the write to one word changes another word.  So all words are written
+before any is checked.  The complement gives every bit both values.
 
 Lanes that have a class show through the logits.  The features' columns are pointed at the logits' accumulators, so that
 from one frame x to the next

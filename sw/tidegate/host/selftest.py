@@ -6,11 +6,11 @@
     identify    it answers, and is the core that is expected
     link        registers give back what is written, and no packet is lost or damaged on the way
     memory      the whole weight memory holds what is written to it (``memtest.py``)
-    reset       frames leave something behind, and a reset takes all of it away
+    reset       frames leave a state behind, and a reset removes all of it
     golden      logits, events and weight words of a small model are golden's, in delta and in dense mode
-    stop        it decides when and what the stop rule says, to one LSB of the margin, on clips and in a stream
+    stop        it decides in the frame and for the class that the stop rule gives, to one LSB, on clips and in a stream
 
-A model that was on the board is lost, and it is left with none or that of the last step.
+A model that was on the board is lost; afterwards the board has no model, or that of the last step.
 """
 
 import struct

@@ -1,4 +1,4 @@
-"""Where sound to listen to comes from: a source gives pieces of mono float32 samples in ±1, one after the other.
+"""Sources of sound for listening: a source gives pieces of mono float32 samples in ±1, one after the other.
 
 A microphone is in ``microphone.py``, raw PCM on a pipe in ``pcm.py``; here are files and blocks from Python.
 """
@@ -51,7 +51,7 @@ class Piece:
 class SoundSource(ABC):
     """``name``: what messages call it.  ``rate``: samples per second, known once it is open.
 
-    ``live``: its sound comes in its own time whether or not anybody takes it; what is not taken is lost.
+    ``live``: sound comes in real time, and is lost if nobody takes it.
     """
 
     name: str

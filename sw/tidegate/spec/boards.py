@@ -1,4 +1,4 @@
-"""The boards that bitstreams are built for: what is on them, as far as driver, ``fit`` and build must know."""
+"""The boards that bitstreams are built for, with the facts that driver, ``fit`` and build need."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +21,10 @@ class BoardSpec:
     designs: tuple[Design, ...]
 
     def design(self, lanes: int | None = None, cells: Sequence[str] | None = None) -> Design:
-        """The design with so many lanes, or the best, with its own cells or others; TidegateError if there is none."""
+        """The design with this many lanes (None: the first), with ``cells`` (None: its own).
+
+        TidegateError if there is none.
+        """
         for design in self.designs:
             if lanes in (None, design.lanes):
                 return design if cells is None else replace(design, cells=tuple(cells))

@@ -1,6 +1,6 @@
-"""How many cycles a frame takes: exactly, from the elements that fired, and in expectation, from their number.
+"""How many cycles a frame takes: exactly, from the elements that fired, or on average, from their number.
 
-The lanes serve one job after the other (``hw/tidegate_hw/stages/scheduler.py``), without a gap if the next is there in
+The lanes serve one job after the other (``hw/tidegate_hw/stages/scheduler.py``), without a gap if the next job comes in
 time:
 
     close layer 0       4w words: its last feature event's column, copied on the way, then the gates that it does not
@@ -14,11 +14,11 @@ takes from its closing to the next job
 
     3w + max(w + x + n·c,  loop + max_k(g_k + (n − k + 1)·c),  loop + groups)
 
-where ``loop`` is that of the layer's cell (see the function), 4 stands for its gates and 3 for all but the last, and x
-are the words of the next frame's features but the last event's (layer 0).  A frame that keeps the lanes busy costs its
-words, those that close its layers (of a GRU w for layer 0 and 4w for each deeper one), one cycle of rest, and the
-logits' words.  ``frame_cycles`` is the same job by job, equal to the RTL's counter on every frame; ``steady_cycles`` is
-this formula for events that are spread evenly.
+where ``loop`` is the latency through the layer's cell (see the function), 4 is the number of gates and 3 that of all
+but the last, and x (of layer 0) are the words of the next frame's feature events except the last.  A frame that keeps
+the lanes busy costs its words, those that close its layers (of a GRU w for layer 0 and 4w for each deeper one), one
+cycle of rest, and the logits' words.  ``frame_cycles`` computes the same job by job, and equals the RTL's counter on
+every frame; ``steady_cycles`` is this formula for events that are spread evenly.
 
 A core without a snapshot closes layer 0 after its last feature event's column, and every layer by 4 words for each of
 its H neurons, while events wait; with g_k the k-th event's neuron, that takes
@@ -59,11 +59,10 @@ def loop(cell: Cell, snapshot: bool = True) -> int:
 
 
 def event_times(there: int, counts: Sequence[int], free: int = 0, interval: int = 1) -> tuple[list[int], int]:
-    """When the events of a frame, and then its end, leave an encoder.
+    """(cycles in which the events of a frame, and then its end, leave an encoder; the next frame's ``free``).
 
-    ``there``: cycle in which the first group's values are there, the others' each ``interval`` cycles later;
-    ``counts``: events of each group; ``free``: first cycle in which events can be loaded.  Also gives the next frame's
-    ``free``.
+    ``there``: cycle in which the values of the first group are valid; those of each further group follow ``interval``
+    cycles later.  ``counts``: events of each group.  ``free``: first cycle in which events can be loaded.
     """
     times = []
     for j, count in enumerate(counts):
@@ -77,7 +76,7 @@ def event_times(there: int, counts: Sequence[int], free: int = 0, interval: int 
 
 
 def steady_cycles(layout: Layout, events: Sequence[float]) -> float:
-    """Cycles a frame when frames follow each other: ``events[s]`` of signal s a frame, spread evenly."""
+    """Cycles per frame when frames follow each other; ``events[s]``: events of signal s per frame, spread evenly."""
     design, network = layout.design, layout.network
     total = 1.0 + max(1, layout.logit_words)
     for l, layer in enumerate(network.layers):

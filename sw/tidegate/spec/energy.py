@@ -3,12 +3,12 @@
     weight memory         weight words · P · 8 bits, read
     multiply-accumulate   weight words · P · (an 8 x 12 bit product + a 24-bit addition)
     accumulators          weight words · P · 24 bits, read and written
-    every frame           whatever fired: accumulators copied for the cell, cell, encoders (see ``_every_frame``)
+    every frame           independent of events: accumulators copied for the cell, cell, encoders (``_every_frame``)
 
 The figures are cited (``FIGURES``; ``python -m tidegate.spec.energy`` prints them).  Each scales to other widths:
-products by the product of the widths, all else by the width.  A memory is made of banks of 64 bits, and each costs
-what the smallest cited memory costs that is no smaller; a write is charged as a read.  Queues, control, wires, clock
-cycles (busy or idle), leakage and the link are not in it: no cited figure fits them.
+products by the product of both widths, all others by the width.  A memory is made of banks of 64 bits.  Each bank costs
+as much as the smallest cited memory that is at least as large; a write costs as much as a read.  Queues, control,
+wires, clock cycles (busy or idle), leakage and the link are left out, because no cited figure fits them.
 """
 
 import math
@@ -117,13 +117,13 @@ def estimate(layout: Layout, weight_words: float, frames: float = 1, *, weights:
 
 
 def _every_frame(layout: Layout, accumulators: Figure) -> float:
-    """pJ a frame whatever fired.
+    """pJ per frame that do not depend on events.
 
-    Accumulators: each is read once, and a layer's go through the snapshot (written, read).  (Layer 0's are in
-    part read on the way, with its last feature: they are charged twice, in dense mode, too.)  Without a snapshot a
-    word is read for each gate of each neuron.
-    Cell, a neuron: its ``work`` in ``cells.py``.
-    Encoder, an element: anchor read and written, v − v̂, and its comparison with Θ.
+    Accumulators: each is read once, and those of a layer are written to and read from the snapshot.  (Some of layer 0's
+    are read together with its last feature; they are charged twice, in dense mode, too.)  Without a snapshot a word is
+    read for each gate of each neuron.
+    Cell, per neuron: its ``work`` in ``cells.py``.
+    Encoder, per element: the anchor is read and written, v − v̂ computed and compared with Θ.
     """
     design, network = layout.design, layout.network
     elements = network.features + sum(layer.size for layer in network.layers)
@@ -144,8 +144,8 @@ def energy_comparison(layout: Layout, weight_words: float, frame_rate: float | N
                       seconds: float = 1.0) -> dict:
     """Delta against dense mode of the same core, as plain data with ``NOTE`` and sources; energies in nJ.
 
-    ``weight_words``: a frame.  ``frame_rate``: frames a second, None if unknown (then no second and no decision).
-    ``seconds``: length of the sound that a decision takes.
+    ``weight_words``: per frame.  ``frame_rate``: frames per second; without it (None) ``second`` and ``decision`` are
+    None.  ``seconds``: length of the sound that a decision takes.
     """
     if not 0 < seconds < math.inf:
         raise TidegateError(f"a decision takes some seconds of sound, not {seconds:g}")

@@ -8,13 +8,13 @@ number of the last request it acted on, and its answer:
     seq == last + 1   acted on (also when the answer is a NAK: the number is used up)
     otherwise         NAK SEQUENCE with the last number, so that the host can tell a foreign user of the port
 
-IDENTIFY stands outside: it is always answered, changes nothing, and reports the last number, from which
-a host that opens the port continues.  Packets that cannot be trusted (CRC, FRAMING, TOO_LONG) get a NAK with
+IDENTIFY has no sequence number: it is always answered, changes nothing, and reports the last number, from which a host
+that opens the port continues.  Packets that cannot be trusted (CRC, FRAMING, TOO_LONG) get a NAK with
 seq 0 that uses up nothing; the host just repeats.  An answer has the request's seq and type | ANSWER.
 
 FRAMES carries several feature frames, so that consecutive ones overlap in the core; their results come in one answer,
-which is stored whole and therefore no longer than MAX_PAYLOAD.  All of them are applied, or (refused) none; but a board
-that decides early runs no frame after the one in which it has decided, and answers up to that.
+which is stored whole and therefore no longer than MAX_PAYLOAD.  Either all of them are applied, or the request is
+refused and none is.  A board that decides early runs no frame after the deciding one; its answer ends with that frame.
 """
 
 import struct
