@@ -7,13 +7,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .golden.convert import from_torch
     from .host.board import Board, FrameResult
     from .host.features import features_of
     from .host.fit import fit
     from .spec.errors import TidegateError
+    from .spec.model import save_model
     from .zoo import load as load_model
 
-__all__ = ["Board", "FrameResult", "TidegateError", "features_of", "fit", "load_model"]
+__all__ = ["Board", "FrameResult", "TidegateError", "features_of", "fit", "from_torch", "load_model", "save_model"]
 
 _HOME = {
     "Board": (".host.board", "Board"),
@@ -21,7 +23,9 @@ _HOME = {
     "TidegateError": (".spec.errors", "TidegateError"),
     "features_of": (".host.features", "features_of"),
     "fit": (".host.fit", "fit"),
+    "from_torch": (".golden.convert", "from_torch"),
     "load_model": (".zoo", "load"),
+    "save_model": (".spec.model", "save_model"),
 }
 
 

@@ -172,3 +172,21 @@ def test_refusals():
     with pytest.raises(ModelError, match="row"):
         big = torch.nn.GRU(200, 24)
         from_torch(*state(big, weight_ih_l0=torch.full((72, 200), 31.5)))
+
+
+def test_a_module_with_more_than_a_core_computes_is_refused():
+    class Front(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.front, self.rnn, self.out = torch.nn.Conv1d(10, 10, 3), torch.nn.LSTM(10, 24), torch.nn.Linear(24, 6)
+
+    with pytest.raises(ModelError, match="also holds front, which no core computes"):
+        from_torch(Front())
+
+
+@pytest.mark.parametrize("wrong", [3, "lstm.pt", {0: torch.zeros(2)}, {"weight_ih_l0": np.zeros((72, 10))},
+                                   {"weight_ih_l0": torch.zeros(72, 10, device="meta")},
+                                   {"weight_ih_l0": torch.zeros(72, 10, dtype=torch.complex64)}], ids=str)
+def test_what_is_no_module_and_no_state_dict_is_refused(wrong):
+    with pytest.raises(ModelError, match="state dicts"):
+        from_torch(wrong, torch.nn.Linear(24, 6))

@@ -3,7 +3,8 @@
 import numpy as np
 from fake_board import DIGEST
 
-from tidegate.golden.cells import gru
+from tidegate.golden.cells import golden_of
+from tidegate.spec.cells import CELLS
 from tidegate.spec.design import SIMULATED, Design
 from tidegate.spec.fixed import saturate, wrap
 from tidegate.spec.formats import ACC_BITS, BIAS_DELTAS, SIGNAL
@@ -62,7 +63,8 @@ class CoreBoard(BoardModel):
         mine = slice(r[f"LAYER_STATE{l}"] * self.design.cell_rate, None)
         h, sent = self.h[mine][:size], self.sent[mine][:size]
         gates = self.acc[target : target + 4 * words].reshape(4, -1)[:, :size]
-        _, state, v = gru.step(gates[None], h[None], r[f"LAYER_FRAC{l}"])
+        cell = CELLS[self.design.cells[r[f"LAYER_CELL{l}"]]]
+        _, state, v = golden_of(cell).step(gates[None], h[None], r[f"LAYER_FRAC{l}"])
         h[:] = state[0]
         return v[0], sent
 

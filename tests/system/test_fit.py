@@ -182,3 +182,14 @@ def test_the_example_in_docs_is_what_fit_prints():
     example = page.split("<!-- example -->\n```\n")[1].split("\n```\n")[0]
     done = tidegate("fit", "commands")
     assert done.returncode == 0 and example + "\n" + NOTE[:60] in done.stdout
+
+
+def test_a_board_without_the_cell_and_one_that_is_built_with_it():
+    done = tidegate("fit", "40-64-12", "--cell", "lstm", "--board", "ulx3s", "--occupancy", 10)
+    assert done.returncode == 1 and "--board BOARD --cells gru,lstm --to FOLDER" in done.stderr
+    done = tidegate("fit", "40-64-12", "--cell", "lstm", "--board", "ulx3s", "--cells", "gru,lstm", "--occupancy", 10,
+                    "--json")
+    assert done.returncode == 0 and json.loads(done.stdout)["speed"]["cycles"] > 0
+    done = tidegate("fit", "40-2000-12", "--cell", "lstm", "--board", "ulx3s")
+    assert done.returncode == 1 and "weight memory words" in done.stderr and "--cells" not in done.stderr
+    fails(tidegate("fit", "40-64-12", "--cells", "gru"), "the virtual board has all cells")

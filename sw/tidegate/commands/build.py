@@ -51,7 +51,9 @@ def build(
         with err.status(f"elaborating, to see whether '{folder}' belongs to this RTL"):
             why = _why_not(board, design, folder)
         if check:
-            return _checked(board, folder, why, json, "" if to is None else f" --to {shlex.quote(str(to))}")
+            options = {"--cells": cells, "--to": to}
+            return _checked(board, folder, why, json, "".join(
+                f" {option} {shlex.quote(str(value))}" for option, value in options.items() if value is not None))
         err.print(f"{why}; building" if why else f"'{folder}' belongs to this RTL; building again", soft_wrap=True)
         _writable(folder, work)
         start = monotonic()

@@ -26,6 +26,9 @@ def fit(
     lanes: Annotated[int | None, typer.Option(
         "--lanes", help="Lanes of the virtual board: 8, 16, 64 (default) or 128; or which of the --board's designs.",
         show_default=False)] = None,
+    cells: Annotated[str | None, typer.Option(
+        "--cells", help="Cells of a --board that is built with others than its own, such as gru,lstm.",
+        show_default=False)] = None,
     occupancy: Annotated[list[float] | None, typer.Option(
         "--occupancy", min=0, max=100,
         help="Percent of elements that fire: one number for all signals, or one per signal, such as 30 20 (default: "
@@ -44,9 +47,10 @@ def fit(
     from tidegate.spec.layout import Layout
 
     network, loaded = network_of(model, cell)
-    fits = Layout(network, design_of(board, lanes)[0], check=False).refusal() is None
+    built = None if cells is None else [name.strip() for name in cells.split(",")]
+    fits = Layout(network, design_of(board, lanes, built)[0], check=False).refusal() is None
     report = {"model": model, **fit(
-        loaded or network, board, lanes, occupancy=_shares(network, loaded, occupancy) if fits else None,
+        loaded or network, board, lanes, cells=built, occupancy=_shares(network, loaded, occupancy) if fits else None,
         clock=clock * 1e6 if clock else None, seconds=seconds)}
     refusal = report.pop("refusal")
     print_json(report) if json else _print(report)

@@ -52,6 +52,11 @@ def from_torch(rnn: Mapping[str, Tensor] | nn.Module, classifier: Mapping[str, T
     if classifier is None:
         raise ModelError("a classifier is missing; pass the torch.nn.Linear behind the last layer")
     states = [part.state_dict() if isinstance(part, nn.Module) else part for part in (rnn, classifier)]
+    for state in states:
+        if not isinstance(state, Mapping) or not all(
+                isinstance(name, str) and isinstance(t, Tensor) and t.is_floating_point() and not t.is_meta
+                for name, t in state.items()):
+            raise ModelError("modules of PyTorch or their state dicts are converted: names and tensors of real numbers")
     rnn, classifier = ({name: t.detach().cpu() for name, t in state.items()} for state in states)
     cell, layers = _layers(rnn)
     sizes = [weights[1].shape[1] for weights, _ in layers]
@@ -102,6 +107,12 @@ def _parts(module: nn.Module) -> tuple[nn.Module, nn.Module]:
     if any(len(parts) != 1 for parts in found):
         raise ModelError(f"the module holds {len(found[0])} recurrent and {len(found[1])} linear modules; pass the one "
                          "recurrent module and the torch.nn.Linear behind it")
+    taken = {id(parameter) for part in (found[0][0], found[1][0]) for parameter in part.parameters()}
+    left = sorted({name.rpartition(".")[0] or name for name, parameter in module.named_parameters()
+                   if id(parameter) not in taken})
+    if left:
+        raise ModelError(f"the module also holds {', '.join(left)}, which no core computes; compute that before the "
+                         "features, or pass the recurrent module and the torch.nn.Linear behind it")
     return found[0][0], found[1][0]
 
 

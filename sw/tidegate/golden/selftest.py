@@ -5,9 +5,12 @@
 A host beside a board has no torch, so the expected integers travel in the cards of the models that they belong to.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ..host.selftest import MODES, PATHS
+from ..spec.cells import GRU, cell_of
 from ..spec.formats import SIGNAL
 from ..spec.model import Model, expected_tensors, save_model
 from ..spec.network import Layer, Network
@@ -15,16 +18,21 @@ from .judge import Golden
 
 # Small enough for every board; no size is a multiple of its lanes, so that words are padded.
 _FEATURES, _CLASSES = 37, 10
-_GRU = (Layer(58, 6), Layer(27, 7), Layer(19, 6), Layer(13, 7))
+_SHAPES = ((58, 6), (27, 7), (19, 6), (13, 7))          # neurons and weight_frac of each layer
 _THETA_X, _THETA_H = 96, 16
 _WEIGHT_MAX, _BIAS_MAX = 40, 8000
 _FRAMES, _STEP = 64, 700        # LSBs; a third of the features moves in a frame
 
 
-def selftest_model(layers: int) -> Model:
-    """A random model of so many layers; its card has frames, and logits and events of each mode, by golden."""
-    draw = np.random.default_rng(layers)
-    network = Network(_FEATURES, _GRU[:layers], Layer(_CLASSES, 7), (_THETA_X, *[_THETA_H] * layers))
+def selftest_model(layers: int, cells: Sequence[str] = (GRU.name,)) -> Model:
+    """A random model of so many layers, which take turns with the cells, the last cell first.
+
+    Its card has frames, and logits and events of each mode, by golden.
+    """
+    draw, turns = np.random.default_rng(layers), cells[::-1]
+    chain = tuple(Layer(size, frac, cell=cell_of(turns[l % len(turns)]))
+                  for l, (size, frac) in enumerate(_SHAPES[:layers]))
+    network = Network(_FEATURES, chain, Layer(_CLASSES, 7), (_THETA_X, *[_THETA_H] * layers))
     tensors = {}
     for name, (dtype, shape) in expected_tensors(network).items():
         most = _WEIGHT_MAX if dtype == np.int8 else _BIAS_MAX
@@ -45,6 +53,6 @@ def expected(model: Model, frames: np.ndarray, dense: bool) -> dict:
 
 
 if __name__ == "__main__":
-    for layers, path in PATHS.items():
-        save_model(selftest_model(layers), path)
+    for (cells, layers), path in PATHS.items():
+        save_model(selftest_model(layers, cells), path)
         print(f"wrote {path}")

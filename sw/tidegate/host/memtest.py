@@ -13,7 +13,8 @@ from one frame x to the next
 with thousands of weights; no Δx[f] is 0, so a single wrong weight always shows.  The layer that a core needs is one
 neuron that never fires.  Where a change is wrong, frames of one feature each read the weights one by one.
 
-Lanes without a class (of 128 lanes with 64 classes) show through cells.  A layer of P neurons takes each word as nx in
+Lanes without a class (of 128 lanes with 64 classes) show through cells, on a board that has the GRU; without it they
+are not looked at, and the step says how many lanes it saw.  A layer of P neurons takes each word as nx in
 turn, with z at its least, and the logits are sums over all h; once for weights from 0 on, once for those below.
 """
 
@@ -23,7 +24,7 @@ import numpy as np
 
 from ..progress import Progress
 from ..spec.activation import sigmoid, tanh
-from ..spec.cells import GRU
+from ..spec.cells import CELLS, GRU
 from ..spec.fixed import round_shift, wrap
 from ..spec.formats import (
     ACC_BITS,
@@ -66,7 +67,7 @@ def check_memory(board: Board, seed: int, progress: Progress | None = None) -> s
     """
     design = board.design
     board.model = board.layout = None
-    cells = design.lanes > design.classes
+    cells = design.lanes > design.classes and GRU.name in design.cells
     done, total = 0, (4 if cells else 2) * 2 * design.weight_bytes
 
     def advance(count: int) -> None:
@@ -83,7 +84,8 @@ def check_memory(board: Board, seed: int, progress: Progress | None = None) -> s
         if cells:
             _look_through_cells(board, fill, advance)
     board.write_register("LAYERS", 0)
-    return f"{design.weight_words} words of {design.lanes} lanes hold random weights and their complement (seed {seed})"
+    seen = design.lanes if cells else min(design.lanes, design.classes)
+    return f"{design.weight_words} words of {seen} lanes hold random weights and their complement (seed {seed})"
 
 
 def _write(board: Board, word: int, weights: np.ndarray, advance: Advance = lambda count: None) -> None:
@@ -100,10 +102,11 @@ def _write(board: Board, word: int, weights: np.ndarray, advance: Advance = lamb
 
 def _set_up(board: Board, size: int, **registers: int) -> None:
     """One layer of ``size`` neurons with one word a gate, from accumulator word 0 on; MODE off."""
-    gates, fed = len(GRU.gates), len(GRU.input_rows)
+    cell = GRU if GRU.name in board.design.cells else CELLS[board.design.cells[0]]
+    gates, fed = len(cell.gates), len(cell.input_rows)
     close, rest = (fed, gates - fed) if board.design.snapshot else (0, 0)
     common = {"LAYER_SIZE0": size, "LAYER_WORDS0": 1, "LAYER_TARGET0": 0, "LAYER_STATE0": 0, "LAYER_CLOSE0": close,
-              "LAYER_REST0": rest, "LAYER_CELL0": board.design.cells.index(GRU.name), "LOGIT_TARGET": GATE_WORDS,
+              "LAYER_REST0": rest, "LAYER_CELL0": board.design.cells.index(cell.name), "LOGIT_TARGET": GATE_WORDS,
               "THETA0": 0, "ACC_WORDS": GATE_WORDS, "BIAS_BASE": 0}
     board.write_register("LAYERS", 0)
     board.dense = False

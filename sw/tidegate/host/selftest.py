@@ -17,13 +17,14 @@ import struct
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import astuple, dataclass, replace
-from itertools import zip_longest
+from itertools import combinations, zip_longest
 from pathlib import Path
 from random import Random
 
 import numpy as np
 
 from ..progress import Progress
+from ..spec.cells import CELLS, GRU
 from ..spec.design import Design
 from ..spec.errors import TidegateError
 from ..spec.layout import Layout
@@ -36,8 +37,12 @@ from .board import Board, FrameResult
 from .errors import BoardError
 from .memtest import RELOAD, check_memory
 
-# Models of so many layers, written by `python -m tidegate.golden.selftest`; a board gets the deepest that fits.
-PATHS = {layers: Path(__file__).with_name(f"selftest-{layers}.tidegate") for layers in range(1, MAX_LAYERS + 1)}
+# Models by the cells of a board and the number of layers, written by `python -m tidegate.golden.selftest`; a board gets
+# the deepest that fits.  With several cells the layers take turns.
+_SETS = tuple(cells for count in range(1, len(CELLS) + 1) for cells in combinations(CELLS, count))
+PATHS = {(cells, layers): Path(__file__).with_name(
+    f"selftest-{layers}.tidegate" if cells == (GRU.name,) else f"selftest-{'-'.join(cells)}-{layers}.tidegate")
+    for cells in _SETS for layers in range(1, MAX_LAYERS + 1)}
 MODES = ("delta", "dense")      # entries of its card: {"logits": (T, classes), "events": (T, signals)}; and "frames"
 STEPS = ("identify", "link", "memory", "reset", "golden", "stop")
 REGISTER = "THETA0"             # any value will do while there is no model
@@ -134,7 +139,7 @@ def _link(board: Board, seed: int) -> str:
 
 def model_for(design: Design) -> Model:
     """The deepest of the shipped models that fits a board."""
-    models = [read_model(path) for path in PATHS.values()]
+    models = [read_model(path) for (cells, _), path in PATHS.items() if cells == design.cells]
     fitting = [m for m in models if all(need.fits for need in Layout(m.network, design, check=False).needs)]
     if not fitting:
         raise SelfTestError("this board is too small for the smallest model of the self-test; build it larger")

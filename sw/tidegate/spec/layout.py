@@ -11,6 +11,7 @@ from itertools import accumulate
 
 import numpy as np
 
+from .cells import CELLS
 from .design import Design
 from .errors import CapacityError
 from .formats import BIAS_DELTAS, bias_digits
@@ -84,12 +85,16 @@ class Layout:
 
     def refusal(self) -> str | None:
         """Why the network does not fit: everything that there is too little of, in one line; None if it fits."""
-        missing = sorted({layer.cell.name for layer in self.network.layers} - set(self.design.cells))
-        if missing:
-            return (f"the model has the cell {' and '.join(missing)}, the board has {' and '.join(self.design.cells)}; "
-                    f"build a board with it: tidegate build --cells {','.join(missing)}")
         short = [str(need) for need in self.needs if not need.fits]
-        return f"the model needs {'; '.join(short)}; use a smaller model or a board with more" if short else None
+        if short:
+            return f"the model needs {'; '.join(short)}; use a smaller model or a board with more"
+        used, have = {layer.cell.name for layer in self.network.layers}, self.design.cells
+        if used <= set(have):
+            return None
+        both = ",".join(name for name in CELLS if name in used or name in have)
+        return (f"the model has layers of the cell {' and '.join(sorted(used - set(have)))}, the board only "
+                f"{' and '.join(have)}; `tidegate build --board BOARD --cells {both} --to FOLDER` builds one with "
+                "both, if its logic fits")
 
     def closing(self, layer: int) -> tuple[int, int]:
         """Words of the two jobs that close a layer: the gates that its input feeds, and the other gates.

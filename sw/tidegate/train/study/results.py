@@ -95,6 +95,7 @@ class Results:
                     (self.folder / sub).mkdir(parents=True, exist_ok=True)
             path = self.folder / RESULTS
             with closing(sqlite3.connect(path, timeout=_BUSY, isolation_level=None)) as database, database:
+                _check(database)
                 database.execute("BEGIN IMMEDIATE")
                 database.execute(_TABLE)
                 yield database
@@ -180,6 +181,7 @@ def _rows(folder: str | Path, plan: Plan, names: Iterable[str], early: bool) -> 
     try:
         _refuse_old(path.parent)
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", _BUSY, uri=True)) as database:
+            _check(database)
             found = database.execute("SELECT row FROM results WHERE early = ? ORDER BY rowid", (early,)).fetchall()
         rows = [json.loads(text) for text, in found]
         rows = [{name: row[name] if name in (*_FIRST, *_SETTING) else row.get(name) for name in names} for row in rows]
@@ -203,6 +205,13 @@ def _value(cell: Any, varied: bool) -> Any:
         with suppress(ValueError):
             return number if type(number := json.loads(cell)) in (int, float) else cell
     return tuple(cell) if isinstance(cell, list) else cell
+
+
+def _check(database: sqlite3.Connection) -> None:
+    """sqlite3.DatabaseError if the file is damaged: a file that was cut short can look like an empty one."""
+    (answer,) = database.execute("PRAGMA quick_check(1)").fetchone()
+    if answer != "ok":
+        raise sqlite3.DatabaseError(answer)
 
 
 def _keys(database: sqlite3.Connection) -> set[str]:
