@@ -190,3 +190,9 @@ def test_a_module_with_more_than_a_core_computes_is_refused():
 def test_what_is_no_module_and_no_state_dict_is_refused(wrong):
     with pytest.raises(ModelError, match="state dicts"):
         from_torch(wrong, torch.nn.Linear(24, 6))
+
+
+def test_a_tensor_is_quantised_as_an_array():
+    gru, linear = pair()
+    model, features = from_torch(gru, linear), torch.randn(5, 10)
+    assert np.array_equal(model.quantise(features), model.quantise(features.numpy()))

@@ -21,6 +21,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
@@ -120,11 +121,12 @@ class Model:
         """The rules that the model has, as JSON; files and digests of models without them do not mention them."""
         return {name: rule.to_dict() for name in ("stop", "detector") if (rule := getattr(self, name)) is not None}
 
-    def quantise(self, features: np.ndarray) -> np.ndarray:
+    def quantise(self, features: ArrayLike) -> np.ndarray:
         """Float features (..., features) as the front end gives them → int16 SIGNAL integers, saturated.
 
-        TidegateError if they hold NaN or infinity.
+        A tensor of PyTorch is as an array.  TidegateError if they hold NaN or infinity.
         """
+        features = np.asarray(features)
         if not np.isfinite(features).all():
             raise TidegateError("the features hold NaN or infinity; check what they are made from")
         with np.errstate(over="ignore"):        # what is too large for a float saturates like the rest
