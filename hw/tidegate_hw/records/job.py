@@ -36,8 +36,9 @@ def tags_layout(design: Design) -> data.StructLayout:
 
 def job_layout(design: Design) -> data.StructLayout:
     """A job, without addresses: the addresser looks up where its words and accumulators lie."""
+    logit_words = -(-design.classes // design.lanes)
     return data.StructLayout({
-        "kind": Kind, "index": range(max(design.features, design.neurons, len(BIAS_DELTAS))),
+        "kind": Kind, "index": range(max(design.features, design.neurons, len(BIAS_DELTAS), logit_words)),
         "delta": signed(DELTA_BITS), "tags": tags_layout(design),
     })
 
