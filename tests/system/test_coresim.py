@@ -224,7 +224,8 @@ EXTREMES = {
 
 
 @pytest.mark.parametrize("name", [
-    pytest.param(name, marks=() if k in (0, len(EXTREMES) - 1) else pytest.mark.slow) for k, name in enumerate(EXTREMES)])
+    pytest.param(name, marks=() if k in (0, len(EXTREMES) - 1) else pytest.mark.slow)
+    for k, name in enumerate(EXTREMES)])
 def test_extreme_designs(name):
     """Integers and cycles of a network that fills a design, with a rule that takes all of its classes."""
     design, shape = EXTREMES[name]
