@@ -1,19 +1,22 @@
-"""The float twin: torch.nn.GRU at Θ = 0, the encoder's promises at other Θ."""
+"""The float twin: PyTorch's own module of each cell at Θ = 0, the encoder's promises at other Θ."""
 
 import pytest
 import torch
 
 from tidegate.golden import FloatDelta
+from tidegate.golden.cells import golden_of
+from tidegate.spec.cells import CELLS
 
 
+@pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
 @pytest.mark.parametrize("layers", [1, 2])
-def test_theta_zero_is_torch_gru_over_1000_steps(layers):
+def test_theta_zero_is_torchs_own_module_over_1000_steps(layers, cell):
     torch.manual_seed(layers)
-    gru, linear = torch.nn.GRU(10, 24, layers), torch.nn.Linear(24, 6)
+    rnn, linear = golden_of(cell).Module(10, 24, layers), torch.nn.Linear(24, 6)
     x = torch.randn(1000, 2, 10)
     with torch.no_grad():
-        logits, anchors = FloatDelta(gru, linear)(x)
-        expected = gru(x)[0]
+        logits, anchors = FloatDelta(rnn, linear)(x)
+        expected = rnn(x)[0]
         assert (anchors[-1] - expected).abs().max() <= 1e-5
         assert (logits - linear(expected)).abs().max() <= 1e-5
 

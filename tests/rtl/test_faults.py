@@ -1,7 +1,7 @@
 """Every bench fails when one bit of what its component says is wrong, now and then."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 from amaranth import Module, Mux, Signal, Value
@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In
 
 from tidegate.spec.design import Design
 from tidegate_hw.cells.gru import GRUCell, SerialGRUCell
+from tidegate_hw.cells.lstm import LSTMCell, SerialLSTMCell
 from tidegate_hw.core import Core
 from tidegate_hw.handover.copy import Snapshot
 from tidegate_hw.handover.logits import Logits, WordLogits
@@ -26,6 +27,8 @@ BENCH = json.dumps(asdict(DESIGN))
 SMALL = Design(lanes=4, cell_rate=1, encoder_rate=2, weight_words=1024, acc_words=32, features=16, neurons=32,
                classes=16, snapshot=False)
 SMALL_BENCH = json.dumps(asdict(SMALL))
+LSTM_DESIGN, SMALL_LSTM = replace(DESIGN, cells=("lstm",)), replace(SMALL, cells=("lstm",))
+LSTM_BENCH, SMALL_LSTM_BENCH = json.dumps(asdict(LSTM_DESIGN)), json.dumps(asdict(SMALL_LSTM))
 
 
 class Faulty(wiring.Component):
@@ -73,6 +76,10 @@ class Faulty(wiring.Component):
     ("logits", Logits(DESIGN), ("o", "payload"), 2, BENCH),
     ("cells.pipelined", GRUCell(DESIGN), ("trace", "stages"), 200, BENCH),
     ("core", Core(DESIGN), ("logit", "payload"), 0, BENCH),
+    ("cells.pipelined", LSTMCell(LSTM_DESIGN), ("values",), 3, LSTM_BENCH),
+    ("cells.pipelined", LSTMCell(LSTM_DESIGN), ("trace", "stages"), 260, LSTM_BENCH),
+    ("cells.serial", SerialLSTMCell(SMALL_LSTM), ("values",), 3, SMALL_LSTM_BENCH),
+    ("cells.serial", SerialLSTMCell(SMALL_LSTM), ("trace", "stages"), 70, SMALL_LSTM_BENCH),
 ], ids=lambda x: x if isinstance(x, str) and x.replace(".", "").isidentifier() else "")
 def test_bench_finds_a_flipped_bit(name, component, path, bit, bench):
     with pytest.raises(AssertionError, match=r"seed \d+: failed: "):

@@ -67,6 +67,13 @@ def delta_gru(*args):
     return DeltaGRU.apply(*args)[0]
 
 
+def sent(v, anchor, threshold):
+    """The new anchor, and the anchor as the next frame uses it."""
+    fired = ((v - anchor).abs() >= threshold) & (v != anchor) | (threshold <= 1)
+    anchor = torch.where(fired, v, anchor)
+    return anchor, Lag.apply(anchor, v, threshold)
+
+
 def plain_layer(x, w_ih, w_hh, bias, weight_frac, threshold, noise=None, start=None):
     """Same arguments and anchors as DeltaGRU, one torch operation after another."""
     threshold = Round.apply(torch.as_tensor(threshold, dtype=x.dtype), 0, 4094)
@@ -88,14 +95,12 @@ def plain_layer(x, w_ih, w_hh, bias, weight_frac, threshold, noise=None, start=N
         n15 = n * 32768
         h = n15 + Round.apply(z * (h - n15), -(2**20), 2**20)
         v = Round.apply(h / 128, -255, 255) + (0 if noise is None else noise[t])
-        fired = ((v - anchor).abs() >= threshold) & (v != anchor) | (threshold <= 1)
-        anchor = torch.where(fired, v, anchor)
-        used = Lag.apply(anchor, v, threshold)
+        anchor, used = sent(v, anchor, threshold)
         anchors.append(used)
     return torch.stack(anchors)
 
 
-def layer_arguments(seed, features, hidden, weight_frac):
+def layer_arguments(seed, features, hidden, weight_frac, blocks=3):
     """(x, w_ih, w_hh, bias), random integers in float64 that need gradients, and the generator."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -103,8 +108,8 @@ def layer_arguments(seed, features, hidden, weight_frac):
         return torch.randn(shape, generator=generator, dtype=torch.float64).mul(scale).round().requires_grad_()
 
     scale = 0.5 * 2**weight_frac
-    return (integers(200, 25, 4, features), integers(scale, 3 * hidden, features),
-            integers(scale, 3 * hidden, hidden), integers(scale * 256, 4, hidden)), generator
+    return (integers(200, 25, 4, features), integers(scale, blocks * hidden, features),
+            integers(scale, blocks * hidden, hidden), integers(scale * 256, 4, hidden)), generator
 
 
 def same_gradients(got, expected, rtol=1e-10):

@@ -14,6 +14,14 @@ def to_grid(x: Fraction, frac: int, limit: int) -> int:
     return max(-limit, min(limit, floor(x * 2**frac + Fraction(1, 2))))
 
 
+def random_accumulators(rng) -> np.ndarray:
+    """Of four gates (4, 400): all corners of 24 bits, and smaller ones."""
+    span = np.array([2**23 - 1, 2**20, 2**17, 2**14])[rng.integers(0, 4, (4, 400))]
+    m = np.rint(rng.uniform(-1, 1, (4, 400)) * span).astype(np.int64)
+    m[:, :16] = np.array(np.meshgrid(*[[-(2**23), 2**23 - 1]] * 4)).reshape(4, 16)
+    return m
+
+
 def rational_cell(nx, r, z, nh, h, weight_frac):
     """Real-valued equations, each intermediate rounded to its grid."""
     one = Fraction(1)
@@ -29,9 +37,7 @@ def rational_cell(nx, r, z, nh, h, weight_frac):
 @pytest.mark.parametrize("weight_frac", range(2, 10))
 def test_cell_equals_rational_arithmetic(weight_frac):
     rng = np.random.default_rng(weight_frac)
-    span = np.array([2**23 - 1, 2**20, 2**17, 2**14])[rng.integers(0, 4, (4, 400))]
-    m = np.rint(rng.uniform(-1, 1, (4, 400)) * span).astype(np.int64)
-    m[:, :16] = np.array(np.meshgrid(*[[-(2**23), 2**23 - 1]] * 4)).reshape(4, 16)
+    m = random_accumulators(rng)
     h = rng.integers(-32640, 32641, 400)
     h[:32] = np.tile([-32640, 32640], 16)
     stages, state, v = step(m[None], h[None], weight_frac)

@@ -1,7 +1,6 @@
-"""The LSTM: its step against rational arithmetic, the sequence against a straightforward one, the float twin."""
+"""The LSTM: its step against rational arithmetic, and the sequence against a straightforward one and the step."""
 
 from fractions import Fraction
-from math import floor
 
 import numpy as np
 import pytest
@@ -11,11 +10,8 @@ from tidegate.golden import FloatDelta, Golden, from_torch
 from tidegate.golden.cells.lstm import DeltaLSTM, advance, sequence, step
 from tidegate.spec.activation import sigmoid, tanh
 
-from .test_gru import Lag, Round, Squash, same_gradients
-
-
-def to_grid(x: Fraction, frac: int, limit: int) -> int:
-    return max(-limit, min(limit, floor(x * 2**frac + Fraction(1, 2))))
+from .test_gru import Round, Squash, layer_arguments, same_gradients, sent
+from .test_gru_step import random_accumulators, to_grid
 
 
 def rational_cell(o, i, f, g, c, weight_frac):
@@ -33,9 +29,7 @@ def rational_cell(o, i, f, g, c, weight_frac):
 @pytest.mark.parametrize("weight_frac", range(2, 10))
 def test_cell_equals_rational_arithmetic(weight_frac):
     rng = np.random.default_rng(weight_frac)
-    span = np.array([2**23 - 1, 2**20, 2**17, 2**14])[rng.integers(0, 4, (4, 400))]
-    m = np.rint(rng.uniform(-1, 1, (4, 400)) * span).astype(np.int64)
-    m[:, :16] = np.array(np.meshgrid(*[[-(2**23), 2**23 - 1]] * 4)).reshape(4, 16)
+    m = random_accumulators(rng)
     c = rng.integers(-32767, 32768, 400)
     c[:32] = np.tile([-32767, 32767], 16)
     stages, state, v = step(m[None], c[None], weight_frac)
@@ -62,28 +56,15 @@ def plain_layer(x, w_ih, w_hh, bias, weight_frac, threshold, noise=None, start=N
         c = Round.apply(f * c + i * g * 4096, -32767, 32767)
         squashed = Squash.apply(Round.apply(c / 16, -1023, 1023) / 256, torch.tanh, -255)
         v = Round.apply(o * squashed * 256, -255, 255) + (0 if noise is None else noise[t])
-        fired = ((v - anchor).abs() >= threshold) & (v != anchor) | (threshold <= 1)
-        anchor = torch.where(fired, v, anchor)
-        used = Lag.apply(anchor, v, threshold)
+        anchor, used = sent(v, anchor, threshold)
         anchors.append(used)
     return torch.stack(anchors)
-
-
-def layer_arguments(seed, features, hidden, weight_frac):
-    generator = torch.Generator().manual_seed(seed)
-
-    def integers(scale, *shape):
-        return torch.randn(shape, generator=generator, dtype=torch.float64).mul(scale).round().requires_grad_()
-
-    scale = 0.5 * 2**weight_frac
-    return (integers(200, 25, 4, features), integers(scale, 4 * hidden, features),
-            integers(scale, 4 * hidden, hidden), integers(scale * 256, 4, hidden)), generator
 
 
 @pytest.mark.parametrize("threshold", [0, 1, 5, 40])
 @pytest.mark.parametrize(("features", "hidden", "weight_frac"), [(7, 13, 7), (3, 5, 2), (9, 8, 9)])
 def test_forward_and_gradient(threshold, features, hidden, weight_frac):
-    args, generator = layer_arguments(threshold, features, hidden, weight_frac)
+    args, generator = layer_arguments(threshold, features, hidden, weight_frac, 4)
     cost = torch.randn(25, 4, hidden, generator=generator, dtype=torch.float64)
     noise = torch.randn(25, 4, hidden, generator=generator, dtype=torch.float64).round()
     for more in ((), (noise,)):
@@ -102,7 +83,7 @@ def test_forward_and_gradient(threshold, features, hidden, weight_frac):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_the_sequence_is_the_step_again_and_again(dtype):
     """From reset, and in two parts; weights are small enough for float32 to be exact."""
-    (x, w_ih, w_hh, bias), _ = layer_arguments(5, 7, 13, 7)
+    (x, w_ih, w_hh, bias), _ = layer_arguments(5, 7, 13, 7, 4)
     x, w_ih, w_hh, bias = (t.detach().to(dtype) for t in (x, w_ih, w_hh, bias))
     run = sequence(x, w_ih, w_hh, bias, 7, 30)
     order = [w.roll(13, 0).numpy().astype(np.int64) for w in (w_ih, w_hh)]
@@ -116,18 +97,6 @@ def test_the_sequence_is_the_step_again_and_again(dtype):
     first, state = advance(x[:10], w_ih, w_hh, bias, 7, 30)
     second, _ = advance(x[10:], w_ih, w_hh, bias, 7, 30, (first[-1], state))
     assert torch.equal(torch.cat([first, second]), run.anchors[1:])
-
-
-@pytest.mark.parametrize("layers", [1, 2])
-def test_theta_zero_is_torch_lstm_over_1000_steps(layers):
-    torch.manual_seed(layers)
-    lstm, linear = torch.nn.LSTM(10, 24, layers), torch.nn.Linear(24, 6)
-    x = torch.randn(1000, 2, 10)
-    with torch.no_grad():
-        logits, anchors = FloatDelta(lstm, linear)(x)
-        expected = lstm(x)[0]
-        assert (anchors[-1] - expected).abs().max() <= 1e-5
-        assert (logits - linear(expected)).abs().max() <= 1e-5
 
 
 @pytest.mark.parametrize("layers", [1, 2, 4])
