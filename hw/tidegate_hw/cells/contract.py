@@ -1,6 +1,6 @@
 """The members that all cells share, and parts that several cells are made of."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -11,7 +11,7 @@ from tidegate.spec.formats import SIGNAL, WEIGHT_FRACS, acc_frac
 from ..fanout import leaf
 from ..records.event import group_layout
 from ..records.gates import gates_layout, layer_layout, neurons_layout, taken_signature
-from ..records.job import copies_signature
+from ..records.job import Copy, copies_signature
 from ..records.trace import TRACE_BITS, trace_signature
 
 
@@ -107,6 +107,24 @@ def place_of_neuron(m: Module, size, valid, neurons: int, stage: int, name: str)
     with m.If(valid[stage - 1]):
         m.d.sync += number.eq(Mux(number + 1 >= size, 0, number + 1))
     return number
+
+
+def take_copies(m: Module, cell, valid):
+    """The beginning of a serial cell: which gate of which neuron is copied.
+
+    ``valid[k]`` becomes 1 where a neuron's first gate was copied k + 1 cycles ago.  Gives ``taken``, whether a copy
+    comes, and the accumulator of that copy in the next cycle.
+    """
+    d = cell.design
+    taken, turn, lane = Signal(), Signal(range(d.gates)), Signal(range(d.lanes))
+    m.d.comb += taken.eq(cell.copies.copy == Copy.GATES)
+    m.d.sync += valid.eq(valid << 1 | (taken & (turn == 0)))
+    m.d.sync += turn.eq(Mux(taken, turn + 1, 0))
+    with m.If(~taken):
+        m.d.sync += lane.eq(0)
+    with m.Elif(turn == d.gates - 1):
+        m.d.sync += lane.eq(lane + 1)
+    return taken, delayed(m, Array(cell.copies.data[p] for p in range(d.lanes))[lane], 1, "acc")
 
 
 def clears(m: Module, clear, state_w, depth: int):

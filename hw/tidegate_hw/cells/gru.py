@@ -1,6 +1,6 @@
 """GRU cells: from copies of accumulators to the new state, G neurons per cycle, or one gate of a neuron per cycle."""
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 
@@ -12,7 +12,6 @@ from tidegate.spec.formats import CANDIDATE, CANDIDATE_ARG, GATE_ARG, GATE_FRAC,
 
 from ..fixed import product, requantise, round_shift
 from ..records.gates import skew
-from ..records.job import Copy
 from .contract import (
     align,
     clears,
@@ -25,6 +24,7 @@ from .contract import (
     place_of_group,
     place_of_neuron,
     serial_signature,
+    take_copies,
     trace_stages,
 )
 
@@ -156,7 +156,6 @@ class SerialGRUCell(wiring.Component):
 
     delay = 13
     late = 1
-    interval = len(GRU.gates)
 
     def __init__(self, design: Design):
         self.design = design
@@ -165,7 +164,7 @@ class SerialGRUCell(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        d, neurons = self.design, self.design.neurons
+        neurons = self.design.neurons
         m.submodules.state = state = Memory(shape=signed(STATE.bits), depth=neurons, init=[])
         state_r, state_w = state.read_port(), state.write_port()
 
@@ -174,19 +173,9 @@ class SerialGRUCell(wiring.Component):
             m.d.sync += stage.eq(value)
             return stage
 
-        # which gate of which neuron is copied; ``valid[k]``: an r was, k + 1 cycles ago
-        taken, turn, lane = Signal(), Signal(range(len(GRU.gates))), Signal(range(d.lanes))
-        valid = Signal(self.delay)
-        m.d.comb += taken.eq(self.copies.copy == Copy.GATES)
-        m.d.sync += valid.eq(valid << 1 | (taken & (turn == 0)))
-        m.d.sync += turn.eq(Mux(taken, turn + 1, 0))
-        with m.If(~taken):
-            m.d.sync += lane.eq(0)
-        with m.Elif(turn == len(GRU.gates) - 1):
-            m.d.sync += lane.eq(lane + 1)
-
         # stages 1-3: selected, shifted, rounded; r, z, nh and nx follow each other
-        acc = register(Array(self.copies.data[p] for p in range(d.lanes))[lane], "acc")
+        valid = Signal(self.delay)
+        taken, acc = take_copies(m, self, valid)
         is_gate = valid[1] | valid[2]               # at stage 2: r or z
         wide, frac = align(m, acc, self.layer.frac)
         wide = register(wide, "wide")

@@ -1,6 +1,6 @@
 """LSTM cells: from copies of accumulators to the new state, G neurons per cycle, or one gate of a neuron per cycle."""
 
-from amaranth.hdl import Array, Module, Mux, Signal, signed
+from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 
@@ -12,7 +12,6 @@ from tidegate.spec.formats import CANDIDATE, CANDIDATE_ARG, CELL_STATE, GATE_ARG
 
 from ..fixed import product, requantise, round_shift
 from ..records.gates import skew
-from ..records.job import Copy
 from .contract import (
     align,
     clears,
@@ -25,6 +24,7 @@ from .contract import (
     place_of_group,
     place_of_neuron,
     serial_signature,
+    take_copies,
     trace_stages,
 )
 
@@ -159,25 +159,16 @@ class SerialLSTMCell(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        d, neurons, gates = self.design, self.design.neurons, len(LSTM.gates)
+        neurons, gates = self.design.neurons, len(LSTM.gates)
         m.submodules.state = state = Memory(shape=signed(CELL_STATE.bits), depth=neurons, init=[])
         state_r, state_w = state.read_port(), state.write_port()
 
         def register(value, name: str):
             return delayed(m, value, 1, name)
 
-        # which gate of which neuron is copied; ``valid[k]``: an i was, k + 1 cycles ago
-        taken, turn, lane = Signal(), Signal(range(gates)), Signal(range(d.lanes))
-        valid = Signal(self.delay)
-        m.d.comb += taken.eq(self.copies.copy == Copy.GATES)
-        m.d.sync += [valid.eq(valid << 1 | (taken & (turn == 0))), turn.eq(Mux(taken, turn + 1, 0))]
-        with m.If(~taken):
-            m.d.sync += lane.eq(0)
-        with m.Elif(turn == gates - 1):
-            m.d.sync += lane.eq(lane + 1)
-
         # stages 1-3: selected, shifted, rounded; i, f, g and o follow each other
-        acc = register(Array(self.copies.data[p] for p in range(d.lanes))[lane], "acc")
+        valid = Signal(self.delay)
+        taken, acc = take_copies(m, self, valid)
         wide, frac = align(m, acc, self.layer.frac)
         wide = register(wide, "wide")
         is_candidate = valid[3]                     # g, which comes two after i, at stage 2 of its own
