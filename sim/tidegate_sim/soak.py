@@ -81,7 +81,7 @@ class Anew:
                 for gate, total in zip(layer.cell.gates, sums, strict=True):
                     total += 0 if gate.input_row is None else from_input[gate.input_row]
                     total += 0 if gate.own_row is None else from_own[gate.own_row]
-                stages, self.states[s], v = golden_of(layer.cell).step(sums[None], self.states[s], layer.weight_frac)
+                stages, self.states[s], v = golden_of(layer.cell).step(sums[None], self.states[s], layer)
                 self.stages.append(stages)
         return events, self._product("classifier.weight", net.signals - 1)[0] + self._b["classifier.bias"]
 

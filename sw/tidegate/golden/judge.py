@@ -13,7 +13,7 @@ import torch
 from ..spec.errors import TidegateError
 from ..spec.formats import SIGNAL, acc_frac
 from ..spec.model import Model, accumulator_bounds, tensor_name
-from ..spec.rules import delta
+from ..spec.rules import rule_of
 from .cells import golden_of
 from .encoder import count_events, encode
 
@@ -40,7 +40,7 @@ class Trace:
 class State:
     """What a core holds between frames, int64.
 
-    ``anchors[s]`` (B, elements).  ``states[l]`` (B, H): what the layer's cell keeps.  ``accumulators[l]``
+    ``anchors[s]`` (B, elements): what the signal's rule remembers.  ``states[l]`` (B, H): what the layer's cell keeps.  ``accumulators[l]``
     (B, gates, H); the last entry is the classifier's (B, classes).
     """
 
@@ -75,6 +75,8 @@ class Golden:
         self.logit_frac = acc_frac(self.network.classifier.weight_frac)
         self._column_weights = np.array([self.network.column_weights(s) for s in range(self.network.signals)])
         self._columns = [self._signal_columns(s) for s in range(self.network.signals)]
+        names = [*(tensor_name(layer, l, "bias") for l, layer in enumerate(self.network.layers)), "classifier.bias"]
+        self._biases = [model.tensors[name].astype(np.int64)[None] for name in names]
 
     def run(self, frames, dense: bool = False, keep_layers: bool = False, keep_anchors: bool = False,
             dtype: torch.dtype | None = None) -> Trace:
@@ -84,6 +86,8 @@ class Golden:
         """
         dtype = dtype or self.dtype
         net = self.network
+        if not net.plain:
+            return self._stepped(np.asarray(frames), dense, keep_layers, keep_anchors)
         frames = torch.as_tensor(self._check(frames, 3)).to(dtype)
         thresholds = (0,) * net.signals if dense else net.thresholds
         anchors = [encode(frames, thresholds[0])]
@@ -103,6 +107,26 @@ class Golden:
             _int32(logits), events, (events @ self._column_weights).astype(np.int32),
             layers if keep_layers else None, [_int32(a) for a in anchors] if keep_anchors else None)
 
+    def _stepped(self, frames: np.ndarray, dense: bool, keep_layers: bool, keep_anchors: bool) -> Trace:
+        """What ``run`` gives, by ``step``, for networks that are no plain chain."""
+        state, steps, anchors = self.initial_state(self._check(frames, 3).shape[1]), [], []
+        for frame in frames:
+            step, state = self.step(frame, state, dense)
+            steps.append(step)
+            anchors.append(state.anchors)
+
+        def joined(arrays, *empty: int) -> np.ndarray:
+            return np.stack(arrays).astype(np.int32) if arrays else np.zeros((0, *empty), np.int32)
+
+        layers = [golden_of(layer.cell).Stages(*(joined([s.layers[l][k] for s in steps], frames.shape[1], layer.size)
+                                                 for k in range(len(layer.cell.stages))))
+                  for l, layer in enumerate(self.network.layers)] if keep_layers else None
+        kept = [joined([a[s] for a in anchors], frames.shape[1], self.network.elements(s))
+                for s in range(self.network.signals)] if keep_anchors else None
+        return Trace(joined([s.logits for s in steps], frames.shape[1], self.network.classes),
+                     joined([s.events for s in steps], frames.shape[1], self.network.signals),
+                     joined([s.weights for s in steps], frames.shape[1]), layers, kept)
+
     def advance(self, x: torch.Tensor, layer: int, threshold: int,
                 start: tuple[torch.Tensor, torch.Tensor] | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """Anchors (T, B, H) of a layer's signal after each frame, and the cell's state (B, H) after the last frame.
@@ -116,12 +140,11 @@ class Golden:
 
     def initial_state(self, batch: int = 1) -> State:
         """The state after reset: anchors and states zero, accumulators at their biases."""
-        net, tensors = self.network, self.model.tensors
-        names = [*(tensor_name(layer, l, "bias") for l, layer in enumerate(net.layers)), "classifier.bias"]
+        net = self.network
         return State(
             [np.zeros((batch, net.elements(s)), np.int64) for s in range(net.signals)],
             [np.zeros((batch, layer.size), np.int64) for layer in net.layers],
-            [np.repeat(tensors[name].astype(np.int64)[None], batch, 0) for name in names])
+            [bias.repeat(batch, 0) for bias in self._biases])
 
     def step(self, frame, state: State, dense: bool = False) -> tuple[FrameTrace, State]:
         """Apply one frame (B, features) of SIGNAL integers; ``state`` is left as it was."""
@@ -130,19 +153,24 @@ class Golden:
         layers, fired, deltas = [], [], []
         v = self._check(frame, 2).astype(np.int64)
         for s in range(net.signals):
-            fires, sent, state.anchors[s] = delta(v, state.anchors[s], net.thresholds[s], dense)
+            fires, sent, state.anchors[s] = rule_of(net.rule(s))(v, state.anchors[s], net.thresholds[s], dense)
             fired.append(fires)
             deltas.append(sent)
             for i in np.flatnonzero(fires.any(0)):
                 for target, rows, weights in self._columns[s]:
                     state.accumulators[target][:, rows] += sent[:, i].reshape(-1, *[1] * weights[i].ndim) * weights[i]
             if s < len(net.layers):
-                stages, state.states[s], v = golden_of(net.layers[s].cell).step(
-                    state.accumulators[s], state.states[s], net.layers[s].weight_frac)
+                layer = net.layers[s]
+                stages, state.states[s], v = golden_of(layer.cell).step(state.accumulators[s], state.states[s], layer)
                 layers.append(stages)
+                if layer.consumes:
+                    state.accumulators[s] = self._biases[s].repeat(len(v), 0)
         events = np.stack([fires.sum(1) for fires in fired], -1)
         logits = state.accumulators[-1].copy()
-        return FrameTrace(logits, events, events @ self._column_weights, layers, fired, deltas), state
+        if net.classifier.consumes:
+            state.accumulators[-1] = self._biases[-1].repeat(len(logits), 0)
+        weights = events @ self._column_weights + net.replayed_weights
+        return FrameTrace(logits, events, weights, layers, fired, deltas), state
 
     def _check(self, frames, dimensions: int) -> np.ndarray:
         frames = np.asarray(frames)
@@ -159,19 +187,15 @@ class Golden:
     def _signal_columns(self, signal: int) -> list[tuple[int, slice, np.ndarray]]:
         """Consumers of a signal: (accumulator block, its rows, int64 weights per element)."""
         tensors, layers, consumers = self.model.tensors, self.network.layers, []
-
-        def gates(l: int, what: str, order: tuple[int, ...]) -> np.ndarray:
-            weight = tensors[tensor_name(layers[l], l, what)].astype(np.int64)
-            return weight.reshape(len(order), -1, weight.shape[1])[list(order)].transpose(2, 0, 1)
-
-        if signal:
-            cell = layers[signal - 1].cell
-            consumers.append((signal - 1, slice(cell.first_own, None), gates(signal - 1, "weight_hh", cell.own_rows)))
-        if signal < len(layers):
-            rows = layers[signal].cell.input_rows
-            consumers.append((signal, slice(0, len(rows)), gates(signal, "weight_ih", rows)))
-        else:
-            consumers.append((len(layers), slice(None), tensors["classifier.weight"].astype(np.int64).T))
+        for c in self.network.connections(signal):
+            last = c.layer == len(layers)
+            name = "classifier.weight" if last else tensor_name(layers[c.layer], c.layer, c.tensor)
+            weight = tensors[name][:, c.column : c.column + self.network.elements(signal)].astype(np.int64)
+            if last:
+                consumers.append((c.layer, slice(None), weight.T))
+            else:
+                blocks = weight.reshape(len(c.blocks), -1, weight.shape[1])[list(c.blocks)].transpose(2, 0, 1)
+                consumers.append((c.layer, slice(c.gate, c.gate + len(c.blocks)), blocks))
         return consumers
 
     def _integers(self, l: int, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -6,6 +6,10 @@ A gate is one accumulator for each neuron.  Events of the layer's input feed the
 own hidden state feed the last gates (most gates hear both).  So a weight column is one contiguous run of gates.
 ``Layout`` packs by this table, and ``Network``, ``Model``, the proof of bounds, cycle model and energy derive from it.
 
+A cell may let each layer choose the function that its sum goes through (``activations``), and do without its own
+state (``own_optional``): so ``unit``, which has one gate and no memory, is a dense layer or an Elman layer, and with
+the rule ``diffuse`` (``rules.py``) a layer of spiking neurons.
+
 PyTorch's tensors have another order: blocks of as many rows as there are neurons, one block per gate.
 ``Gate.input_row`` and ``own_row`` are numbers of such blocks.
 """
@@ -44,7 +48,8 @@ class Cell:
     """``name`` as in model files and recipes; ``title`` for people; ``gates`` in the order of their accumulators.
 
     ``stages``: the integers of a neuron by which golden model and RTL are compared, in the order in which they are
-    made.  ``work``: of a neuron in a frame.  ``delay``, ``serial_delay``: cycles of the two components in
+    made.  ``work``: of a neuron in a frame.  ``activations``: those that a layer may choose from; empty: it has no
+    choice.  ``own_optional``: a layer may do without its own state.  ``delay``, ``serial_delay``: cycles of the two components in
     ``hw/tidegate_hw/cells/``, from a group of neurons, or from a neuron's first gate, to its values.
     """
 
@@ -55,6 +60,8 @@ class Cell:
     work: Work
     delay: int
     serial_delay: int
+    activations: tuple[str, ...] = ()
+    own_optional: bool = False
 
     def __post_init__(self) -> None:
         hears_input = [gate.input_row is not None for gate in self.gates]
@@ -91,7 +98,11 @@ LSTM = Cell("lstm", "LSTM", (Gate("o", 3, 3), Gate("i", 0, 0), Gate("f", 1, 1), 
             Work(looked_up=3 * GATE_FRAC + 2 * CANDIDATE.bits, state=2 * CELL_STATE.bits,
                  added=GATE_FRAC + CELL_STATE.bits, products=GATE_FRAC * (CELL_STATE.bits + 2 * CANDIDATE.bits)),
             delay=13, serial_delay=13)
-CELLS = {cell.name: cell for cell in (GRU, LSTM)}
+# one sum through one function; nothing is kept but the sum
+UNIT = Cell("unit", "unit", (Gate("m", 0, 0),), ("arg", "v"),
+            Work(looked_up=CANDIDATE.bits, state=0, added=0, products=0),
+            delay=6, serial_delay=6, activations=("identity", "relu", "tanh", "sigmoid"), own_optional=True)
+CELLS = {cell.name: cell for cell in (GRU, LSTM, UNIT)}
 
 
 def cell_of(name: str) -> Cell:

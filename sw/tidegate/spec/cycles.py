@@ -34,11 +34,13 @@ import numpy as np
 
 from .cells import Cell
 from .layout import Layout
+from .network import Layer
 
 # Latencies of the stages: ``delay`` of the components in hw/, as tests/rtl/test_core.py asserts.
 ADDRESSER = 4       # job selected → first word fetched
 LANES = 4           # fetched → copied
 SNAPSHOT = 1        # the last gate's first word copied → first group
+SNAPSHOT_ONLY = 3   # the same, for a cell with a single gate
 ENCODER = 3         # a group's values there → its first event; features are there a cycle after their group is taken
 REST = 3            # an encoder, after the last group of a frame
 QUEUE = 2           # a group that had to wait in the encoder → its events (the encoder's bench asserts it)
@@ -54,8 +56,13 @@ NEVER = 1 << 62
 def loop(cell: Cell, snapshot: bool = True) -> int:
     """Cycles from the last gate's first word fetched (without a snapshot: the first gate's) to that of the first hidden
     event."""
-    handover = SNAPSHOT + cell.delay if snapshot else cell.serial_delay
+    handover = _snapshot(cell) + cell.delay if snapshot else cell.serial_delay
     return LANES + handover + ENCODER + SCHEDULER + ADDRESSER
+
+
+def _snapshot(cell: Cell) -> int:
+    """Cycles from the copy of the last gate's first word to the first group."""
+    return SNAPSHOT if len(cell.gates) > 1 else SNAPSHOT_ONLY
 
 
 def event_times(there: int, counts: Sequence[int], free: int = 0, interval: int = 1) -> tuple[list[int], int]:
@@ -81,13 +88,14 @@ def steady_cycles(layout: Layout, events: Sequence[float]) -> float:
     total = 1.0 + max(1, layout.logit_words)
     for l, layer in enumerate(network.layers):
         size, n, length, gates = layer.size, events[l + 1], layout.columns[l + 1].length, len(layer.cell.gates)
-        ahead = max(0.0, events[0] - 1) * layout.columns[0].length if l == 0 else 0.0
+        ahead = max(0.0, events[0] - 1) * layout.columns[0].length if l == network.features_after else 0.0
         spacing = size / (n + 1)                                # neurons from one event to the next
         start = loop(layer.cell, design.snapshot)
         if design.snapshot:
             groups = -(-size // design.cell_rate)
             spacing /= design.cell_rate
             before, last = _before_last_gate(layout, l)
+            total += layer.bias_columns * gates * layout.words[l]
             total += before + max(last + ahead + n * length, start + spacing + n * length,
                                   start + n * spacing + min(n, 1) * length, start + groups)
         else:
@@ -117,19 +125,29 @@ def latency_cycles(layout: Layout, events: Sequence[float]) -> int:
 
 
 class _Lanes:
-    """The addresser: three jobs wait while one is served."""
+    """The addresser: three jobs wait while one is served.
 
-    def __init__(self):
-        self.selected, self.length = -2, 0
+    ``clashes``: it looks whether a job begins with the accumulator word that the job before ended with.
+    """
+
+    def __init__(self, clashes: bool):
+        self.clashes, self.selected, self.length, self.last = clashes, -2, 0, -1
         self.fetched = [-1, -1, -1]         # first words of the last jobs, the latest at last
 
     def free(self) -> int:
         """First cycle in which the next job can be selected."""
         return max(self.selected + 2, self.fetched[0])
 
-    def serve(self, cycle: int, length: int, gap: int = 0) -> int:
-        """Select a job in ``cycle`` (``free()`` or later); gives the cycle of its first word."""
-        start = max(cycle + ADDRESSER, self.fetched[-1] + self.length) + gap
+    def serve(self, cycle: int, length: int, first: int, last: int | None = None, gap: int = 0) -> int:
+        """Select a job in ``cycle`` (``free()`` or later); gives the cycle of its first word.
+
+        ``first``, ``last``: its first and last accumulator word, by default ``length`` words on.
+        """
+        over = self.fetched[-1] + self.length
+        start = max(cycle + ADDRESSER, over) + gap
+        if self.clashes and start == over and first == self.last:
+            start += 1
+        self.last = first + max(1, length) - 1 if last is None else last
         self.selected, self.length, self.fetched = cycle, length, [*self.fetched[1:], start]
         return start
 
@@ -192,16 +210,26 @@ def frame_cycles(layout: Layout, fired: Sequence[np.ndarray], apart: bool = Fals
     design = layout.design
     # events of each group: [signal][frame]
     counts = [_groups(sent, design.cell_rate if s else design.encoder_rate) for s, sent in enumerate(fired)]
-    lengths = [column.length for column in layout.columns]
-    lanes, features, result = _Lanes(), _Features(), []
+    network, columns, layers = layout.network, layout.columns, layout.network.layers
+    lanes, features, result = _Lanes(design.choices), _Features(), []
     for count in counts[0][: 1 if apart else None]:
         features.come(count)
     state, done = 0, -1             # first cycle of the scheduler's present state; last logit of the frame before
+    fuses = design.snapshot and network.features_after == 0
 
     def add_feature() -> None:
         cycle = max(state, features.more(), lanes.free())
-        lanes.serve(cycle, lengths[0])
+        lanes.serve(cycle, columns[0].length, columns[0].target)
         features.take(cycle)
+
+    def add_bias(layer: Layer, target: int, words: int) -> int:
+        """The bias columns that are added after a copy that consumes; gives the scheduler's next state's cycle."""
+        after = state
+        for _ in range(layer.bias_columns):
+            cycle = max(after, lanes.free())
+            lanes.serve(cycle, words, target)
+            after = cycle + 1
+        return after
 
     for t in range(len(fired[0])):
         if apart and t:
@@ -209,46 +237,54 @@ def frame_cycles(layout: Layout, fired: Sequence[np.ndarray], apart: bool = Fals
         while features.more() < NEVER:
             add_feature()
         closed = max(state, features.last(), lanes.free())
-        if not design.snapshot and len(features.events()) > 1:
-            lanes.serve(closed, lengths[0])
+        if not fuses and len(features.events()) > 1:
+            lanes.serve(closed, columns[0].length, columns[0].target)
             state = closed + 1
             features.close(closed)
             closed = max(state, lanes.free())
         else:
             features.close(closed)
-        for l, layer in enumerate(layout.network.layers):
+        for l, layer in enumerate(layers):
             if l:
                 closed = max(state, lanes.free())
             fed, rest = layout.closing(l)
-            start, state = lanes.serve(closed, fed), closed + 1
+            first, gates, words = layout.layer_target[l], len(layer.cell.gates), layout.words[l]
+            if design.snapshot:
+                start, state = lanes.serve(closed, fed, first), closed + 1
+            else:
+                begins = first + (words if gates > 1 else 0)
+                start, state = lanes.serve(closed, fed, begins, first + words - 1), closed + 1
             if rest:
                 copied = max(state, lanes.free())
-                lanes.serve(copied, rest)
+                lanes.serve(copied, rest, first + fed)
                 state = copied + 1
+            state = add_bias(layer, first, gates * words)
             if design.snapshot:
-                there = start + _before_last_gate(layout, l)[0] + LANES + SNAPSHOT + layer.cell.delay
+                there = start + _before_last_gate(layout, l)[0] + LANES + _snapshot(layer.cell) + layer.cell.delay
                 times, _ = event_times(there, counts[l + 1][t])
             else:
-                times, _ = event_times(start + LANES + layer.cell.serial_delay, counts[l + 1][t],
-                                  interval=len(layer.cell.gates))
+                times, _ = event_times(start + LANES + layer.cell.serial_delay, counts[l + 1][t], interval=gates)
             selected_at = -1                    # of the event before
             for n, event in enumerate(times):
                 known_at = max(event, selected_at + 1) + SCHEDULER
                 # features that are there come first
-                while features.more() <= (offered := max(state, known_at, lanes.selected + 1)):
+                while l >= network.features_after and features.more() <= (
+                        offered := max(state, known_at, lanes.selected + 1)):
                     add_feature()
+                offered = max(state, known_at, lanes.selected + 1)
                 if n == len(times) - 1:         # the end
                     state = offered + 1
                 else:
                     selected_at = max(offered, lanes.free())
-                    lanes.serve(selected_at, lengths[l + 1])
+                    lanes.serve(selected_at, columns[l + 1].length, columns[l + 1].target)
         last, room = 0, done + 1 + RESULT if t else 0
-        for classes, words in _logit_jobs(layout):
+        for n, (classes, words) in enumerate(_logit_jobs(layout)):
             chosen = max(state, lanes.free(), room)
-            copied = lanes.serve(chosen, words, gap=1)
+            copied = lanes.serve(chosen, words, layout.logit_target + n, gap=1)
             first = copied + LANES + (LOGITS if design.snapshot else WORD_LOGITS)
             last = first + classes - 1 if classes else copied + LANES + 1
             state, room = chosen + 1, last + 1
+        state = add_bias(network.classifier, layout.logit_target, layout.logit_words)
         result.append(last - max(done, features.begun[t] - 1))
         done = last
     return np.array(result, np.int64)

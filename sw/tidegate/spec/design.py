@@ -8,6 +8,7 @@ from .errors import TidegateError
 from .formats import ACC_BITS, DELTA_BITS, SIGNAL, STATE, WEIGHT_BITS
 from .network import MAX_LAYERS, whole
 from .packets import most_classes, most_features
+from .rules import RULES
 
 # What the answer to "identify", the registers and the packets have room for.
 _MOST = {"lanes": 1 << 15, "cell_rate": 1 << 7, "encoder_rate": 1 << 7, "weight_words": 1 << 24,
@@ -26,7 +27,8 @@ class Design:
     ``neurons`` (a multiple of G, for all layers, each rounded up to such a multiple), ``classes``, ``layers``.
     ``snapshot``: there is memory for a copy of a layer's accumulators, so that the lanes go on while the cell works;
     without, the cell takes one gate of one neuron a cycle from the lanes, which wait.  ``cells``: names of the cells
-    that a layer may have, in the order of ``spec/cells.py``.
+    that a layer may have, in the order of ``spec/cells.py``.  ``rules``: names of the encoder rules that a signal may
+    have, in the order of ``spec/rules.py``; with ``diffuse`` layers may consume their sums.
     """
 
     lanes: int = 64
@@ -40,20 +42,25 @@ class Design:
     layers: int = MAX_LAYERS
     snapshot: bool = True
     cells: tuple[str, ...] = (GRU.name,)
+    rules: tuple[str, ...] = RULES[:1]
 
     def __post_init__(self):
         for field in fields(self):
-            if field.name not in ("snapshot", "cells"):
+            if field.name not in ("snapshot", "cells", "rules"):
                 object.__setattr__(self, field.name, whole(getattr(self, field.name), field.name))
         object.__setattr__(self, "snapshot", bool(self.snapshot))
-        if isinstance(self.cells, str):
-            raise TidegateError(f"cells are a list of names, not '{self.cells}'; write [\"{self.cells}\"]")
+        for name in ("cells", "rules"):
+            if isinstance(value := getattr(self, name), str):
+                raise TidegateError(f"{name} are a list of names, not '{value}'; write [\"{value}\"]")
         names = tuple(cell_of(name).name for name in self.cells)
         object.__setattr__(self, "cells", tuple(name for name in CELLS if name in names))
         if not names:
             raise TidegateError(f"a core needs a cell; give it {' or '.join(CELLS)}")
-        if len({len(CELLS[name].gates) for name in names}) > 1:
-            raise TidegateError("the cells of a core need as many gates as each other")
+        if len({count for name in names if (count := len(CELLS[name].gates)) > 1}) > 1:
+            raise TidegateError("the cells of a core need one gate, or as many as each other")
+        if unknown := [name for name in self.rules if name not in RULES]:
+            raise TidegateError(f"there is no encoder rule '{unknown[0]}'; this version has {', '.join(RULES)}")
+        object.__setattr__(self, "rules", tuple(name for name in RULES if name in (RULES[0], *self.rules)))
         for name in ("lanes", "cell_rate", "encoder_rate"):
             value = getattr(self, name)
             if value < 1 or value & (value - 1):
@@ -75,8 +82,23 @@ class Design:
 
     @property
     def gates(self) -> int:
-        """Gates of a cell, the same number for all of the design's cells."""
-        return len(CELLS[self.cells[0]].gates)
+        """Gates of the cell with the most; other cells have as many or one."""
+        return max(len(CELLS[name].gates) for name in self.cells)
+
+    @property
+    def choices(self) -> bool:
+        """It has a cell whose layers choose an activation."""
+        return any(CELLS[name].activations for name in self.cells)
+
+    @property
+    def branches(self) -> bool:
+        """The features may feed more than the first layer: there is a cell whose every gate hears its input."""
+        return any(len(CELLS[name].input_rows) == len(CELLS[name].gates) for name in self.cells)
+
+    @property
+    def diffuses(self) -> bool:
+        """Signals may have the rule ``diffuse``, and layers may consume."""
+        return "diffuse" in self.rules
 
     @property
     def stages(self) -> int:
@@ -94,8 +116,8 @@ class Design:
 
 
 # The virtual board's designs: as much weight memory as an ECP5-85 has, whatever the lanes (128: half more), and every
-# cell that there is.
-SIMULATED = {design.lanes: replace(design, cells=tuple(CELLS)) for design in (
+# cell and rule that there is.
+SIMULATED = {design.lanes: replace(design, cells=tuple(CELLS), rules=RULES) for design in (
     Design(lanes=8, cell_rate=2, encoder_rate=4, weight_words=32768, acc_words=512),
     Design(lanes=16, cell_rate=4, encoder_rate=4, weight_words=16384, acc_words=256),
     Design(lanes=64, cell_rate=8, encoder_rate=8, weight_words=4096, acc_words=64),
@@ -105,6 +127,7 @@ SIMULATED = {design.lanes: replace(design, cells=tuple(CELLS)) for design in (
 MAGIC = b"TIDE"
 PROTOCOL = 6
 FORMATS = (SIGNAL.bits, SIGNAL.frac, STATE.bits, WEIGHT_BITS, ACC_BITS, DELTA_BITS)
+_RULE_BIT = 7       # of the byte that says which cells there are: the rule ``diffuse``
 _LAYOUT = struct.Struct("<4sB6BHBBIHHHHBBI16s")
 
 
@@ -116,8 +139,9 @@ class Identity:
     digest: bytes
 
     def pack(self) -> bytes:
-        numbers = [getattr(self.design, f.name) for f in fields(Design) if f.name != "cells"]
+        numbers = [getattr(self.design, f.name) for f in fields(Design) if f.name not in ("cells", "rules")]
         cells = sum(1 << number for number, name in enumerate(CELLS) if name in self.design.cells)
+        cells |= self.design.diffuses << _RULE_BIT
         return _LAYOUT.pack(MAGIC, PROTOCOL, *FORMATS, *numbers, cells, self.digest)
 
     @staticmethod
@@ -131,7 +155,8 @@ class Identity:
                                 "rebuild its bitstream with this version")
         *numbers, snapshot, cells = rest[6:-1]
         known = tuple(name for number, name in enumerate(CELLS) if cells >> number & 1)
-        return Identity(Design(*numbers, snapshot=bool(snapshot), cells=known), rest[-1])
+        rules = RULES if cells >> _RULE_BIT & 1 else RULES[:1]
+        return Identity(Design(*numbers, snapshot=bool(snapshot), cells=known, rules=rules), rest[-1])
 
 
 IDENTITY_BYTES = _LAYOUT.size

@@ -89,12 +89,15 @@ class Layout:
         if short:
             return f"the model needs {'; '.join(short)}; use a smaller model or a board with more"
         used, have = {layer.cell.name for layer in self.network.layers}, self.design.cells
-        if used <= set(have):
+        diffuses = any(x.consumes for x in (*self.network.layers, self.network.classifier)) or bool(self.network.rules)
+        lacking = [f"layers of the cell {' and '.join(sorted(used - set(have)))}"] if used - set(have) else []
+        lacking += ["signals of the rule diffuse, or layers that consume,"] if diffuses > self.design.diffuses else []
+        if not lacking:
             return None
         both = ",".join(name for name in CELLS if name in used or name in have)
-        return (f"the model has layers of the cell {' and '.join(sorted(used - set(have)))}, the board only "
-                f"{' and '.join(have)}; `tidegate build --board BOARD --cells {both} --to FOLDER` builds one with "
-                "both, if its logic fits")
+        options = f"--cells {both}" + " --rules delta,diffuse" * (diffuses or self.design.diffuses)
+        return (f"the model has {' and '.join(lacking)} the board only {' and '.join((*have, *self.design.rules))}; "
+                f"`tidegate build --board BOARD {options} --to FOLDER` builds one with all of them, if its logic fits")
 
     def closing(self, layer: int) -> tuple[int, int]:
         """Words of the two jobs that close a layer: the gates that its input feeds, and the other gates.
@@ -142,6 +145,29 @@ class Layout:
                        f"LAYER_CELL{l}": self.design.cells.index(layer.cell.name)}
             if self.design.snapshot:
                 values[f"LAYER_CLOSE{l}"], values[f"LAYER_REST{l}"] = self.closing(l)
+            if self.design.choices and layer.cell.activations:
+                values[f"LAYER_ACTIVATION{l}"] = layer.cell.activations.index(layer.activation)
+        if self.design.branches:
+            values["FEATURES_AFTER"] = net.features_after
+        if self.design.diffuses:
+            values |= self._consuming() | self._rules()
+        return values
+
+    def _consuming(self) -> dict[str, int]:
+        """Register name → value: which layers consume, and which of their bias columns are added again."""
+        names = [f"LAYER_CONSUME{l}" for l in range(len(self.network.layers))] + ["LOGIT_CONSUME"]
+        layers = (*self.network.layers, self.network.classifier)
+        return {name: 1 + len(BIAS_DELTAS) - layer.bias_columns if layer.consumes else 0
+                for name, layer in zip(names, layers, strict=True)}
+
+    def _rules(self) -> dict[str, int]:
+        """Register name → value of the rules of the signals."""
+        values = {}
+        for s in range(self.network.signals):
+            rule = self.network.rule(s)
+            values |= {f"RULE{s}": 0, f"LOWEST{s}": 0, f"HIGHEST{s}": 0} if rule is None else {
+                f"RULE{s}": 1 | rule.zero << 1 | rule.leak << 2 | rule.log2_step << 5,
+                f"LOWEST{s}": -rule.lowest * rule.step, f"HIGHEST{s}": rule.highest * rule.step}
         return values
 
     def _run(self, signal: int) -> tuple[int, int]:
@@ -172,9 +198,10 @@ class Layout:
         parts, layers = [], self.network.layers
         for connection in self.network.connections(signal):
             l, words = connection.layer, [*self.words, self.logit_words][connection.layer]
-            tensor = connection.tensor
+            tensor, first = connection.tensor, connection.column
             name = tensor_name(layers[l], l, tensor) if l < len(layers) else f"classifier.{tensor}"
-            blocks = np.split(model.tensors[name], len(connection.blocks))
+            columns = model.tensors[name][:, first : first + self.network.elements(signal)]
+            blocks = np.split(columns, len(connection.blocks))
             parts += [self._pad(blocks[block], words) for block in connection.blocks]
         return np.concatenate(parts)
 

@@ -8,7 +8,8 @@ nx, r, z, nh for the biases; see ``cells.py``):
     classifier.weight   int8  (classes, H)       classifier.bias     int32 (classes,), accumulator LSBs
     frontend.mean       float32 (features,)      frontend.scale      float32 (features,)
 
-Weights of a layer with ``weight_bits`` 4 lie in the file as uint8, two of a row in a byte, the first in the low half.
+The columns of ``weight_ih`` belong to the signals that the layer hears, one after the other; a layer that does not hear
+its own state has no ``weight_hh``.  Weights of a layer with ``weight_bits`` 4 lie in the file as uint8, two of a row in a byte, the first in the low half.
 
 Normalised features enter the network as ``round((feature - mean) · scale · 2**8)``.  The description is the
 metadata entry ``tidegate``: format version, network, labels, front-end settings, card, digest, and (if any) the rules
@@ -27,13 +28,14 @@ from safetensors.numpy import save
 
 from .cells import GRU
 from .errors import ModelError, TidegateError
-from .formats import ACC_BITS, BIAS_MAX, SIGNAL, WEIGHT_BITS, weight_max, whole_theta
+from .formats import ACC_BITS, BIAS_DELTAS, BIAS_MAX, SIGNAL, WEIGHT_BITS, weight_max, whole_theta
 from .frontend import check_frontend
 from .network import Layer, Network
 from .stop import Stop
 
-# Format versions: the second only for files with weights of less than 8 bits, the third for cells beside the GRU.
-_PLAIN, _NARROW, _CELLS = _VERSIONS = 1, 2, 3
+# Format versions: the second only for files with weights of less than 8 bits, the third for cells beside the GRU, the
+# fourth for networks that are no plain chain of layers (``Network.plain``).
+_PLAIN, _NARROW, _CELLS, _RULES = _VERSIONS = 1, 2, 3, 4
 SUFFIX = ".tidegate"
 
 
@@ -149,8 +151,9 @@ def expected_tensors(network: Network) -> dict[str, tuple[np.dtype, tuple[int, .
     }
     for l, layer in enumerate(network.layers):
         cell = layer.cell
-        expected[tensor_name(layer, l, "weight_ih")] = (i8, (len(cell.input_rows) * layer.size, network.elements(l)))
-        expected[tensor_name(layer, l, "weight_hh")] = (i8, (len(cell.own_rows) * layer.size, layer.size))
+        expected[tensor_name(layer, l, "weight_ih")] = (i8, (len(cell.input_rows) * layer.size, network.inputs(l)))
+        if layer.own_rows:
+            expected[tensor_name(layer, l, "weight_hh")] = (i8, (len(layer.own_rows) * layer.size, layer.size))
         expected[tensor_name(layer, l, "bias")] = (i32, (len(cell.gates), layer.size))
     return expected
 
@@ -163,8 +166,14 @@ def tensor_name(layer: Layer, number: int, what: str) -> str:
 def _weights(network: Network) -> dict[str, Layer]:
     """Name of every weight tensor → its layer."""
     layers = {tensor_name(layer, l, what): layer for l, layer in enumerate(network.layers)
-              for what in ("weight_ih", "weight_hh")}
+              for what in ("weight_ih", "weight_hh") if what == "weight_ih" or layer.own_rows}
     return layers | {"classifier.weight": network.classifier}
+
+
+def _biases(network: Network) -> dict[str, Layer]:
+    """Name of every bias tensor → its layer."""
+    layers = {tensor_name(layer, l, "bias"): layer for l, layer in enumerate(network.layers)}
+    return layers | {"classifier.bias": network.classifier}
 
 
 def pack_nibbles(weights: np.ndarray) -> np.ndarray:
@@ -182,22 +191,23 @@ def unpack_nibbles(packed: np.ndarray, columns: int) -> np.ndarray:
 
 
 def accumulator_bounds(model: Model) -> dict[str, np.ndarray]:
-    """Largest magnitude |b| + Σ|w|·max|v̂| that each accumulator can reach: name of the rows → int64 (rows,)."""
+    """Largest magnitude |b| + Σ|w|·``Network.reach`` that each accumulator can have: name of the rows → int64 (rows,)."""
     net, tensors = model.network, model.tensors
     bounds = {}
     for l, layer in enumerate(net.layers):
-        rows_ih, rows_hh, biases = (np.abs(tensors[tensor_name(layer, l, what)].astype(np.int64))
-                                    for what in ("weight_ih", "weight_hh", "bias"))
-        from_input = rows_ih.sum(1).reshape(-1, layer.size) * net.max_anchor(l)
-        from_own = rows_hh.sum(1).reshape(-1, layer.size) * net.max_anchor(l + 1)
-        for gate, bound in zip(layer.cell.gates, biases, strict=True):
-            if gate.input_row is not None:
-                bound = bound + from_input[gate.input_row]
-            if gate.own_row is not None:
-                bound = bound + from_own[gate.own_row]
-            bounds[tensor_name(layer, l, gate.name)] = bound
-    weight = np.abs(tensors["classifier.weight"].astype(np.int64)).sum(1) * net.max_anchor(net.signals - 1)
-    bounds["classifier"] = np.abs(tensors["classifier.bias"].astype(np.int64)) + weight
+        biases = np.abs(tensors[tensor_name(layer, l, "bias")].astype(np.int64))
+        bounds |= {tensor_name(layer, l, gate.name): bound for gate, bound in zip(layer.cell.gates, biases, strict=True)}
+    bounds["classifier"] = np.abs(tensors["classifier.bias"].astype(np.int64))
+    for s in range(net.signals):
+        for c in net.connections(s):
+            last = c.layer == len(net.layers)
+            layer = net.classifier if last else net.layers[c.layer]
+            name = f"classifier.{c.tensor}" if last else tensor_name(layer, c.layer, c.tensor)
+            rows = np.abs(tensors[name][:, c.column : c.column + net.elements(s)].astype(np.int64)).sum(1)
+            for k, block in enumerate(c.blocks):
+                gate = "classifier" if last else tensor_name(layer, c.layer, layer.cell.gates[c.gate + k].name)
+                part = rows.reshape(-1, layer.size)[block] if layer.size else rows
+                bounds[gate] = bounds[gate] + part * net.reach(s, layer.consumes)
     return bounds
 
 
@@ -207,6 +217,13 @@ def check_bounds(model: Model) -> None:
         if name.endswith(".bias") and np.abs(tensor.astype(np.int64)).max(initial=0) > BIAS_MAX:
             row = int(np.abs(tensor.astype(np.int64)).argmax())
             raise ModelError(f"{name} row {row}: |bias| is more than {BIAS_MAX}; choose a smaller weight_frac")
+    for name, layer in _biases(model.network).items():
+        grid = (*BIAS_DELTAS, None)[len(BIAS_DELTAS) - layer.bias_columns] if layer.consumes else 1
+        off = model.tensors[name] != 0 if grid is None else model.tensors[name] % grid != 0
+        if off.any():
+            what = "0" if grid is None else f"a multiple of {grid}"
+            raise ModelError(f"{name} holds {model.tensors[name][off][0]}, which is not {what}; give the layer more "
+                             "bias_columns, or round its biases")
     limit = (1 << (ACC_BITS - 1)) - 1
     for name, bound in accumulator_bounds(model).items():
         if bound.max(initial=0) > limit:
@@ -223,6 +240,8 @@ def save_model(model: Model, path: str | Path) -> None:
     version = _NARROW if narrow else _PLAIN
     if any(layer.cell != GRU for layer in model.network.layers):
         version = _CELLS
+    if not model.network.plain:
+        version = _RULES
     description = {
         "version": version, "network": model.network.to_dict(), "labels": list(model.labels),
         "frontend": model.frontend, "card": model.card, "digest": model.digest, **model._rules(),

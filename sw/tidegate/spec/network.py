@@ -1,8 +1,17 @@
 """A network is signals, layers that make them, and connections that say which layer hears which signal.
 
-Signal 0 is the feature frame; signal l+1 is the hidden state of layer l (from 0).  Layer l hears signal l, its input,
-and signal l+1, its own state; which of its gates hear which says its cell (``cells.py``).  The classifier hears the
+Signal 0 is the feature frame; signal l+1 is what layer l (from 0) makes.  Layer l hears signal l, its input, and
+signal l+1, its own state; which of its gates hear which says its cell (``cells.py``).  The classifier hears the
 last signal; its accumulators are the logits.
+
+A layer may hear other signals as its input (``Layer.hears``).  A signal of a layer further on reaches it a frame later,
+as its own does.  What a signal feeds must be neighbours in the order of the accumulators: then an event is one run of
+weights.
+
+The accumulators of a layer **hold** their sums, M = b + W·v̂, or the layer **consumes** them: then the copy for the cell
+takes them back to b, and M = b + Σ W·Δ of what was sent since the copy before.  (It takes them to 0, and b is added
+anew: ``Layer.bias_columns`` says from how many bias columns, see ``formats.BIAS_DELTAS``.)  A layer that hears a signal with the
+rule ``diffuse`` consumes, because nothing bounds the sum of all spikes.
 """
 
 from dataclasses import dataclass
@@ -11,7 +20,8 @@ from typing import Any
 
 from .cells import GRU, Cell, cell_of
 from .errors import ModelError
-from .formats import SIGNAL, STATE, THETA_MAX, WEIGHT_BITS, WEIGHT_FRACS, WEIGHT_WIDTHS
+from .formats import BIAS_DELTAS, SIGNAL, STATE, THETA_MAX, WEIGHT_BITS, WEIGHT_FRACS, WEIGHT_WIDTHS
+from .rules import DELTA_MAX, Diffuse
 
 MAX_LAYERS = 4
 MAX_SIGNALS = MAX_LAYERS + 1
@@ -34,12 +44,21 @@ class Layer:
     Weights are w / 2**weight_frac.
     ``weight_bits``: width of the weights in a model file.  A board holds all as int8.
     A classifier of size 0 is none: such a network has no logits, and runs on a core but on no board.
+    ``activation``: one of the cell's, if it has any.  ``recurrent``: it hears its own state.  ``consumes``: see above.
+    ``hears``: the numbers of the signals that are its input, ascending, without its own; () for the signal before it.
+    ``bias_columns``: of a layer that consumes: 0: its biases are 0; 1, 2: they are multiples of 1024 or 32 LSBs of the
+    accumulators; 3: they are any.
     """
 
     size: int
     weight_frac: int = 7
     weight_bits: int = WEIGHT_BITS
     cell: Cell = GRU
+    activation: str = ""
+    recurrent: bool = True
+    consumes: bool = False
+    hears: tuple[int, ...] = ()
+    bias_columns: int = 0
 
     def __post_init__(self):
         object.__setattr__(self, "size", whole(self.size, "the size of a layer"))
@@ -52,15 +71,44 @@ class Layer:
             raise ModelError(f"weight_frac must be in {first}..{last}, not {self.weight_frac}")
         if self.weight_bits not in WEIGHT_WIDTHS:
             raise ModelError(f"weight_bits must be {' or '.join(map(str, WEIGHT_WIDTHS))}, not {self.weight_bits}")
+        if self.activation not in (self.cell.activations or ("",)):
+            choice = " or ".join(self.cell.activations) or "none"
+            raise ModelError(f"the activation of the cell {self.cell.name} is {choice}, not '{self.activation}'")
+        if not self.recurrent and not self.cell.own_optional:
+            raise ModelError(f"a layer of the cell {self.cell.name} always hears its own state; leave 'recurrent' out")
+        object.__setattr__(self, "bias_columns", whole(self.bias_columns, "bias_columns"))
+        if not 0 <= self.bias_columns <= (len(BIAS_DELTAS) if self.consumes else 0):
+            raise ModelError(f"bias_columns are 0 to {len(BIAS_DELTAS)}, and 0 in a layer that does not consume, not "
+                             f"{self.bias_columns}")
+        object.__setattr__(self, "hears", tuple(whole(s, "the number of a signal") for s in self.hears))
+        if list(self.hears) != sorted(set(self.hears)):
+            raise ModelError(f"the signals that a layer hears are given once each, ascending, not {self.hears}")
+
+    @property
+    def own_rows(self) -> tuple[int, ...]:
+        """Blocks of ``weight_hh``, see ``Cell``; none if the layer does not hear its own state."""
+        return self.cell.own_rows if self.recurrent else ()
+
+    @property
+    def title(self) -> str:
+        """The kind of layer, for people: as "GRU" or "relu"."""
+        return self.activation or self.cell.title
 
     def to_dict(self) -> dict:
         narrow = {} if self.weight_bits == WEIGHT_BITS else {"weight_bits": self.weight_bits}
         other = {} if self.cell == GRU else {"cell": self.cell.name}
-        return {"size": self.size, "weight_frac": self.weight_frac, **narrow, **other}
+        said = {name: value for name in ("activation", "recurrent", "consumes", "hears", "bias_columns")
+                if (value := getattr(self, name)) != getattr(Layer, name)}
+        return {"size": self.size, "weight_frac": self.weight_frac, **narrow, **other,
+                **{name: list(value) if name == "hears" else value for name, value in said.items()}}
 
     @staticmethod
     def from_dict(d: dict) -> "Layer":
-        return Layer(d["size"], d["weight_frac"], d.get("weight_bits", WEIGHT_BITS), cell_of(d.get("cell", GRU.name)))
+        flags = {name: d[name] for name in ("activation", "recurrent", "consumes") if name in d}
+        if any(type(value) is not type(getattr(Layer, name)) for name, value in flags.items()):
+            raise ModelError(f"a layer is described by {flags}, which are not a name and true or false; correct them")
+        return Layer(d["size"], d["weight_frac"], d.get("weight_bits", WEIGHT_BITS), cell_of(d.get("cell", GRU.name)),
+                     **flags, hears=tuple(d.get("hears", ())), bias_columns=d.get("bias_columns", 0))
 
 
 @dataclass(frozen=True)
@@ -69,29 +117,37 @@ class Connection:
 
     ``layer``: number of the layer, or of layers for the classifier.  ``gate``: the first of its gates that hear the
     signal.  ``tensor``: which of the layer's weights these are ("weight_ih", "weight_hh"; of the classifier "weight").
-    ``blocks``: blocks of as many rows as the layer has neurons, in the order of the gates.
+    ``column``: the tensor's column of the signal's element 0.  ``blocks``: blocks of as many rows as the layer has
+    neurons, in the order of the gates.
     """
 
     signal: int
     layer: int
     gate: int
     tensor: str
+    column: int
     blocks: tuple[int, ...]
     rows: int
 
 
 @dataclass(frozen=True)
 class Network:
-    """Shapes, scales and thresholds.  ``thresholds[s]`` is Θ of signal s in LSBs of 2**-8 (0 sends every change)."""
+    """Shapes, scales, thresholds and rules.
+
+    ``thresholds[s]`` is Θ of signal s in LSBs of 2**-8 (0 sends every change).  ``rules[s]``: None for the rule
+    ``delta``; () if all signals have that.
+    """
 
     features: int
     layers: tuple[Layer, ...]
     classifier: Layer
     thresholds: tuple[int, ...]
+    rules: tuple[Diffuse | None, ...] = ()
 
     def __post_init__(self):
         object.__setattr__(self, "features", whole(self.features, "the number of features"))
         object.__setattr__(self, "thresholds", tuple(whole(theta, "a threshold") for theta in self.thresholds))
+        object.__setattr__(self, "rules", tuple(self.rules) if any(self.rules) else ())
         if self.features < 1:
             raise ModelError(f"a network needs at least one feature, not {self.features}")
         if not 1 <= len(self.layers) <= MAX_LAYERS:
@@ -102,37 +158,95 @@ class Network:
             raise ModelError(f"{self.signals} signals need {self.signals} thresholds, not {len(self.thresholds)}")
         if any(not 0 <= t <= THETA_MAX for t in self.thresholds):
             raise ModelError(f"thresholds must be in 0..{THETA_MAX} LSBs of 1/256, not {self.thresholds}")
+        if len(self.rules) not in (0, self.signals):
+            raise ModelError(f"{self.signals} signals need {self.signals} rules, not {len(self.rules)}")
+        self._check_connections()
+
+    def _check_connections(self) -> None:
+        """ModelError if no core can bring the signals to the layers."""
+        for l in range(len(self.layers)):
+            heard = self.heard(l)
+            if l + 1 in heard or heard[-1] > len(self.layers):
+                raise ModelError(f"layer {l} hears the signals {list(heard)}: these are 0 for the features and n for "
+                                 f"layer n - 1, up to {len(self.layers)}, without its own, {l + 1}; correct them")
+        if 0 not in self.heard(0):
+            raise ModelError("the first layer hears the features, signal 0; add it to what it hears")
+        for s in range(self.signals):
+            before = None
+            for c in self.connections(s):
+                if before is not None and (c.layer != before.layer + 1 or c.gate or before.gate + len(before.blocks)
+                                           < len(self.layers[before.layer].cell.gates)):
+                    raise ModelError(f"what signal {s} feeds in layers {before.layer} and {c.layer} are no neighbours; "
+                                     "let it feed layers that follow each other, whose every gate hears it")
+                before = c
+                consumes = self.classifier.consumes if c.layer == len(self.layers) else self.layers[c.layer].consumes
+                if self.rule(s) is not None and not consumes:
+                    raise ModelError(f"signal {s} has the rule 'diffuse', so what hears it must consume; set 'consumes' "
+                                     f"of {'the classifier' if c.layer == len(self.layers) else f'layer {c.layer}'}")
+            if before is None:
+                raise ModelError(f"nothing hears signal {s}; let a layer hear it")
 
     @property
     def signals(self) -> int:
-        """Number of encoded signals: the features and each layer's hidden state."""
+        """Number of encoded signals: the features and what each layer makes."""
         return 1 + len(self.layers)
 
     @property
     def classes(self) -> int:
         return self.classifier.size
 
+    @property
+    def plain(self) -> bool:
+        """A chain of layers that hold, with the rule ``delta`` everywhere."""
+        return not self.rules and not any(x.consumes or x.hears or not x.recurrent or x.cell.activations
+                                          for x in (*self.layers, self.classifier))
+
+    def rule(self, signal: int) -> Diffuse | None:
+        """The rule of a signal; None is ``delta``."""
+        return self.rules[signal] if self.rules else None
+
     def elements(self, signal: int) -> int:
         """Number of elements of a signal."""
         return self.features if signal == 0 else self.layers[signal - 1].size
+
+    def heard(self, layer: int) -> tuple[int, ...]:
+        """The signals that are a layer's input, in the order of the columns of its ``weight_ih``."""
+        return self.layers[layer].hears or (layer,)
+
+    def inputs(self, layer: int) -> int:
+        """Columns of a layer's ``weight_ih``."""
+        return sum(self.elements(s) for s in self.heard(layer))
+
+    @property
+    def features_after(self) -> int:
+        """The last layer that hears the features: when it is closed, those of the next frame may be added."""
+        return max(l for l in range(len(self.layers)) if 0 in self.heard(l))
+
+    @property
+    def replayed_weights(self) -> int:
+        """Bias words of layers that consume, which are read every frame."""
+        return sum(layer.bias_columns * len(layer.cell.gates) * layer.size for layer in self.layers) + (
+            self.classifier.bias_columns * self.classes)
 
     def column_weights(self, signal: int) -> int:
         """Weights in one column of a signal: the rows of all its consumers (no padding)."""
         return sum(connection.rows for connection in self.connections(signal))
 
     def connections(self, signal: int) -> tuple[Connection, ...]:
-        """What a signal feeds, in the order of the accumulators: its own layer, then the next one or the classifier."""
+        """What a signal feeds, in the order of the accumulators: layers, and last the classifier."""
         found = []
-        if signal:
-            layer = self.layers[signal - 1]
-            rows = layer.cell.own_rows
-            gate, size = layer.cell.first_own, layer.size
-            found.append(Connection(signal, signal - 1, gate, "weight_hh", rows, len(rows) * size))
-        if signal < len(self.layers):
-            rows, size = self.layers[signal].cell.input_rows, self.layers[signal].size
-            found.append(Connection(signal, signal, 0, "weight_ih", rows, len(rows) * size))
-        else:
-            found.append(Connection(signal, signal, 0, "weight", (0,), self.classes))
+        for l, layer in enumerate(self.layers):
+            if signal == l + 1:
+                tensor, rows, gate, column = "weight_hh", layer.own_rows, layer.cell.first_own, 0
+            else:
+                tensor, rows, gate, heard = "weight_ih", layer.cell.input_rows, 0, self.heard(l)
+                if signal not in heard:
+                    continue
+                column = sum(self.elements(s) for s in heard[: heard.index(signal)])
+            if rows:
+                found.append(Connection(signal, l, gate, tensor, column, rows, len(rows) * layer.size))
+        if signal == len(self.layers):
+            found.append(Connection(signal, signal, 0, "weight", 0, (0,), self.classes))
         return tuple(found)
 
     @property
@@ -143,7 +257,7 @@ class Network:
     @property
     def weight_bytes(self) -> int:
         """Bytes of all weights, each at its layer's width (biases and scales come on top)."""
-        bits = sum(x.size * (len(x.cell.input_rows) * self.elements(l) + len(x.cell.own_rows) * x.size) * x.weight_bits
+        bits = sum(x.size * (len(x.cell.input_rows) * self.inputs(l) + len(x.own_rows) * x.size) * x.weight_bits
                    for l, x in enumerate(self.layers))
         bits += self.classifier.size * self.layers[-1].size * self.classifier.weight_bits
         return -(-bits // 8)
@@ -158,21 +272,31 @@ class Network:
         """As "GRU 104 + 88"."""
         parts, before = [], None
         for layer in self.layers:
-            parts.append(str(layer.size) if layer.cell == before else f"{layer.cell.title} {layer.size}")
-            before = layer.cell
+            parts.append(str(layer.size) if layer.title == before else f"{layer.title} {layer.size}")
+            before = layer.title
         return " + ".join(parts)
 
     def max_anchor(self, signal: int) -> int:
-        """Largest |v̂| that a signal can reach, in LSBs."""
-        h_max = (STATE.max + 1) // (1 << (STATE.frac - SIGNAL.frac)) - 1
-        return SIGNAL.max if signal == 0 else h_max
+        """Largest |v| that a signal can have, and |v̂| that its anchor can reach, in LSBs."""
+        if signal == 0 or self.layers[signal - 1].activation in ("identity", "relu"):
+            return SIGNAL.max
+        return (STATE.max + 1) // (1 << (STATE.frac - SIGNAL.frac)) - 1
+
+    def reach(self, signal: int, consumes: bool) -> int:
+        """Largest magnitude, in LSBs, by which a signal's weights enter a sum: of v̂ where sums are held, of Δ where they
+        are consumed."""
+        if (rule := self.rule(signal)) is not None:
+            return rule.reach
+        return min(2 * self.max_anchor(signal), DELTA_MAX) if consumes else self.max_anchor(signal)
 
     def to_dict(self) -> dict:
+        rules = {"rules": [rule and rule.to_dict() for rule in self.rules]} if self.rules else {}
         return {
             "features": self.features,
             "gru": [layer.to_dict() for layer in self.layers],      # named so in all files, whatever the cells
             "classifier": self.classifier.to_dict(),
             "thresholds": list(self.thresholds),
+            **rules,
         }
 
     @staticmethod
@@ -182,4 +306,5 @@ class Network:
             layers=tuple(Layer.from_dict(layer) for layer in d["gru"]),
             classifier=Layer.from_dict(d["classifier"]),
             thresholds=tuple(d["thresholds"]),
+            rules=tuple(rule and Diffuse.from_dict(rule) for rule in d.get("rules", ())),
         )

@@ -12,7 +12,8 @@ class Register:
     """``name`` at ``address``; ``bits`` wide; written by the host if ``writable``, else read only.
 
     ``capacity``: which of a design's capacities the value makes sense up to.  ``layers``: layers that a design must
-    have for the register to be of use.  ``among``: which of a design's lists the value is an index of.
+    have for the register to be of use.  ``among``: which of a design's lists the value is an index of.  ``only``: which
+    property a design must have for the register to be there; without, its address is unknown.
     """
 
     name: str
@@ -23,13 +24,18 @@ class Register:
     capacity: str | None = None
     layers: int = 0
     among: str | None = None
+    only: str | None = None
+
+    def there(self, design: Design) -> bool:
+        """Whether a design has the register."""
+        return self.only is None or bool(getattr(design, self.only))
 
     def width(self, design: Design) -> int:
         """Bits that a design keeps of it; a value that is too large for them becomes the largest they hold.
 
         That is more than the capacity, so that no nonsense becomes sense.
         """
-        if self.layers > design.layers:
+        if self.layers > design.layers or not self.there(design):
             return 0
         if self.among is not None:
             return (len(getattr(design, self.among)) - 1).bit_length()
@@ -44,9 +50,9 @@ class Register:
 
 
 def _bank(name: str, address: int, count: int, bits: int, doc: str, capacity: str | None = None,
-          among: str | None = None) -> list[Register]:
+          among: str | None = None, only: str | None = None) -> list[Register]:
     first = count - MAX_LAYERS      # a signal's registers, but not a layer's, are of use without a layer
-    return [Register(f"{name}{k}", address + k, bits, True, doc.format(k), capacity, k + 1 - first, among)
+    return [Register(f"{name}{k}", address + k, bits, True, doc.format(k), capacity, k + 1 - first, among, only)
             for k in range(count)]
 
 
@@ -82,6 +88,18 @@ REGISTERS: tuple[Register, ...] = (
     Register("STOP_RELEASE", 0x54, STOP_BITS, True, "in a stream a word has passed when its lead is not above it"),
     Register("STOP_SMOOTH", 0x55, SMOOTH_MAX.bit_length(), True,
              "logits are smoothed over about 2 to the power of so many frames; change it only before a reset"),
+    Register("FEATURES_AFTER", 0x70, 2, True, "the last layer that hears the features: once it is closed, those of the "
+             "next frame are added; only in a design with a cell whose every gate hears the input", only="branches"),
+    Register("LOGIT_CONSUME", 0x71, 3, True, "the same as `LAYER_CONSUME0` for the logits", only="diffuses"),
+    *_bank("LAYER_ACTIVATION", 0x78, MAX_LAYERS, 2, "number of the activation of layer {}, see `spec/cells.py`; only in "
+           "a design with the cell `unit`", only="choices"),
+    *_bank("LAYER_CONSUME", 0x80, MAX_LAYERS, 3, "layer {}: 0: its sums are held; 1 + k: they are consumed, and the bias "
+           "columns from k on are added again (3: none); in a design with the rule `diffuse`, as all below",
+           only="diffuses"),
+    *_bank("RULE", 0x88, MAX_SIGNALS, 9, "rule of signal {}: bit 0 `diffuse`, bit 1 reset to zero, bits 2 to 4 `leak`, "
+           "bits 5 to 8 the logarithm of `step`", only="diffuses"),
+    *_bank("LOWEST", 0x90, MAX_SIGNALS, 11, "most negative Δ of signal {}, its sign turned", only="diffuses"),
+    *_bank("HIGHEST", 0x98, MAX_SIGNALS, 11, "most positive Δ of signal {}", only="diffuses"),
 )
 BY_NAME = {r.name: r for r in REGISTERS}
 

@@ -8,6 +8,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from ...spec.cells import CELLS, Cell
+from ...spec.network import Layer
 
 
 class GoldenCell(Protocol):
@@ -16,7 +17,7 @@ class GoldenCell(Protocol):
     ``Module``: PyTorch's own module of the cell; a layer's weights and biases have its names and shapes.
     ``real(sums (gates, B, H), state (B, H))`` → (signal, new state): the equations in real numbers.
     ``Stages``: named tuple of the integers of a frame that ``Cell.stages`` names.
-    ``step(accumulators (B, gates, H), state (B, H), weight_frac)`` → (stages, new state, signal v), int64.
+    ``step(accumulators (B, gates, H), state (B, H), layer)`` → (stages, new state, signal v), int64.
     ``layer(x, w_ih, w_hh, bias, weight_frac, threshold, noise, start)`` → (anchors (T, B, H), last states (B, H)): a
     whole sequence with gradient; its integers are those of ``step``.  ``bias`` (gates, H).  ``start``: None, or
     (anchors, states) (B, H) before the first frame.
@@ -33,7 +34,7 @@ class GoldenCell(Protocol):
     def Stages(self) -> Callable[..., NamedTuple]: ...
 
     def step(self, accumulators: np.ndarray, state: np.ndarray,
-             weight_frac: int) -> tuple[Any, np.ndarray, np.ndarray]: ...
+             layer: Layer) -> tuple[Any, np.ndarray, np.ndarray]: ...
 
     @property
     def layer(self) -> Callable[..., tuple[Tensor, Tensor]]: ...

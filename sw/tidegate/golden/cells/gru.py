@@ -34,6 +34,7 @@ from ...spec.formats import (
     acc_frac,
 )
 from .. import kernel
+from ...spec.network import Layer
 from ..encoder import lag_gradient, shrink, whole_threshold
 from ..fixed import scalar, sigmoid_, tanh_
 
@@ -61,10 +62,10 @@ def real(sums: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
     return h, h
 
 
-def step(accumulators: np.ndarray, state: np.ndarray, weight_frac: int) -> tuple[Stages, np.ndarray, np.ndarray]:
+def step(accumulators: np.ndarray, state: np.ndarray, layer: Layer) -> tuple[Stages, np.ndarray, np.ndarray]:
     """One frame: accumulators (B, 4, H) of nx, r, z, nh with acc_frac fraction bits, and h (B, H) in STATE → the
     numbers inside, the new h, and the signal v (SIGNAL) that it sends; all int64."""
-    frac = acc_frac(weight_frac)
+    frac = acc_frac(layer.weight_frac)
     nx, r, z, nh = accumulators.swapaxes(0, 1)
     r_arg, z_arg = _requantise(r, frac, GATE_ARG), _requantise(z, frac, GATE_ARG)
     nx, nh = _requantise(nx, frac, PRE), _requantise(nh, frac, PRE)

@@ -16,6 +16,7 @@ from torch import Tensor
 from ...spec import activation
 from ...spec.fixed import round_shift
 from ...spec.formats import CANDIDATE, CANDIDATE_ARG, CELL_STATE, GATE_ARG, GATE_FRAC, acc_frac
+from ...spec.network import Layer
 from ..encoder import lag_gradient, shrink, whole_threshold
 from ..fixed import scalar, sigmoid_, tanh_
 
@@ -42,10 +43,10 @@ def real(sums: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
     return torch.sigmoid(o) * torch.tanh(c), c
 
 
-def step(accumulators: np.ndarray, state: np.ndarray, weight_frac: int) -> tuple[Stages, np.ndarray, np.ndarray]:
+def step(accumulators: np.ndarray, state: np.ndarray, layer: Layer) -> tuple[Stages, np.ndarray, np.ndarray]:
     """One frame: accumulators (B, 4, H) of o, i, f, g with acc_frac fraction bits, and c (B, H) in CELL_STATE → the
     numbers inside, the new c, and the signal v (SIGNAL) that it sends; all int64."""
-    frac = acc_frac(weight_frac)
+    frac = acc_frac(layer.weight_frac)
     o, i, f, g = accumulators.swapaxes(0, 1)
     o_arg, i_arg, f_arg = (np.asarray(GATE_ARG.requantise(x, frac)) for x in (o, i, f))
     g_arg = np.asarray(CANDIDATE_ARG.requantise(g, frac))

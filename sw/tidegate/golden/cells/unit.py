@@ -1,0 +1,35 @@
+"""The unit in integers: one sum through one function, with nothing kept but the sum.
+
+    identity  v = round(M)      relu  v = max(0, round(M))      tanh  v = tanh(M)      sigmoid  v = σ(M)
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from ...spec import activation
+from ...spec.formats import CANDIDATE_ARG, GATE_ARG, SIGNAL, acc_frac
+from ...spec.network import Layer
+
+Module = torch.nn.RNN
+
+# what the sum is rounded to on its way into a function
+ARGUMENTS = {"identity": SIGNAL, "relu": SIGNAL, "tanh": CANDIDATE_ARG, "sigmoid": GATE_ARG}
+
+
+class Stages(NamedTuple):
+    """The numbers inside the cell, each (..., H): the argument in the format of ``ARGUMENTS``, and v in SIGNAL."""
+
+    arg: np.ndarray
+    v: np.ndarray
+
+
+def step(accumulators: np.ndarray, state: np.ndarray, layer: Layer) -> tuple[Stages, np.ndarray, np.ndarray]:
+    """One frame: accumulators (B, 1, H) with acc_frac fraction bits → the numbers inside, ``state`` as it is (a unit
+    keeps nothing), and the signal v (SIGNAL) that it sends; all int64."""
+    arg = np.asarray(ARGUMENTS[layer.activation].requantise(accumulators[:, 0], acc_frac(layer.weight_frac)))
+    v = {"identity": arg, "relu": np.maximum(arg, 0)}.get(layer.activation)
+    if v is None:
+        v = np.asarray((activation.tanh if layer.activation == "tanh" else activation.sigmoid)(arg))
+    return Stages(arg, v), state, v
