@@ -1,6 +1,6 @@
 """The core: feature frames in, logits out, one weight column read per event."""
 
-from amaranth.hdl import DomainRenamer, Module, Signal, signed
+from amaranth.hdl import Cat, DomainRenamer, Module, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -76,12 +76,12 @@ class Core(wiring.Component):
         m = Module()
         d, regs = self.design, self.registers
         m.submodules.admission = admission = Admission(d)
-        m.submodules.x_encoder = x_encoder = Encoder(d.encoder_rate, admission.groups)
+        m.submodules.x_encoder = x_encoder = Encoder(d.encoder_rate, admission.groups, diffuses=d.diffuses)
         handover = handover_of(d)(d)
         assert handover.margin <= MARGIN
         m.submodules.h_encoder = h_encoder = Encoder(
             d.cell_rate, d.neurons // d.cell_rate, max(QUEUE_DEPTH, handover.depth and handover.depth + LAG),
-            handover.late)
+            handover.late, d.diffuses)
         m.submodules.scheduler = scheduler = Scheduler(d)
         m.submodules.addresser = addresser = Addresser(d)
         m.submodules.lanes = lanes = Lanes(d)
@@ -134,6 +134,14 @@ class Core(wiring.Component):
             self.frames.eq(counters.frames), self.decision.eq(stop.decision), self.heard.eq(stop.heard),
             self.ended.eq(stop.ended),
         ]
+
+        if d.choices:
+            m.d.comb += handover.layer.activation.eq(of_layer("LAYER_ACTIVATION"))
+        if d.diffuses:
+            for part, rule, lowest, highest in (
+                    (x_encoder, regs.RULE0, regs.LOWEST0, regs.HIGHEST0),
+                    (h_encoder, *(of_layer(name, 1) for name in ("RULE", "LOWEST", "HIGHEST")))):
+                m.d.comb += part.rule.eq(Cat(rule, lowest, highest))
 
         # the logits of a frame are copied when those of the one before, and its result, are taken
         waiting = Signal()

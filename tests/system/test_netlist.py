@@ -29,7 +29,8 @@ from tidegate.spec.design import Design
 from tidegate.spec.errors import CapacityError, TidegateError
 from tidegate_sim import cells, verilator
 from tidegate_sim.netlist import NetlistBoard, compiled, netlist_executable, synthesised
-from tidegate_sim.verify import one_stream, random_model, speech_frames, verify_netlist
+from tidegate_sim.random_networks import random_model
+from tidegate_sim.verify import one_stream, speech_frames, verify_netlist
 
 HERE = Path(__file__).parent
 BOARDS = ("icebreaker", "ulx3s")

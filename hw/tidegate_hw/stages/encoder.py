@@ -16,11 +16,50 @@ MARGIN = 16             # groups that may still come when ``room`` falls
 LAG = 8                 # ... and those that came before the queue's level shows it
 
 
+# ``diffuse``: the rule of the signal; ``lowest``, ``highest``: magnitudes of the most negative and positive Δ
+RULE_LAYOUT = data.StructLayout({
+    "diffuse": 1, "zero": 1, "leak": 3, "log2_step": 4, "lowest": DELTA_BITS - 1, "highest": DELTA_BITS - 1,
+})
+
+
+class _Diffuse:
+    """The rule ``diffuse`` for all elements of a signal; what they share is computed once and has registers."""
+
+    def __init__(self, m: Module, rule, theta):
+        self.on, self.zero, self.leak = rule.diffuse, rule.zero, rule.leak
+        step, bits = Signal(DELTA_BITS), signed(SIGNAL.bits + 3)
+        # with u: not below ``top`` is the highest, below ``bottom`` the lowest; below ``under`` is a negative spike
+        self.theta, self.under, self.offset, self.top, self.bottom, self.mask = (
+            Signal(bits, name=name, reset_less=True) for name in ("at", "under", "offset", "top", "bottom", "mask"))
+        self.highest, self.lowest = rule.highest, rule.lowest
+        m.d.comb += step.eq(1 << rule.log2_step)
+        m.d.sync += [
+            self.theta.eq(theta), self.under.eq(theta - step), self.offset.eq(step - theta), self.mask.eq(-step),
+            self.top.eq(rule.highest - step + theta), self.bottom.eq(theta - rule.lowest),
+        ]
+
+    def kept(self, error):
+        """What is left of an error after the leak."""
+        return error - Mux(self.leak == 0, 0, error >> self.leak)
+
+    def spikes(self, total):
+        return ((total >= self.theta) & (self.highest != 0)) | ((total < self.under) & (self.lowest != 0))
+
+    def sent(self, total):
+        between = ((total + self.offset) & self.mask)[:DELTA_BITS].as_signed()
+        return Mux(total >= self.top, self.highest, Mux(total < self.bottom, -self.lowest, between))
+
+
 class Encoder(wiring.Component):
     """Compares groups of values with a memory of anchors, and queues the events until they are taken.
 
         fire  ⇔  |v − v̂| ≥ Θ  and  v ≠ v̂        (dense: always)
         Δ = clip(v − v̂, DELTA_BITS);  v̂ ← v̂ + Δ     where fired
+
+    Or, if the rule of the signal is ``diffuse`` (``tidegate.spec.rules``; the memory is that of the errors e then):
+
+        u = v + e − (e >> leak)       Δ = ⌊(u + step − Θ) / step⌋ · step, from −lowest to highest
+        fire  ⇔  Δ ≠ 0  (dense: always)       e ← clip(u − Δ), or 0 where Δ ≠ 0 if the reset is to zero
 
         group ─► anchors ─► subtract ─► compare ─┬──► queue ──┬─► one by one        each ─► has a register
                                                  └────────────┘
@@ -35,6 +74,8 @@ class Encoder(wiring.Component):
         Groups with events that can wait; at least 2 MARGIN if ``room`` is used.
     late : int
         Cycles from a group to its values, 1 or 2; with 2 the anchors have a register of their own.
+    diffuses : bool
+        There is a choice of rules.
 
     Members
     -------
@@ -45,6 +86,7 @@ class Encoder(wiring.Component):
     room : in the cycle before, there was room for ``MARGIN`` more groups, even if no event is taken.
     theta : Θ in LSBs, stable while busy.
     dense : every element is sent.
+    rule : ``RULE_LAYOUT``, stable while busy and in the cycle before; there with ``diffuses``.
     o : stream of ``event_layout(rate * depth)``
         The events of a group in ascending index order; after those of the last group an ``end``.
     clear : strobe, while not busy: all anchors become 0 (takes ``depth`` cycles).
@@ -55,8 +97,8 @@ class Encoder(wiring.Component):
     Formats: values and anchors SIGNAL, Δ saturates symmetrically to DELTA_BITS.
     """
 
-    def __init__(self, rate: int, depth: int, queue_depth: int = QUEUE_DEPTH, late: int = 1):
-        self.rate, self.depth, self.queue_depth, self.late = rate, depth, queue_depth, late
+    def __init__(self, rate: int, depth: int, queue_depth: int = QUEUE_DEPTH, late: int = 1, diffuses: bool = False):
+        self.rate, self.depth, self.queue_depth, self.late, self.diffuses = rate, depth, queue_depth, late, diffuses
         self.delay = 3 + late
         super().__init__({
             "i": In(stream.Signature(group_layout(rate, depth))),
@@ -67,6 +109,7 @@ class Encoder(wiring.Component):
             "o": Out(stream.Signature(event_layout(rate * depth))),
             "clear": In(1),
             "busy": Out(1),
+            **({"rule": In(RULE_LAYOUT)} if diffuses else {}),
         })
 
     def elaborate(self, platform):
@@ -109,18 +152,25 @@ class Encoder(wiring.Component):
         ]
         below = Signal.like(self.theta)             # Θ − 1; what does not differ does not fire
         m.d.sync += below.eq(Mux(self.theta == 0, 0, self.theta - 1))
+        rule = _Diffuse(m, self.rule, self.theta) if self.diffuses else None
         found = Signal(found_layout)
         m.d.comb += [found.end.eq(moved.last), found.index.eq(moved.index)]
         for k in range(n):
             anchor, value = anchor_r.data[k], self.values[k]
+            kept = rule.kept(anchor) if rule else None
             if self.late > 1:
                 anchor_q1 = Signal(signed(SIGNAL.bits), name=f"anchor{k}_q1", reset_less=True)
                 m.d.sync += anchor_q1.eq(anchor)
                 anchor = anchor_q1
+                if rule:
+                    kept_q1 = Signal.like(kept, name=f"kept{k}_q1", reset_less=True)
+                    m.d.sync += kept_q1.eq(kept)
+                    kept = kept_q1
             difference = Signal(signed(SIGNAL.bits + 1), name=f"difference{k}", reset_less=True)
             anchor_moved = Signal(signed(SIGNAL.bits), name=f"anchor{k}_moved", reset_less=True)
             anchor_found = Signal(signed(SIGNAL.bits), name=f"anchor{k}_found", reset_less=True)
-            m.d.sync += [difference.eq(value - anchor), anchor_moved.eq(anchor), anchor_found.eq(anchor_moved)]
+            change = Mux(rule.on, value + kept, value - anchor) if rule else value - anchor
+            m.d.sync += [difference.eq(change), anchor_moved.eq(anchor), anchor_found.eq(anchor_moved)]
             # |difference| is ``apart``, and one more if it is negative; carries if it is not more than ``below``
             negative, apart = difference[-1], Signal(SIGNAL.bits, name=f"apart{k}")
             within = Signal(len(below) + 2, name=f"within{k}")
@@ -131,6 +181,16 @@ class Encoder(wiring.Component):
                 found.deltas[k].eq(saturate(difference, DELTA_BITS)),
                 anchor_w.data[k].eq(anchor_found + Mux(found_q.fired[k], found_q.deltas[k], 0)),
             ]
+            if rule:
+                total, spiked = Signal.like(difference, name=f"total{k}", reset_less=True), Signal(name=f"spiked{k}")
+                m.d.sync += [total.eq(difference), spiked.eq(rule.spikes(difference))]
+                with m.If(rule.on):
+                    left = saturate(total - found_q.deltas[k], SIGNAL.bits)
+                    m.d.comb += [
+                        found.fired[k].eq(moved.mask[k] & (self.dense | rule.spikes(difference))),
+                        found.deltas[k].eq(rule.sent(difference)),
+                        anchor_w.data[k].eq(Mux(rule.zero & spiked, 0, left)),
+                    ]
 
         # and the next: the events that are still to be sent, from the queue or past it
         sending, come = Signal(sending_layout), Signal(sending_layout)

@@ -17,12 +17,14 @@ class Scheduler(wiring.Component):
     """Puts the events of all signals in an order in which the lanes do not wait while another event is ready.
 
         frame t:   close layer 0 ─► x of t+1, h0 of t ─► close layer 1 ─► … ─► h of t ─► logits
-        close:     the last x of t, which copies on its way, or CLOSE; then REST, if the layer has other gates
+        close:     the last x of t, which copies on its way, or CLOSE; then REST, if the layer has other gates; then
+                   BIAS, for each bias column that is added again to a layer that consumes
 
     Closing a layer copies its accumulators for the cell; from then on the lanes add features of the next frame
     while the cell works, then its hidden events as they come.  The last event of a feature frame is held back: if the
     handover ``fuses``, its column closes the layer, so that the copy costs only the words of REST.  If not, CLOSE
-    follows.
+    follows.  So it does if the features feed more layers than the first; those of the next frame then wait until the
+    last of these is closed.
 
     One job copies all logits, or one job each word of them, as the handover's ``logits`` need them.
 
@@ -68,6 +70,15 @@ class Scheduler(wiring.Component):
         m.d.sync += [layer.eq(next_layer), last_layer.eq((layer == layers - 1) | (layer + 1 >= regs.LAYERS))]
         # whether the layer has gates that REST copies
         rest = choose(m, regs, "LAYER_REST", range(layers), next_layer) != 0 if self.handover.rests else Const(0)
+        # whether the features feed the first layer only, and whether those of the next frame may be added
+        only_first, may_add, branches = Signal(), Signal(), self.design.branches
+        if branches:
+            m.d.sync += [only_first.eq(regs.FEATURES_AFTER == 0), may_add.eq(next_layer >= regs.FEATURES_AFTER)]
+        # how the layer consumes, and the logits do: see the register LAYER_CONSUME
+        consume = logit_consume = Const(0, 3)
+        if self.design.diffuses:
+            consume = choose(m, regs, "LAYER_CONSUME", range(layers), next_layer)
+            logit_consume = regs.LOGIT_CONSUME
 
         # the next feature event is held until it is known whether it is the frame's last
         held, held_valid, use_held = Signal(self.x.p.shape()), Signal(), Signal()
@@ -99,18 +110,44 @@ class Scheduler(wiring.Component):
 
         def copies():
             """The job copies gates; it closes the layer if no other has to follow."""
-            return [job.tags.copy.eq(Copy.GATES), job.tags.closes.eq(~rest)]
+            return [job.tags.copy.eq(Copy.GATES), job.tags.closes.eq(~rest), *consumes(consume)]
+
+        def consumes(how):
+            """The job consumes what it copies."""
+            return [job.tags.consume.eq(how != 0)] if self.design.diffuses else []
+
+        def replays(how):
+            """Bias columns are added again, from the digit on that is one less than ``how``."""
+            return (how != 0) & (how <= len(BIAS_DELTAS))
 
         def close():
             """Copy what no event's column copied on the way."""
             return [self.o.valid.eq(1), job.kind.eq(Kind.CLOSE), job.tags.signal.eq(layer), *copies()]
 
+        def copied():
+            """What follows when all gates are copied."""
+            m.next = "ADD HIDDEN"
+            if self.design.diffuses:
+                m.d.sync += digit.eq(consume - 1)
+                with m.If(replays(consume)):
+                    m.next = "ADD BIAS"
+
         def closed():
             """What follows when the first gates are copied."""
-            m.next = "ADD HIDDEN"
+            copied()
             if self.handover.rests:
                 with m.If(rest):
                     m.next = "COPY REST"
+
+        def play(then: str):
+            """The bias columns from ``digit`` on."""
+            m.d.comb += [self.o.valid.eq(1), job.kind.eq(Kind.BIAS), job.index.eq(digit),
+                         job.delta.eq(Array(BIAS_DELTAS)[digit])]
+            with m.If(self.o.ready):
+                m.d.sync += digit.eq(digit + 1)
+                with m.If(digit == len(BIAS_DELTAS) - 1):
+                    m.d.sync += digit.eq(0)
+                    m.next = then
 
         whole = self.handover.logits.whole
         logit_words = (regs.CLASSES + self.design.lanes - 1) // self.design.lanes
@@ -127,10 +164,16 @@ class Scheduler(wiring.Component):
                 with m.Elif(final):
                     m.d.comb += [*column(0, held), *(copies() if fuses else ()), use_held.eq(self.o.ready),
                                  use_end.eq(1)]
+                    if fuses and branches:
+                        with m.If(~only_first):
+                            m.d.comb += [job.tags.copy.eq(Copy.NONE), job.tags.closes.eq(0), *consumes(Const(0))]
                     with m.If(self.o.ready):
                         if fuses:
                             closed()
                         else:
+                            m.next = "CLOSE LAYER"
+                    if fuses and branches:
+                        with m.If(self.o.ready & ~only_first):
                             m.next = "CLOSE LAYER"
                 with m.Elif(none):
                     m.d.comb += [*close(), use_held.eq(self.o.ready)]
@@ -145,12 +188,19 @@ class Scheduler(wiring.Component):
             if self.handover.rests:
                 with m.State("COPY REST"):
                     m.d.comb += [self.o.valid.eq(1), job.kind.eq(Kind.REST), job.tags.signal.eq(layer),
-                                 job.tags.copy.eq(Copy.GATES), job.tags.closes.eq(1)]
+                                 job.tags.copy.eq(Copy.GATES), job.tags.closes.eq(1), *consumes(consume)]
                     with m.If(self.o.ready):
-                        m.next = "ADD HIDDEN"
+                        copied()
+            if self.design.diffuses:
+                with m.State("ADD BIAS"):
+                    m.d.comb += [job.again.eq(1), job.tags.signal.eq(layer)]
+                    play("ADD HIDDEN")
+                with m.State("ADD LOGIT BIAS"):
+                    m.d.comb += [job.again.eq(1), job.tags.signal.eq(layers)]
+                    play("ADD FEATURES")
             with m.State("ADD HIDDEN"):
                 m.d.sync += offered.eq(hidden & ~self.o.ready)
-                with m.If(more & ~offered):
+                with m.If(more & ~offered & may_add if branches else more & ~offered):
                     m.d.comb += [*column(0, held), use_held.eq(self.o.ready)]
                 with m.Elif(event_valid & event.end):
                     m.d.comb += use_event.eq(1)
@@ -163,7 +213,7 @@ class Scheduler(wiring.Component):
             with m.State("COPY LOGITS"):
                 m.d.comb += [
                     self.o.valid.eq(~self.blocked), job.kind.eq(Kind.LOGITS), job.index.eq(0 if whole else word),
-                    job.tags.copy.eq(Copy.LOGITS),
+                    job.tags.copy.eq(Copy.LOGITS), *consumes(logit_consume),
                     # not o.valid, whose other states would be a path through all of a wide core
                     self.logits_copied.eq(self.o.ready & ~self.blocked),
                 ]
@@ -174,12 +224,10 @@ class Scheduler(wiring.Component):
                         m.d.comb += next_layer.eq(0)
                         m.d.sync += [word.eq(0), last_word.eq(logit_words <= 1)]
                         m.next = "ADD FEATURES"
+                        if self.design.diffuses:
+                            m.d.sync += digit.eq(logit_consume - 1)
+                            with m.If(replays(logit_consume)):
+                                m.next = "ADD LOGIT BIAS"
             with m.State("PLAY BIAS"):
-                m.d.comb += [self.o.valid.eq(1), job.kind.eq(Kind.BIAS), job.index.eq(digit),
-                             job.delta.eq(Array(BIAS_DELTAS)[digit])]
-                with m.If(self.o.ready):
-                    m.d.sync += digit.eq(digit + 1)
-                    with m.If(digit == len(BIAS_DELTAS) - 1):
-                        m.d.sync += digit.eq(0)
-                        m.next = "ADD FEATURES"
+                play("ADD FEATURES")
         return m

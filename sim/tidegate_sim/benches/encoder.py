@@ -129,7 +129,7 @@ async def latency_and_throughput(dut):
         await sink.receive(sum(counts) + 1)
         taken, sent = source.times[start[0]], sink.times[start[1]:]
         assert source.times[start[0]:] == list(range(taken, taken + len(counts)))
-        expected, _ = cycles.event_times(taken + LATE, counts)
+        expected = cycles.event_times(taken + LATE, counts)
         first = next(j for j, n in enumerate([*counts[:-1], 1]) if n)
         assert expected[0] == taken + Encoder(VALUES, DEPTH, late=LATE).delay + first
         assert sent == expected, f"{counts} events at {[t - taken for t in sent]}"

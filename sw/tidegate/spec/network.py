@@ -14,7 +14,7 @@ anew: ``Layer.bias_columns`` says from how many bias columns, see ``formats.BIAS
 rule ``diffuse`` consumes, because nothing bounds the sum of all spikes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import index
 from typing import Any
 
@@ -160,6 +160,8 @@ class Network:
             raise ModelError(f"thresholds must be in 0..{THETA_MAX} LSBs of 1/256, not {self.thresholds}")
         if len(self.rules) not in (0, self.signals):
             raise ModelError(f"{self.signals} signals need {self.signals} rules, not {len(self.rules)}")
+        object.__setattr__(self, "layers", tuple(replace(layer, hears=()) if layer.hears == (l,) else layer
+                                                 for l, layer in enumerate(self.layers)))
         self._check_connections()
 
     def _check_connections(self) -> None:
