@@ -120,16 +120,14 @@ class Snapshot(wiring.Component):
         # what comes is kept for the turn in which the cell takes it
         turn = Signal(range(d.gates))
         m.d.comb += turn.eq(self._one(Array(skew(d, k) for k in range(d.gates))[gate], 0))
-        place = Cat(word[: self.word_bits], turn % self.columns)
-        if d.choices:
-            place = self._one(place, word)
+        kept_at = self._one(Cat(word[: self.word_bits], turn % self.columns), word)
         for first in range(0, d.gates, self.columns):
             begins, now = (issued[first - 1] if first else emitting & self.room), later[first]
             in_column = Signal(self.columns, name=f"begun{first}")
             m.d.sync += in_column.eq(Mux(begins, 1 << now // g % self.columns, 0))
             readers = [self._reader(m, now // g // self.columns, x) for x in in_column]
             near = self._memories(m, first, takes & (turn // self.columns == first // self.columns),
-                                  place, readers)
+                                  kept_at, readers)
             for k in order(d)[first : first + self.columns]:
                 group = later[skew(d, k) + 1] // g % self.slots
                 place = group // (self.slots * self.columns // len(near)) * self.columns + group % self.columns
