@@ -123,7 +123,7 @@ def steady_cycles(layout: Layout, events: Sequence[float]) -> float:
             groups = -(-size // design.cell_rate)
             spacing /= design.cell_rate
             before, last = _before_last_gate(layout, l)
-            total += layer.bias_columns * gates * layout.words[l]
+            total += layer.columns_again * gates * layout.words[l]
             total += before + max(last + ahead + n * length, start + spacing + n * length,
                                   start + n * spacing + min(n, 1) * length, start + groups)
         else:
@@ -256,9 +256,9 @@ def frame_cycles(layout: Layout, fired: Sequence[np.ndarray], apart: bool = Fals
         features.take(cycle)
 
     def add_bias(layer: Layer, target: int, words: int) -> int:
-        """The bias columns that are added after a copy that consumes; gives the scheduler's next state's cycle."""
+        """The bias columns that a layer gets again; gives the cycle of the scheduler's next state."""
         after = state
-        for _ in range(layer.bias_columns):
+        for _ in range(layer.columns_again):
             cycle = max(after, lanes.free())
             lanes.serve(cycle, words, target)
             after = cycle + 1
