@@ -1,4 +1,4 @@
-"""Delta encoder: compares N values per cycle with those last sent, and sends only values that have changed enough."""
+"""Encoder: compares N values per cycle with its memory of them, and sends only what has changed, or adds up, enough."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
@@ -86,7 +86,8 @@ class Encoder(wiring.Component):
     room : in the cycle before, there was room for ``MARGIN`` more groups, even if no event is taken.
     theta : Θ in LSBs, stable while busy.
     dense : every element is sent.
-    rule : ``RULE_LAYOUT``, stable while busy and in the cycle before; there with ``diffuses``.
+    rule : ``RULE_LAYOUT``, stable while busy and in the cycle before; there with ``diffuses``.  Groups of one address
+        have the same rule, and if that is ``diffuse`` the same mask, from one clear to the next.
     o : stream of ``event_layout(rate * depth)``
         The events of a group in ascending index order; after those of the last group an ``end``.
     clear : strobe, while not busy: all anchors become 0 (takes ``depth`` cycles).
