@@ -128,8 +128,8 @@ class Scheduler(wiring.Component):
             """What follows when all gates are copied."""
             m.next = "ADD HIDDEN"
             if self.design.diffuses:
-                m.d.sync += digit.eq(consume - 1)
                 with m.If(replays(consume)):
+                    m.d.sync += digit.eq(consume - 1)
                     m.next = "ADD BIAS"
 
         def closed():
@@ -225,8 +225,8 @@ class Scheduler(wiring.Component):
                         m.d.sync += [word.eq(0), last_word.eq(logit_words <= 1)]
                         m.next = "ADD FEATURES"
                         if self.design.diffuses:
-                            m.d.sync += digit.eq(logit_consume - 1)
                             with m.If(replays(logit_consume)):
+                                m.d.sync += digit.eq(logit_consume - 1)
                                 m.next = "ADD LOGIT BIAS"
             with m.State("PLAY BIAS"):
                 play("ADD FEATURES")
