@@ -122,8 +122,8 @@ class Scheduler(wiring.Component):
             """What follows when all gates are copied."""
             m.next = "ADD HIDDEN"
             if self.design.diffuses:
-                m.d.sync += first_digit(consume)
                 with m.If(consume != 0):
+                    m.d.sync += first_digit(consume)
                     m.next = "ADD BIAS"
 
         def closed():
@@ -230,8 +230,8 @@ class Scheduler(wiring.Component):
                         m.d.sync += [word.eq(0), last_word.eq(logit_words <= 1)]
                         m.next = "ADD FEATURES"
                         if self.design.diffuses:
-                            m.d.sync += first_digit(logit_consume)
                             with m.If(logit_consume != 0):
+                                m.d.sync += first_digit(logit_consume)
                                 m.next = "ADD LOGIT BIAS"
             with m.State("PLAY BIAS"):
                 play("ADD FEATURES")
