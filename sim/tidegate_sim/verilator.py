@@ -170,9 +170,9 @@ def _verilate(recipe: VerilatorBuild, folder: Path, lock: int, say: Callable[[st
     command = ["make", "-C", str(folder / "obj"), "-f", "Vtop.mk", "-j", str(min(4, os.cpu_count() or 1)), "sim",
                "CXX=g++", "LINK=g++", "AR=ar", f"PYTHON3={sys.executable}",
                "CFG_CXXFLAGS_PCH_I=-include", "CFG_GCH_IF_CLANG=",
-               f"OPT_FAST={recipe.optimise}", f"OPT_GLOBAL={recipe.optimise}", "OPT_SLOW=-O0",
+               f"OPT_FAST={recipe.optimise}", "OPT_GLOBAL=-O1", "OPT_SLOW=-O0",
                f"USER_CPPFLAGS={' '.join(recipe.cflags)}", f"USER_LDLIBS={' '.join(recipe.ldflags)} -pthread"]
-    options = [verilator_version(), recipe.flags, recipe.cflags, recipe.optimise]
+    options = [verilator_version(), *sorted({"--trace", "--vpi"}.intersection(recipe.flags))]
     runtime = cache_dir() / hashlib.sha256(json.dumps(options).encode()).hexdigest()[:32]
     for o in runtime.glob("*.o"):
         shutil.copy(o, folder / "obj")
