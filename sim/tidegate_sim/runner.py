@@ -79,16 +79,14 @@ def run_bench(component: Component, bench_module: str, name: str, *, testcase: s
 def build_bench(component: Component, name: str, depth: int = 1, traced: bool = False) -> Path:
     """The Verilated component with cocotb's main(), from the cache or compiled now.
 
-    Benches are short: most of their time is Python's and the compiler's.  So the compiler does not optimise, and gets
-    all of a design as one file.
+    Most of a bench's time is Python's and the compiler's, so the compiler does not optimise.
     """
     import cocotb_tools.config
 
     libraries = cocotb_tools.config.libs_dir
     recipe = verilator.VerilatorBuild(
         top=name, harness=Path(cocotb_tools.config.share_dir) / "lib" / "verilator" / "verilator.cpp",
-        flags=("--vpi", "--public-depth", str(depth), "--output-split", "0", "--timescale", "1ns/1ps",
-               *(("--trace",) if traced else ())),
+        flags=("--vpi", "--public-depth", str(depth), "--timescale", "1ns/1ps", *(("--trace",) if traced else ())),
         ldflags=(f"-Wl,-rpath,{libraries}", f"-L{libraries}", "-lcocotbvpi_verilator"),
         optimise="-O0", what=f"bench of {name}",
     )

@@ -40,8 +40,8 @@ class VerilatorBuild:
     """How an executable comes from the Verilog of module ``top``.
 
     ``harness``: C++ file with main(), which sees the model as class ``Vtop``, and headers beside it.  ``flags``:
-    Verilator's; ``cflags``, ``ldflags``: the compiler's; ``optimise``: its -O level.  ``what``: words for the progress
-    display.
+    Verilator's; ``cflags``, ``ldflags``: the compiler's; ``optimise``: its -O level; with -O0 it gets the model as one
+    file, which takes the least time.  ``what``: words for the progress display.
     """
 
     top: str
@@ -158,7 +158,8 @@ def _verilate(recipe: VerilatorBuild, folder: Path, lock: int, say: Callable[[st
     say(f"{recipe.what}: Verilog to C++")
     command = [str(root / "bin" / "verilator_bin"), "--cc", "--exe", "--prefix", "Vtop", "--top-module", recipe.top,
                "--Mdir", str(folder / "obj"), "-o", "sim", "-Wno-fatal", "-Wno-lint", "-Wno-style", *OPTIMISE,
-               *recipe.flags, str(folder / f"{recipe.top}.v"), str(recipe.harness)]
+               *(("--output-split", "0") if recipe.optimise == "-O0" else ()), *recipe.flags,
+               str(folder / f"{recipe.top}.v"), str(recipe.harness)]
     _run(command, folder, environment, lock, log)
 
     total = len(list((folder / "obj").glob("*.cpp")))
