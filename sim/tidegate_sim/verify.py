@@ -22,7 +22,7 @@ from tidegate.host.frontend import FrontEnd
 from tidegate.host.transport import SerialTransport
 from tidegate.progress import Progress
 from tidegate.spec.boards import board_spec
-from tidegate.spec.design import SIMULATED
+from tidegate.spec.design import SIMULATED, Design
 from tidegate.spec.errors import TidegateError
 from tidegate.spec.layout import Layout
 from tidegate.spec.model import Model
@@ -117,20 +117,20 @@ def verify(model: Model, clips: Iterable[np.ndarray], lanes: Sequence[int] = (64
     return tally.report("rtl", done, lanes, settings)
 
 
-def verify_netlist(model: Model, clips: Iterable[np.ndarray], name: str, lanes: int | None = None,
+def verify_netlist(model: Model, clips: Iterable[np.ndarray], name: str, design: Design | None = None,
                    thresholds: Sequence[Sequence[int]] | None = None,
                    progress: Progress | None = None, netlist: "NetlistBoard | None" = None,
                    listening: Stop | None = None) -> dict:
     """Run every clip on golden and on the netlist of the board ``name`` and compare; see ``verify``.
 
-    ``lanes``: which of the board's designs.  ``progress`` is called with bytes on the line.  ``netlist``: one that
+    ``design``: None: the board's usual one.  ``progress`` is called with bytes on the line.  ``netlist``: one that
     runs, in place of the board's.  ``listening``: as for ``verify``.  Gives ``board``, ``cycles`` and ``seconds``
     (simulated; the time that took) besides.
     TidegateError, before anything is built, if there is no such board or the model does not fit.
     """
     clips = list(clips)
     settings = [tuple(t) for t in thresholds] if thresholds is not None else default_thresholds(model)
-    design = netlist.design if netlist else board_spec(name).design(lanes)
+    design = netlist.design if netlist else design or board_spec(name).design()
     layout = Layout(model.network, design)
     from .netlist import NetlistBoard
 

@@ -147,6 +147,20 @@ def evaluate_directory(model: Model, directory: str | Path | None, part: str | N
                                                      "warnings": list(features.warnings)}
 
 
+def frames_of_clips(model: Model, directory: str | Path | None, count: int) -> Iterator[np.ndarray]:
+    """Frames of the clips of the model's task, as ``evaluate_directory`` takes them, with an even step through the
+    part: integers (T, features) per clip, ``count`` frames in all or fewer."""
+    examples = find_task(task_name(model)).load_to_judge(model, directory, None)
+    part = next((name for name in ("test", "validation") if len(examples.of(name))), ALL)
+    clips = np.arange(len(examples.targets)) if part == ALL else examples.of(part)
+    wanted = -(-count // max(1, len(examples.frames(int(clips[0])))))
+    for i in clips[np.linspace(0, len(clips) - 1, min(wanted, len(clips))).astype(int)]:
+        clip = model.quantise(examples.frames(int(i)))[:count]
+        count -= len(clip)
+        if len(clip):
+            yield clip
+
+
 def task_name(model: Model) -> str:
     """Name of the task that a model was trained for, by its card; a model without a recipe hears words."""
     return model.card.get("recipe", {}).get("task", WORDS)
