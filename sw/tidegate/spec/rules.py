@@ -10,8 +10,8 @@ M = b + W·v̂ exactly, for ever (delta networks: Neil et al. 2017, arXiv:1612.0
 |v − v̂| ≥ max(Θ, 1).
 
 The memory of ``diffuse`` is the error e, what was not sent yet.  With the levels 0..1 that is an integrate-and-fire
-neuron: v is its input current, e its membrane potential, Θ its threshold, and a spike takes ``step`` from the potential.
-It leaks with ``leak`` > 0 (a share of 2**-leak a frame).  With Θ = step / 2 the rule rounds: with the levels −L..L
+neuron: v is its input current, e its membrane potential, Θ its threshold, and a spike takes ``step`` from the
+potential.  It leaks with ``leak`` > 0 (a share of 2**-leak a frame).  With Θ = step / 2 the rule rounds: with the levels −L..L
 it is the quantiser with temporally diffused error of hybrid-spiking networks (Voelker et al. 2020,
 arXiv:2002.03553).  ``step`` is a power of two.  Consumers add each s once (``Layer.consumes``).
 
@@ -77,7 +77,7 @@ class Diffuse:
         return self.step.bit_length() - 1
 
     def __call__(self, v: Any, memory: Any, theta: int, dense: bool = False) -> tuple[Any, Any, Any]:
-        """(fired, s, the new error) of v and the error so far, SIGNAL integers of any shape; s is 0 where nothing fired.
+        """(fired, s, the new error) of v and the error so far, SIGNAL integers of any shape; s is 0 where it is silent.
 
         ``dense``: every element fires, even with s = 0.
         """
