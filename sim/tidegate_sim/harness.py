@@ -148,7 +148,7 @@ class CoreHarness(wiring.Component):
             self.result.eq(result.p), self.ready.eq(core.ready & ~core.clear & ~weight.en & ~valid),
         ]
         with m.If(self.registers_w):
-            m.d.sync += [registers[name].eq(self.registers[name]) for name, _ in REGISTERS_LAYOUT]
+            m.d.sync += [registers[name].eq(self.registers[name]) for name, _ in registers_layout(self.design)]
         with m.If(self.frame_take):
             m.d.sync += valid.eq(self.frame_valid)
             m.d.sync += [group[k].eq(self.frame[k]) for k in range(self.design.encoder_rate)]
