@@ -53,9 +53,9 @@ class Diffuse:
     def __post_init__(self):
         for name in ("step", "lowest", "highest", "leak"):
             if type(value := getattr(self, name)) is not int:
-                raise ModelError(f"the {name} of a rule 'diffuse' is a whole number, not {value!r}; correct it")
+                raise ModelError(f"the {name} of a rule 'diffuse' is a whole number, not {value!r:.40}; correct it")
         if type(self.zero) is not bool:
-            raise ModelError(f"'zero' of a rule 'diffuse' is true or false, not {self.zero!r}; correct it")
+            raise ModelError(f"'zero' of a rule 'diffuse' is true or false, not {self.zero!r:.40}; correct it")
         if not 1 <= self.step <= STEP_MAX or self.step & (self.step - 1):
             raise ModelError(f"the step of a rule 'diffuse' is a power of two, 1 to {STEP_MAX}, not {self.step}")
         if not self.lowest <= 0 <= self.highest or self.lowest == self.highest:
