@@ -94,8 +94,8 @@ class Faulty(wiring.Component):
     ("scheduler", Scheduler(ALL), ("registers",), registers_layout(ALL)["FEATURES_AFTER"].offset, ALL_BENCH),
     ("scheduler", Scheduler(SMALL_ALL), ("registers",), registers_layout(SMALL_ALL)["LOGIT_CONSUME"].offset,
      SMALL_ALL_BENCH),
-    ("addresser", Addresser(SMALL_ALL), ("o", "tags"), tags_layout(SMALL_ALL)["consume"].offset, SMALL_ALL_BENCH),
-    ("lanes", Lanes(ALL), ("fetch", "tags"), tags_layout(ALL)["consume"].offset, ALL_BENCH),
+    ("addresser", Addresser(SMALL_ALL), ("o", "tags"), tags_layout(SMALL_ALL)["fresh"].offset, SMALL_ALL_BENCH),
+    ("lanes", Lanes(ALL), ("fetch", "tags"), tags_layout(ALL)["fresh"].offset, ALL_BENCH),
     ("snapshot", Snapshot(ALL), ("single",), 0, ALL_BENCH),
 ], ids=lambda x: x if isinstance(x, str) and x.replace(".", "").isidentifier() else "")
 def test_bench_finds_a_flipped_bit(name, component, path, bit, bench):

@@ -8,7 +8,7 @@ from tidegate.spec.cells import UNIT
 from tidegate.spec.design import Design
 from tidegate.spec.formats import CANDIDATE, CANDIDATE_ARG, GATE_ARG, GATE_FRAC, SIGNAL
 
-from ..fixed import requantise
+from ..fixed import requantise, saturate
 from ..records.gates import order
 from .contract import (
     align,
@@ -28,9 +28,14 @@ IDENTITY, RELU, TANH, SIGMOID = range(len(UNIT.activations))
 
 
 def argument_of(chosen, wide, frac: int):
-    """An aligned sum rounded to the format of the activation that is ``chosen``."""
-    squashed = Mux(chosen == TANH, requantise(wide, frac, CANDIDATE_ARG), requantise(wide, frac, GATE_ARG))
-    return Mux(chosen <= RELU, requantise(wide, frac, SIGNAL), squashed)
+    """An aligned sum rounded to the format of the activation that is ``chosen``.
+
+    σ takes two fraction bits less; that bits are cut before a number is rounded does not change what it is rounded to.
+    """
+    fewer = SIGNAL.frac - GATE_ARG.frac
+    rounded = requantise(Mux(chosen == SIGMOID, wide >> fewer, wide), frac, SIGNAL)
+    squashed = Mux(chosen == TANH, saturate(rounded, CANDIDATE_ARG.bits), saturate(rounded, GATE_ARG.bits))
+    return Mux(chosen <= RELU, rounded, squashed)
 
 
 def value_of(chosen, argument, tanh, sigmoid):

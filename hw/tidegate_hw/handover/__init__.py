@@ -6,7 +6,6 @@ Both are components with the same members (``handover_signature``), and say the 
     rests     whether REST follows for gates that are not copied yet
     places    accumulator words of the jobs that copy: see ``Place``
     step      from one accumulator word of a job to the next
-    spent     whether the next word of a job is read for the last time in it, so that a job that consumes clears it
     logits    the component that takes the copies of the logits
     margin    groups of neurons that may still come out when the encoder's ``room`` falls
     depth     groups of neurons that the encoder must be able to hold

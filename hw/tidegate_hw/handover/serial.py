@@ -98,20 +98,6 @@ class SerialHandover(wiring.Component):
                 m.d.comb += step.eq(done % neurons == neurons - 1)
         return step
 
-    @staticmethod
-    def spent(m: Module, design: Design, job, over, left):
-        """A word is read for each of its neurons, and consumed the last time."""
-        gates, neurons = design.gates, design.lanes
-        visit, turns, single = Signal(range(gates * neurons)), Signal(), Signal()
-        next_visit, next_turns, next_single = Signal.like(visit), Signal.like(turns), Signal.like(single)
-        m.d.comb += [next_visit.eq(Mux(over, 0, visit + 1)), next_turns.eq(Mux(over, job.turn != 0, turns))]
-        m.d.sync += [visit.eq(next_visit), turns.eq(next_turns), single.eq(next_single)]
-        if design.choices:
-            m.d.comb += next_single.eq(Mux(over, job.single, single))
-        last = Mux(next_single, (next_visit % neurons == neurons - 1) | (left == 0),
-                   (next_visit >= gates * (neurons - 1)) | (left < gates))
-        return last | ~(next_turns | next_single)
-
     def elaborate(self, platform):
         m = Module()
         for number, cell in enumerate(self.cells):

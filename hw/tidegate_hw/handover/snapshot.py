@@ -1,6 +1,6 @@
 """Handover by snapshot: the lanes go on while the cells work from a copy of the accumulators."""
 
-from amaranth.hdl import Const, Module, Mux
+from amaranth.hdl import Module, Mux
 from amaranth.lib import wiring
 from amaranth.lib.wiring import connect, flipped
 
@@ -68,11 +68,6 @@ class SnapshotHandover(wiring.Component):
     def step(m: Module, design: Design, job, over):
         """One accumulator word after the other."""
         return 1
-
-    @staticmethod
-    def spent(m: Module, design: Design, job, over, left):
-        """Every word is read once."""
-        return Const(1, 1)
 
     def elaborate(self, platform):
         m = Module()

@@ -32,11 +32,11 @@ class Copy(enum.Enum, shape=2):
 def tags_layout(design: Design) -> data.StructLayout:
     """Tags of each word of a job.
 
-    ``closes``: the job's last word is the last one that the layer's cell waits for.  ``consume``: what is copied
-    becomes 0; there in a design that diffuses.
+    ``closes``: the job's last word is the last one that the layer's cell waits for.  ``fresh``: what is added is added
+    to 0, so that what was there is consumed; there in a design that diffuses.
     """
-    consume = {"consume": 1} if design.diffuses else {}
-    return data.StructLayout({"copy": Copy, "closes": 1, "signal": range(design.layers + 1), **consume})
+    fresh = {"fresh": 1} if design.diffuses else {}
+    return data.StructLayout({"copy": Copy, "closes": 1, "signal": range(design.layers + 1), **fresh})
 
 
 def job_layout(design: Design) -> data.StructLayout:

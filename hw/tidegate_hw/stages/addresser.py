@@ -112,12 +112,6 @@ class Addresser(wiring.Component):
                 o.word.eq(o.word + 1), o.target.eq(o.target + step), o.first.eq(0), left.eq(left - 1),
                 o.last.eq(left == 1),
             ]
-        if self.design.diffuses:
-            consumes = Signal()             # the running job's
-            with m.If(over):
-                m.d.sync += consumes.eq(run_c.tags.consume)
-            spent = self.handover.spent(m, self.design, run_c, over, Mux(over, left_c, left - 1))
-            m.d.sync += o.tags.consume.eq(Mux(over, run_c.tags.consume, consumes) & spent)
         return m
 
     def _run(self, m: Module):

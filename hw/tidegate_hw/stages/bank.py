@@ -39,7 +39,6 @@ class Bank(wiring.Component):
     write, lane, weight : stage 0: write ``weight`` to ``lane`` of ``word``.
     delta, target : stage 2: Δ, and the accumulator word to read.
     store, store_target : stage 3: accumulator word to write.
-    consume : stage 3: write 0; there in a design that diffuses.
     total : stage 4 (``delay``): the new value of the word that was read.
 
     A target of ``acc_words`` reads 0, always.
@@ -57,7 +56,7 @@ class Bank(wiring.Component):
             "write": In(1), "lane": In(range(max(design.lanes, 2))), "weight": In(WEIGHT_BITS),
             "delta": In(signed(DELTA_BITS)), "target": In(range(design.acc_words + 1)),
             "store": In(1), "store_target": In(range(design.acc_words)),
-            "total": Out(self.acc_layout), **({"consume": In(1)} if design.diffuses else {}),
+            "total": Out(self.acc_layout),
         })
 
     def elaborate(self, platform):
@@ -87,15 +86,10 @@ class Bank(wiring.Component):
         depth = self.design.acc_words + 1           # the last is never written
         m.submodules.accumulators = accumulators = Memory(shape=self.acc_layout, depth=depth, init=[])
         acc_r, acc_w = accumulators.read_port(), accumulators.write_port()
-        kept = self.total
-        if self.design.diffuses:
-            consume = leaf(self.consume, "consume")
-            m.d.sync += consume.eq(self.consume)
-            kept = [Mux(consume, 0, self.total[p]) for p in lanes]
         m.d.comb += [
             acc_r.addr.eq(target), acc_w.addr.eq(store_target), acc_w.en.eq(store),
             *(self.total[p].eq(acc_r.data[p] + products[p]) for p in lanes),
-            *(acc_w.data[p].eq(kept[p]) for p in lanes),
+            *(acc_w.data[p].eq(self.total[p]) for p in lanes),
         ]
         return m
 

@@ -23,31 +23,30 @@ RULE_LAYOUT = data.StructLayout({
 
 
 class _Diffuse:
-    """The rule ``diffuse`` for all elements of a signal; what they share is computed once and has registers."""
+    """The rule ``diffuse`` for all elements of a signal; what they share is computed once and has registers.
+
+    With w = u + step − Θ the level is w / step, rounded down and clipped.
+    """
 
     def __init__(self, m: Module, rule, theta):
-        self.on, self.zero, self.leak = rule.diffuse, rule.zero, rule.leak
-        step, bits = Signal(DELTA_BITS), signed(SIGNAL.bits + 3)
-        # with u: not below ``top`` is the highest, below ``bottom`` the lowest; below ``under`` is a negative spike
-        self.theta, self.under, self.offset, self.top, self.bottom, self.mask = (
-            Signal(bits, name=name, reset_less=True) for name in ("at", "under", "offset", "top", "bottom", "mask"))
-        self.highest, self.lowest = rule.highest, rule.lowest
+        self.on, self.zero, self.leak, self.highest, self.lowest = (
+            rule.diffuse, rule.zero, rule.leak, rule.highest, rule.lowest)
+        step, bits = Signal(DELTA_BITS), signed(SIGNAL.bits + 2)
+        self.offset, self.mask = Signal(bits, reset_less=True), Signal(bits, reset_less=True)
         m.d.comb += step.eq(1 << rule.log2_step)
-        m.d.sync += [
-            self.theta.eq(theta), self.under.eq(theta - step), self.offset.eq(step - theta), self.mask.eq(-step),
-            self.top.eq(rule.highest - step + theta), self.bottom.eq(theta - rule.lowest),
-        ]
+        m.d.sync += [self.offset.eq(step - theta), self.mask.eq(-step)]
 
     def kept(self, error):
         """What is left of an error after the leak."""
         return error - Mux(self.leak == 0, 0, error >> self.leak)
 
-    def spikes(self, total):
-        return ((total >= self.theta) & (self.highest != 0)) | ((total < self.under) & (self.lowest != 0))
-
     def sent(self, total):
-        between = ((total + self.offset) & self.mask)[:DELTA_BITS].as_signed()
-        return Mux(total >= self.top, self.highest, Mux(total < self.bottom, -self.lowest, between))
+        """(Whether there is a spike, and Δ), of u."""
+        wide = (total + self.offset)[: SIGNAL.bits + 3].as_signed()
+        whole = (wide & self.mask)[: SIGNAL.bits + 3].as_signed()
+        spiked = (whole != 0) & Mux(wide < 0, self.lowest != 0, self.highest != 0)
+        sent = Mux(wide >= self.highest, self.highest, Mux(wide < -self.lowest, -self.lowest, whole[:DELTA_BITS]))
+        return spiked, sent[:DELTA_BITS].as_signed()
 
 
 class Encoder(wiring.Component):
@@ -184,12 +183,13 @@ class Encoder(wiring.Component):
             ]
             if rule:
                 total, spiked = Signal.like(difference, name=f"total{k}", reset_less=True), Signal(name=f"spiked{k}")
-                m.d.sync += [total.eq(difference), spiked.eq(rule.spikes(difference))]
+                spikes, sent = rule.sent(difference)
+                m.d.sync += [total.eq(difference), spiked.eq(spikes)]
                 with m.If(rule.on):
                     left = saturate(total - found_q.deltas[k], SIGNAL.bits)
                     m.d.comb += [
-                        found.fired[k].eq(moved.mask[k] & (self.dense | rule.spikes(difference))),
-                        found.deltas[k].eq(rule.sent(difference)),
+                        found.fired[k].eq(moved.mask[k] & (self.dense | spikes)),
+                        found.deltas[k].eq(sent),
                         anchor_w.data[k].eq(Mux(rule.zero & spiked, 0, left)),
                     ]
 

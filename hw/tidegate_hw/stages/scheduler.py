@@ -1,6 +1,6 @@
 """Scheduler: which job the lanes work on next."""
 
-from amaranth.hdl import Array, Const, Module, Signal
+from amaranth.hdl import Array, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -18,7 +18,7 @@ class Scheduler(wiring.Component):
 
         frame t:   close layer 0 ─► x of t+1, h0 of t ─► close layer 1 ─► … ─► h of t ─► logits
         close:     the last x of t, which copies on its way, or CLOSE; then REST, if the layer has other gates; then
-                   BIAS, for each bias column that is added again to a layer that consumes
+                   BIAS, for each bias column that a layer gets again because it consumes (at least one, times 0)
 
     Closing a layer copies its accumulators for the cell; from then on the lanes add features of the next frame
     while the cell works, then its hidden events as they come.  The last event of a feature frame is held back: if the
@@ -103,6 +103,8 @@ class Scheduler(wiring.Component):
         with m.Elif(use_event):
             m.d.sync += event_valid.eq(0)
 
+        fresh = Signal() if self.design.diffuses else None      # a layer's first bias column replaces its sums
+
         def column(signal, event):
             """The column of an event."""
             return [self.o.valid.eq(1), job.kind.eq(Kind.EVENT), job.index.eq(event.index), job.delta.eq(event.delta),
@@ -110,15 +112,7 @@ class Scheduler(wiring.Component):
 
         def copies():
             """The job copies gates; it closes the layer if no other has to follow."""
-            return [job.tags.copy.eq(Copy.GATES), job.tags.closes.eq(~rest), *consumes(consume)]
-
-        def consumes(how):
-            """The job consumes what it copies."""
-            return [job.tags.consume.eq(how != 0)] if self.design.diffuses else []
-
-        def replays(how):
-            """Bias columns are added again, from the digit on that is one less than ``how``."""
-            return (how != 0) & (how <= len(BIAS_DELTAS))
+            return [job.tags.copy.eq(Copy.GATES), job.tags.closes.eq(~rest)]
 
         def close():
             """Copy what no event's column copied on the way."""
@@ -128,8 +122,8 @@ class Scheduler(wiring.Component):
             """What follows when all gates are copied."""
             m.next = "ADD HIDDEN"
             if self.design.diffuses:
-                with m.If(replays(consume)):
-                    m.d.sync += digit.eq(consume - 1)
+                with m.If(consume != 0):
+                    m.d.sync += first_digit(consume)
                     m.next = "ADD BIAS"
 
         def closed():
@@ -138,6 +132,10 @@ class Scheduler(wiring.Component):
             if self.handover.rests:
                 with m.If(rest):
                     m.next = "COPY REST"
+
+        def first_digit(how):
+            """Where the bias columns begin that a layer gets again: with the last one, times 0, if it gets none."""
+            return [digit.eq(Mux(how > len(BIAS_DELTAS), len(BIAS_DELTAS) - 1, how - 1)), fresh.eq(1)]
 
         def play(then: str):
             """The bias columns from ``digit`` on."""
@@ -156,6 +154,16 @@ class Scheduler(wiring.Component):
         m.d.sync += last_word.eq(word + 1 >= logit_words)
         hidden, offered = Signal(), Signal()        # a hidden event is offered, and was: it stays so until it is taken
         digit = Signal(range(len(BIAS_DELTAS)))
+
+        def play_again(how, signal, then: str):
+            """The same for one layer, or the logits; the first column takes the place of what was there."""
+            play(then)
+            m.d.comb += [job.again.eq(1), job.tags.signal.eq(signal), job.tags.fresh.eq(fresh)]
+            with m.If(how > len(BIAS_DELTAS)):
+                m.d.comb += job.delta.eq(0)
+            with m.If(self.o.ready):
+                m.d.sync += fresh.eq(0)
+
         with m.FSM():
             with m.State("ADD FEATURES"):
                 m.d.comb += self.idle.eq(~held_valid & ~self.x.valid)
@@ -166,7 +174,7 @@ class Scheduler(wiring.Component):
                                  use_end.eq(1)]
                     if fuses and branches:
                         with m.If(~only_first):
-                            m.d.comb += [job.tags.copy.eq(Copy.NONE), job.tags.closes.eq(0), *consumes(Const(0))]
+                            m.d.comb += [job.tags.copy.eq(Copy.NONE), job.tags.closes.eq(0)]
                     with m.If(self.o.ready):
                         if fuses:
                             closed()
@@ -188,16 +196,14 @@ class Scheduler(wiring.Component):
             if self.handover.rests:
                 with m.State("COPY REST"):
                     m.d.comb += [self.o.valid.eq(1), job.kind.eq(Kind.REST), job.tags.signal.eq(layer),
-                                 job.tags.copy.eq(Copy.GATES), job.tags.closes.eq(1), *consumes(consume)]
+                                 job.tags.copy.eq(Copy.GATES), job.tags.closes.eq(1)]
                     with m.If(self.o.ready):
                         copied()
             if self.design.diffuses:
                 with m.State("ADD BIAS"):
-                    m.d.comb += [job.again.eq(1), job.tags.signal.eq(layer)]
-                    play("ADD HIDDEN")
+                    play_again(consume, layer, "ADD HIDDEN")
                 with m.State("ADD LOGIT BIAS"):
-                    m.d.comb += [job.again.eq(1), job.tags.signal.eq(layers)]
-                    play("ADD FEATURES")
+                    play_again(logit_consume, layers, "ADD FEATURES")
             with m.State("ADD HIDDEN"):
                 m.d.sync += offered.eq(hidden & ~self.o.ready)
                 with m.If(more & ~offered & may_add if branches else more & ~offered):
@@ -213,7 +219,7 @@ class Scheduler(wiring.Component):
             with m.State("COPY LOGITS"):
                 m.d.comb += [
                     self.o.valid.eq(~self.blocked), job.kind.eq(Kind.LOGITS), job.index.eq(0 if whole else word),
-                    job.tags.copy.eq(Copy.LOGITS), *consumes(logit_consume),
+                    job.tags.copy.eq(Copy.LOGITS),
                     # not o.valid, whose other states would be a path through all of a wide core
                     self.logits_copied.eq(self.o.ready & ~self.blocked),
                 ]
@@ -225,8 +231,8 @@ class Scheduler(wiring.Component):
                         m.d.sync += [word.eq(0), last_word.eq(logit_words <= 1)]
                         m.next = "ADD FEATURES"
                         if self.design.diffuses:
-                            with m.If(replays(logit_consume)):
-                                m.d.sync += digit.eq(logit_consume - 1)
+                            with m.If(logit_consume != 0):
+                                m.d.sync += first_digit(logit_consume)
                                 m.next = "ADD LOGIT BIAS"
             with m.State("PLAY BIAS"):
                 play("ADD FEATURES")

@@ -114,14 +114,14 @@ def event_times(there: int, counts: Sequence[int]) -> list[int]:
 def steady_cycles(layout: Layout, events: Sequence[float]) -> float:
     """Cycles per frame when frames follow each other; ``events[s]``: events of signal s per frame, spread evenly."""
     design, network = layout.design, layout.network
-    total = 1.0 + max(1, layout.logit_words) + network.classifier.bias_columns * layout.logit_words
+    total = 1.0 + max(1, layout.logit_words) + network.classifier.columns_again * max(_JOB, layout.logit_words)
     features, *lengths = (max(_JOB, column.length) for column in layout.columns)
     if not (design.snapshot and network.features_after == 0):       # the last feature event's column copies nothing
         total += min(events[0], 1) * features
     for l, (layer, length) in enumerate(zip(network.layers, lengths, strict=True)):
         size, n, gates = layer.size, events[l + 1], len(layer.cell.gates)
         # what the lanes do besides copying, and adding the layer's own events
-        ahead = layer.bias_columns * gates * layout.words[l] + (
+        ahead = layer.columns_again * max(_JOB, gates * layout.words[l]) + (
             max(0.0, events[0] - 1) * features if l == network.features_after else 0.0)
         spacing = size / (n + 1)                                # neurons from one event to the next
         start = loop(layer.cell, design.snapshot)
@@ -260,9 +260,9 @@ def frame_cycles(layout: Layout, fired: Sequence[np.ndarray], apart: bool = Fals
         features.take(cycle)
 
     def add_bias(layer: Layer, target: int, words: int) -> int:
-        """The bias columns that are added after a copy that consumes; gives the scheduler's next state's cycle."""
+        """The bias columns that a layer gets again; gives the cycle of the scheduler's next state."""
         after = state
-        for _ in range(layer.bias_columns):
+        for _ in range(layer.columns_again):
             cycle = max(after, lanes.free())
             lanes.serve(cycle, words, target)
             after = cycle + 1

@@ -93,7 +93,7 @@ class Design:
     @property
     def branches(self) -> bool:
         """The features may feed more than the first layer: there is a cell whose every gate hears its input."""
-        return any(len(CELLS[name].input_rows) == len(CELLS[name].gates) for name in self.cells)
+        return self.layers > 1 and any(len(CELLS[name].input_rows) == len(CELLS[name].gates) for name in self.cells)
 
     @property
     def diffuses(self) -> bool:

@@ -9,8 +9,8 @@ as its own does.  What a signal feeds must be neighbours in the order of the acc
 weights.
 
 The accumulators of a layer **hold** their sums, M = b + W·v̂, or the layer **consumes** them: then the copy for the cell
-takes them back to b, and M = b + Σ W·Δ of what was sent since the copy before.  (It takes them to 0, and b is added
-anew: ``Layer.bias_columns`` says from how many bias columns, see ``formats.BIAS_DELTAS``.)  A layer that hears a signal with the
+takes them back to b, and M = b + Σ W·Δ of what was sent since the copy before.  (The bias is added anew, to 0:
+``Layer.bias_columns`` says from how many bias columns, see ``formats.BIAS_DELTAS``.)  A layer that hears a signal with the
 rule ``diffuse`` consumes, because nothing bounds the sum of all spikes.
 """
 
@@ -88,6 +88,11 @@ class Layer:
     def own_rows(self) -> tuple[int, ...]:
         """Blocks of ``weight_hh``, see ``Cell``; none if the layer does not hear its own state."""
         return self.cell.own_rows if self.recurrent else ()
+
+    @property
+    def columns_again(self) -> int:
+        """Bias columns that a core reads for this layer in every frame; without a bias one, to make the sums 0."""
+        return max(1, self.bias_columns) if self.consumes else 0
 
     @property
     def title(self) -> str:
@@ -226,9 +231,9 @@ class Network:
 
     @property
     def replayed_weights(self) -> int:
-        """Bias words of layers that consume, which are read every frame."""
-        return sum(layer.bias_columns * len(layer.cell.gates) * layer.size for layer in self.layers) + (
-            self.classifier.bias_columns * self.classes)
+        """Bias weights of layers that consume, which are read every frame."""
+        return sum(layer.columns_again * len(layer.cell.gates) * layer.size for layer in self.layers) + (
+            self.classifier.columns_again * self.classes)
 
     def column_weights(self, signal: int) -> int:
         """Weights in one column of a signal: the rows of all its consumers (no padding)."""

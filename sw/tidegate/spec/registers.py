@@ -93,8 +93,8 @@ REGISTERS: tuple[Register, ...] = (
     Register("LOGIT_CONSUME", 0x71, 3, True, "the same as `LAYER_CONSUME0` for the logits", only="diffuses"),
     *_bank("LAYER_ACTIVATION", 0x78, MAX_LAYERS, 2, "number of the activation of layer {}, see `spec/cells.py`; only in "
            "a design with the cell `unit`", only="choices"),
-    *_bank("LAYER_CONSUME", 0x80, MAX_LAYERS, 3, "layer {}: 0: its sums are held; 1 + k: they are consumed, and the bias "
-           "columns from k on are added again (3: none); in a design with the rule `diffuse`, as all below",
+    *_bank("LAYER_CONSUME", 0x80, MAX_LAYERS, 3, "layer {}: 0: its sums are held; 1 + k: they are consumed, and get "
+           "the bias columns from k on again (3: none); in a design with the rule `diffuse`, as all below",
            only="diffuses"),
     *_bank("RULE", 0x88, MAX_SIGNALS, 9, "rule of signal {}: bit 0 `diffuse`, bit 1 reset to zero, bits 2 to 4 `leak`, "
            "bits 5 to 8 the logarithm of `step`", only="diffuses"),
