@@ -68,13 +68,12 @@ def test_the_smallest_and_the_largest_designs_have_an_identity(changes):
 
 def test_what_follows_from_cells_and_rules():
     """In the order of the specification, and ``delta`` is there always; each with its own bit in the identity."""
-    plain = Design()
-    assert (plain.rules, plain.diffuses, plain.choices, plain.branches, plain.gates) == (("delta",), False, False, False, 4)
-    spikes = Design(cells=["unit"], rules=["diffuse"])
-    assert (spikes.rules, spikes.diffuses, spikes.choices, spikes.branches, spikes.gates) == (RULES, True, True, True, 1)
-    both = Design(cells=("unit", "gru"), rules=())
-    assert (both.cells, both.rules, both.choices, both.gates, both.stages) == (("gru", "unit"), RULES[:1], True, 4, 5)
-    assert Design(cells=("lstm",)).branches and not Design(cells=("lstm",)).choices
-    bytes_ = {Identity(Design(cells=cells, rules=rules), bytes(16)).pack() for rules in (RULES, RULES[:1]) for cells in (
-        ("gru",), ("unit",), ("lstm",), ("gru", "unit"), tuple(CELLS))}
-    assert len(bytes_) == 10
+    designs = [Design(), Design(cells=["unit"], rules=["diffuse"]), Design(cells=("unit", "gru"), rules=()),
+               Design(cells=("lstm",)), Design(cells=("lstm",), layers=1)]
+    assert [(d.cells, d.rules, d.diffuses, d.choices, d.branches, d.gates, d.stages) for d in designs] == [
+        (("gru",), ("delta",), False, False, False, 4, 5), (("unit",), RULES, True, True, True, 1, 2),
+        (("gru", "unit"), ("delta",), False, True, True, 4, 5), (("lstm",), ("delta",), False, False, True, 4, 6),
+        (("lstm",), ("delta",), False, False, False, 4, 6)]
+    cells = [("gru",), ("unit",), ("lstm",), ("gru", "unit"), tuple(CELLS)]
+    assert len({Identity(Design(cells=names, rules=rules), bytes(16)).pack()
+                for rules in (RULES, RULES[:1]) for names in cells}) == 10

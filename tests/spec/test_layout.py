@@ -162,10 +162,10 @@ def test_columns_of_a_network_that_branches_hold_its_weights():
     (SPIKING, dict(cells=("gru",), rules=("delta",)),
      "layers of the cell unit and signals of the rule diffuse.* the board only gru and delta; `tidegate build --board "
      "BOARD --cells gru,unit --rules delta,diffuse"),
-    (SPIKING, dict(rules=("delta",)), "the model has signals of the rule diffuse, or layers that consume, the board only"),
-    (replace(SPIKING, rules=()), dict(rules=("delta",)), "or layers that consume, the board only gru and unit and delta"),
+    (SPIKING, dict(rules=("delta",)), "has signals of the rule diffuse, or layers that consume, the board only"),
+    (replace(SPIKING, rules=()), dict(rules=("delta",)), "layers that consume, the board only gru and unit and delta"),
     (SPIKING, dict(cells=("gru",)), "--cells gru,unit --rules delta,diffuse"),
-    (Network(5, (unit(4),), Layer(3), (0, 0)), dict(cells=("lstm",), rules=("delta",)), "--cells lstm,unit --to FOLDER"),
+    (Network(5, (unit(4),), Layer(3), (0, 0)), dict(cells=("lstm",), rules=("delta",)), "--cells lstm,unit --to FOL"),
 ], ids=lambda x: str(x)[:30])
 def test_what_a_design_lacks_is_said(network, design, text):
     Layout(network, replace(SPIKES, cells=tuple(CELLS)))

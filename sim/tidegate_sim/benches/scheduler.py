@@ -64,7 +64,8 @@ class Model:
                 *self.again(layer, consume)]
 
     def again(self, signal: int, consume: int) -> list[dict]:
-        """The bias columns that come again, as the register says, the first in place of the sums; one times 0 if none."""
+        """The bias columns that come again, as the register says, the first in place of the sums; if none, one times
+        0."""
         if not consume:
             return []
         last = len(BIAS_DELTAS) - 1

@@ -13,8 +13,8 @@ from tidegate.spec.design import Design, Identity
 from tidegate.spec.layout import Layout
 from tidegate.spec.packets import Request, Result, decode_packet, encode_packet
 from tidegate.spec.registers import BY_NAME
-from tidegate_sim.streams import PERIOD, reset_dut
 from tidegate_sim.random_networks import random_model
+from tidegate_sim.streams import PERIOD, reset_dut
 
 from .uart import drive, listen
 
