@@ -146,13 +146,13 @@ def test_columns_of_one_word_take_two_cycles():
     assert set(dense) == {2 * 40 + 2 * 64 + 2 + 2}
 
 
-@pytest.mark.parametrize("occupancy", [0.02, 0.13, 0.5, 1.1])
-@pytest.mark.parametrize("columns", [None, 0, 3])
+@pytest.mark.parametrize("occupancy", [0.02, 0.13, 0.5])
+@pytest.mark.parametrize("columns", [None, 3])
 @pytest.mark.parametrize("snapshot", [True, False])
 @pytest.mark.parametrize(("lanes", "sizes", "everywhere"), [
     (64, (128,), False), (8, (64,), False), (8, (32, 32), False), (8, (32, 32), True), (64, (64,), False)])
 def test_closed_form_of_single_gates_is_near_the_mean(lanes, sizes, everywhere, snapshot, columns, occupancy):
     there = units(lanes, 40, sizes, 12, max(1, lanes // 8) if snapshot else 1, columns, everywhere, snapshot=snapshot)
-    sent = fired(there, occupancy, 300, 1)
+    sent = fired(there, occupancy, 100, 1)
     mean = frame_cycles(there, sent)[1:-1].mean()
     assert steady_cycles(there, [x.sum(1).mean() for x in sent]) == pytest.approx(mean, rel=0.15)
