@@ -76,12 +76,12 @@ class Core(wiring.Component):
         m = Module()
         d, regs = self.design, self.registers
         m.submodules.admission = admission = Admission(d)
-        m.submodules.x_encoder = x_encoder = Encoder(d.encoder_rate, admission.groups, diffuses=d.diffuses)
+        m.submodules.x_encoder = x_encoder = Encoder(d.encoder_rate, admission.groups, rules=d.rules)
         handover = handover_of(d)(d)
         assert handover.margin <= MARGIN
         m.submodules.h_encoder = h_encoder = Encoder(
             d.cell_rate, d.neurons // d.cell_rate, max(QUEUE_DEPTH, handover.depth and handover.depth + LAG),
-            handover.late, d.diffuses)
+            handover.late, d.rules)
         m.submodules.scheduler = scheduler = Scheduler(d)
         m.submodules.addresser = addresser = Addresser(d)
         m.submodules.lanes = lanes = Lanes(d)
@@ -138,10 +138,9 @@ class Core(wiring.Component):
         if d.choices:
             m.d.comb += handover.layer.activation.eq(of_layer("LAYER_ACTIVATION"))
         if d.diffuses:
-            for part, rule, lowest, highest in (
-                    (x_encoder, regs.RULE0, regs.LOWEST0, regs.HIGHEST0),
-                    (h_encoder, *(of_layer(name, 1) for name in ("RULE", "LOWEST", "HIGHEST")))):
-                m.d.comb += part.rule.eq(Cat(rule, lowest, highest))
+            names = ("RULE", "OFFSET", "LOWEST", "HIGHEST")
+            m.d.comb += [x_encoder.rule.eq(Cat(regs[f"{name}0"] for name in names)),
+                         h_encoder.rule.eq(Cat(of_layer(name, 1) for name in names))]
 
         # the logits of a frame are copied when those of the one before, and its result, are taken
         waiting = Signal()

@@ -29,7 +29,7 @@ def random_model(features: int, sizes: Sequence[int], classes: int, seed: int, e
     It hears log-mel features of 16 kHz sound like a trained model.
     """
     rng = np.random.default_rng(seed)
-    network = _network(rng, features, sizes, classes, cells or [GRU] * len(sizes), "diffuse" in rules)
+    network = _network(rng, features, sizes, classes, cells or [GRU] * len(sizes), rules)
     tensors = {}
     for name, (dtype, shape) in expected_tensors(network).items():
         if dtype == np.int8:
@@ -58,9 +58,9 @@ def random_model(features: int, sizes: Sequence[int], classes: int, seed: int, e
 
 
 def _network(rng: np.random.Generator, features: int, sizes: Sequence[int], classes: int, cells: Sequence[Cell],
-             diffuses: bool) -> Network:
+             names: Sequence[str]) -> Network:
     """The description; random where there is a choice."""
-    layers = []
+    layers, diffuses = [], "diffuse" in names
     for size, cell in zip(sizes, cells, strict=True):
         choice = {"activation": str(rng.choice(cell.activations)), "recurrent": bool(rng.integers(2))
                   } if cell.activations else {}
@@ -68,7 +68,8 @@ def _network(rng: np.random.Generator, features: int, sizes: Sequence[int], clas
     plain = Network(features, tuple(layers), Layer(classes), (64,) + (16,) * len(sizes))
     if all(len(cell.input_rows) < len(cell.gates) for cell in cells) and not diffuses:
         return plain
-    rules = [_rule(rng) if diffuses and rng.integers(2) else None for _ in range(plain.signals)]
+    rules = [_rule(rng) if diffuses and ("delta" not in names or rng.integers(2)) else None
+             for _ in range(plain.signals)]
     for n in range(_TRIES + 1):
         hears = [tuple(s for s in range(plain.signals) if s != l + 1 and (s == l or rng.integers(4) == 0))
                  if n < _TRIES and rng.integers(2) else () for l in range(len(layers))]

@@ -7,6 +7,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from tidegate.spec.formats import DELTA_BITS, SIGNAL
+from tidegate.spec.rules import RULES
 
 from ..fixed import saturate
 from ..records.event import event_layout, group_layout
@@ -16,37 +17,26 @@ MARGIN = 16             # groups that may still come when ``room`` falls
 LAG = 8                 # ... and those that came before the queue's level shows it
 
 
-# ``diffuse``: the rule of the signal; ``lowest``, ``highest``: magnitudes of the most negative and positive Δ
+# ``diffuse``: the signal has that rule.  ``fraction``: step − 1.  ``offset``: step − Θ.  ``lowest``, ``highest``: the most
+# negative and the most positive Δ.
 RULE_LAYOUT = data.StructLayout({
-    "diffuse": 1, "zero": 1, "leak": 3, "log2_step": 4, "lowest": DELTA_BITS - 1, "highest": DELTA_BITS - 1,
+    "diffuse": 1, "zero": 1, "leak": 3, "fraction": DELTA_BITS - 2, "offset": signed(SIGNAL.bits + 2),
+    "lowest": signed(DELTA_BITS), "highest": DELTA_BITS - 1,
 })
 
 
-class _Diffuse:
-    """The rule ``diffuse`` for all elements of a signal; what they share is computed once and has registers.
+def kept(rule, error):
+    """What is left of an error after the leak."""
+    return error - Mux(rule.leak == 0, 0, error >> rule.leak)
 
-    With w = u + step − Θ the level is w / step, rounded down and clipped.
-    """
 
-    def __init__(self, m: Module, rule, theta):
-        self.on, self.zero, self.leak, self.highest, self.lowest = (
-            rule.diffuse, rule.zero, rule.leak, rule.highest, rule.lowest)
-        step, bits = Signal(DELTA_BITS), signed(SIGNAL.bits + 2)
-        self.offset, self.mask = Signal(bits, reset_less=True), Signal(bits, reset_less=True)
-        m.d.comb += step.eq(1 << rule.log2_step)
-        m.d.sync += [self.offset.eq(step - theta), self.mask.eq(-step)]
-
-    def kept(self, error):
-        """What is left of an error after the leak."""
-        return error - Mux(self.leak == 0, 0, error >> self.leak)
-
-    def sent(self, total):
-        """(Whether there is a spike, and Δ), of u."""
-        wide = (total + self.offset)[: SIGNAL.bits + 3].as_signed()
-        whole = (wide & self.mask)[: SIGNAL.bits + 3].as_signed()
-        spiked = (whole != 0) & Mux(wide < 0, self.lowest != 0, self.highest != 0)
-        sent = Mux(wide >= self.highest, self.highest, Mux(wide < -self.lowest, -self.lowest, whole[:DELTA_BITS]))
-        return spiked, sent[:DELTA_BITS].as_signed()
+def diffused(rule, total):
+    """(Whether there is a spike, and Δ), of u = ``total``: with w = u + step − Θ, w rounded down to steps and clipped."""
+    wide = (total + rule.offset)[: SIGNAL.bits + 3].as_signed()
+    whole = (wide & ~Cat(rule.fraction, Const(0, len(wide) - len(rule.fraction)))).as_signed()
+    spiked = (whole != 0) & Mux(wide < 0, rule.lowest != 0, rule.highest != 0)
+    sent = Mux(wide >= rule.highest, rule.highest, Mux(wide < rule.lowest, rule.lowest, whole[:DELTA_BITS].as_signed()))
+    return spiked, sent[:DELTA_BITS].as_signed()
 
 
 class Encoder(wiring.Component):
@@ -73,8 +63,8 @@ class Encoder(wiring.Component):
         Groups with events that can wait; at least 2 MARGIN if ``room`` is used.
     late : int
         Cycles from a group to its values, 1 or 2; with 2 the anchors have a register of their own.
-    diffuses : bool
-        There is a choice of rules.
+    rules : tuple[str, ...]
+        The rules that there are.
 
     Members
     -------
@@ -85,7 +75,7 @@ class Encoder(wiring.Component):
     room : in the cycle before, there was room for ``MARGIN`` more groups, even if no event is taken.
     theta : Θ in LSBs, stable while busy.
     dense : every element is sent.
-    rule : ``RULE_LAYOUT``, stable while busy and in the cycle before; there with ``diffuses``.  Groups of one address
+    rule : ``RULE_LAYOUT``, stable while busy and in the cycle before; there with the rule ``diffuse``.  Groups of one address
         have the same rule, and if that is ``diffuse`` the same mask, from one clear to the next.
     o : stream of ``event_layout(rate * depth)``
         The events of a group in ascending index order; after those of the last group an ``end``.
@@ -97,8 +87,9 @@ class Encoder(wiring.Component):
     Formats: values and anchors SIGNAL, Δ saturates symmetrically to DELTA_BITS.
     """
 
-    def __init__(self, rate: int, depth: int, queue_depth: int = QUEUE_DEPTH, late: int = 1, diffuses: bool = False):
-        self.rate, self.depth, self.queue_depth, self.late, self.diffuses = rate, depth, queue_depth, late, diffuses
+    def __init__(self, rate: int, depth: int, queue_depth: int = QUEUE_DEPTH, late: int = 1,
+                 rules: tuple[str, ...] = RULES[:1]):
+        self.rate, self.depth, self.queue_depth, self.late, self.rules = rate, depth, queue_depth, late, rules
         self.delay = 3 + late
         super().__init__({
             "i": In(stream.Signature(group_layout(rate, depth))),
@@ -109,7 +100,7 @@ class Encoder(wiring.Component):
             "o": Out(stream.Signature(event_layout(rate * depth))),
             "clear": In(1),
             "busy": Out(1),
-            **({"rule": In(RULE_LAYOUT)} if diffuses else {}),
+            **({"rule": In(RULE_LAYOUT)} if "diffuse" in rules else {}),
         })
 
     def elaborate(self, platform):
@@ -152,24 +143,25 @@ class Encoder(wiring.Component):
         ]
         below = Signal.like(self.theta)             # Θ − 1; what does not differ does not fire
         m.d.sync += below.eq(Mux(self.theta == 0, 0, self.theta - 1))
-        rule = _Diffuse(m, self.rule, self.theta) if self.diffuses else None
+        rule = self.rule if "diffuse" in self.rules else None
+        on = None if rule is None else rule.diffuse if "delta" in self.rules else Const(1, 1)
         found = Signal(found_layout)
         m.d.comb += [found.end.eq(moved.last), found.index.eq(moved.index)]
         for k in range(n):
             anchor, value = anchor_r.data[k], self.values[k]
-            kept = rule.kept(anchor) if rule else None
+            left_of = None if rule is None else kept(rule, anchor)
             if self.late > 1:
                 anchor_q1 = Signal(signed(SIGNAL.bits), name=f"anchor{k}_q1", reset_less=True)
                 m.d.sync += anchor_q1.eq(anchor)
                 anchor = anchor_q1
-                if rule:
-                    kept_q1 = Signal.like(kept, name=f"kept{k}_q1", reset_less=True)
-                    m.d.sync += kept_q1.eq(kept)
-                    kept = kept_q1
+                if left_of is not None:
+                    left_q1 = Signal.like(anchor, name=f"left{k}_q1", reset_less=True)
+                    m.d.sync += left_q1.eq(left_of)
+                    left_of = left_q1
             difference = Signal(signed(SIGNAL.bits + 1), name=f"difference{k}", reset_less=True)
             anchor_moved = Signal(signed(SIGNAL.bits), name=f"anchor{k}_moved", reset_less=True)
             anchor_found = Signal(signed(SIGNAL.bits), name=f"anchor{k}_found", reset_less=True)
-            change = Mux(rule.on, value + kept, value - anchor) if rule else value - anchor
+            change = value - anchor if left_of is None else Mux(on, value + left_of, value - anchor)
             m.d.sync += [difference.eq(change), anchor_moved.eq(anchor), anchor_found.eq(anchor_moved)]
             # |difference| is ``apart``, and one more if it is negative; carries if it is not more than ``below``
             negative, apart = difference[-1], Signal(SIGNAL.bits, name=f"apart{k}")
@@ -181,15 +173,14 @@ class Encoder(wiring.Component):
                 found.deltas[k].eq(saturate(difference, DELTA_BITS)),
                 anchor_w.data[k].eq(anchor_found + Mux(found_q.fired[k], found_q.deltas[k], 0)),
             ]
-            if rule:
+            if rule is not None:
                 total, spiked = Signal.like(difference, name=f"total{k}", reset_less=True), Signal(name=f"spiked{k}")
-                spikes, sent = rule.sent(difference)
+                spikes, sent = diffused(rule, difference)
                 m.d.sync += [total.eq(difference), spiked.eq(spikes)]
-                with m.If(rule.on):
+                with m.If(on):
                     left = saturate(total - found_q.deltas[k], SIGNAL.bits)
                     m.d.comb += [
-                        found.fired[k].eq(moved.mask[k] & (self.dense | spikes)),
-                        found.deltas[k].eq(sent),
+                        found.fired[k].eq(moved.mask[k] & (self.dense | spikes)), found.deltas[k].eq(sent),
                         anchor_w.data[k].eq(Mux(rule.zero & spiked, 0, left)),
                     ]
 

@@ -29,11 +29,10 @@ DESIGN = Design(**json.loads(os.environ["BENCH"]))
 NETWORKS = [(5, [6], 3), (9, [7, 11], 10), (3, [4, 9, 2, 5], 4), (4, [8], 1), (3, [40], 2)]
 
 
-async def load(dut, model: Model, layout: Layout, dense: bool = False, stop: Stop | None = None) -> None:
-    values = layout.registers() | stop_registers(stop, model.network.classes, dense)
-    dut.registers.value = pack(registers_layout(DESIGN), values)
+async def load(dut, model: Model) -> None:
+    """Write the weights, which stay for all runs of a model."""
     dut.weight_w__en.value = 1
-    for word, row in enumerate(layout.pack(model)):
+    for word, row in enumerate(Layout(model.network, DESIGN).pack(model)):
         for lane, weight in enumerate(row):
             dut.weight_w__word.value, dut.weight_w__lane.value = word, lane
             dut.weight_w__data.value = int(weight) & 255
@@ -96,6 +95,7 @@ async def run(dut, source: Source, logit: Sink, result: Sink, seen: dict, model:
     """
     golden, layout = Golden(model), Layout(model.network, DESIGN)
     classes, e, signals = model.network.classes, DESIGN.encoder_rate, model.network.signals
+    dut.registers.value = pack(registers_layout(DESIGN), layout.registers() | stop_registers(stop, classes, dense))
     await clear(dut)
     seen.clear()
     trace = golden.run(frames[:, None], dense=dense, keep_layers=True)
@@ -175,12 +175,12 @@ async def integers_equal_golden(dut, stalls, apart):
     for n, (features, sizes, classes) in enumerate(NETWORKS):
         model = random_model(features, sizes, classes, seed=int(rng.integers(1 << 30)), extreme=n == 1,
                              cells=some_cells(rng, len(sizes)), rules=DESIGN.rules)
+        await load(dut, model)
         events = []
         for theta, dense in ((0, False), (40, False), (700, False), (40, True)):
             model = model.with_thresholds(*(max(0, theta - 13 * s) for s in range(model.network.signals)))
             frames = random_walk(rng, features, 8)
             stop = a_stop(model, frames, dense, rng, stream=True)
-            await load(dut, model, Layout(model.network, DESIGN), dense, stop)
             cycles, sent = await run(dut, source, logit, result, seen, model, frames, dense, apart, stop)
             events.append(sent)
             expected = frame_cycles(Layout(model.network, DESIGN), fired(model, frames, dense), apart)
@@ -208,10 +208,10 @@ async def runs_no_frame_after_a_decision(dut, stalls, apart):
             continue
         model = random_model(features, sizes, classes, seed=int(rng.integers(1 << 30)), extreme=False,
                              cells=some_cells(rng, len(sizes)), rules=DESIGN.rules)
+        await load(dut, model)
         frames = random_walk(rng, features, 10)
         for _ in range(4):          # from reset each time
             stop = a_stop(model, frames, False, rng, stream=False)
-            await load(dut, model, Layout(model.network, DESIGN), False, stop)
             cycles, _ = await run(dut, source, logit, result, seen, model, frames, False, apart, stop)
             expected = frame_cycles(Layout(model.network, DESIGN), fired(model, frames, False), apart=True)
             if stalls == "none":

@@ -18,7 +18,8 @@ from tidegate_hw.stages.encoder import MARGIN, RULE_LAYOUT, Encoder
 
 from ..streams import STALLS, Sink, Source, cycle, pack, reset_dut, rng_for, wait
 
-VALUES, DEPTH, LATE, DIFFUSES = json.loads(os.environ.get("BENCH", "[4, 6, 1, false]"))
+VALUES, DEPTH, LATE, RULES = json.loads(os.environ.get("BENCH", '[4, 6, 1, ["delta"]]'))
+DELTAS, DIFFUSES = "delta" in RULES, "diffuse" in RULES
 VALUES_LAYOUT = data.ArrayLayout(signed(SIGNAL.bits), VALUES)
 EVENT_LAYOUT = event_layout(VALUES * DEPTH)
 END = "end"
@@ -65,11 +66,11 @@ def random_rule(rng) -> Diffuse:
                    bool(rng.getrandbits(1)))
 
 
-def rule_registers(rule: Diffuse | None) -> int:
+def rule_registers(rule: Diffuse | None, theta: int) -> int:
     """The bits of the input ``rule``."""
     return 0 if rule is None else pack(RULE_LAYOUT, {
-        "diffuse": 1, "zero": rule.zero, "leak": rule.leak, "log2_step": rule.log2_step,
-        "lowest": -rule.lowest * rule.step, "highest": rule.highest * rule.step})
+        "diffuse": 1, "zero": rule.zero, "leak": rule.leak, "fraction": rule.step - 1, "offset": rule.step - theta,
+        "lowest": rule.lowest * rule.step, "highest": rule.highest * rule.step})
 
 
 def frame_of(rng, first: int, masks: list[int], rule: Diffuse | None, theta: int) -> list[dict]:
@@ -129,7 +130,7 @@ async def clear(dut) -> None:
     assert not int(dut.busy.value), f"clear takes more than {DEPTH} cycles"
 
 
-@cocotb.test()
+@cocotb.test(skip=not DELTAS)
 @cocotb.parametrize(stalls=STALLS)
 async def events_equal_model(dut, stalls):
     rng = rng_for("groups")
@@ -169,7 +170,7 @@ async def rules_take_turns(dut, stalls):
         model, half = Model(), rng.randint(1, DEPTH - 1)
         layers = []
         for first, count in ((0, half), (half, DEPTH - half)):
-            rule = random_rule(rng) if turn % 3 or first else None
+            rule = random_rule(rng) if turn % 3 or first or not DELTAS else None
             step = rule.step if rule else 30
             theta = rng.choice([0, 1, step // 2, step, 2 * step, THETA_MAX, rng.randint(0, THETA_MAX)])
             layers.append((first, [rng.getrandbits(VALUES) | rng.choice([0, (1 << VALUES) - 1]) for _ in range(count)],
@@ -177,7 +178,7 @@ async def rules_take_turns(dut, stalls):
         for _ in range(12):
             for first, masks, rule, theta in layers:
                 dense = int(rng.random() < 0.2)
-                dut.theta.value, dut.dense.value, dut.rule.value = theta, dense, rule_registers(rule)
+                dut.theta.value, dut.dense.value, dut.rule.value = theta, dense, rule_registers(rule, theta)
                 groups = frame_of(rng, first, masks, rule, theta)
                 expected = [event for group in groups for event in model.events(group, theta, bool(dense), rule)]
                 await source.send_groups(groups)
@@ -192,13 +193,13 @@ async def rules_take_turns(dut, stalls):
 
 
 @cocotb.test()
-@cocotb.parametrize(rule=[None, Diffuse(256, zero=True)][: 1 + DIFFUSES])
+@cocotb.parametrize(rule=[None] * DELTAS + [Diffuse(256, zero=True)] * DIFFUSES)
 async def latency_and_throughput(dut, rule):
     """As ``tidegate.spec.cycles`` has it: groups cycle by cycle, events one a cycle, 2 cycles for having waited."""
     source, sink = GroupSource(dut), Sink(dut, "o", EVENT_LAYOUT)
     await begin(dut)
     if DIFFUSES:
-        dut.rule.value = rule_registers(rule)
+        dut.rule.value = rule_registers(rule, 0)
     for turn, counts in enumerate(([1] * 4, [VALUES] * 4, [0, 0, 1, VALUES], [0, 0, 0, min(2, VALUES)], [1, 0, 0])):
         groups = [{"index": 0, "address": a, "mask": (1 << n) - 1, "last": int(a == len(counts) - 1),
                    "values": [1000 - 100 * turn] * VALUES} for a, n in enumerate(counts)]

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from tidegate.spec.errors import TidegateError
 
-from .console import JsonOption, err, hint_at_extras, out, print_json
+from .console import JsonOption, err, hint_at_extras, names_in, out, print_json
 
 if TYPE_CHECKING:
     from tidegate.spec.design import Design
@@ -73,11 +73,6 @@ def build(
     if json:
         return print_json({"folder": str(folder), "seconds": round(seconds, 1), "manifest": manifest})
     _print(manifest, folder)
-
-
-def names_in(option: str | None) -> list[str] | None:
-    """The names in an option such as "gru,lstm"; None if it was not given."""
-    return None if option is None else [name.strip() for name in option.split(",")]
 
 
 def _folders(board: str, to: Path | None) -> tuple[Path, Path]:

@@ -25,12 +25,13 @@ class BoardSpec:
         """The design with this many lanes (None: the first), with ``cells``, ``rules`` and ``features`` (None: its
         own).
 
-        TidegateError if there is none.
+        With cells of fewer gates it has as many accumulator words fewer.  TidegateError if there is none.
         """
         for design in self.designs:
             if lanes in (None, design.lanes):
                 other = {"cells": cells and tuple(cells), "rules": rules and tuple(rules), "features": features}
-                return replace(design, **{name: value for name, value in other.items() if value is not None})
+                chosen = replace(design, **{name: value for name, value in other.items() if value is not None})
+                return replace(chosen, acc_words=design.acc_words * chosen.gates // design.gates)
         raise TidegateError(f"there is no design with {lanes} lanes for {self.name}; "
                             f"choose {', '.join(str(d.lanes) for d in self.designs)}")
 

@@ -7,9 +7,12 @@ The package is imported when a recipe first names the task.  An entry point cann
 from functools import partial
 from importlib.metadata import entry_points
 
+from ..data.images import CODES, load_images
+from ..data.nmnist import load_nmnist
 from ..data.sequences import SOURCES, load_sequences
 from ..errors import DataError
 from .arrays import ArrayTask
+from .images import EventTask, ImageTask
 from .protocol import Task
 from .words import WordTask
 
@@ -46,3 +49,6 @@ def find_task(name: str) -> Task:
 register(WordTask())
 for _name in SOURCES:
     register(ArrayTask(_name, partial(load_sequences, _name)))
+for _name in CODES:
+    register(ImageTask(_name, partial(load_images, _name)))
+register(EventTask("n-mnist", load_nmnist))
