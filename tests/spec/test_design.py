@@ -45,7 +45,8 @@ def test_foreign_devices_and_other_formats_are_refused():
     (dict(cells="gru"), "cells are a list of names"), (dict(cells=()), "a core needs a cell"),
     (dict(cells=("rnn",)), "rnn"), (dict(rules="diffuse"), r"rules are a list of names, not 'diffuse'"),
     (dict(rules=("delta", "diffused")), "no encoder rule 'diffused'; this version has delta, diffuse"),
-    (dict(rules=(8,)), "no encoder rule '8'"), (dict(snapshot=False), "without a snapshot the cell_rate is 1"),
+    (dict(rules=(8,)), "no encoder rule '8'"), (dict(rules=()), "needs an encoder rule; give it delta or diffuse"),
+    (dict(snapshot=False), "without a snapshot the cell_rate is 1"),
 ], ids=str)
 def test_designs_that_cannot_be_built(changes, text):
     with pytest.raises(TidegateError, match=text) as error:
@@ -58,7 +59,7 @@ def test_designs_that_cannot_be_built(changes, text):
     dict(features=2, neurons=2, cell_rate=1, encoder_rate=2, classes=15), dict(features=256, classes=122),
     dict(lanes=1 << 15, cell_rate=128, encoder_rate=128, weight_words=1 << 17, acc_words=65535, neurons=65408),
     dict(cells=["gru", "lstm"], neurons=np.int64(64)),
-    dict(cells=["unit"], rules=["diffuse"]), dict(cells=["unit", "gru"], rules=[]), dict(rules=["diffuse", "delta"]),
+    dict(cells=["unit"], rules=["diffuse"]), dict(cells=["unit", "gru"]), dict(rules=["diffuse", "delta"]),
     dict(cells=["lstm", "unit", "gru"]),
 ], ids=str)
 def test_the_smallest_and_the_largest_designs_have_an_identity(changes):
@@ -67,13 +68,14 @@ def test_the_smallest_and_the_largest_designs_have_an_identity(changes):
 
 
 def test_what_follows_from_cells_and_rules():
-    """In the order of the specification, and ``delta`` is there always; each with its own bit in the identity."""
-    designs = [Design(), Design(cells=["unit"], rules=["diffuse"]), Design(cells=("unit", "gru"), rules=()),
+    """In the order of the specification, and each with its own bit in the identity."""
+    designs = [Design(), Design(cells=["unit"], rules=["diffuse"]),
+               Design(cells=("unit", "gru"), rules=["diffuse", "delta"]),
                Design(cells=("lstm",)), Design(cells=("lstm",), layers=1)]
     assert [(d.cells, d.rules, d.diffuses, d.choices, d.branches, d.gates, d.stages) for d in designs] == [
-        (("gru",), ("delta",), False, False, False, 4, 5), (("unit",), RULES, True, True, True, 1, 2),
-        (("gru", "unit"), ("delta",), False, True, True, 4, 5), (("lstm",), ("delta",), False, False, True, 4, 6),
+        (("gru",), ("delta",), False, False, False, 4, 5), (("unit",), ("diffuse",), True, True, True, 1, 2),
+        (("gru", "unit"), RULES, True, True, True, 4, 5), (("lstm",), ("delta",), False, False, True, 4, 6),
         (("lstm",), ("delta",), False, False, False, 4, 6)]
     cells = [("gru",), ("unit",), ("lstm",), ("gru", "unit"), tuple(CELLS)]
     assert len({Identity(Design(cells=names, rules=rules), bytes(16)).pack()
-                for rules in (RULES, RULES[:1]) for names in cells}) == 10
+                for rules in (RULES, RULES[:1], RULES[1:]) for names in cells}) == 15

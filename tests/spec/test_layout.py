@@ -104,7 +104,7 @@ def unit(size, activation="relu", **choices) -> Layer:
 # of single gates; the features feed two layers, the last signal comes back to the first, and there are spikes
 SPIKING = Network(5, (unit(9, consumes=True, bias_columns=2, hears=(0, 2)),
                       unit(6, "tanh", consumes=True, bias_columns=3, hears=(0, 1))),
-                  Layer(3, consumes=True), (7, 256, 3), (None, Diffuse(256, -1, 2, 4), Diffuse(8, zero=True)))
+                  Layer(3, consumes=True), (7, 200, 30), (None, Diffuse(256, -1, 2, 4), Diffuse(8, zero=True)))
 SPIKES = Design(lanes=4, cell_rate=2, weight_words=1000, acc_words=20, cells=("gru", "unit"), rules=RULES)
 
 
@@ -119,8 +119,9 @@ def test_registers_of_spikes_and_branches():
         "FEATURES_AFTER": 1, "LAYER_CELL0": 1, "LAYER_CELL1": 1, "LAYER_ACTIVATION0": 1, "LAYER_ACTIVATION1": 2,
         # consumed; the bias columns of 32 and 1024 are added again, then all, then none
         "LAYER_CONSUME0": 2, "LAYER_CONSUME1": 1, "LOGIT_CONSUME": 4,
-        "RULE0": 0, "LOWEST0": 0, "HIGHEST0": 0, "RULE1": 1 | 4 << 2 | 8 << 5, "LOWEST1": 256, "HIGHEST1": 512,
-        "RULE2": 1 | 1 << 1 | 3 << 5, "LOWEST2": 0, "HIGHEST2": 8,
+        "RULE0": 0, "LOWEST0": 0, "HIGHEST0": 0, "OFFSET0": 0, "RULE1": 1 | 4 << 2 | 255 << 5, "LOWEST1": 4096 - 256,
+        "HIGHEST1": 512, "OFFSET1": 256 - 200, "RULE2": 1 | 1 << 1 | 7 << 5, "LOWEST2": 0, "HIGHEST2": 8,
+        "OFFSET2": (1 << 14) + 8 - 30,
     }
     assert {name: registers[name] for name in expected} == expected
     assert all(BY_NAME[name].there(SPIKES) and BY_NAME[name].kept(value, SPIKES) == value
@@ -165,6 +166,8 @@ def test_columns_of_a_network_that_branches_hold_its_weights():
     (SPIKING, dict(rules=("delta",)), "has signals of the rule diffuse, or layers that consume, the board only"),
     (replace(SPIKING, rules=()), dict(rules=("delta",)), "layers that consume, the board only gru and unit and delta"),
     (SPIKING, dict(cells=("gru",)), "--cells gru,unit --rules delta,diffuse"),
+    (SPIKING, dict(rules=("diffuse",)), "has signals of the rule delta, the board only gru and unit and diffuse; .* "
+     "--rules delta,diffuse --to"),
     (Network(5, (unit(4),), Layer(3), (0, 0)), dict(cells=("lstm",), rules=("delta",)), "--cells lstm,unit --to FOL"),
 ], ids=lambda x: str(x)[:30])
 def test_what_a_design_lacks_is_said(network, design, text):

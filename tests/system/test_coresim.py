@@ -167,7 +167,8 @@ def random_design(rng) -> Design:
     return Design(lanes, cell_rate, encoder_rate, weight_words=int(rng.integers(600, 6000)),
                   acc_words=int(rng.integers(12, 200)), features=features,
                   neurons=cell_rate * int(rng.integers(1, 1 + 80 // cell_rate)), classes=int(rng.integers(1, 20)),
-                  layers=int(rng.integers(1, 5)), snapshot=snapshot, cells=cells, rules=RULES[: rng.integers(1, 3)])
+                  layers=int(rng.integers(1, 5)), snapshot=snapshot, cells=cells,
+                  rules=(RULES[:1], RULES, RULES, RULES[1:])[rng.integers(4)])
 
 
 def random_network(design: Design, rng, seed: int):
