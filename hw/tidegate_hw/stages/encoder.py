@@ -31,7 +31,7 @@ def kept(rule, error):
 
 
 def diffused(rule, total):
-    """(Whether there is a spike, and Δ), of u = ``total``: w = u + step − Θ, rounded down to steps and clipped."""
+    """(Whether there is a spike, and Δ) of u = ``total``: w = u + step − Θ, rounded down to steps and clipped."""
     wide = (total + rule.offset)[: SIGNAL.bits + 3].as_signed()
     whole = (wide & ~Cat(rule.fraction, Const(0, len(wide) - len(rule.fraction)))).as_signed()
     spiked = (whole != 0) & Mux(wide < 0, rule.lowest != 0, rule.highest != 0)

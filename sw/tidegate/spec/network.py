@@ -193,8 +193,9 @@ class Network:
                 before = c
                 consumes = self.classifier.consumes if c.layer == len(self.layers) else self.layers[c.layer].consumes
                 if self.rule(s) is not None and not consumes:
-                    raise ModelError(f"signal {s} has the rule 'diffuse', so what hears it must consume; set 'consumes'"
-                                     f" of {'the classifier' if c.layer == len(self.layers) else f'layer {c.layer}'}")
+                    where = "the classifier" if c.layer == len(self.layers) else f"layer {c.layer}"
+                    raise ModelError(f"signal {s} has the rule 'diffuse', so what hears it must consume; set "
+                                     f"'consumes' of {where}")
             if before is None:
                 raise ModelError(f"nothing hears signal {s}; let a layer hear it")
 

@@ -96,8 +96,8 @@ REGISTERS: tuple[Register, ...] = (
     *_bank("LAYER_CONSUME", 0x80, MAX_LAYERS, 3, "layer {}: 0: its sums are held; 1 + k: they are consumed, and get "
            "the bias columns from k on again (3: none); in a design with the rule `diffuse`, as all below",
            only="diffuses"),
-    *_bank("RULE", 0x88, MAX_SIGNALS, 15, "rule of signal {}: bit 0 `diffuse`, bit 1 reset to zero, bits 2 to 4 `leak`,"
-           " bits 5 to 14 `step` - 1", only="diffuses"),
+    *_bank("RULE", 0x88, MAX_SIGNALS, 15, "rule of signal {}: bit 0 `diffuse`, bit 1 reset to zero, bits 2 to 4 "
+           "`leak`, bits 5 to 14 `step` - 1", only="diffuses"),
     *_bank("LOWEST", 0x90, MAX_SIGNALS, 12, "most negative Δ of signal {}, in two's complement", only="diffuses"),
     *_bank("HIGHEST", 0x98, MAX_SIGNALS, 11, "most positive Δ of signal {}", only="diffuses"),
     *_bank("OFFSET", 0xA0, MAX_SIGNALS, 14, "`step` - Θ of signal {}, in two's complement; follows `THETA{}`",
