@@ -15,9 +15,9 @@ from tidegate.spec.design import Design, Identity
 from tidegate.spec.packets import (
     ANSWER,
     LOGIT_BYTES,
-    MAX_PAYLOAD,
     NAK,
     OVERHEAD,
+    PAYLOAD,
     RESULT_HEADER_BYTES,
     Refusal,
     Request,
@@ -101,7 +101,7 @@ class BoardModel(ABC):
     def answer(self, packet: bytes) -> bytes:
         """Answer to a packet without its delimiter."""
         body, cut = unstuff(packet)
-        if len(body) > MAX_PAYLOAD + OVERHEAD:
+        if len(body) > self.design.payload + OVERHEAD:
             return self._nak(0, Refusal.TOO_LONG)
         if cut or len(body) < OVERHEAD:
             return self._nak(0, Refusal.FRAMING)
@@ -174,7 +174,7 @@ class BoardModel(ABC):
             raise Nak(Refusal.NO_MODEL)
         frames, rest = divmod(len(payload), 2 * features)
         result_bytes = RESULT_HEADER_BYTES + LOGIT_BYTES * classes
-        _expect(frames >= 1 and rest == 0 and frames * result_bytes <= MAX_PAYLOAD)
+        _expect(frames >= 1 and rest == 0 and frames * result_bytes <= PAYLOAD)
         answer = b""
         for values in struct.iter_unpack(f"<{features}h", payload):
             number = self.registers["FRAMES"]

@@ -9,7 +9,7 @@ from cobs import cobs
 from cocotb.triggers import RisingEdge
 
 from tidegate.spec.design import Design
-from tidegate.spec.packets import MAX_PAYLOAD, Refusal, Request, decode_packet, encode_packet, most_frames
+from tidegate.spec.packets import Refusal, Request, decode_packet, encode_packet, most_frames
 from tidegate.spec.registers import BY_NAME, EARLY, REGISTERS, STREAM
 from tidegate_sim.streams import STALLS, Sink, Source, reset_dut, rng_for, wait
 
@@ -160,7 +160,7 @@ async def refuses(dut):
     for name, values in {"LAYERS": (0, 5, 7), "FEATURES": (0, 23, 266), "CLASSES": (0, 13, 0xFFFF)}.items():
         for value in values:
             await host.write(name, value)
-            assert await host.refused(Request.FRAMES, host.frames()[:MAX_PAYLOAD]) == Refusal.NO_MODEL
+            assert await host.refused(Request.FRAMES, host.frames()[:DESIGN.payload]) == Refusal.NO_MODEL
         await host.write(name, MODEL[name])
     await host.say(encode_packet(host.board.last, Request.IDENTIFY, b"x"))
     for features, classes in ((10, 3), (1, 1), (4, 2), (1, 12)):       # as many frames as fit, and one more
