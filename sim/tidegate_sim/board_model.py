@@ -27,8 +27,6 @@ from tidegate.spec.packets import (
 from tidegate.spec.registers import EARLY, REGISTERS, STREAM
 from tidegate.spec.stop import Decider, Stop
 
-BY_ADDRESS = {r.address: r for r in REGISTERS}
-
 
 def unstuff(packet: bytes) -> tuple[bytes, bool]:
     """COBS body of a packet without its delimiter, as far as it goes, and whether it is cut."""
@@ -54,6 +52,7 @@ class BoardModel(ABC):
         self.identity = Identity(design, digest).pack()
         self.stored: bytes | None = None
         self.registers = {r.name: 0 for r in REGISTERS}
+        self.by_address = {r.address: r for r in REGISTERS if r.there(design)}
         self.weights = bytearray(design.weight_bytes)
         self.applied = 0
         self.forget()
@@ -138,7 +137,7 @@ class BoardModel(ABC):
 
     def _read(self, payload: bytes) -> bytes:
         _expect(len(payload) == 2)
-        register = BY_ADDRESS.get(int.from_bytes(payload, "little"))
+        register = self.by_address.get(int.from_bytes(payload, "little"))
         if register is None:
             raise Nak(Refusal.ADDRESS)
         return struct.pack("<I", self.registers[register.name])
@@ -146,7 +145,7 @@ class BoardModel(ABC):
     def _write(self, payload: bytes) -> bytes:
         _expect(len(payload) == 6)
         address, value = struct.unpack("<HI", payload)
-        register = BY_ADDRESS.get(address)
+        register = self.by_address.get(address)
         if register is None or not register.writable:
             raise Nak(Refusal.ADDRESS)
         self.registers[register.name] = register.kept(value, self.design)
