@@ -138,7 +138,7 @@ def test_frames_go_in_bursts_and_the_next_is_sent_first(board, fake):
 def test_wide_frames(features, own):
     """On a board that is built for them, and on one for wider frames; the same bursts."""
     model, frames = random_model(features=features), random_frames(3, 7, features)
-    fake = CoreBoard(Design(lanes=8, cell_rate=1, weight_words=32768, acc_words=256, features=features if own else 1024))
+    fake = CoreBoard(Design(lanes=8, cell_rate=1, weight_words=32768, features=features if own else 1024))
     board = Board(FakeTransport(fake), timeout=0.01, patience=0.2)
     board.load(model)
     lengths, start = [], board.link.start
@@ -160,9 +160,10 @@ def test_wide_frames(features, own):
 
 @pytest.mark.parametrize("features", [1025, 1 << 16])
 def test_too_wide_a_frame_is_refused_in_a_line(board, features):
-    with pytest.raises(CapacityError, match=rf"{features} features, the board has 1024 \({features - 1024} too few\)") as e:
+    text = rf"{features} features, the board has 1024 \({features - 1024} too few\)"
+    with pytest.raises(CapacityError, match=text) as error:
         board.load(random_model(features=features, gru=(8,), thetas=(16, 8)))
-    assert "\n" not in str(e.value)
+    assert "\n" not in str(error.value)
     with pytest.raises(CapacityError, match="784 features, the board has 256"):
         Board(FakeTransport(FakeBoard(Design()))).load(random_model(features=784, gru=(8,), thetas=(16, 8)))
 

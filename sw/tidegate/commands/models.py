@@ -179,7 +179,9 @@ def verify(
     frames: Annotated[int | None, typer.Option(
         "--frames", "-n", min=1, help="Frames per board and setting (default: 1000; netlist: 40).",
         show_default=False)] = None,
-    data: Annotated[Path | None, typer.Option("--data", "-d", help="Recordings (default: the bundled clips).")] = None,
+    data: Annotated[Path | None, typer.Option(
+        "--data", "-d", help="Recordings (default: the bundled clips); for a model that hears no sound, .npy files of "
+        "frames.", show_default=False)] = None,
     lanes: Annotated[list[int] | None, typer.Option(
         "--lanes", help="Virtual boards (default: 64), or which of the board's designs.", show_default=False)] = None,
     against: Annotated[str, typer.Option(
@@ -208,20 +210,24 @@ def verify(
     from tidegate.spec.errors import TidegateError
 
     loaded = load_model(model)
-    settings = settings_of(loaded)
+    sound = bool(loaded.frontend)
+    settings = settings_of(loaded) if sound or stream else None
     rule = listening_stop(loaded) if stream else None
     _check_against(against, board, lanes)
+    if data is None and not sound:
+        raise TidegateError("this model hears no sound; give --data a folder of .npy files, frames (T, features)")
     paths = [c.path for c in clips()] if data is None else sorted(
-        p for p in data.rglob("*") if p.suffix.lower() in SUFFIXES)
+        p for p in data.rglob("*") if p.suffix.lower() in (SUFFIXES if sound else (".npy",)))
     Random(0).shuffle(paths)        # a corpus is sorted by word: take some of each
     if not paths:
-        raise TidegateError(f"no recordings in '{data}'; give a folder of {FORMATS} files")
+        raise TidegateError(f"no {'recordings' if sound else 'frames'} in '{data}'; give a folder of "
+                            f"{FORMATS if sound else '.npy'} files")
     with hint_at_extras("build" if board else None):
         from tidegate_sim import verify as walk
 
         count = frames or (1000 if board is None else NETLIST_FRAMES)
-        heard = list(walk.speech_frames(loaded, paths, count))
-        if stream:
+        heard = list((walk.speech_frames if sound else walk.array_frames)(loaded, paths, count))
+        if settings is not None and stream:
             pause = round(STREAM_PAUSE_S * settings.sample_rate / settings.hop)
             heard = [walk.one_stream(loaded, heard, pause)[:count]]
         with progress("verifying") as step:
