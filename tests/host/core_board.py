@@ -8,6 +8,7 @@ from tidegate.spec.cells import CELLS
 from tidegate.spec.design import SIMULATED, Design
 from tidegate.spec.fixed import saturate, wrap
 from tidegate.spec.formats import ACC_BITS, BIAS_DELTAS, SIGNAL
+from tidegate.spec.network import Layer
 from tidegate.spec.packets import Result
 from tidegate.spec.registers import DENSE, STREAM
 from tidegate.spec.rules import delta
@@ -64,7 +65,8 @@ class CoreBoard(BoardModel):
         h, sent = self.h[mine][:size], self.sent[mine][:size]
         gates = self.acc[target : target + 4 * words].reshape(4, -1)[:, :size]
         cell = CELLS[self.design.cells[r[f"LAYER_CELL{l}"]]]
-        _, state, v = golden_of(cell).step(gates[None], h[None], r[f"LAYER_FRAC{l}"])
+        kind = Layer(size, r[f"LAYER_FRAC{l}"], cell=cell)
+        _, state, v = golden_of(cell).step(gates[None], h[None], kind)
         h[:] = state[0]
         return v[0], sent
 

@@ -36,7 +36,7 @@ def test_foreign_devices_and_other_formats_are_refused():
     (dict(features=1, encoder_rate=2), "more than the 1 features"), (dict(encoder_rate=256), "1 to 128, not 256"),
     (dict(neurons=17, cell_rate=2), "multiple of the cell_rate 2, not 17"), (dict(layers=5), "layers must be 1 to 4"),
     (dict(layers=0), "layers must be"), (dict(classes=0), "classes must be 1 to 122, not 0"),
-    (dict(classes=123), "classes must be 1 to 122"), (dict(features=257), "features must be 1 to 256, not 257"),
+    (dict(classes=123), "classes must be 1 to 122"), (dict(features=1025), "features must be 1 to 1024, not 1025"),
     (dict(neurons=0), "neurons must be"), (dict(neurons=65536), "neurons must be"),
     (dict(weight_words=0), "weight_words must be"), (dict(acc_words=70000), "acc_words must be"),
     (dict(weight_words=1 << 25), "weight_words must be"), (dict(lanes=1 << 16), "lanes must be 1 to 32768"),
@@ -56,7 +56,7 @@ def test_designs_that_cannot_be_built(changes, text):
 
 @pytest.mark.parametrize("changes", [
     dict(lanes=1, cell_rate=1, encoder_rate=1, weight_words=1, acc_words=1, features=1, neurons=1, classes=1, layers=1),
-    dict(features=2, neurons=2, cell_rate=1, encoder_rate=2, classes=15), dict(features=256, classes=122),
+    dict(features=2, neurons=2, cell_rate=1, encoder_rate=2, classes=15), dict(features=1024, classes=122),
     dict(lanes=1 << 15, cell_rate=128, encoder_rate=128, weight_words=1 << 17, acc_words=65535, neurons=65408),
     dict(cells=["gru", "lstm"], neurons=np.int64(64)),
     dict(cells=["unit"], rules=["diffuse"]), dict(cells=["unit", "gru"]), dict(rules=["diffuse", "delta"]),

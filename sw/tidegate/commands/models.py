@@ -188,7 +188,8 @@ def verify(
         "--frames", "-n", min=1, help="Frames per board and setting (default: 1000; netlist: 40).",
         show_default=False)] = None,
     data: Annotated[Path | None, typer.Option(
-        "--data", "-d", help="Recordings (default: the bundled clips), or the data of the model's task.")] = None,
+        "--data", "-d", help="Recordings (default: the bundled clips); for a model that hears no sound, .npy files of "
+        "frames, or the data of its task.", show_default=False)] = None,
     lanes: Annotated[list[int] | None, typer.Option(
         "--lanes", help="Virtual boards (default: 64), or which of the board's designs.", show_default=False)] = None,
     against: Annotated[str, typer.Option(
@@ -230,17 +231,21 @@ def verify(
     rule = listening_stop(loaded) if stream else None
     built = {"cells": names_in(cells), "rules": names_in(rules), "features": features}
     design = _check_against(against, board, lanes, built)
-    paths = [] if not sound else [c.path for c in clips()] if data is None else sorted(
-        p for p in data.rglob("*") if p.suffix.lower() in SUFFIXES)
+    task = loaded.card.get("recipe", {}).get("task")
+    suffixes = SUFFIXES if sound else (".npy",)
+    paths = [] if data is None else sorted(p for p in data.rglob("*") if p.suffix.lower() in suffixes)
+    if data is None and sound:
+        paths = [c.path for c in clips()]
     Random(0).shuffle(paths)        # a corpus is sorted by word: take some of each
-    if sound and not paths:
-        raise TidegateError(f"no recordings in '{data}'; give a folder of {FORMATS} files")
+    if not paths and (sound or task is None):
+        raise TidegateError(f"no {'recordings' if sound else 'frames'} in '{data}'; give --data a folder of "
+                            f"{FORMATS if sound else '.npy'} files")
     with hint_at_extras("build" if board else None):
         from tidegate_sim import verify as walk
 
         count = frames or (1000 if board is None else NETLIST_FRAMES)
-        if sound:
-            heard = list(walk.speech_frames(loaded, paths, count))
+        if paths:
+            heard = list((walk.speech_frames if sound else walk.array_frames)(loaded, paths, count))
         else:
             with hint_at_extras("train"):
                 from tidegate.train.judge.evaluate import frames_of_clips
