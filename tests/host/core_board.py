@@ -1,17 +1,19 @@
 """A board in Python that computes what its registers and its weight memory say, as the core does; and broken ones."""
 
+from dataclasses import replace
+
 import numpy as np
 from fake_board import DIGEST
 
 from tidegate.golden.cells import golden_of
-from tidegate.spec.cells import CELLS
+from tidegate.spec.cells import CELLS, Cell
 from tidegate.spec.design import SIMULATED, Design
 from tidegate.spec.fixed import saturate, wrap
 from tidegate.spec.formats import ACC_BITS, BIAS_DELTAS, SIGNAL
 from tidegate.spec.network import Layer
 from tidegate.spec.packets import Result
-from tidegate.spec.registers import DENSE, STREAM
-from tidegate.spec.rules import delta
+from tidegate.spec.registers import BY_NAME, DENSE, STREAM
+from tidegate.spec.rules import Diffuse, rule_of
 from tidegate.spec.stop import STOP_SHIFT, UNDECIDED, Decider
 from tidegate_sim.board_model import BoardModel
 
@@ -38,17 +40,19 @@ class CoreBoard(BoardModel):
     def frame(self, number: int, values: tuple[int, ...]) -> Result:
         r = self.registers
         events, words = [], 0
-        v, anchors = saturate(np.array(values, np.int64), SIGNAL.bits), self.x[: len(values)]
+        v, memory = saturate(np.array(values, np.int64), SIGNAL.bits), self.x[: len(values)]
         for s in range(r["LAYERS"] + 1):
-            fires, sent, anchors[:] = delta(v, anchors, r[f"THETA{s}"], bool(r["MODE"] & DENSE))
+            rule, theta = self.rule(s)
+            fires, sent, memory[:] = rule_of(rule)(v, memory, theta, bool(r["MODE"] & DENSE))
             fired = np.flatnonzero(fires)
             length = max(r[f"COLUMN_LENGTH{s}"], 1)
             self.add(r[f"COLUMN_BASE{s}"], length, r[f"COLUMN_TARGET{s}"], fired, sent[fired])
             events.append(len(fired))
             words += len(fired) * length
             if s < r["LAYERS"]:
-                v, anchors = self.layer(s)
-        logits = self.acc[r["LOGIT_TARGET"] :].reshape(-1)[: r["CLASSES"]]
+                v, memory = self.layer(s)
+        logits = self.acc[r["LOGIT_TARGET"] :].reshape(-1)[: r["CLASSES"]].copy()
+        self.consume(r["LOGIT_CONSUME"], r["LOGIT_TARGET"], -(-r["CLASSES"] // self.design.lanes))
         return Result(number, 100 + words, words, tuple(events), tuple(logits.tolist()))
 
     def add(self, base: int, length: int, target: int, index: np.ndarray, delta: np.ndarray) -> None:
@@ -57,18 +61,42 @@ class CoreBoard(BoardModel):
         part = self.acc[target : target + length]
         part[:] = wrap(part + np.tensordot(delta, columns, 1), ACC_BITS)
 
+    def rule(self, signal: int) -> tuple[Diffuse | None, int]:
+        """The rule of a signal, and its Θ."""
+        names = ("RULE", "LOWEST", "HIGHEST", "OFFSET")
+        packed, lowest, highest, offset = (self.registers[f"{name}{signal}"] for name in names)
+        if not packed & 1 and "delta" in self.design.rules:
+            return None, self.registers[f"THETA{signal}"]
+        step = (packed >> 5) + 1
+        lowest, offset = wrap(lowest, BY_NAME["LOWEST0"].bits), wrap(offset, BY_NAME["OFFSET0"].bits)
+        return Diffuse(step, lowest // step, highest // step, packed >> 2 & 7, bool(packed >> 1 & 1)), step - offset
+
     def layer(self, l: int) -> tuple[np.ndarray, np.ndarray]:
-        """The signal of a layer, and its anchors (a view)."""
+        """The signal of a layer, and its encoder's memory (a view)."""
         r = self.registers
         words, target, size = r[f"LAYER_WORDS{l}"], r[f"LAYER_TARGET{l}"], r[f"LAYER_SIZE{l}"]
         mine = slice(r[f"LAYER_STATE{l}"] * self.design.cell_rate, None)
         h, sent = self.h[mine][:size], self.sent[mine][:size]
-        gates = self.acc[target : target + 4 * words].reshape(4, -1)[:, :size]
         cell = CELLS[self.design.cells[r[f"LAYER_CELL{l}"]]]
-        kind = Layer(size, r[f"LAYER_FRAC{l}"], cell=cell)
-        _, state, v = golden_of(cell).step(gates[None], h[None], kind)
+        words *= len(cell.gates)
+        gates = self.acc[target : target + words].reshape(len(cell.gates), -1)[:, :size]
+        layer = Layer(size, r[f"LAYER_FRAC{l}"], cell=cell, activation=self.activation(cell, r[f"LAYER_ACTIVATION{l}"]))
+        _, state, v = golden_of(cell).step(gates[None], h[None], layer)
         h[:] = state[0]
+        self.consume(r[f"LAYER_CONSUME{l}"], target, words)
         return v[0], sent
+
+    def activation(self, cell: Cell, number: int) -> str:
+        return cell.activations[number] if cell.activations else ""
+
+    def consume(self, how: int, target: int, words: int) -> None:
+        """Take sums that were copied back to their biases, as a register LAYER_CONSUME says."""
+        if not how:
+            return
+        self.acc[target : target + words] = 0
+        for k in range(how - 1, len(BIAS_DELTAS)):
+            base = self.registers["BIAS_BASE"] + k * self.registers["ACC_WORDS"] + target
+            self.add(base, words, target, np.zeros(1, np.int64), np.array(BIAS_DELTAS[k : k + 1]))
 
 
 class Stuck(CoreBoard):
@@ -96,11 +124,19 @@ FAULTS = {                                                      # → the step t
     "a reset clears nothing": "reset",
     "a reset leaves the states": "reset",
     "a reset leaves an accumulator": "reset",
+    "a reset leaves what the encoders remember": "reset",
     "a reset leaves the count of frames": "reset",
     "frames are forgotten": "reset",
     "a state is off by one": "golden",
     "a word too many is counted": "golden",
     "an event too many is counted": "golden",
+    "an activation is another": "golden",
+    "no error leaks": "golden",
+    "every spike leaves what is left": "golden",
+    "there are no negative levels": "golden",
+    "sums that are consumed stay": "golden",
+    "logits that are consumed stay": "golden",
+    "a layer that consumes loses a part of its bias": "golden",
     "a lead that equals the margin is enough": "stop",
     "every class is decided": "stop",
     "decisions are held off too long": "stop",
@@ -192,6 +228,7 @@ class Broken(CoreBoard):
     def clear(self):
         kept = {"a reset clears nothing": (self.acc, self.x, self.h, self.sent),
                 "a reset leaves the states": (self.h,),
+                "a reset leaves what the encoders remember": (self.x, self.sent),
                 "a reset leaves an accumulator": (self.acc[3:4, :1],)}.get(self.fault, ())
         before = [part.copy() for part in kept]
         super().clear()
@@ -245,6 +282,24 @@ class Broken(CoreBoard):
         if self.fault == "a state is off by one" and l == 0:
             v = v + (np.arange(len(v)) == 5)
         return v, sent
+
+    def activation(self, cell, number):
+        name = super().activation(cell, number)
+        return "identity" if self.fault == "an activation is another" and name == "relu" else name
+
+    def rule(self, signal):
+        rule, theta = super().rule(signal)
+        other = {"no error leaks": {"leak": 0}, "every spike leaves what is left": {"zero": False},
+                 "there are no negative levels": {"lowest": 0}}.get(self.fault, {})
+        return rule and replace(rule, **other), theta
+
+    def consume(self, how, target, words):
+        logits = target == self.registers["LOGIT_TARGET"]
+        if self.fault == ("logits that are consumed stay" if logits else "sums that are consumed stay"):
+            return
+        if self.fault == "a layer that consumes loses a part of its bias" and how == 2:
+            how += 1
+        super().consume(how, target, words)
 
     def frame(self, number, values):
         if self.fault == "frames are forgotten" and self.registers["LAYERS"] > 1:

@@ -5,41 +5,69 @@
 A host beside a board has no torch, so the expected integers travel in the cards of the models that they belong to.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from ..host.selftest import MODES, PATHS
-from ..spec.cells import GRU, cell_of
+from ..host.selftest import KINDS, MODES, PATHS
+from ..spec.cells import GRU, Cell, cell_of
 from ..spec.formats import SIGNAL
-from ..spec.model import Model, expected_tensors, save_model
+from ..spec.model import Model, expected_tensors, save_model, tensor_name
 from ..spec.network import Layer, Network
+from ..spec.rules import RULES, Diffuse
 from .judge import Golden
 
 # Small enough for every board; no size is a multiple of its lanes, so that words are padded.
 _FEATURES, _CLASSES = 37, 10
 _SHAPES = ((58, 6), (27, 7), (19, 6), (13, 7))          # neurons and weight_frac of each layer
+_UNIT_FRACS = (9, 8, 8, 7), (8, 8, 7, 8)                # weight_frac of layers of the unit, with each rule
 _THETA_X, _THETA_H = 96, 16
+# With the rule ``diffuse``: rule and Θ of each signal, and bias columns of each layer
+_RULES = ((Diffuse(256, -4, 4, leak=6), 128), (Diffuse(256, -1, 1, leak=3, zero=True), 160), (Diffuse(128), 128),
+          (Diffuse(256, -2, 3, leak=5), 128), (Diffuse(128, -1, 2, leak=1), 64))
+_BIAS_COLUMNS = (2, 0, 3, 1)
 _WEIGHT_MAX, _BIAS_MAX = 40, 8000
 _FRAMES, _STEP = 64, 700        # LSBs; a third of the features moves in a frame
 
 
-def selftest_model(layers: int, cells: Sequence[str] = (GRU.name,)) -> Model:
-    """A random model of so many layers, which take turns with the cells, the last cell first.
+def selftest_network(layers: int, cell: Cell = GRU, rule: str = RULES[0]) -> Network:
+    """So many layers of a cell, with a rule for all signals; with ``diffuse`` everything consumes.
+
+    Units have the activations in turn, other ones first with the other rule.  One of their layers hears no own state.
+    With ``delta`` the second layer hears the features, too; with ``diffuse`` the first hears the second.
+    """
+    diffuses, chain = rule == "diffuse", []
+    for l, (size, frac) in enumerate(_SHAPES[:layers]):
+        layer = {"consumes": True, "bias_columns": _BIAS_COLUMNS[l]} if diffuses else {}
+        if cell.activations:
+            frac, hears = _UNIT_FRACS[diffuses][l], {(False, 1): (0, 1), (True, 0): (0, 2)[:layers]}.get((diffuses, l), ())
+            layer |= {"activation": cell.activations[(l + (1 if diffuses else 2)) % len(cell.activations)],
+                      "recurrent": l != (3 if diffuses else 2), "hears": hears}
+        chain.append(Layer(size, frac, cell=cell, **layer))
+    if not diffuses:
+        return Network(_FEATURES, tuple(chain), Layer(_CLASSES, 7), (_THETA_X, *[_THETA_H] * layers))
+    rules, thetas = zip(*_RULES[: layers + 1], strict=True)
+    return Network(_FEATURES, tuple(chain), Layer(_CLASSES, 7, consumes=True), thetas, rules)
+
+
+def selftest_model(layers: int, cell: Cell = GRU, rule: str = RULES[0]) -> Model:
+    """A random model, see ``selftest_network``.
 
     Its card has frames, and logits and events of each mode, by golden.
     """
-    draw, turns = np.random.default_rng(layers), cells[::-1]
-    chain = tuple(Layer(size, frac, cell=cell_of(turns[l % len(turns)]))
-                  for l, (size, frac) in enumerate(_SHAPES[:layers]))
-    network = Network(_FEATURES, chain, Layer(_CLASSES, 7), (_THETA_X, *[_THETA_H] * layers))
+    draw, network = np.random.default_rng(layers), selftest_network(layers, cell, rule)
     tensors = {}
     for name, (dtype, shape) in expected_tensors(network).items():
         most = _WEIGHT_MAX if dtype == np.int8 else _BIAS_MAX
         tensors[name] = np.ones(shape, dtype) if dtype == np.float32 else draw.integers(-most, most + 1, shape, dtype)
+    biases = [(layer, tensor_name(layer, l, "bias")) for l, layer in enumerate(network.layers)]
+    for layer, name in [*biases, (network.classifier, "classifier.bias")]:
+        grid = layer.bias_grid
+        tensors[name] = tensors[name] // grid * grid if grid else 0 * tensors[name]
     steps = draw.integers(-_STEP, _STEP + 1, (_FRAMES, _FEATURES)) * (draw.random((_FRAMES, _FEATURES)) < 1 / 3)
     steps[_FRAMES // 2 :: 8] = 0            # some frames in which nothing moves
     frames = np.clip(np.cumsum(steps, 0), -SIGNAL.max, SIGNAL.max)
+    if network.rules:                       # currents, whose sum is sent again and again; some frames without any
+        frames >>= 3
+        frames[_FRAMES // 2 :: 8] = 0
     model = Model(network, tensors, tuple(map(str, range(_CLASSES))))
     card = {"what": "random weights, for `tidegate selftest`", "frames": frames.tolist()}
     card |= {mode: expected(model, frames, mode == "dense") for mode in MODES}
@@ -53,6 +81,7 @@ def expected(model: Model, frames: np.ndarray, dense: bool) -> dict:
 
 
 if __name__ == "__main__":
-    for (cells, layers), path in PATHS.items():
-        save_model(selftest_model(layers, cells), path)
+    for (kind, layers), path in PATHS.items():
+        name, rule = KINDS[kind]
+        save_model(selftest_model(layers, cell_of(name), rule), path)
         print(f"wrote {path}")

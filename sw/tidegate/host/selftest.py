@@ -7,8 +7,11 @@
     link        registers give back what is written, and no packet is lost or damaged on the way
     memory      the whole weight memory holds what is written to it (``memtest.py``)
     reset       frames leave a state behind, and a reset removes all of it
-    golden      logits, events and weight words of a small model are golden's, in delta and in dense mode
+    golden      logits, events and weight words of small models are golden's, as thresholds have it and in dense mode
     stop        it decides in the frame and for the class that the stop rule gives, to one LSB, on clips and in a stream
+
+There is a small model for each cell and each rule that a board can have; ``reset`` and ``golden`` take all of them, and
+``stop``, to whose unit all logits are the same, the first.
 
 A model that was on the board is lost; afterwards the board has no model, or that of the last step.
 """
@@ -17,7 +20,7 @@ import struct
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import astuple, dataclass, replace
-from itertools import combinations, zip_longest
+from itertools import zip_longest
 from pathlib import Path
 from random import Random
 
@@ -32,18 +35,20 @@ from ..spec.model import Model, read_model
 from ..spec.network import MAX_LAYERS
 from ..spec.packets import Request
 from ..spec.registers import BY_NAME
+from ..spec.rules import RULES
 from ..spec.stop import SMOOTH_MAX, STOP_SHIFT, UNDECIDED, Decider, Stop, best_two, decisions, leads
 from .board import Board, FrameResult
 from .errors import BoardError
 from .memtest import RELOAD, check_memory
 
-# Models by the cells of a board and the number of layers, written by `python -m tidegate.golden.selftest`; a board gets
-# the deepest that fits.  With several cells the layers take turns.
-_SETS = tuple(cells for count in range(1, len(CELLS) + 1) for cells in combinations(CELLS, count))
-PATHS = {(cells, layers): Path(__file__).with_name(
-    f"selftest-{layers}.tidegate" if cells == (GRU.name,) else f"selftest-{'-'.join(cells)}-{layers}.tidegate")
-    for cells in _SETS for layers in range(1, MAX_LAYERS + 1)}
-MODES = ("delta", "dense")      # entries of its card: {"logits": (T, classes), "events": (T, signals)}; and "frames"
+# A kind of model: the cell of its layers, and the rule of its signals.
+KINDS = {"-".join(("selftest", *[cell] * (cell != GRU.name), *[rule] * (rule != RULES[0]))): (cell, rule)
+         for rule in RULES for cell in CELLS}
+# Models by kind and number of layers, written by `python -m tidegate.golden.selftest`.
+PATHS = {(kind, layers): Path(__file__).with_name(f"{kind}-{layers}.tidegate")
+         for kind in KINDS for layers in range(1, MAX_LAYERS + 1)}
+# entries of its card: {"logits": (T, classes), "events": (T, signals)}; and "frames"
+MODES = {"delta": "sparse mode", "dense": "dense mode"}
 STEPS = ("identify", "link", "memory", "reset", "golden", "stop")
 REGISTER = "THETA0"             # any value will do while there is no model
 _PATTERNS, _LONG_PACKETS = 256, 64
@@ -138,39 +143,53 @@ def _link(board: Board, seed: int) -> str:
             "none lost, none damaged")
 
 
-def model_for(design: Design) -> Model:
-    """The deepest of the shipped models that fits a board."""
-    models = [read_model(path) for (cells, _), path in PATHS.items() if cells == design.cells]
-    fitting = [m for m in models if all(need.fits for need in Layout(m.network, design, check=False).needs)]
-    if not fitting:
+def models_for(design: Design) -> dict[str, Model | None]:
+    """Of each kind that a board's cells and rules allow, the deepest model that fits it, or None.
+
+    SelfTestError if none fits at all.
+    """
+    found: dict[str, Model | None] = {}
+    for kind, (cell, rule) in KINDS.items():
+        if cell in design.cells and rule in design.rules:
+            models = (read_model(PATHS[kind, layers]) for layers in reversed(range(1, MAX_LAYERS + 1)))
+            found[kind] = next((m for m in models if Layout(m.network, design, check=False).refusal() is None), None)
+    if not any(found.values()):
         raise SelfTestError("this board is too small for the smallest model of the self-test; build it larger")
-    return fitting[-1]
+    return found
 
 
-def _load(board: Board) -> tuple[Model, np.ndarray]:
-    """What is on the board now, and its frames: SIGNAL integers (T, features)."""
-    if board.model is None:
-        board.load(model_for(board.design))
-    model = board.model
-    assert model is not None
-    return model, np.array(model.card["frames"], np.int16)
+def _models(board: Board) -> Iterator[tuple[Model, np.ndarray]]:
+    """The models for a board, each of which is then on it, and its frames: SIGNAL integers (T, features)."""
+    for model in models_for(board.design).values():
+        if model is not None:
+            board.load(model)
+            yield model, np.array(model.card["frames"], np.int16)
+
+
+def _title(model: Model) -> str:
+    """As "4 GRU layers with delta"."""
+    layers, rules = model.network.layers, model.network.rules
+    return f"{len(layers)} {layers[0].cell.title} layer{'s' * (len(layers) > 1)} with {'diffuse' if rules else 'delta'}"
 
 
 def _reset(board: Board) -> str:
-    _, frames = _load(board)
-    first = list(board.stream(frames))
-    went_on = list(board.stream(frames, reset=False))
-    if _logits(went_on) == _logits(first):
-        raise SelfTestError("frames leave nothing behind: without a reset the same ones give the same logits again; "
-                            f"{RELOAD}")
-    board.reset()
-    if count := board.read_register("FRAMES"):
-        raise SelfTestError(f"after a reset the board counts {count} frames, not 0; {RELOAD}")
-    again = list(board.stream(frames))
-    if again != first:
-        t = next(t for t, (a, b) in enumerate(zip(first, again, strict=True)) if a != b)
-        raise SelfTestError(f"after a reset the same frames give other results, first in frame {t}; {RELOAD}")
-    return f"{len(frames)} frames twice, with a reset between them: the same results"
+    count = 0
+    for model, frames in _models(board):
+        first = list(board.stream(frames))
+        went_on = list(board.stream(frames, reset=False))
+        if _logits(went_on) == _logits(first):
+            raise SelfTestError(f"{_title(model)}: frames leave nothing behind: without a reset the same ones give the "
+                                f"same logits again; {RELOAD}")
+        board.reset()
+        if frame := board.read_register("FRAMES"):
+            raise SelfTestError(f"after a reset the board counts {frame} frames, not 0; {RELOAD}")
+        again = list(board.stream(frames))
+        if again != first:
+            t = next(t for t, (a, b) in enumerate(zip(first, again, strict=True)) if a != b)
+            raise SelfTestError(f"{_title(model)}: after a reset the same frames give other results, first in frame {t}; "
+                                f"{RELOAD}")
+        count += len(frames)
+    return f"{count} frames twice, with a reset between them: the same results"
 
 
 def _logits(results: list[FrameResult]) -> list[tuple[int, ...]]:
@@ -178,14 +197,19 @@ def _logits(results: list[FrameResult]) -> list[tuple[int, ...]]:
 
 
 def _golden(board: Board) -> str:
-    model, frames = _load(board)
-    for mode in MODES:
-        board.dense = mode == "dense"
-        for t, result in enumerate(board.stream(frames)):
-            _compare(board, model.card[mode], f"{mode} mode, frame {t}", t, result)
-    board.dense = False
-    return (f"{model.network.shape}, {len(frames)} frames in {' and '.join(MODES)} mode: "
-            "all logits, events and weight words are golden's")
+    seen, count = [], 0
+    for model, frames in _models(board):
+        for mode, words in MODES.items():
+            board.dense = mode == "dense"
+            for t, result in enumerate(board.stream(frames)):
+                _compare(board, model.card[mode], f"{_title(model)}, {words}, frame {t}", t, result)
+        board.dense = False
+        seen.append(_title(model))
+        count += len(frames)
+    lacking = [" with ".join(KINDS[kind]) for kind, model in models_for(board.design).items() if model is None]
+    small = f"; the board is too small for the models of {', '.join(lacking)}" if lacking else ""
+    return (f"{', '.join(seen)}; {count} frames in {' and in '.join(MODES.values())}: all logits, events and weight "
+            f"words are golden's{small}")
 
 
 def _compare(board: Board, expected: dict, where: str, t: int, result: FrameResult) -> None:
@@ -241,7 +265,7 @@ def _telling(logits: np.ndarray, candidates: Iterable[Stop], fields: tuple[str, 
 
 
 def _stop(board: Board) -> str:
-    model, frames = _load(board)
+    model, frames = next(_models(board))
     logits = np.array(model.card["delta"]["logits"])
     rules, count = stop_rules(logits), 0
     for rule in rules:

@@ -14,10 +14,11 @@ import numpy as np
 from .cells import CELLS
 from .design import Design
 from .errors import CapacityError
-from .formats import BIAS_DELTAS, DELTA_BITS, bias_digits
+from .formats import BIAS_DELTAS, bias_digits
 from .model import Model, tensor_name
 from .network import Network
 from .registers import BY_NAME
+from .rules import Diffuse
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,18 @@ class Need:
 def threshold_registers(network: Network) -> dict[str, int]:
     """Register name → value: those that follow the thresholds of a network."""
     values = {f"THETA{s}": theta for s, theta in enumerate(network.thresholds)}
-    offsets = {f"OFFSET{s}": (rule.step - network.thresholds[s]) % (1 << BY_NAME[f"OFFSET{s}"].bits)
+    offsets = {f"OFFSET{s}": rule_registers(s, rule, network.thresholds[s])[f"OFFSET{s}"]
                for s, rule in enumerate(network.rules) if rule is not None}
     return values | offsets
+
+
+def rule_registers(signal: int, rule: Diffuse | None, theta: int) -> dict[str, int]:
+    """Register name → value of a signal's rule with this threshold, in a design with the rule ``diffuse``."""
+    names = [f"{name}{signal}" for name in ("THETA", "RULE", "LOWEST", "HIGHEST", "OFFSET")]
+    values = (theta, 0, 0, 0, 0) if rule is None else (
+        theta, 1 | rule.zero << 1 | rule.leak << 2 | (rule.step - 1) << 5, rule.lowest * rule.step,
+        rule.highest * rule.step, rule.step - theta)
+    return {name: value % (1 << BY_NAME[name].bits) for name, value in zip(names, values, strict=True)}
 
 
 class Layout:
@@ -175,10 +185,7 @@ class Layout:
         """Register name → value of the rules of the signals."""
         values = {}
         for s in range(self.network.signals):
-            rule = self.network.rule(s)
-            values |= {f"RULE{s}": 0, f"LOWEST{s}": 0, f"HIGHEST{s}": 0, f"OFFSET{s}": 0} if rule is None else {
-                f"RULE{s}": 1 | rule.zero << 1 | rule.leak << 2 | (rule.step - 1) << 5,
-                f"LOWEST{s}": rule.lowest * rule.step % (1 << DELTA_BITS), f"HIGHEST{s}": rule.highest * rule.step}
+            values |= rule_registers(s, self.network.rule(s), self.network.thresholds[s])
         return values
 
     def _run(self, signal: int) -> tuple[int, int]:
