@@ -6,6 +6,7 @@ from torch import Tensor
 
 from ..spec.model import Model
 from .encoder import count_events, encode
+from .general import Start
 from .judge import Golden
 
 
@@ -23,6 +24,7 @@ class Continued:
         """The next frame is the first."""
         self._anchors: list[Tensor | None] = [None] * self._golden.network.signals
         self._states: list[Tensor | None] = [None] * len(self._golden.network.layers)
+        self._start: Start | None = None
 
     def accept(self, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """SIGNAL integers (T, B, features) → logits (T, B, classes), raw accumulators, and events
@@ -32,6 +34,11 @@ class Continued:
         """
         golden, net = self._golden, self._golden.network
         x = torch.as_tensor(golden._check(frames, 3)).to(golden.dtype)
+        if not net.plain:
+            run = golden.forward(x, start=self._start)
+            if len(x):
+                self._start = run.last
+            return run.logits.to(torch.int32).numpy(), golden.events(run)
         tensors = golden._tensor
         events = []
         for s in range(net.signals):

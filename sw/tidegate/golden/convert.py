@@ -17,6 +17,7 @@ from .cells import golden_of
 from .network import of_gates
 
 _WEIGHT_MAX = weight_max(WEIGHT_BITS)
+_CONVERTED = tuple(cell for cell in CELLS.values() if not cell.activations)     # PyTorch's module says all of a layer
 _OUTLIERS = 0.005           # share of weights that may be called a few
 _MOST_SATURATED = 0.001     # share of calibration data that may saturate without a word
 
@@ -102,7 +103,7 @@ def from_torch(rnn: Mapping[str, Tensor] | nn.Module, classifier: Mapping[str, T
 
 def _parts(module: nn.Module) -> tuple[nn.Module, nn.Module]:
     """The one recurrent module and the one linear module in a module."""
-    kinds = tuple(golden_of(cell).Module for cell in CELLS.values())
+    kinds = tuple(golden_of(cell).Module for cell in _CONVERTED)
     found = [[part for part in module.modules() if isinstance(part, kind)] for kind in (kinds, nn.Linear)]
     if any(len(parts) != 1 for parts in found):
         raise ModelError(f"the module holds {len(found[0])} recurrent and {len(found[1])} linear modules; pass the one "
@@ -147,7 +148,7 @@ def _layers(rnn: Mapping[str, Tensor]) -> tuple[Cell, list[tuple[list[Tensor], T
 
     ModelError if it is no plain recurrent network of a cell that there is.
     """
-    wanted = " or ".join(f"torch.nn.{golden_of(cell).Module.__name__}" for cell in CELLS.values())
+    wanted = " or ".join(f"torch.nn.{golden_of(cell).Module.__name__}" for cell in _CONVERTED)
     if any(name.endswith("_reverse") for name in rnn):
         raise ModelError("a bidirectional network cannot run frame by frame; train it with bidirectional=False")
     if any(name.startswith("weight_hr") for name in rnn):
@@ -156,7 +157,7 @@ def _layers(rnn: Mapping[str, Tensor]) -> tuple[Cell, list[tuple[list[Tensor], T
     if not 1 <= count <= MAX_LAYERS:
         raise ModelError(f"the state dict has {count} recurrent layers, tidegate runs 1 to {MAX_LAYERS}; "
                          f"pass the state_dict() of a {wanted}")
-    layers, blocks = [], {len(cell.own_rows): cell for cell in CELLS.values()}
+    layers, blocks = [], {len(cell.own_rows): cell for cell in _CONVERTED}
     first = rnn.get("weight_hh_l0")
     cell = None if first is None or first.ndim != 2 else blocks.get(first.shape[0] // max(1, first.shape[1]))
     for l in range(count):

@@ -5,12 +5,13 @@ Integers are held in float tensors.  Scaling by a power of two and sums of integ
 """
 
 from functools import lru_cache
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from ..spec.fixed import Q
-from ..spec.formats import BIAS_MAX, CANDIDATE_ARG, GATE_ARG, GATE_FRAC, WEIGHT_BITS, acc_frac, weight_max
+from ..spec.formats import BIAS_MAX, CANDIDATE, CANDIDATE_ARG, GATE_ARG, GATE_FRAC, WEIGHT_BITS, acc_frac, weight_max
 
 
 def round_shift(x: Tensor, shift: int) -> Tensor:
@@ -79,6 +80,62 @@ def quantise_weight(weight: Tensor, weight_frac: int, most: int = weight_max(WEI
     return _Quantise.apply(weight, weight_frac, most)
 
 
-def quantise_bias(bias: Tensor, weight_frac: int) -> Tensor:
-    """Real biases → accumulator LSBs held in floats, ±BIAS_MAX; straight-through gradient inside the range."""
-    return _Quantise.apply(bias, acc_frac(weight_frac), BIAS_MAX)
+def quantise_bias(bias: Tensor, weight_frac: int, grid: int = 1) -> Tensor:
+    """Real biases → accumulator LSBs held in floats, ±BIAS_MAX, multiples of ``grid`` (a power of two); straight-through
+    gradient inside the range."""
+    shift = grid.bit_length() - 1
+    return _Quantise.apply(bias, acc_frac(weight_frac) - shift, BIAS_MAX >> shift) * float(grid)
+
+
+class _Through(torch.autograd.Function):
+    """The integers of ``requantise``; the gradient passes straight through rounding and saturation."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, frac: int, to: Q) -> Tensor:
+        ctx.shift = frac - to.frac
+        return requantise(x, frac, to)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):
+        return gradient * 2.0**-ctx.shift, None, None
+
+
+class _Sigmoid(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        y = sigmoid_(x.clone())
+        ctx.save_for_backward(y)
+        return y * (1 << GATE_FRAC)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):
+        (y,) = ctx.saved_tensors
+        return gradient * y * (1 - y) * 2.0 ** (GATE_FRAC - GATE_ARG.frac)
+
+
+class _Tanh(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        y = tanh_(x.clone())
+        ctx.save_for_backward(y)
+        return y * (1 << CANDIDATE.frac)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):
+        (y,) = ctx.saved_tensors
+        return gradient * (1 - y * y) * 2.0 ** (CANDIDATE.frac - CANDIDATE_ARG.frac)
+
+
+def through(x: Tensor, frac: int, to: Q) -> Tensor:
+    """``requantise`` with a straight-through gradient."""
+    return cast(Tensor, _Through.apply(x, frac, to))
+
+
+def sigmoid(x: Tensor) -> Tensor:
+    """σ of GATE_ARG integers as 1..255 of 256, held in floats, with the gradient of the smooth function."""
+    return cast(Tensor, _Sigmoid.apply(x))
+
+
+def tanh(x: Tensor) -> Tensor:
+    """tanh of CANDIDATE_ARG integers in CANDIDATE, held in floats, with the gradient of the smooth function."""
+    return cast(Tensor, _Tanh.apply(x))

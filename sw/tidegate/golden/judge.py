@@ -14,6 +14,7 @@ from ..spec.errors import TidegateError
 from ..spec.formats import SIGNAL, acc_frac
 from ..spec.model import Model, accumulator_bounds, tensor_name
 from ..spec.rules import rule_of
+from . import general
 from .cells import golden_of
 from .encoder import count_events, encode
 
@@ -86,9 +87,9 @@ class Golden:
         """
         dtype = dtype or self.dtype
         net = self.network
-        if not net.plain:
-            return self._stepped(np.asarray(frames), dense, keep_layers, keep_anchors)
         frames = torch.as_tensor(self._check(frames, 3)).to(dtype)
+        if not net.plain:
+            return self._general(frames, dense, keep_layers, keep_anchors)
         thresholds = (0,) * net.signals if dense else net.thresholds
         anchors = [encode(frames, thresholds[0])]
         layers = []
@@ -97,7 +98,7 @@ class Golden:
                 anchors.append(self.advance(anchors[-1], l, thresholds[l + 1])[0])
             else:
                 cell = golden_of(layer.cell)
-                a, stages = cell.traced(anchors[-1], *self._integers(l, dtype), layer.weight_frac, thresholds[l + 1])
+                a, stages = cell.traced(anchors[-1], *self._held(l, dtype), layer.weight_frac, thresholds[l + 1])
                 anchors.append(a)
                 layers.append(cell.Stages(*map(_int32, stages)))
         weight, bias = self._tensor("classifier.weight", dtype), self._tensor("classifier.bias", dtype)
@@ -107,25 +108,35 @@ class Golden:
             _int32(logits), events, (events @ self._column_weights).astype(np.int32),
             layers if keep_layers else None, [_int32(a) for a in anchors] if keep_anchors else None)
 
-    def _stepped(self, frames: np.ndarray, dense: bool, keep_layers: bool, keep_anchors: bool) -> Trace:
-        """What ``run`` gives, by ``step``, for networks that are no plain chain."""
-        state, steps, anchors = self.initial_state(self._check(frames, 3).shape[1]), [], []
-        for frame in frames:
-            step, state = self.step(frame, state, dense)
-            steps.append(step)
-            anchors.append(state.anchors)
+    def _general(self, frames: torch.Tensor, dense: bool, keep_layers: bool, keep_anchors: bool) -> Trace:
+        """What ``run`` gives, for networks that are no plain chain."""
+        net = self.network
+        run = self.forward(frames, dense, keep_stages=keep_layers)
+        events = self.events(run, dense)
+        layers = [golden_of(layer.cell).Stages(*map(_int32, stages))
+                  for layer, stages in zip(net.layers, run.stages, strict=True)] if keep_layers else None
+        return Trace(
+            _int32(run.logits), events, (events @ self._column_weights + net.replayed_weights).astype(np.int32), layers,
+            [_int32(signal.memory) for signal in run.signals] if keep_anchors else None)
 
-        def joined(arrays, *empty: int) -> np.ndarray:
-            return np.stack(arrays).astype(np.int32) if arrays else np.zeros((0, *empty), np.int32)
+    @torch.no_grad()
+    def forward(self, frames: torch.Tensor, dense: bool = False, start: general.Start | None = None,
+                keep_stages: bool = False) -> general.Result:
+        """Frames (T, B, features), from reset or from ``start``, of any network; see ``general.forward``."""
+        net, dtype = self.network, frames.dtype
+        weights = [general.Weights(*self._integers(l, dtype)) for l in range(len(net.layers))]
+        classifier = general.Weights(self._tensor("classifier.weight", dtype), None,
+                                     self._tensor("classifier.bias", dtype)[None])
+        thresholds = [0 if dense and net.rule(s) is None else theta for s, theta in enumerate(net.thresholds)]
+        return general.forward(net, weights, classifier, frames, thresholds, start=start, keep_stages=keep_stages)
 
-        layers = [golden_of(layer.cell).Stages(*(joined([s.layers[l][k] for s in steps], frames.shape[1], layer.size)
-                                                 for k in range(len(layer.cell.stages))))
-                  for l, layer in enumerate(self.network.layers)] if keep_layers else None
-        kept = [joined([a[s] for a in anchors], frames.shape[1], self.network.elements(s))
-                for s in range(self.network.signals)] if keep_anchors else None
-        return Trace(joined([s.logits for s in steps], frames.shape[1], self.network.classes),
-                     joined([s.events for s in steps], frames.shape[1], self.network.signals),
-                     joined([s.weights for s in steps], frames.shape[1]), layers, kept)
+    def events(self, run: general.Result, dense: bool = False) -> np.ndarray:
+        """Events (T, B, signals) of a run, int32."""
+        if dense:
+            steps, batch, _ = run.logits.shape
+            elements = [self.network.elements(s) for s in range(self.network.signals)]
+            return np.broadcast_to(np.array(elements, np.int32), (steps, batch, len(elements))).copy()
+        return torch.stack([(signal.sent != 0).sum(-1) for signal in run.signals], -1).to(torch.int32).numpy()
 
     def advance(self, x: torch.Tensor, layer: int, threshold: int,
                 start: tuple[torch.Tensor, torch.Tensor] | None = None) -> tuple[torch.Tensor, torch.Tensor]:
@@ -136,7 +147,7 @@ class Golden:
         """
         network_layer = self.network.layers[layer]
         return golden_of(network_layer.cell).advance(
-            x, *self._integers(layer, x.dtype), network_layer.weight_frac, threshold, start)
+            x, *self._held(layer, x.dtype), network_layer.weight_frac, threshold, start)
 
     def initial_state(self, batch: int = 1) -> State:
         """The state after reset: anchors and states zero, accumulators at their biases."""
@@ -198,11 +209,19 @@ class Golden:
                 consumers.append((c.layer, slice(c.gate, c.gate + len(c.blocks)), blocks))
         return consumers
 
-    def _integers(self, l: int, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """(weight_ih, weight_hh, bias) of a layer."""
+    def _integers(self, l: int, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
+        """(weight_ih, weight_hh or None, bias) of a layer."""
         layer = self.network.layers[l]
         w_ih, w_hh, bias = (self._tensor(tensor_name(layer, l, what), dtype)
+                            if what != "weight_hh" or layer.own_rows else None
                             for what in ("weight_ih", "weight_hh", "bias"))
+        assert w_ih is not None and bias is not None
+        return w_ih, w_hh, bias
+
+    def _held(self, l: int, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """(weight_ih, weight_hh, bias) of a layer that hears itself."""
+        w_ih, w_hh, bias = self._integers(l, dtype)
+        assert w_hh is not None
         return w_ih, w_hh, bias
 
     def _tensor(self, name: str, dtype: torch.dtype) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """The trainable network: float master weights, quantised on the fly, evaluated on the integer grid."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple, cast
 
@@ -14,10 +14,13 @@ from ..spec.errors import ModelError
 from ..spec.formats import ACC_BITS, BIAS_MAX, SIGNAL, WEIGHT_BITS, acc_frac, weight_max
 from ..spec.model import Model, tensor_name
 from ..spec.network import Layer, Network
+from ..spec.rules import Diffuse
 from ..spec.stop import STOP_SHIFT, Stop
+from . import general
 from .cells import golden_of
 from .encoder import DeltaEncoder, encode, priced_events, whole_threshold
 from .fixed import quantise_bias, quantise_weight
+from .signals import SLOPES
 
 WEIGHT_FRAC = 7
 _REACH = float((1 << (ACC_BITS - 1)) - 1 - BIAS_MAX)    # of weights: the bias takes the rest of an accumulator
@@ -25,11 +28,14 @@ DECIDE_CHUNK = 8    # frames that are computed at once while a batch decides
 
 
 class NetworkState(NamedTuple):
-    """A network's memory between two frames: ``anchors[s]`` (B, elements) v̂ of signal s, SIGNAL integers; ``states[l]``
-    (B, size) the state of layer l's cell, in STATE (a GRU's h) or CELL_STATE (an LSTM's c); held in floats."""
+    """A network's memory between two frames: ``anchors[s]`` (B, elements) v̂ of signal s, or the error of the rule
+    ``diffuse``, SIGNAL integers; ``states[l]`` (B, size) the state of layer l's cell, in STATE (a GRU's h) or CELL_STATE
+    (an LSTM's c); ``sent[s]`` (B, elements) what was sent of signal s in the last frame, of networks that are no plain
+    chain; held in floats."""
 
     anchors: list[Tensor]
     states: list[Tensor]
+    sent: Sequence[Tensor] = ()
 
 
 @dataclass
@@ -39,7 +45,8 @@ class Output:
     ``logits`` (T, B, classes) in real units.  ``anchors[s]`` (T, B, elements): v̂ of signal s after each frame,
     SIGNAL integers held in floats; differentiable for s > 0.  ``thresholds``: as given; None in dense mode.
     ``states[l]`` (B, size): the state of layer l's cell after the last frame.  ``start``: the state in which the
-    sequences began, None: at reset.
+    sequences began, None: at reset.  ``signals``: of a network that is no plain chain; ``anchors`` are then the memories of
+    the signals' rules.
     """
 
     logits: Tensor
@@ -47,43 +54,94 @@ class Output:
     thresholds: Sequence[Tensor | int] | None
     states: list[Tensor] = field(default_factory=list)
     start: "NetworkState | None" = None
+    signals: list[general.Signal] = field(default_factory=list)
 
     @property
     def state(self) -> "NetworkState":
         """Where the next frames of the same sequences begin; no gradient goes back through it."""
-        return NetworkState([a[-1].detach() for a in self.anchors], self.states)
+        return NetworkState([a[-1].detach() for a in self.anchors], [state.detach() for state in self.states],
+                            [s.sent[-1].detach() for s in self.signals])
+
+    @property
+    def movements(self) -> list[Tensor]:
+        """Mean |Δ| of each hidden signal over batch, frames and neurons, in units of 1: the L1 cost of delta networks."""
+        if self.signals:
+            moved = [s.sent if s.diffuses else s.memory[1:] - s.memory[:-1] for s in self.signals[1:]]
+        else:
+            moved = [a[1:] - a[:-1] for a in self.anchors[1:]]
+        return [change.abs().mean() * 2.0**-SIGNAL.frac for change in moved]
 
     @cached_property
     def events(self) -> list[Tensor]:
         """(T, B) of each signal: how many elements fired in each frame, see ``encoder.priced_events``."""
         if self.thresholds is None:
             return [a.new_full(a.shape[:2], a.shape[2]) for a in self.anchors]
+        if self.signals:
+            return [_priced(s, t) for s, t in zip(self.signals, self.thresholds, strict=True)]
         features, *hidden = self.anchors
         signals = [features.detach(), *hidden]          # no price moves the features
         starts = [None] * len(signals) if self.start is None else self.start.anchors
         return [priced_events(a, t, s) for a, t, s in zip(signals, self.thresholds, starts, strict=True)]
 
 
+def _priced(signal: general.Signal, threshold: Tensor | int) -> Tensor:
+    """Events (T, B) of a signal in floats, with the slope of the distance sent: see ``encoder.priced_events``."""
+    if not signal.diffuses:
+        return priced_events(signal.memory, threshold, signal.start)
+    sizes = signal.sent.abs()
+    count, total = (sizes.detach() != 0).sum(-1).to(sizes.dtype), sizes.sum(-1)
+    if not sizes.requires_grad:
+        return count
+    return count + (total - total.detach()) / (sizes.detach().amax().clamp_min(1))
+
+
 class DeltaLayer(nn.Module):
-    """Master weights of one layer, named and shaped like those of PyTorch's module of its cell (as torch.nn.GRU)."""
+    """Master weights of one layer, named and shaped like those of PyTorch's module of its cell (as torch.nn.GRU).
 
-    def __init__(self, inputs: int, hidden: int, weight_frac: int, weight_bits: int = WEIGHT_BITS, cell: Cell = GRU):
+    ``shape``: the layer's description, in place of the arguments before it.  A layer that does not hear itself has no
+    ``weight_hh`` and ``bias_hh``, and one whose biases are 0 (``Layer.bias_grid``) has no biases.
+    """
+
+    def __init__(self, inputs: int, hidden: int, weight_frac: int, weight_bits: int = WEIGHT_BITS, cell: Cell = GRU,
+                 shape: Layer | None = None):
         super().__init__()
-        self.inputs, self.hidden, self.weight_frac, self.weight_bits = inputs, hidden, weight_frac, weight_bits
-        self.cell = cell
-        rows_ih, rows_hh = len(cell.input_rows) * hidden, len(cell.own_rows) * hidden
+        self.shape = shape = Layer(hidden, weight_frac, weight_bits, cell) if shape is None else shape
+        self.inputs = inputs
+        rows_ih, rows_hh = len(shape.cell.input_rows) * shape.size, len(shape.own_rows) * shape.size
         self.weight_ih = nn.Parameter(torch.empty(rows_ih, inputs))
-        self.weight_hh = nn.Parameter(torch.empty(rows_hh, hidden))
-        self.bias_ih = nn.Parameter(torch.empty(rows_ih))
-        self.bias_hh = nn.Parameter(torch.empty(rows_hh))
+        self.weight_hh = nn.Parameter(torch.empty(rows_hh, shape.size)) if rows_hh else None
+        self.bias_ih = nn.Parameter(torch.empty(rows_ih)) if shape.bias_grid else None
+        self.bias_hh = nn.Parameter(torch.empty(rows_hh)) if shape.bias_grid and rows_hh else None
+        spread = (inputs if shape.cell.own_optional else shape.size) ** -0.5
         for parameter in self.parameters():
-            nn.init.uniform_(parameter, -(hidden**-0.5), hidden**-0.5)
+            nn.init.uniform_(parameter, -spread, spread)
 
-    def integers(self) -> tuple[Tensor, Tensor, Tensor]:
+    @property
+    def hidden(self) -> int:
+        return self.shape.size
+
+    @property
+    def weight_frac(self) -> int:
+        return self.shape.weight_frac
+
+    @property
+    def weight_bits(self) -> int:
+        return self.shape.weight_bits
+
+    @property
+    def cell(self) -> Cell:
+        return self.shape.cell
+
+    def integers(self) -> general.Weights:
         """(w_ih, w_hh, bias) as the cell's ``layer`` takes them, differentiable; bias (gates, H)."""
         f, most = self.weight_frac, weight_max(self.weight_bits)
-        bias = quantise_bias(of_gates(self.cell, self.bias_ih, self.bias_hh), f)
-        return quantise_weight(self.weight_ih, f, most), quantise_weight(self.weight_hh, f, most), bias
+        if self.bias_ih is None:
+            bias = self.weight_ih.new_zeros(len(self.cell.gates), self.hidden)
+        else:
+            bias = self.bias_ih[None] if self.bias_hh is None else of_gates(self.cell, self.bias_ih, self.bias_hh)
+            bias = quantise_bias(bias, f, self.shape.bias_grid)
+        own = None if self.weight_hh is None else quantise_weight(self.weight_hh, f, most)
+        return general.Weights(quantise_weight(self.weight_ih, f, most), own, bias)
 
     def forward(self, x: Tensor, threshold: Tensor | int, noise: Tensor | None = None,
                 start: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
@@ -92,17 +150,20 @@ class DeltaLayer(nn.Module):
 
 
 class DeltaNetwork(nn.Module):
-    """Layers of a cell and a classifier, every signal delta-encoded; the forward pass is the golden model's.
+    """Layers of a cell and a classifier, every signal encoded by its rule; the forward pass is the golden model's.
 
     ``thresholds``: Θ per signal in LSBs of 2**-8 (default all 0); the attribute may change between batches.
     ``weight_fracs``, ``weight_bits``: scale and width, one per layer and one for the classifier (default 7: weights
     up to ±0.99, and 8 bits); ``set_format`` changes them.  Weights beyond what the width holds are clipped in the
     forward pass and get no gradient; ``clip_()`` clips the masters.
+    ``of`` makes the trainable network of any description.  The attribute ``rules`` may change between batches as Θ may,
+    but not between ``delta`` and ``diffuse``; ``slope`` is the gradient of ``diffuse`` (``signals.py``).
     """
 
     def __init__(self, features: int, sizes: Sequence[int], classes: int,
                  thresholds: Sequence[int] | None = None, weight_fracs: Sequence[int] | None = None,
-                 weight_bits: Sequence[int] | None = None, cells: Sequence[Cell] | None = None):
+                 weight_bits: Sequence[int] | None = None, cells: Sequence[Cell] | None = None, *,
+                 shape: Network | None = None):
         super().__init__()
         fracs = [WEIGHT_FRAC] * (len(sizes) + 1) if weight_fracs is None else list(weight_fracs)
         if len(fracs) != len(sizes) + 1:
@@ -111,46 +172,63 @@ class DeltaNetwork(nn.Module):
         cells = [GRU] * len(sizes) if cells is None else cells
         if len(cells) != len(sizes):
             raise ModelError(f"{len(sizes)} layers need as many cells, not {len(cells)}")
-        self.features, self.classifier_frac, self.classifier_bits = features, fracs[-1], WEIGHT_BITS
-        self.thresholds = [0] * (len(sizes) + 1) if thresholds is None else list(thresholds)
-        inputs = [features, *sizes[:-1]]
+        if shape is None:
+            layers = tuple(Layer(h, f, cell=cell) for h, f, cell in zip(sizes, fracs[:-1], cells, strict=True))
+            shape = Network(features, layers, Layer(classes, fracs[-1]),
+                            tuple([0] * (len(sizes) + 1) if thresholds is None else thresholds))
+        self.features, self.classifier_shape, self.plain = shape.features, shape.classifier, shape.plain
+        self.thresholds, self.rules, self.slope = list(shape.thresholds), shape.rules, SLOPES[0]
         # named as the cell that was the first one, for checkpoints
-        self.gru = nn.ModuleList(DeltaLayer(i, h, f, cell=cell)
-                                 for i, h, f, cell in zip(inputs, sizes, fracs[:-1], cells, strict=True))
-        self.classifier = nn.Linear(sizes[-1], classes)
+        self.gru = nn.ModuleList(DeltaLayer(shape.inputs(l), x.size, x.weight_frac, shape=x)
+                                 for l, x in enumerate(shape.layers))
+        self.classifier = nn.Linear(shape.layers[-1].size, shape.classes, bias=shape.classifier.bias_grid > 0)
         self.set_format(fracs, weight_bits)
+
+    @staticmethod
+    def of(network: Network) -> "DeltaNetwork":
+        """A trainable network of this description."""
+        layers = (*network.layers, network.classifier)
+        return DeltaNetwork(network.features, [layer.size for layer in network.layers], network.classes, None,
+                            [layer.weight_frac for layer in layers], [layer.weight_bits for layer in layers],
+                            shape=network)
 
     @property
     def layers(self) -> list[DeltaLayer]:
         return cast(list[DeltaLayer], list(self.gru))
 
+    @property
+    def classifier_frac(self) -> int:
+        return self.classifier_shape.weight_frac
+
+    @property
+    def classifier_bits(self) -> int:
+        return self.classifier_shape.weight_bits
+
     def set_format(self, weight_fracs: Sequence[int], weight_bits: Sequence[int] | None = None) -> None:
         """Scale and width of the weights from now on; the masters stay.  ModelError if there is no such format."""
         bits = [WEIGHT_BITS] * len(weight_fracs) if weight_bits is None else list(weight_bits)
         for layer, frac, width in zip(self.layers, weight_fracs[:-1], bits[:-1], strict=True):
-            layer.weight_frac, layer.weight_bits = frac, width
-        self.classifier_frac, self.classifier_bits = weight_fracs[-1], bits[-1]
+            layer.shape = replace(layer.shape, weight_frac=frac, weight_bits=width)
+        self.classifier_shape = replace(self.classifier_shape, weight_frac=weight_fracs[-1], weight_bits=bits[-1])
         _ = self.network    # checks sizes, formats and thresholds
 
     @property
     def network(self) -> Network:
-        """The description, with the thresholds of this moment."""
-        return Network(
-            self.features,
-            tuple(Layer(x.hidden, x.weight_frac, x.weight_bits, x.cell) for x in self.layers),
-            Layer(self.classifier.out_features, self.classifier_frac, self.classifier_bits),
-            tuple(self.thresholds),
-        )
+        """The description, with the thresholds and rules of this moment."""
+        return Network(self.features, tuple(x.shape for x in self.layers), self.classifier_shape, tuple(self.thresholds),
+                       self.rules)
 
     def get_extra_state(self) -> dict:
         """Θ and formats, as part of ``state_dict()``."""
         net = self.network
         layers = (*net.layers, net.classifier)
+        rules = {"rules": [rule and rule.to_dict() for rule in net.rules]} if net.rules else {}
         return {"thresholds": list(net.thresholds), "weight_fracs": [layer.weight_frac for layer in layers],
-                "weight_bits": [layer.weight_bits for layer in layers]}
+                "weight_bits": [layer.weight_bits for layer in layers], **rules}
 
     def set_extra_state(self, state: dict) -> None:
         self.thresholds = list(state["thresholds"])
+        self.rules = tuple(rule and Diffuse.from_dict(rule) for rule in state.get("rules", ()))
         self.set_format(state["weight_fracs"], state["weight_bits"])
 
     def _load_from_state_dict(self, state_dict, prefix, local_metadata, strict, missing_keys, *more) -> None:
@@ -162,35 +240,55 @@ class DeltaNetwork(nn.Module):
     def classifier_integers(self) -> tuple[Tensor, Tensor]:
         f = self.classifier_frac
         weight = quantise_weight(self.classifier.weight, f, weight_max(self.classifier_bits))
-        return weight, quantise_bias(self.classifier.bias, f)
+        if not (grid := self.classifier_shape.bias_grid):
+            return weight, weight.new_zeros(len(weight))
+        return weight, quantise_bias(self.classifier.bias, f, grid)
 
     def forward(self, frames: Tensor, dense: bool = False, thresholds: Sequence[Tensor | int] | None = None,
                 noise: float = 0.0, generator: torch.Generator | None = None,
-                start: NetworkState | None = None) -> Output:
+                start: NetworkState | None = None, dropout: Sequence[float] = ()) -> Output:
         """``frames`` (T, B, features): SIGNAL integers held in floats of the parameters' dtype.
 
         ``dense``: ignore the thresholds and count every element as an event.  ``thresholds``: instead of the
         attribute; 0-dim tensors among them get gradients.  ``noise``: standard deviation of Gaussian noise on every
         hidden signal, in units of h, drawn on the CPU from ``generator`` (the result is no longer golden's).
-        ``start``: go on from there instead of from reset.
+        ``start``: go on from there instead of from reset.  ``dropout``: per signal, the share of its elements that are
+        silent for a whole sequence, while the others weigh more, drawn as the noise is.
         """
         thresholds = self.thresholds if thresholds is None else thresholds
+        if not self.plain:
+            return self._general(frames, dense, thresholds, noise, generator, start, dropout)
+        if any(dropout):
+            raise ModelError("dropout is for networks that are no plain chain; leave it out")
         if dense:
             thresholds = [0] * len(thresholds)
         anchors = [cast(Tensor, DeltaEncoder.apply(frames, thresholds[0], start and start.anchors[0]))]
         states = []
         for l, (layer, threshold) in enumerate(zip(self.layers, thresholds[1:], strict=True)):
             shape = (*frames.shape[:2], layer.hidden)
-            drawn = None
-            if noise:
-                drawn = torch.randn(shape, dtype=frames.dtype, generator=generator)
-                drawn = drawn.mul_(noise * (1 << SIGNAL.frac)).round_().to(frames.device)
+            drawn = _drawn(shape, noise, frames, generator) if noise else None
             a, h = layer(anchors[-1], threshold, drawn, start and (start.anchors[l + 1], start.states[l]))
             anchors.append(a)
             states.append(h)
         weight, bias = self.classifier_integers()
         logits = nn.functional.linear(anchors[-1], weight, bias) * 2.0 ** -acc_frac(self.classifier_frac)
         return Output(logits, anchors, None if dense else thresholds, states, start)
+
+    def _general(self, frames: Tensor, dense: bool, thresholds: Sequence[Tensor | int], noise: float,
+                 generator: torch.Generator | None, start: NetworkState | None, dropout: Sequence[float]) -> Output:
+        net = self.network
+        if dense:
+            thresholds = [0 if net.rule(s) is None else theta for s, theta in enumerate(thresholds)]
+        shapes = [(*frames.shape[:2], layer.hidden) for layer in self.layers]
+        masks = [_mask((frames.shape[1], net.elements(s)), share, frames, generator) if share else None
+                 for s, share in enumerate(dropout)]
+        weight, bias = self.classifier_integers()
+        run = general.forward(
+            net, [layer.integers() for layer in self.layers], general.Weights(weight, None, bias[None]), frames,
+            thresholds, self.slope, start and general.Start(start.anchors, start.sent, start.states),
+            [_drawn(shape, noise, frames, generator) for shape in shapes] if noise else None, masks or None)
+        return Output(run.logits * 2.0 ** -acc_frac(self.classifier_frac), [s.memory for s in run.signals],
+                      None if dense else thresholds, run.states, start, run.signals)
 
     @torch.no_grad()
     def decide(self, frames: Tensor, spans: Sequence[tuple[Tensor, Tensor]], stop: Stop,
@@ -202,6 +300,8 @@ class DeltaNetwork(nn.Module):
         """
         if stop.smooth:
             raise ModelError("a decision in training is by logits that are not smoothed; leave the rule's smooth at 0")
+        if not self.plain:
+            raise ModelError("only plain chains of layers learn to decide early; leave the stop rule out")
         whole_thetas = [whole_threshold(t) for t in (self.thresholds if thresholds is None else thresholds)]
         features = encode(frames, whole_thetas[0])
         integers = [layer.integers() for layer in self.layers]
@@ -211,7 +311,7 @@ class DeltaNetwork(nn.Module):
         for begin in range(0, len(frames), DECIDE_CHUNK):
             x = features[begin : begin + DECIDE_CHUNK]
             for l, layer in enumerate(self.layers):
-                x, last = golden_of(layer.cell).advance(x, *integers[l], layer.weight_frac, whole_thetas[l + 1],
+                x, last = golden_of(layer.cell).advance(x, *_all(integers[l]), layer.weight_frac, whole_thetas[l + 1],
                                                         starts[l])
                 starts[l] = (x[-1], last)
             two, which = torch.floor(nn.functional.linear(x, weight, bias) * 2.0**-STOP_SHIFT).topk(2, -1)
@@ -234,17 +334,26 @@ class DeltaNetwork(nn.Module):
         for l, layer in enumerate(self.layers):
             limit = weight_max(layer.weight_bits) * 2.0**-layer.weight_frac
             layer.weight_ih.clamp_(-limit, limit)
-            layer.weight_hh.clamp_(-limit, limit)
-            ih, hh = (_reach(w, net.max_anchor(s), layer.weight_frac)
-                      for w, s in ((layer.weight_ih, l), (layer.weight_hh, l + 1)))
+            consumes, own, heard = layer.shape.consumes, layer.weight_hh, net.heard(l)
+            parts = layer.weight_ih.split([net.elements(s) for s in heard], 1)
+            ih = sum(_reach(w, net.reach(s, consumes), layer.weight_frac) for w, s in zip(parts, heard, strict=True))
+            if own is None:
+                layer.weight_ih.mul_((_REACH / ih).clamp_(max=1).view(-1, 1))
+                continue
+            own.clamp_(-limit, limit)
+            hh = _reach(own, net.reach(l + 1, consumes), layer.weight_frac)
             ih, hh = ih.view(-1, layer.hidden), hh.view(-1, layer.hidden)
             for gate in layer.cell.gates:           # an accumulator that hears both adds both
                 if gate.input_row is not None and gate.own_row is not None:
                     ih[gate.input_row] = hh[gate.own_row] = ih[gate.input_row] + hh[gate.own_row]
             layer.weight_ih.mul_((_REACH / ih).clamp_(max=1).view(-1, 1))
-            layer.weight_hh.mul_((_REACH / hh).clamp_(max=1).view(-1, 1))
+            own.mul_((_REACH / hh).clamp_(max=1).view(-1, 1))
         limit = weight_max(self.classifier_bits) * 2.0**-self.classifier_frac
         self.classifier.weight.clamp_(-limit, limit)
+        if not self.plain:
+            reach = _reach(self.classifier.weight, net.reach(len(self.layers), net.classifier.consumes),
+                           self.classifier_frac)
+            self.classifier.weight.mul_((_REACH / reach).clamp_(max=1).view(-1, 1))
 
     @torch.no_grad()
     def export(self, labels: Sequence[str], frontend: dict, mean, scale, card: dict | None = None) -> Model:
@@ -255,6 +364,8 @@ class DeltaNetwork(nn.Module):
         net, tensors = self.network, {"frontend.mean": _float32(mean), "frontend.scale": _float32(scale)}
         for l, layer in enumerate(self.layers):
             for what, tensor in zip(("weight_ih", "weight_hh", "bias"), layer.integers(), strict=True):
+                if tensor is None:
+                    continue
                 tensors[tensor_name(net.layers[l], l, what)] = _integers(
                     tensor, np.int32 if what == "bias" else np.int8)
         weight, bias = self.classifier_integers()
@@ -266,10 +377,7 @@ class DeltaNetwork(nn.Module):
     def from_model(model: Model) -> "DeltaNetwork":
         """A trainable network whose integers are the model's; ModelError if it holds a weight of -128."""
         net = model.network
-        layers = (*net.layers, net.classifier)
-        self = DeltaNetwork(net.features, [layer.size for layer in net.layers], net.classes, net.thresholds,
-                            [layer.weight_frac for layer in layers], [layer.weight_bits for layer in layers],
-                            [layer.cell for layer in net.layers])
+        self = DeltaNetwork.of(net)
 
         def real(name: str, frac: int) -> Tensor:
             tensor = torch.from_numpy(model.tensors[name].astype(np.float32))
@@ -280,15 +388,18 @@ class DeltaNetwork(nn.Module):
         for l, layer in enumerate(self.layers):
             names = [tensor_name(net.layers[l], l, what) for what in ("weight_ih", "weight_hh", "bias")]
             layer.weight_ih.copy_(real(names[0], layer.weight_frac))
-            layer.weight_hh.copy_(real(names[1], layer.weight_frac))
-            bias_ih, bias_hh = layer.bias_ih.view(-1, layer.hidden), layer.bias_hh.view(-1, layer.hidden).zero_()
+            if layer.weight_hh is not None:
+                layer.weight_hh.copy_(real(names[1], layer.weight_frac))
+            if layer.bias_hh is not None:
+                layer.bias_hh.zero_()
             for gate, bias in zip(layer.cell.gates, real(names[2], acc_frac(layer.weight_frac)), strict=True):
-                if gate.input_row is not None:
-                    bias_ih[gate.input_row] = bias
-                elif gate.own_row is not None:
-                    bias_hh[gate.own_row] = bias
+                if gate.input_row is not None and layer.bias_ih is not None:
+                    layer.bias_ih.view(-1, layer.hidden)[gate.input_row] = bias
+                elif gate.own_row is not None and layer.bias_hh is not None:
+                    layer.bias_hh.view(-1, layer.hidden)[gate.own_row] = bias
         self.classifier.weight.copy_(real("classifier.weight", self.classifier_frac))
-        self.classifier.bias.copy_(real("classifier.bias", acc_frac(self.classifier_frac)))
+        if net.classifier.bias_grid:
+            self.classifier.bias.copy_(real("classifier.bias", acc_frac(self.classifier_frac)))
         return self
 
 
@@ -301,6 +412,24 @@ def of_gates(cell: Cell, rows_ih: Tensor, rows_hh: Tensor) -> Tensor:
         parts = [rows[row] for rows, row in ((from_input, gate.input_row), (from_own, gate.own_row)) if row is not None]
         sums.append(parts[0] if len(parts) == 1 else parts[0] + parts[1])
     return torch.stack(sums)
+
+
+def _all(weights: general.Weights) -> tuple[Tensor, Tensor, Tensor]:
+    """The weights of a layer that hears itself."""
+    assert weights.w_hh is not None
+    return weights.w_ih, weights.w_hh, weights.bias
+
+
+def _drawn(shape: tuple[int, ...], noise: float, like: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Gaussian noise of this standard deviation (in units of 1) as whole SIGNAL integers."""
+    drawn = torch.randn(shape, dtype=like.dtype, generator=generator)
+    return drawn.mul_(noise * (1 << SIGNAL.frac)).round_().to(like.device)
+
+
+def _mask(shape: tuple[int, ...], share: float, like: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Factors of dropout: 0 for this share of the elements, 1 / (1 − share) for the others."""
+    kept = torch.rand(shape, dtype=like.dtype, generator=generator) >= share
+    return (kept.to(like.dtype) / (1 - share)).to(like.device)
 
 
 def _reach(weight: Tensor, most: int, frac: int) -> Tensor:

@@ -28,7 +28,7 @@ from safetensors.numpy import save
 
 from .cells import GRU
 from .errors import ModelError, TidegateError
-from .formats import ACC_BITS, BIAS_DELTAS, BIAS_MAX, SIGNAL, WEIGHT_BITS, weight_max, whole_theta
+from .formats import ACC_BITS, BIAS_MAX, SIGNAL, WEIGHT_BITS, weight_max, whole_theta
 from .frontend import check_frontend
 from .network import Layer, Network
 from .stop import Stop
@@ -218,10 +218,10 @@ def check_bounds(model: Model) -> None:
             row = int(np.abs(tensor.astype(np.int64)).argmax())
             raise ModelError(f"{name} row {row}: |bias| is more than {BIAS_MAX}; choose a smaller weight_frac")
     for name, layer in _biases(model.network).items():
-        grid = (*BIAS_DELTAS, None)[len(BIAS_DELTAS) - layer.bias_columns] if layer.consumes else 1
-        off = model.tensors[name] != 0 if grid is None else model.tensors[name] % grid != 0
+        grid = layer.bias_grid
+        off = model.tensors[name] % grid != 0 if grid else model.tensors[name] != 0
         if off.any():
-            what = "0" if grid is None else f"a multiple of {grid}"
+            what = f"a multiple of {grid}" if grid else "0"
             raise ModelError(f"{name} holds {model.tensors[name][off][0]}, which is not {what}; give the layer more "
                              "bias_columns, or round its biases")
     limit = (1 << (ACC_BITS - 1)) - 1

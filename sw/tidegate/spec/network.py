@@ -90,6 +90,11 @@ class Layer:
         return self.cell.own_rows if self.recurrent else ()
 
     @property
+    def bias_grid(self) -> int:
+        """What the biases are multiples of, in LSBs of the accumulators; 0: they are 0."""
+        return (0, *reversed(BIAS_DELTAS))[self.bias_columns] if self.consumes else 1
+
+    @property
     def title(self) -> str:
         """The kind of layer, for people: as "GRU" or "relu"."""
         return self.activation or self.cell.title

@@ -8,6 +8,7 @@ import pytest
 
 from tidegate.golden.cells.gru import step
 from tidegate.spec.activation import sigmoid, tanh
+from tidegate.spec.network import Layer
 
 
 def to_grid(x: Fraction, frac: int, limit: int) -> int:
@@ -40,7 +41,7 @@ def test_cell_equals_rational_arithmetic(weight_frac):
     m = random_accumulators(rng)
     h = rng.integers(-32640, 32641, 400)
     h[:32] = np.tile([-32640, 32640], 16)
-    stages, state, v = step(m[None], h[None], weight_frac)
+    stages, state, v = step(m[None], h[None], Layer(1, weight_frac))
     assert np.array_equal(state, stages.h) and np.array_equal(v, np.floor(state / 128 + 0.5))
     got = np.stack(stages, -1)[0]
     expected = [rational_cell(*map(int, m[:, k]), int(h[k]), weight_frac) for k in range(400)]
@@ -52,5 +53,5 @@ def test_state_and_signal_never_leave_their_range():
     for big in (-(2**22), 0, 2**22):
         for update in (-(2**22), 2**22):
             zero = np.zeros_like(h)
-            _, new, v = step(np.stack([zero + big, zero, zero + update, zero])[None], h[None], 7)
+            _, new, v = step(np.stack([zero + big, zero, zero + update, zero])[None], h[None], Layer(1))
             assert np.abs(new).max() <= 32640 and np.abs(v).max() <= 255

@@ -9,6 +9,7 @@ import torch
 from tidegate.golden import FloatDelta, Golden, from_torch
 from tidegate.golden.cells.lstm import DeltaLSTM, advance, sequence, step
 from tidegate.spec.activation import sigmoid, tanh
+from tidegate.spec.network import Layer
 
 from .test_gru import Round, Squash, layer_arguments, same_gradients, sent
 from .test_gru_step import random_accumulators, to_grid
@@ -32,7 +33,7 @@ def test_cell_equals_rational_arithmetic(weight_frac):
     m = random_accumulators(rng)
     c = rng.integers(-32767, 32768, 400)
     c[:32] = np.tile([-32767, 32767], 16)
-    stages, state, v = step(m[None], c[None], weight_frac)
+    stages, state, v = step(m[None], c[None], Layer(1, weight_frac))
     assert np.array_equal(state, stages.c) and np.array_equal(v, stages.v)
     expected = [rational_cell(*map(int, m[:, k]), int(c[k]), weight_frac) for k in range(400)]
     assert np.array_equal(np.stack(stages, -1)[0], expected)
@@ -91,7 +92,7 @@ def test_the_sequence_is_the_step_again_and_again(dtype):
     for t in range(len(x)):
         heard = x[t].numpy().astype(np.int64) @ order[0].T + anchors @ order[1].T
         sums = heard.reshape(4, 4, 13) + bias.numpy().astype(np.int64)
-        _, c, v = step(sums, c, 7)
+        _, c, v = step(sums, c, Layer(1))
         anchors = np.where((abs(v - anchors) >= 30), v, anchors)
         assert np.array_equal(run.states[t + 1].numpy(), c) and np.array_equal(run.anchors[t + 1].numpy(), anchors)
     first, state = advance(x[:10], w_ih, w_hh, bias, 7, 30)

@@ -15,9 +15,14 @@ class GoldenCell(Protocol):
     """The members of a cell's module; B sequences, H neurons, T frames.
 
     ``Module``: PyTorch's own module of the cell; a layer's weights and biases have its names and shapes.
-    ``real(sums (gates, B, H), state (B, H))`` → (signal, new state): the equations in real numbers.
+    ``real(sums (gates, B, H), state (B, H), activation)`` → (signal, new state): the equations in real numbers.
     ``Stages``: named tuple of the integers of a frame that ``Cell.stages`` names.
     ``step(accumulators (B, gates, H), state (B, H), layer)`` → (stages, new state, signal v), int64.
+    ``frame(sums (B, gates, H), state (B, H), layer)`` → ([each of the stages], new state, signal v): the integers of
+    ``step`` held in floats, with gradient.
+
+    The rest is of cells without a choice of activations, for a layer whose signals all have the rule ``delta`` and that
+    holds its sums; other layers are computed in ``golden/general.py``.
     ``layer(x, w_ih, w_hh, bias, weight_frac, threshold, noise, start)`` → (anchors (T, B, H), last states (B, H)): a
     whole sequence with gradient; its integers are those of ``step``.  ``bias`` (gates, H).  ``start``: None, or
     (anchors, states) (B, H) before the first frame.
@@ -26,15 +31,17 @@ class GoldenCell(Protocol):
     """
 
     @property
-    def Module(self) -> type[nn.GRU] | type[nn.LSTM]: ...
+    def Module(self) -> type[nn.GRU] | type[nn.LSTM] | type[nn.RNN]: ...
 
-    def real(self, sums: Tensor, state: Tensor) -> tuple[Tensor, Tensor]: ...
+    def real(self, sums: Tensor, state: Tensor, activation: str = ...) -> tuple[Tensor, Tensor]: ...
 
     @property
     def Stages(self) -> Callable[..., NamedTuple]: ...
 
     def step(self, accumulators: np.ndarray, state: np.ndarray,
              layer: Layer) -> tuple[Any, np.ndarray, np.ndarray]: ...
+
+    def frame(self, sums: Tensor, state: Tensor, layer: Layer) -> tuple[list[Tensor], Tensor, Tensor]: ...
 
     @property
     def layer(self) -> Callable[..., tuple[Tensor, Tensor]]: ...

@@ -36,9 +36,10 @@ from ...spec.formats import (
 from .. import kernel
 from ...spec.network import Layer
 from ..encoder import lag_gradient, shrink, whole_threshold
-from ..fixed import scalar, sigmoid_, tanh_
+from ..fixed import scalar, sigmoid, sigmoid_, tanh, tanh_, through
 
 _STATE_SHIFT = STATE.frac - SIGNAL.frac
+_CHANGE = Q(STATE.int_bits + 1, STATE.frac)         # z·(h − n) before h is the sum; never saturates
 
 
 class Stages(NamedTuple):
@@ -54,7 +55,7 @@ class Stages(NamedTuple):
 Module = torch.nn.GRU
 
 
-def real(sums: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+def real(sums: Tensor, state: Tensor, activation: str = "") -> tuple[Tensor, Tensor]:
     """The equations in real numbers: sums (4, B, H) of nx, r, z, nh and h (B, H) → the signal and the new state."""
     nx, r, z, nh = sums
     n = torch.tanh(nx + torch.sigmoid(r) * nh)
@@ -74,6 +75,19 @@ def step(accumulators: np.ndarray, state: np.ndarray, layer: Layer) -> tuple[Sta
     n = n << (STATE.frac - CANDIDATE.frac)
     h = n + round_shift(z * (state - n), GATE_FRAC)
     return Stages(r_arg, z_arg, nx, nh, h), h, round_shift(h, _STATE_SHIFT)
+
+
+def frame(sums: Tensor, state: Tensor, layer: Layer) -> tuple[list[Tensor], Tensor, Tensor]:
+    """``step`` on integers held in floats, with a gradient: straight-through for roundings and saturations."""
+    frac = acc_frac(layer.weight_frac)
+    nx, r, z, nh = sums.unbind(-2)
+    r_arg, z_arg = through(r, frac, GATE_ARG), through(z, frac, GATE_ARG)
+    nx, nh = through(nx, frac, PRE), through(nh, frac, PRE)
+    r, z = sigmoid(r_arg), sigmoid(z_arg)
+    n = tanh(through(nx * (1 << GATE_FRAC) + r * nh, PRE.frac + GATE_FRAC, CANDIDATE_ARG))
+    n = n * (1 << (STATE.frac - CANDIDATE.frac))
+    h = n + through(z * (state - n), STATE.frac + GATE_FRAC, _CHANGE)
+    return [r_arg, z_arg, nx, nh, h], h, through(h, STATE.frac, SIGNAL)
 
 
 def _requantise(x: np.ndarray, frac: int, to: Q) -> np.ndarray:

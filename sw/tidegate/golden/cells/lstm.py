@@ -15,10 +15,10 @@ from torch import Tensor
 
 from ...spec import activation
 from ...spec.fixed import round_shift
-from ...spec.formats import CANDIDATE, CANDIDATE_ARG, CELL_STATE, GATE_ARG, GATE_FRAC, acc_frac
+from ...spec.formats import CANDIDATE, CANDIDATE_ARG, CELL_STATE, GATE_ARG, GATE_FRAC, SIGNAL, acc_frac
 from ...spec.network import Layer
 from ..encoder import lag_gradient, shrink, whole_threshold
-from ..fixed import scalar, sigmoid_, tanh_
+from ..fixed import scalar, sigmoid, sigmoid_, tanh, tanh_, through
 
 Module = torch.nn.LSTM
 _PRODUCT_FRAC = GATE_FRAC + CELL_STATE.frac     # of f·c
@@ -36,7 +36,7 @@ class Stages(NamedTuple):
     v: np.ndarray
 
 
-def real(sums: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+def real(sums: Tensor, state: Tensor, activation: str = "") -> tuple[Tensor, Tensor]:
     """The equations in real numbers: sums (4, B, H) of o, i, f, g and c (B, H) → the signal, and the new c."""
     o, i, f, g = sums
     c = torch.sigmoid(f) * state + torch.sigmoid(i) * torch.tanh(g)
@@ -56,6 +56,19 @@ def step(accumulators: np.ndarray, state: np.ndarray, layer: Layer) -> tuple[Sta
     squashed = activation.tanh(CANDIDATE_ARG.requantise(c, CELL_STATE.frac))
     v = round_shift(activation.sigmoid(o_arg) * squashed, GATE_FRAC)
     return Stages(o_arg, i_arg, f_arg, g_arg, c, v), c, v
+
+
+def frame(sums: Tensor, state: Tensor, layer: Layer) -> tuple[list[Tensor], Tensor, Tensor]:
+    """``step`` on integers held in floats, with a gradient: straight-through for roundings and saturations."""
+    frac = acc_frac(layer.weight_frac)
+    o, i, f, g = sums.unbind(-2)
+    o_arg, i_arg, f_arg = (through(x, frac, GATE_ARG) for x in (o, i, f))
+    g_arg = through(g, frac, CANDIDATE_ARG)
+    added = sigmoid(i_arg) * tanh(g_arg) * (1 << (CELL_STATE.frac - CANDIDATE.frac))
+    c = through(sigmoid(f_arg) * state + added, _PRODUCT_FRAC, CELL_STATE)
+    squashed = tanh(through(c, CELL_STATE.frac, CANDIDATE_ARG))
+    v = through(sigmoid(o_arg) * squashed, GATE_FRAC + CANDIDATE.frac, SIGNAL)
+    return [o_arg, i_arg, f_arg, g_arg, c, v], c, v
 
 
 class Sequence(NamedTuple):

@@ -1,16 +1,21 @@
 """The unit in integers: one sum through one function, with nothing kept but the sum.
 
     identity  v = round(M)      relu  v = max(0, round(M))      tanh  v = tanh(M)      sigmoid  v = σ(M)
+
+Nothing goes from frame to frame but what the layer hears, so whole sequences of layers of units are computed in
+``general.py``, by ``frame``.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ...spec import activation
 from ...spec.formats import CANDIDATE_ARG, GATE_ARG, SIGNAL, acc_frac
 from ...spec.network import Layer
+from ..fixed import sigmoid, tanh, through
 
 Module = torch.nn.RNN
 
@@ -23,6 +28,21 @@ class Stages(NamedTuple):
 
     arg: np.ndarray
     v: np.ndarray
+
+
+def real(sums: Tensor, state: Tensor, activation: str = "tanh") -> tuple[Tensor, Tensor]:
+    """The equations in real numbers: sums (1, B, H) → the signal, and ``state`` as it is."""
+    functions = {"relu": torch.relu, "tanh": torch.tanh, "sigmoid": torch.sigmoid}
+    return functions.get(activation, torch.clone)(sums[0]), state
+
+
+def frame(sums: Tensor, state: Tensor, layer: Layer) -> tuple[list[Tensor], Tensor, Tensor]:
+    """``step`` on integers held in floats, sums (..., 1, H), with a gradient: straight-through for roundings and
+    saturations."""
+    arg = through(sums.squeeze(-2), acc_frac(layer.weight_frac), ARGUMENTS[layer.activation])
+    functions = {"relu": torch.relu, "tanh": tanh, "sigmoid": sigmoid}
+    v = functions[layer.activation](arg) if layer.activation in functions else arg
+    return [arg, v], state, v
 
 
 def step(accumulators: np.ndarray, state: np.ndarray, layer: Layer) -> tuple[Stages, np.ndarray, np.ndarray]:
