@@ -7,7 +7,7 @@ import torch
 from tidegate.golden import DeltaNetwork, Golden, general
 from tidegate.golden.continued import Continued
 from tidegate.golden.general import groups
-from tidegate.golden.signals import SLOPES, diffuse_of
+from tidegate.golden.signals import SLOPES, Slope, diffuse_of
 from tidegate.spec.cells import GRU, LSTM, UNIT
 from tidegate.spec.errors import ModelError
 from tidegate.spec.model import Model, expected_tensors
@@ -177,7 +177,7 @@ def test_gradients_frame_by_frame_are_those_of_the_cells_own_function(cell, fram
 def spiking(slope: str, theta: int = 256, leak: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     """(v, s) of one integrate-and-fire neuron over 64 frames, s with the gradient of this name."""
     v = torch.full((64, 1, 1), 100.0, requires_grad=True)
-    s, _ = diffuse_of(v, torch.zeros(1, 1), Diffuse(256, 0, 1, leak), theta, slope)
+    s, _ = diffuse_of(v, torch.zeros(1, 1), Diffuse(256, 0, 1, leak), theta, Slope(slope))
     return v, s
 
 

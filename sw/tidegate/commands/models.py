@@ -160,6 +160,10 @@ def evaluate(
               f"fetch reduction {ratio_text(figures['fetch_reduction'], 2)}, "
               f"temporal sparsity {figures['temporal_sparsity']:.1%}, "
               f"occupancy {' '.join(f'{x:.1%}' for x in figures['occupancy'])}")
+    out.print(f"{figures['operations']:.0f} operations (events × fan-out) a clip, a dense network "
+              f"{figures['dense_operations']:.0f}; bits of activity "
+              f"{' '.join(f'{x:.2f}' for x in figures['activity_bits'])}, significant bits per weight "
+              f"{figures['bits_per_weight']:.3f}", soft_wrap=True)
     if early:
         at_once = f" ({figures['decided_at_once']:.1%} in the first frame)" if figures["decided_at_once"] else ""
         out.print(f"decided at a lead above {figures['margin']:g} in {figures['decided']:.1%} of the clips{at_once}, "

@@ -1,6 +1,8 @@
 """The figures of merit (``host/figures.py``) of the golden model, from the event counts of a trace."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from math import log2
 
 import numpy as np
 
@@ -28,6 +30,41 @@ class Figures:
         return asdict(self)
 
 
+def activity_bits(network: Network) -> tuple[float, ...]:
+    """Bits of activity of each signal: log2 of how many values the rule may send of an element in a frame.
+
+    A spike has 1; a signal of the rule ``delta`` has the 12 bits of an event's Δ, less those that it never needs.
+    """
+    bits = []
+    for s in range(network.signals):
+        rule = network.rule(s)
+        values = 2 * network.reach(s, consumes=True) + 1 if rule is None else rule.highest - rule.lowest + 1
+        bits.append(log2(values))
+    return tuple(bits)
+
+
+def sent_bits(network: Network, sent: Sequence[np.ndarray]) -> np.ndarray:
+    """Significant bits of what was sent, (T, B, signals), summed over elements; ``sent[s]`` (T, B, elements).
+
+    A value has the bits of its magnitude, in steps of a rule ``diffuse`` and in LSBs of ``delta``, and a sign if it may
+    be negative; 0 has none.
+    """
+    sums = []
+    for s, values in enumerate(sent):
+        rule = network.rule(s)
+        step, sign = (1, 1) if rule is None else (rule.step, int(rule.lowest < 0))
+        _, length = np.frexp(np.abs(values).astype(np.float32) / step)      # k < 2**length
+        sums.append((length + sign * (values != 0)).sum(-1))
+    return np.stack(sums, -1)
+
+
+def bits_per_weight(network: Network, bits: Iterable[float], frames: int) -> float:
+    """Significant bits per weight: mean over all weights and frames of the bits of what multiplies it; ``bits``: sums of
+    ``sent_bits`` of each signal."""
+    total = sum(n * network.column_weights(s) for s, n in enumerate(bits))
+    return total / (network.dense_weights * frames) if frames else 0.0
+
+
 def figures(network: Network, events, lengths=None) -> Figures:
     """Figures of a batch.  ``events`` (T, B, signals) per frame and clip; ``lengths`` (B,) frames of each clip
     (default: all T); frames from a clip's length on are padding and not counted."""
@@ -37,6 +74,6 @@ def figures(network: Network, events, lengths=None) -> Figures:
     valid = np.arange(steps)[:, None] < lengths
     frames, total = int(valid.sum()), tuple(map(int, events[valid].sum(0)))
     return Figures(
-        frames, total, occupancy(network, total, frames), weights_read(network, total),
+        frames, total, occupancy(network, total, frames), weights_read(network, total, frames),
         network.dense_weights * frames, temporal_sparsity(network, total, frames),
         fetch_reduction(network, total, frames))

@@ -20,7 +20,7 @@ from torch.nn.functional import linear
 from ..spec.network import Layer, Network
 from .cells import golden_of
 from .encoder import DeltaEncoder
-from .signals import delta_of, diffuse_of
+from .signals import Slope, delta_of, diffuse_of
 
 
 class Weights(NamedTuple):
@@ -97,7 +97,7 @@ def rest(network: Network, frames: Tensor) -> Start:
 
 
 def forward(network: Network, layers: Sequence[Weights], classifier: Weights, frames: Tensor,
-            thresholds: Sequence[Tensor | int], slope: str = "hybrid", start: Start | None = None,
+            thresholds: Sequence[Tensor | int], slope: Slope = Slope(), start: Start | None = None,
             noise: Sequence[Tensor | None] | None = None, masks: Sequence[Tensor | None] | None = None,
             keep_stages: bool = False) -> Result:
     """Sequences (T, B, features) of SIGNAL integers held in floats.
@@ -113,7 +113,7 @@ class _Pass:
     """One forward pass; arguments as of ``forward``."""
 
     def __init__(self, network: Network, layers: Sequence[Weights], frames: Tensor,
-                 thresholds: Sequence[Tensor | int], slope: str, start: Start | None,
+                 thresholds: Sequence[Tensor | int], slope: Slope, start: Start | None,
                  noise: Sequence[Tensor | None] | None, masks: Sequence[Tensor | None] | None, keep_stages: bool):
         self.network, self.layers, self.thresholds, self.slope = network, layers, thresholds, slope
         self.start = rest(network, frames) if start is None else start

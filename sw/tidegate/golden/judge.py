@@ -16,7 +16,7 @@ from ..spec.model import Model, accumulator_bounds, tensor_name
 from ..spec.rules import rule_of
 from . import general
 from .cells import golden_of
-from .encoder import count_events, encode
+from .encoder import count_events, earlier, encode
 
 _EXACT_FLOAT32 = 1 << 24
 
@@ -27,7 +27,8 @@ class Trace:
 
     ``logits`` (T, B, classes): raw accumulators, ``logit_frac`` fraction bits.  ``events`` (T, B, signals).
     ``weights`` (T, B): weights read.  On request: ``layers[l]`` the ``Stages`` of layer l's cell, each (T, B, H);
-    ``anchors[s]`` (T, B, elements) after each frame.
+    ``anchors[s]`` (T, B, elements) after each frame, of the rule ``diffuse`` its errors; ``sent[s]`` (T, B, elements):
+    what was sent of each element, 0 where nothing was.
     """
 
     logits: np.ndarray
@@ -35,6 +36,7 @@ class Trace:
     weights: np.ndarray
     layers: list[Any] | None = None
     anchors: list[np.ndarray] | None = None
+    sent: list[np.ndarray] | None = None
 
 
 @dataclass
@@ -80,7 +82,7 @@ class Golden:
         self._biases = [model.tensors[name].astype(np.int64)[None] for name in names]
 
     def run(self, frames, dense: bool = False, keep_layers: bool = False, keep_anchors: bool = False,
-            dtype: torch.dtype | None = None) -> Trace:
+            dtype: torch.dtype | None = None, keep_sent: bool = False) -> Trace:
         """Sequences (T, B, features) of SIGNAL integers (array or tensor) from reset.
 
         ``dense``: ignore the thresholds and count every element as an event.  TidegateError if a frame is no frame.
@@ -89,7 +91,7 @@ class Golden:
         net = self.network
         frames = torch.as_tensor(self._check(frames, 3)).to(dtype)
         if not net.plain:
-            return self._general(frames, dense, keep_layers, keep_anchors)
+            return self._general(frames, dense, keep_layers, keep_anchors, keep_sent)
         thresholds = (0,) * net.signals if dense else net.thresholds
         anchors = [encode(frames, thresholds[0])]
         layers = []
@@ -106,9 +108,11 @@ class Golden:
         events = torch.stack([count_events(a, dense) for a in anchors], -1).numpy().astype(np.int32)
         return Trace(
             _int32(logits), events, (events @ self._column_weights).astype(np.int32),
-            layers if keep_layers else None, [_int32(a) for a in anchors] if keep_anchors else None)
+            layers if keep_layers else None, [_int32(a) for a in anchors] if keep_anchors else None,
+            [_int32(a - earlier(a)) for a in anchors] if keep_sent else None)
 
-    def _general(self, frames: torch.Tensor, dense: bool, keep_layers: bool, keep_anchors: bool) -> Trace:
+    def _general(self, frames: torch.Tensor, dense: bool, keep_layers: bool, keep_anchors: bool,
+                 keep_sent: bool) -> Trace:
         """What ``run`` gives, for networks that are no plain chain."""
         net = self.network
         run = self.forward(frames, dense, keep_stages=keep_layers)
@@ -117,7 +121,8 @@ class Golden:
                   for layer, stages in zip(net.layers, run.stages, strict=True)] if keep_layers else None
         return Trace(
             _int32(run.logits), events, (events @ self._column_weights + net.replayed_weights).astype(np.int32), layers,
-            [_int32(signal.memory) for signal in run.signals] if keep_anchors else None)
+            [_int32(signal.memory) for signal in run.signals] if keep_anchors else None,
+            [_int32(signal.sent) for signal in run.signals] if keep_sent else None)
 
     @torch.no_grad()
     def forward(self, frames: torch.Tensor, dense: bool = False, start: general.Start | None = None,

@@ -20,7 +20,7 @@ from . import general
 from .cells import golden_of
 from .encoder import DeltaEncoder, encode, priced_events, whole_threshold
 from .fixed import quantise_bias, quantise_weight
-from .signals import SLOPES
+from .signals import SLOPES, Slope
 
 WEIGHT_FRAC = 7
 _REACH = float((1 << (ACC_BITS - 1)) - 1 - BIAS_MAX)    # of weights: the bias takes the rest of an accumulator
@@ -157,7 +157,8 @@ class DeltaNetwork(nn.Module):
     up to ±0.99, and 8 bits); ``set_format`` changes them.  Weights beyond what the width holds are clipped in the
     forward pass and get no gradient; ``clip_()`` clips the masters.
     ``of`` makes the trainable network of any description.  The attribute ``rules`` may change between batches as Θ may,
-    but not between ``delta`` and ``diffuse``; ``slope`` is the gradient of ``diffuse`` (``signals.py``).
+    but not between ``delta`` and ``diffuse``; ``slope`` is the gradient of ``diffuse``, which
+    ``error_scale`` multiplies by √(neurons / neurons that fired) (``signals.py``).
     """
 
     def __init__(self, features: int, sizes: Sequence[int], classes: int,
@@ -177,7 +178,8 @@ class DeltaNetwork(nn.Module):
             shape = Network(features, layers, Layer(classes, fracs[-1]),
                             tuple([0] * (len(sizes) + 1) if thresholds is None else thresholds))
         self.features, self.classifier_shape, self.plain = shape.features, shape.classifier, shape.plain
-        self.thresholds, self.rules, self.slope = list(shape.thresholds), shape.rules, SLOPES[0]
+        self.thresholds, self.rules = list(shape.thresholds), shape.rules
+        self.slope, self.error_scale = SLOPES[0], False
         # named as the cell that was the first one, for checkpoints
         self.gru = nn.ModuleList(DeltaLayer(shape.inputs(l), x.size, x.weight_frac, shape=x)
                                  for l, x in enumerate(shape.layers))
@@ -285,7 +287,7 @@ class DeltaNetwork(nn.Module):
         weight, bias = self.classifier_integers()
         run = general.forward(
             net, [layer.integers() for layer in self.layers], general.Weights(weight, None, bias[None]), frames,
-            thresholds, self.slope, start and general.Start(start.anchors, start.sent, start.states),
+            thresholds, Slope(self.slope, self.error_scale), start and general.Start(start.anchors, start.sent, start.states),
             [_drawn(shape, noise, frames, generator) for shape in shapes] if noise else None, masks or None)
         return Output(run.logits * 2.0 ** -acc_frac(self.classifier_frac), [s.memory for s in run.signals],
                       None if dense else thresholds, run.states, start, run.signals)

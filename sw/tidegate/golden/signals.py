@@ -11,7 +11,7 @@ For the rule ``diffuse`` there are three gradients, by name (``SLOPES``); s is w
                 all frames before, but not through the jumps (Neftci et al. 2019, arXiv:1901.09948).
 """
 
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -21,6 +21,14 @@ from ..spec.rules import Diffuse
 from .encoder import encode, lag_gradient, whole_threshold
 
 SLOPES = ("hybrid", "membrane", "surrogate")
+
+
+class Slope(NamedTuple):
+    """``name``: one of SLOPES.  ``scaled``: the gradient of a frame's or a sequence's spikes is multiplied by
+    √(neurons / neurons that fired), so that layers with few spikes learn as fast as others (Lee et al. 2016)."""
+
+    name: str = SLOPES[0]
+    scaled: bool = False
 
 
 class _Delta(torch.autograd.Function):
@@ -58,12 +66,12 @@ class _Diffuse(torch.autograd.Function):
     """(s, e), each (T, B, n), of ``apply(v (T, B, n), e (B, n) before the first frame, rule, Θ, slope)``."""
 
     @staticmethod
-    def forward(ctx, v: Tensor, start: Tensor, rule: Diffuse, theta: int, slope: str) -> tuple[Tensor, Tensor]:
+    def forward(ctx, v: Tensor, start: Tensor, rule: Diffuse, theta: int, slope: Slope) -> tuple[Tensor, Tensor]:
         ctx.set_materialize_grads(False)
         training = ctx.needs_input_grad[0]
         sent, errors, e = torch.empty_like(v), torch.empty_like(v), start
         step, u = float(rule.step), torch.empty_like(start)
-        keep = torch.empty_like(v) if training and slope == "surrogate" else None
+        keep = torch.empty_like(v) if training and slope.name == "surrogate" else None
         for t, (now, out, left) in enumerate(zip(v.unbind(0), sent.unbind(0), errors.unbind(0), strict=True)):
             torch.add(now, e, out=u)
             if rule.leak:
@@ -77,24 +85,27 @@ class _Diffuse(torch.autograd.Function):
             e = left
         ctx.rule, ctx.theta, ctx.slope = rule, theta, slope
         if training:
-            ctx.save_for_backward(v if slope == "hybrid" else sent, keep)
+            ctx.save_for_backward(v if slope.name == "hybrid" else None, sent, keep)
         return sent, errors
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, gradient: Tensor | None, carried: Tensor | None):
-        seen, u = ctx.saved_tensors
-        rule: Diffuse = ctx.rule
-        if ctx.slope == "surrogate":
-            return *_through_time(gradient, carried, seen, u, rule, ctx.theta), None, None, None
+        v, sent, u = ctx.saved_tensors
+        rule, slope = ctx.rule, ctx.slope
+        if slope.scaled and gradient is not None:
+            fired = (sent != 0).any(0).sum(-1, keepdim=True).clamp_min(1)
+            gradient = gradient * (sent.shape[-1] / fired).sqrt()
+        if slope.name == "surrogate":
+            return *_through_time(gradient, carried, sent, u, rule, ctx.theta), None, None, None
         if gradient is None:
             return None, None, None, None, None
-        if ctx.slope == "hybrid":
-            inside = (seen >= rule.lowest * rule.step) & (seen <= rule.highest * rule.step)
+        if slope.name == "hybrid":
+            inside = (v >= rule.lowest * rule.step) & (v <= rule.highest * rule.step)
             return gradient * inside, None, None, None, None
         share = rule.step / max(ctx.theta, 1)
-        if len(seen) > 1:
-            return gradient * (share * (seen != 0).any(0)), None, None, None, None
+        if len(sent) > 1:
+            return gradient * (share * (sent != 0).any(0)), None, None, None, None
         return gradient * share, None, None, None, None
 
 
@@ -124,7 +135,7 @@ def delta_of(v: Tensor, start: Tensor, threshold: Tensor | int) -> Tensor:
     return cast(Tensor, _Delta.apply(v, start, threshold))
 
 
-def diffuse_of(v: Tensor, start: Tensor, rule: Diffuse, threshold: Tensor | int, slope: str) -> tuple[Tensor, Tensor]:
+def diffuse_of(v: Tensor, start: Tensor, rule: Diffuse, threshold: Tensor | int, slope: Slope) -> tuple[Tensor, Tensor]:
     """What is sent (T, B, n) of a signal (T, B, n) and the errors after each frame, from the errors ``start`` (B, n);
-    SIGNAL integers held in floats.  ``slope``: one of SLOPES.  Θ gets no gradient."""
+    SIGNAL integers held in floats.  Θ gets no gradient."""
     return cast(tuple[Tensor, Tensor], _Diffuse.apply(v, start, rule, whole_threshold(threshold), slope))

@@ -26,18 +26,19 @@ def occupancy(network: Network, events: Sequence[int], frames: int) -> tuple[flo
     return tuple(n / (network.elements(s) * frames) if frames else 0.0 for s, n in enumerate(events))
 
 
-def weights_read(network: Network, events: Sequence[int]) -> int:
-    return sum(n * network.column_weights(s) for s, n in enumerate(events))
+def weights_read(network: Network, events: Sequence[int], frames: int = 0) -> int:
+    """With ``frames``, those of the biases of layers that consume among them, which are read in every frame."""
+    return sum(n * network.column_weights(s) for s, n in enumerate(events)) + frames * network.replayed_weights
 
 
 def temporal_sparsity(network: Network, events: Sequence[int], frames: int) -> float:
     """1 - occupancy, weighted by the length of the columns."""
-    return 1 - weights_read(network, events) / (network.dense_weights * frames) if frames else 0.0
+    return 1 - weights_read(network, events, frames) / (network.dense_weights * frames) if frames else 0.0
 
 
 def fetch_reduction(network: Network, events: Sequence[int], frames: int) -> float | None:
     """None if nothing was read."""
-    read = weights_read(network, events)
+    read = weights_read(network, events, frames)
     return network.dense_weights * frames / read if read else None
 
 
@@ -80,7 +81,7 @@ class Cost:
         return sum(self.events) / (elements * self.frames) if self.frames else 0.0
 
     def weights_read(self, network: Network) -> int:
-        return weights_read(network, self.events)
+        return weights_read(network, self.events, self.frames)
 
     def temporal_sparsity(self, network: Network) -> float:
         return temporal_sparsity(network, self.events, self.frames)

@@ -9,10 +9,11 @@ from typing import Annotated, Literal
 from pydantic import Field, PlainValidator
 
 from tidegate.host.frontend import FrontEndSettings
-from tidegate.spec.cells import CELLS, GRU
+from tidegate.spec.cells import CELLS, GRU, UNIT, cell_of
 from tidegate.spec.errors import TidegateError
 from tidegate.spec.formats import THETA_MAX
-from tidegate.spec.network import Layer
+from tidegate.spec.network import Layer, Network
+from tidegate.spec.rules import Diffuse
 from tidegate.spec.stop import Stop
 
 from .data.stream_options import Listening, Teaching
@@ -80,6 +81,53 @@ class Augmentation:
     snr: Levels | None = None
 
 
+@validated("a recipe's rule.")
+class Rule:
+    """The rule ``diffuse`` of a signal, as ``spec.rules.Diffuse``; its Θ is among the recipe's thresholds."""
+
+    step: int = 256
+    lowest: int = 0
+    highest: int = 1
+    leak: int = 0
+    zero: bool = False
+
+    def __post_init__(self):
+        try:
+            _ = self.made
+        except TidegateError as error:
+            raise ValueError(str(error)) from None
+
+    @property
+    def made(self) -> Diffuse:
+        return Diffuse(**asdict(self))
+
+
+@validated("a recipe's layer.")
+class Made:
+    """How a layer is made, or the classifier, of which only ``consumes`` and ``bias_columns`` count: the fields of
+    ``spec.network.Layer``."""
+
+    cell: str = UNIT.name
+    activation: str = ""
+    recurrent: bool = True
+    consumes: bool = False
+    hears: tuple[int, ...] = ()
+    bias_columns: int = 0
+
+
+@validated("a recipe's memory.")
+class Memory:
+    """The first layer begins as Legendre memories (``spec/lmu.py``): ``channels`` of ``order`` neurons each, of the last
+    ``theta`` frames.  ``gain``: on what they remember.  ``still``: Ā is not trained."""
+
+    order: AtLeastOne
+    theta: Factor
+    channels: AtLeastOne = 1
+    form: Literal["legendre", "normal"] = "normal"
+    gain: Factor = 1.0
+    still: bool = False
+
+
 @validated("recipe {name!r}: ")
 class Recipe:
     """A training run; DataError of one line if a field has a wrong type or value, or two fields contradict each other.
@@ -96,6 +144,12 @@ class Recipe:
 
     Shape.  ``cell``: of all layers, one of ``spec/cells.py``.  ``gru``: neurons of each layer, whatever the cell.
 
+    ``layers``: how each of these layers is made, in place of ``cell``; ``classifier``: how the classifier is.  ``rules``:
+    the rule of each signal (null: ``delta``), features first; a signal of the rule ``diffuse`` has its Θ from the
+    beginning.  ``memory``: the first layer begins as a memory of the last frames.  ``readout_frames``: the answer is that of the logits' mean over this many last frames of a clip, 0 for all
+    its frames.  ``steps``: frames per image (0: what the task has by itself).  ``shift``: pixels by which an image moves at
+    most while it trains.
+
     Sparsity.  ``thresholds``: Θ per signal in LSBs of 1/256; they grow linearly from 0 over the first ``anneal`` share
     of the epochs.  ``delta``: whether the network is a delta network while it trains; if not, training is dense and Θ
     is applied to the trained network (post hoc).  ``learn_thresholds``: Θ is trained, log Θ at ``threshold_rate`` times
@@ -108,6 +162,16 @@ class Recipe:
     model; without it, PyTorch's module of the cell is trained and rounded at the end (only with ``delta`` off).
     ``weight_fracs``, ``weight_bits``: fraction bits and width per layer, classifier last; the width is 8 bits until the
     annealing is over.  ``hidden_noise``: standard deviation of Gaussian noise on h (for features: ``jitter``).
+
+    Spikes.  ``gradient``: of the rule ``diffuse``, one of ``golden/signals.py``.  ``coarsen``: the steps of the rules
+    ``diffuse`` double from 1/256 to the recipe's over this share of the epochs, and their Θ and levels with them, so that
+    the network is smooth at first (hybrid spiking).  ``dropout``: share of the elements of each signal that are silent
+    for a clip in training.  ``weight_spread``: weights of spiking layers begin uniform in ± Θ / this (0: as all others),
+    the normalised threshold of Lee et al. 2016.  ``error_scale``: the gradient of a layer's spikes is multiplied by
+    √(neurons / neurons that fired), as they do.  ``rate_cost``: weight of the mean squared distance of the neurons'
+    share of frames with a spike from ``rate``, below which it costs nothing for rates above; it stands for their
+    threshold regularisation.  ``inhibition``: own weights of a recurrent last layer begin at minus this, but for the
+    diagonal (their lateral inhibition).
 
     Learning.  ``decision_frames``: the loss is the mean cross-entropy over this many last frames of a clip; the answer
     is that of the last frame.  ``learning_rate``: the peak of a one-cycle schedule for AdamW.  ``clip``: limit of the
@@ -140,6 +204,13 @@ class Recipe:
     test_share: Share = 0.0
     cell: str = GRU.name
     gru: Annotated[tuple[AtLeastOne, ...], Field(min_length=1)] = (64,)
+    layers: tuple[Made, ...] = ()
+    classifier: Made = Made()
+    rules: tuple[Rule | None, ...] = ()
+    memory: Memory | None = None
+    readout_frames: Annotated[int, Field(ge=0, le=10_000)] = 1
+    steps: Annotated[int, Field(ge=0, le=10_000)] = 0
+    shift: Annotated[int, Field(ge=0, le=8)] = 0
     thresholds: tuple[Threshold, ...] = (128, 64)
     anneal: Share = 0.3
     delta: bool = True
@@ -153,6 +224,14 @@ class Recipe:
     weight_fracs: tuple[int, ...] | None = None
     weight_bits: tuple[int, ...] | None = None
     hidden_noise: Amount = 0.0
+    gradient: Literal["hybrid", "membrane", "surrogate"] = "hybrid"
+    coarsen: Share = 0.0
+    dropout: tuple[Annotated[Nonnegative, Field(lt=1)], ...] = ()
+    weight_spread: Amount = 0.0
+    error_scale: bool = False
+    rate_cost: Amount = 0.0
+    rate: Share = 0.0
+    inhibition: Amount = 0.0
     epochs: AtLeastOne = 40
     batch: AtLeastOne = 64
     learning_rate: Rate = 4e-3
@@ -199,10 +278,41 @@ class Recipe:
         refuse(self.stop_margin and (not self.rounding or self.reject), "a stop_margin needs rounding, and no reject")
         refuse(not self.stop_margin and (self.entropy_reward or self.stop_hold or self.stop_from),
                "stop_hold, stop_from and entropy_reward are of use with a stop_margin; give one, such as 2")
+        self._check_shape()
         try:
             self.stop(("",))
         except TidegateError as error:
             raise ValueError(f"stop_margin {self.stop_margin:g}: {error}") from None
+
+    def _check_shape(self) -> None:
+        signals = len(self.gru) + 1
+        refuse(len(self.layers) not in (0, signals - 1), f"{signals - 1} layers have {signals - 1} descriptions in 'layers'")
+        refuse(len(self.rules) not in (0, signals), f"{signals - 1} layers need {signals} rules, null for delta")
+        refuse(len(self.dropout) not in (0, signals), f"{signals - 1} layers need {signals} shares of dropout")
+        refuse(any(self.rules) and (self.learn_thresholds or self.agility),
+               "thresholds that are learned or change are for the rule delta; leave the rules out")
+        try:
+            shape = self.network(1, 1)
+        except TidegateError as error:
+            raise ValueError(str(error)) from None
+        refuse(not shape.plain and (not self.rounding or not self.delta or self.stop_margin or self.listening),
+               "layers and rules are trained on clips with rounding and delta, and do not decide early; leave the others out")
+        refuse(self.memory and self.gru[0] != self.memory.order * self.memory.channels,
+               "the first layer has as many neurons as 'memory' has channels times its order")
+        refuse(self.memory and not (shape.layers[0].recurrent and shape.layers[0].activation == "identity"),
+               "the layer of a 'memory' is of the cell unit, hears itself and has the activation identity")
+        refuse(shape.plain and any(self.dropout), "dropout is for networks with 'layers'; leave it out")
+
+    def network(self, features: int, classes: int) -> Network:
+        """The network to train; ModelError if there is no such network."""
+        layers = len(self.gru)
+        fracs = self.weight_fracs or (Layer.weight_frac,) * (layers + 1)
+        made = self.layers or (Made(cell=self.cell),) * layers
+        shapes = tuple(Layer(size, frac, cell=cell_of(m.cell), activation=m.activation, recurrent=m.recurrent,
+                             consumes=m.consumes, hears=m.hears, bias_columns=m.bias_columns)
+                       for size, frac, m in zip(self.gru, fracs, made, strict=False))
+        last = Layer(classes, fracs[-1], consumes=self.classifier.consumes, bias_columns=self.classifier.bias_columns)
+        return Network(features, shapes, last, self.thresholds, tuple(rule and rule.made for rule in self.rules))
 
     @property
     def classifier_frac(self) -> int:

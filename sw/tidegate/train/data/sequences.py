@@ -76,7 +76,7 @@ class Sequences:
 
     def batch(self, clips: Tensor, rng: torch.Generator) -> Batch:
         """Sequences (B,) to train with; each is to be decided at its last frame at the latest."""
-        frames = torch.from_numpy(self.code(self.vary(self.values[clips.numpy()], rng))).swapaxes(0, 1)
+        frames = torch.tensor(self.code(self.vary(self.values[clips.numpy()], rng))).swapaxes(0, 1)
         ints = torch.floor(frames * (1 << SIGNAL.frac) + 0.5).clamp_(-SIGNAL.max, SIGNAL.max)
         last = torch.full((len(clips),), self.steps - 1)
         return Batch(ints.contiguous(), [(last, torch.from_numpy(self.targets[clips.numpy()]))])
@@ -129,9 +129,9 @@ def spikes(images: np.ndarray) -> np.ndarray:
     return up * np.float32(MNIST_UP)
 
 
-def shifted(images: np.ndarray, rng: torch.Generator) -> np.ndarray:
-    """Each image moved by up to MNIST_SHIFT pixels in both directions."""
-    s = MNIST_SHIFT
+def shifted(images: np.ndarray, rng: torch.Generator, most: int = MNIST_SHIFT) -> np.ndarray:
+    """Each image moved by up to ``most`` pixels in both directions."""
+    s = most
     moves = torch.randint(0, 2 * s + 1, (len(images), 2), generator=rng).numpy()
     padded = np.pad(images, ((0, 0), (s, s), (s, s)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, images.shape[1:], (1, 2))

@@ -35,7 +35,8 @@ from ..tasks.registry import find_task
 from .checkpoint import read_checkpoint, write_checkpoint
 from .log import Epoch, log_path, write_log
 from .made_with import made_with
-from .objective import Budget, movement, until
+from .begin import inhibit_each_other, remember, spread_weights
+from .objective import Budget, distance_of_rates, until
 from .rank import entropy, until_decided
 from .reject import with_rejection
 
@@ -62,7 +63,7 @@ class Trainer:
         self.network = _network(recipe, features.width, len(features.labels)).to(self.device)
         if start is not None:
             self.network.load_state_dict(dict(DeltaNetwork.from_model(start).named_parameters()))   # Θ is the recipe's
-        self.stop = recipe.stop(features.labels)
+        self.stop, self.finer = recipe.stop(features.labels), [1] * len(recipe.thresholds)
         groups: list[dict] = [{"params": list(self.network.parameters())}]
         self.log_thresholds = None
         if recipe.learn_thresholds:
@@ -104,14 +105,16 @@ class Trainer:
         patience = self.recipe.patience or math.inf
         while self.epoch < self.recipe.epochs and self.epoch - (self.best_epoch or self.epoch) < patience:
             started, share = time.monotonic(), self._annealed(self.epoch)
+            self._set_rules(self.epoch)
             if share == 1 and self.recipe.weight_bits:
                 self.network.set_format(self.recipe.weight_fracs or (), self.recipe.weight_bits)
             early, loss = self._early(self.epoch), self._train_epoch(share)
             self.epoch += 1
             self.network.thresholds = self._whole_thresholds(share)
-            figures = evaluate(self._model({}), self.features, "validation", early=early)
+            figures = evaluate(self._model(self._card()), self.features, "validation", early=early)
             score, words, misses = self._judge_epoch(figures)
-            settled = share == 1 and early == bool(self.stop) and self._may_be_best()
+            settled = share == 1 and early == bool(self.stop) and self._coarse(self.epoch - 1) == 1 and (
+                self._may_be_best())
             if settled and score >= self.best:                  # a tie: the later one, at a lower learning rate
                 self.best, self.best_epoch = score, self.epoch
                 self._write()
@@ -146,6 +149,21 @@ class Trainer:
         ramp = min(self.recipe.anneal * self.recipe.epochs, self.recipe.epochs - 1)
         return min(1.0, epoch / ramp) if ramp > 0 else 1.0
 
+    def _coarse(self, epoch: int) -> float:
+        """How far the rules ``diffuse`` are from steps of 1 LSB to theirs, in an epoch."""
+        ramp = min(self.recipe.coarsen * self.recipe.epochs, self.recipe.epochs - 1)
+        return min(1.0, epoch / ramp) if ramp > 0 else 1.0
+
+    def _set_rules(self, epoch: int) -> None:
+        """The rules of an epoch: all that ``diffuse`` are finer by one power of two."""
+        if any(self.recipe.rules):
+            rules = [rule and rule.made for rule in self.recipe.rules]
+            self.finer = [1 if rule is None else 1 << round((1 - self._coarse(epoch)) * rule.log2_step)
+                          for rule in rules]
+            self.network.rules = tuple(rule and replace(
+                rule, step=rule.step // f, lowest=rule.lowest * f, highest=rule.highest * f)
+                for rule, f in zip(rules, self.finer, strict=True))
+
     def _early(self, epoch: int) -> bool:
         """Whether in an epoch a batch ends where it has decided; at least in the last one."""
         last = self.recipe.epochs - 1
@@ -163,7 +181,9 @@ class Trainer:
         if not self.recipe.delta:
             return [0] * len(self.recipe.thresholds)
         if self.log_thresholds is None or share < 1:
-            return [whole_theta(share * factor * t) for t in self.recipe.thresholds]
+            rules = self.recipe.rules or [None] * len(self.recipe.thresholds)
+            return [whole_theta(share * factor * t) if rule is None else max(1, t // f)
+                    for t, rule, f in zip(self.recipe.thresholds, rules, self.finer, strict=True)]
         return list((self.log_thresholds.exp() * (share * factor)).unbind())
 
     def _train_epoch(self, share: float) -> float:
@@ -200,12 +220,17 @@ class Trainer:
         if early:
             assert self.stop is not None and isinstance(self.network, DeltaNetwork)     # the recipe sees to it
             batch = until_decided(self.network, batch, self.stop, thresholds)
-        output = self.network(batch.frames, thresholds=thresholds, noise=self.recipe.hidden_noise, generator=noise)
+        dropout = {"dropout": self.recipe.dropout} if any(self.recipe.dropout) else {}
+        output = self.network(batch.frames, thresholds=thresholds, noise=self.recipe.hidden_noise, generator=noise,
+                              **dropout)
         loss = self.task_loss(output.logits, batch, 1 if early else self.recipe.decision_frames)
         if early and self.recipe.entropy_reward:
             loss = loss - self.recipe.entropy_reward * entropy(output.logits, batch)
         if share and self.recipe.sparsity_cost:
-            loss = loss + share * self.recipe.sparsity_cost * sum(movement(a) for a in output.anchors[1:])
+            loss = loss + share * self.recipe.sparsity_cost * sum(output.movements)
+        if self.recipe.rate_cost:
+            loss = loss + self.recipe.rate_cost * sum(distance_of_rates(s, self.recipe.rate)
+                                                      for s in output.signals[1:] if s.diffuses)
         if share and self.budget:
             valid = until(batch.decisions[-1][0], len(batch.frames))
             loss = loss + self.budget.cost(output.events, valid, share)
@@ -219,24 +244,29 @@ class Trainer:
         batches = [b for g in groups for b in g.split(self.recipe.batch)]
         return [batches[i] for i in torch.randperm(len(batches), generator=rng)]
 
+    def _card(self) -> dict:
+        """What tells a judge how this model answers."""
+        return {"recipe": {"readout_frames": self.recipe.readout_frames}}
+
     def _model(self, card: dict) -> Model:
         model = self.network.export(self.features.labels, self.task.front_end(self.recipe), self.mean, self.scale, card)
         return replace(model, stop=self.stop)
 
     def _write(self) -> None:
-        f, model = self.features, self._model({})
+        f, model = self.features, self._model(self._card())
         card: dict = {"recipe": self.recipe.to_dict(), "clips": {part: len(f.of(part)) for part in ALL_PARTS},
                       "skipped": len(f.skipped), "epoch": self.epoch, **self.begun, **self.told}
         if self.recipe.reject:
             model, card["rejection"] = with_rejection(model, f, self.recipe.reject)
-        card["validation"] = evaluate(model, f, "validation", early=model.stop is not None)
+        card["validation"] = evaluate(model, f, "validation", model.stop is not None, not model.network.plain)
         self._save(replace(model, card=card))
 
     def _judge(self) -> None:
         """Figures on the other parts: once, for the model that was kept, when nothing is left to be chosen."""
         model = read_model(self.out)
         parts = [part for part in ALL_PARTS[2:] if model.card["clips"][part]]
-        figures = {part: evaluate(model, self.features, part, early=model.stop is not None) for part in parts}
+        figures = {part: evaluate(model, self.features, part, model.stop is not None, not model.network.plain)
+                   for part in parts}
         self._save(replace(model, card=model.card | figures))
 
     def _save(self, model: Model) -> None:
@@ -294,7 +324,8 @@ def _check_start(start: Model, recipe: Recipe, features: Examples, front_end: di
     net = start.network
     for what, has, wants in (("labels", ", ".join(start.labels), ", ".join(features.labels)),
                              ("layers", [layer.size for layer in net.layers], list(recipe.gru)),
-                             ("cells", [layer.cell.name for layer in net.layers], [recipe.cell] * len(recipe.gru)),
+                             ("cells", [layer.cell.name for layer in net.layers],
+                              [layer.cell.name for layer in recipe.network(features.width, 1).layers]),
                              ("number of features", net.features, features.width)):
         if has != wants:
             raise DataError(f"the model to begin with does not fit recipe '{recipe.name}': its {what}: {has}; "
@@ -305,7 +336,20 @@ def _check_start(start: Model, recipe: Recipe, features: Examples, front_end: di
 
 
 def _network(recipe: Recipe, width: int, classes: int) -> DeltaNetwork | FloatNetwork:
-    if recipe.rounding:
-        cells = [cell_of(recipe.cell)] * len(recipe.gru)
+    if not recipe.rounding:
+        return FloatNetwork(width, recipe.gru, classes, cell_of(recipe.cell))
+    shape = recipe.network(width, classes)
+    if shape.plain:
+        cells = [layer.cell for layer in shape.layers]
         return DeltaNetwork(width, recipe.gru, classes, weight_fracs=recipe.weight_fracs, cells=cells)
-    return FloatNetwork(width, recipe.gru, classes, cell_of(recipe.cell))
+    network = DeltaNetwork.of(shape)
+    network.slope, network.error_scale = recipe.gradient, recipe.error_scale
+    if recipe.weight_spread:
+        spread_weights(network, recipe.weight_spread)
+    if recipe.memory:
+        remember(network, recipe.memory)
+        if recipe.memory.still and network.layers[0].weight_hh is not None:
+            network.layers[0].weight_hh.requires_grad_(False)
+    if recipe.inhibition:
+        inhibit_each_other(network, recipe.inhibition)
+    return network

@@ -9,6 +9,7 @@ import math
 import torch
 from torch import Tensor
 
+from tidegate.golden.general import Signal
 from tidegate.spec.formats import SIGNAL
 
 _START, _LIMITS = 0.05, (1e-4, 3.0)                     # price in units of loss
@@ -20,6 +21,12 @@ _MEMORY = 0.95                                          # of the mean over batch
 def movement(anchors: Tensor) -> Tensor:
     """Mean |Δĥ| of anchors (T, B, H)."""
     return (anchors[1:] - anchors[:-1]).abs().mean() * 2.0**-SIGNAL.frac
+
+
+def distance_of_rates(signal: Signal, most: float) -> Tensor:
+    """Mean over the neurons of the square by which a neuron's spikes per frame, over a batch, are more than ``most``."""
+    rates = signal.sent.abs().mean((0, 1)) / signal.sent.detach().abs().amax().clamp_min(1)
+    return (rates - most).clamp_min(0).square().mean()
 
 
 def until(last: Tensor, steps: int) -> Tensor:

@@ -6,7 +6,6 @@ from pathlib import Path
 from rich.console import Console
 
 from tidegate.host.figures import ratio_text
-from tidegate.spec.cells import cell_of
 from tidegate.spec.model import Model
 
 from ..data.features import Features
@@ -55,8 +54,7 @@ def run(directory: str | Path | None, recipe: Recipe, out: str | Path, *, cache:
         raise DataError(f"recipe '{recipe.name}' has no teacher; leave the file '{teacher}' out")
     task = find_task(recipe.task)
     features = task.load(recipe, directory, cache=cache, progress=progress, speaker=speaker)
-    layers = f"{cell_of(recipe.cell).title} {' + '.join(map(str, recipe.gru))}"
-    console.print(f"recipe {recipe.name}: {layers}, {recipe.epochs} epochs, seed {recipe.seed}")
+    console.print(f"recipe {recipe.name}: {recipe.network(features.width, len(features.labels)).shape}, {recipe.epochs} epochs, seed {recipe.seed}")
     for line in task.lines(features):
         console.print(line, soft_wrap=True)
     if recipe.listening is None:

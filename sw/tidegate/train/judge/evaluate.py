@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from tidegate.golden import Golden
-from tidegate.golden.figures import figures
+from tidegate.golden.figures import activity_bits, bits_per_weight, figures, sent_bits
 from tidegate.spec.design import Design
 from tidegate.spec.layout import Layout
 from tidegate.spec.model import Model
@@ -30,7 +30,8 @@ LANES = 64      # on which words are counted: the virtual board's
 _BATCH = 256
 
 
-def evaluate(model: Model, features: Examples, part: str = "validation", early: bool = False) -> dict:
+def evaluate(model: Model, features: Examples, part: str = "validation", early: bool = False,
+             bits: bool = False) -> dict:
     """Figures of a model on one part, or on ALL clips; DataError if there are none, or ``early`` is set and there is no
     stop rule.
 
@@ -40,6 +41,8 @@ def evaluate(model: Model, features: Examples, part: str = "validation", early: 
     before or at their end, ``decided_at_once``: in their first frame; ``frames_used``: mean share of a clip's frames up
     to the decision; ``weights_per_decision``, and on ``lanes`` lanes ``weight_words_per_decision``: means over the
     clips; ``decision_reduction``: weights that a dense network reads over the whole clips / weights read.
+    ``bits`` adds ``activity_bits`` per signal and ``bits_per_weight`` (``golden/figures.py``), and per clip
+    ``operations``, the additions of events × fan-out, beside the ``dense_operations`` of a network that is not sparse.
     """
     if early and model.stop is None:
         raise DataError("this model has no stop rule; give a --margin, or train one with a stop_margin")
@@ -50,8 +53,9 @@ def evaluate(model: Model, features: Examples, part: str = "validation", early: 
         raise other_words(model.labels, features.labels)
     task, golden = find_task(features.task), Golden(model)
     order, answers, events, used, decided, at_once = [], [], [], [], 0, 0
+    significant = np.zeros(model.network.signals)
     for batch, frames, lengths in padded(model, features, clips):
-        trace = golden.run(frames)
+        trace = golden.run(frames, keep_sent=bits)
         at = lengths - 1
         if early and model.stop is not None:
             at, _, met = first_decisions(trace.logits, lengths, model.stop)
@@ -60,11 +64,18 @@ def evaluate(model: Model, features: Examples, part: str = "validation", early: 
             at_once += int((met & (at == 0)).sum())
         counts = np.arange(len(frames))[:, None] <= at
         events.append(trace.events[counts])
+        if trace.sent is not None:
+            significant += sent_bits(model.network, trace.sent)[counts].sum(0)
         order.append(batch)
         answers += list(task.answers(model, trace.logits, at, early))
     metrics, first = task.metrics(model.labels, features.targets[np.concatenate(order)], answers), task.primary.name
     cost = figures(model.network, np.concatenate(events)[:, None]).to_dict()
     cost |= {name: list(cost[name]) for name in ("events", "occupancy")}        # as they come back from a card
+    if bits:
+        frames = cost["frames"]
+        cost |= {"activity_bits": list(activity_bits(model.network)),
+                 "bits_per_weight": bits_per_weight(model.network, significant, frames),
+                 "operations": cost["weights"] / len(clips), "dense_operations": cost["dense_weights"] / len(clips)}
     if early:
         cost |= _per_decision(model, cost, used, decided, int(np.diff(features.offsets)[clips].sum()))
         cost["decided_at_once"] = at_once / len(clips)
@@ -132,7 +143,7 @@ def evaluate_directory(model: Model, directory: str | Path | None, part: str | N
     task = find_task(task_name(model))
     features = task.load_to_judge(model, directory, part, cache=cache, progress=progress, speaker=speaker)
     part = part or next((name for name in ("test", "validation") if len(features.of(name))), ALL)
-    return evaluate(model, features, part, early) | {"skipped": [list(item) for item in features.skipped],
+    return evaluate(model, features, part, early, bits=True) | {"skipped": [list(item) for item in features.skipped],
                                                      "warnings": list(features.warnings)}
 
 

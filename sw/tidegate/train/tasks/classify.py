@@ -27,7 +27,7 @@ class Classifier(Generic[E]):
         weights = class_weights(examples.targets[train], len(examples.labels), recipe.balance).to(device)
 
         def cross_entropy(logits: Tensor, batch: Batch, frames: int) -> Tensor:
-            losses = []
+            losses, logits = [], read_out(logits, recipe.readout_frames)
             for last, target in batch.decisions:
                 for back in range(frames):
                     picked = logits[(last - back).clamp_min(0), torch.arange(len(target), device=device)]
@@ -38,9 +38,16 @@ class Classifier(Generic[E]):
         return cross_entropy
 
     def answers(self, model: Model, logits: np.ndarray, last: np.ndarray, early: bool) -> np.ndarray:
-        """(B,) class numbers: of the largest logit in the last frame; of a model with a detector, the class that leads
+        """(B,) class numbers: of the largest logit in the last frame, or the largest sum of logits over the frames of the
+        recipe's ``readout_frames``; of a model with a detector, the class that leads
         by most in any frame."""
         if model.detector is None or early:
+            window = model.card.get("recipe", {}).get("readout_frames", 1)
+            if window != 1:
+                sums = logits.cumsum(0, dtype=np.int64)
+                if window:
+                    sums[window:] -= sums[:-window].copy()
+                return sums[last, np.arange(len(last))].argmax(-1)
             return logits[last, np.arange(len(last))].argmax(-1)
         return np.array([clearest(logits[: n + 1, k], model.detector)[1] for k, n in enumerate(last)])
 
@@ -53,6 +60,17 @@ class Classifier(Generic[E]):
                   for k, (label, row) in enumerate(zip(labels, confusion, strict=True))}
         return {"accuracy": float(np.trace(confusion) / len(targets)), "recall": recall,
                 "confusion": confusion.tolist(), "rejected": _rejected(labels, confusion)}
+
+
+def read_out(logits: Tensor, window: int) -> Tensor:
+    """Means (T, B, classes) of logits over the ``window`` last frames up to each frame, over all of them for 0."""
+    if window == 1:
+        return logits
+    sums, frames = logits.cumsum(0), torch.arange(1, len(logits) + 1, device=logits.device)
+    if 0 < window < len(logits):
+        sums = torch.cat([sums[:window], sums[window:] - sums[:-window]])
+        frames = frames.clamp_max(window)
+    return sums / frames[:, None, None]
 
 
 def class_weights(targets: np.ndarray, classes: int, balance: float) -> Tensor:

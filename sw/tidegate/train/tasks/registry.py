@@ -9,7 +9,9 @@ from importlib.metadata import entry_points
 
 from ..data.sequences import SOURCES, load_sequences
 from ..errors import DataError
+from ..data.images import CODES, load_images
 from .arrays import ArrayTask
+from .images import ImageTask
 from .protocol import Task
 from .words import WordTask
 
@@ -46,3 +48,5 @@ def find_task(name: str) -> Task:
 register(WordTask())
 for _name in SOURCES:
     register(ArrayTask(_name, partial(load_sequences, _name)))
+for _name in CODES:
+    register(ImageTask(_name, partial(load_images, _name)))

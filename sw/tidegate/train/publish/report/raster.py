@@ -80,14 +80,14 @@ def clip_events(model: Model, path: str | Path) -> ClipEvents:
     """TidegateError if the model has no front end or the file is no sound."""
     golden = Golden(model)
     features = features_of(model, path)
-    trace = golden.run(model.quantise(features)[:, None], keep_anchors=True)
-    assert trace.anchors is not None
+    trace = golden.run(model.quantise(features)[:, None], keep_sent=True)
+    assert trace.sent is not None
     logits = trace.logits[:, 0] * 2.0**-golden.logit_frac
     odds = np.exp(logits - logits.max(1, keepdims=True))
     decided = len(logits) - 1
     if model.stop is not None:
         decided = int(first_decisions(trace.logits, np.array([len(logits)]), model.stop)[0][0])
-    return ClipEvents(features, [np.diff(a[:, 0], axis=0, prepend=0) != 0 for a in trace.anchors],
+    return ClipEvents(features, [sent[:, 0] != 0 for sent in trace.sent],
                       odds / odds.sum(1, keepdims=True), decided, figures(model.network, trace.events))
 
 
