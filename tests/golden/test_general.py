@@ -96,7 +96,7 @@ def test_run_equals_step(dense, frames_factory):
                 for a, b in zip(stages, trace.layers[l], strict=True):
                     assert np.array_equal(a, b[t]), (seed, t, l)
         seen |= {(layer.cell.name, layer.consumes, net.rule(l + 1) is None) for l, layer in enumerate(net.layers)}
-    assert len(seen) == 10      # every cell with every rule, holding and consuming, but for two: own spikes are consumed
+    assert len(seen) == 10      # every cell with every rule, holding and consuming; but own spikes are consumed
 
 
 def test_a_sequence_may_be_cut_into_blocks(frames_factory):

@@ -22,7 +22,7 @@ def test_matrices_are_those_of_the_paper():
 
 def test_a_held_input_is_the_continuous_system_sampled():
     a, b = continuous(6, 20.0)
-    held_a, held_b = discrete(6, 20.0, "legendre")
+    _, held_b = discrete(6, 20.0, "legendre")
     x, fine = np.zeros(6), 2000
     for _ in range(fine):                       # Euler's method over one frame, input 1
         x = x + (a @ x + b) / fine

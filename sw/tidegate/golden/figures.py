@@ -59,7 +59,7 @@ def sent_bits(network: Network, sent: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def bits_per_weight(network: Network, bits: Iterable[float], frames: int) -> float:
-    """Significant bits per weight: mean over all weights and frames of the bits of what multiplies it; ``bits``: sums of
+    """Significant bits per weight: mean over all weights and frames of the bits of what multiplies it; ``bits``: sum of
     ``sent_bits`` of each signal."""
     total = sum(n * network.column_weights(s) for s, n in enumerate(bits))
     return total / (network.dense_weights * frames) if frames else 0.0

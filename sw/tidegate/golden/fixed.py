@@ -81,8 +81,10 @@ def quantise_weight(weight: Tensor, weight_frac: int, most: int = weight_max(WEI
 
 
 def quantise_bias(bias: Tensor, weight_frac: int, grid: int = 1) -> Tensor:
-    """Real biases → accumulator LSBs held in floats, ±BIAS_MAX, multiples of ``grid`` (a power of two); straight-through
-    gradient inside the range."""
+    """Real biases → accumulator LSBs held in floats, ±BIAS_MAX, multiples of ``grid`` (a power of two).
+
+    The gradient is straight-through inside the range.
+    """
     shift = grid.bit_length() - 1
     return _Quantise.apply(bias, acc_frac(weight_frac) - shift, BIAS_MAX >> shift) * float(grid)
 

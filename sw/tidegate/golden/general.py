@@ -20,7 +20,7 @@ from torch.nn.functional import linear
 from ..spec.network import Layer, Network
 from .cells import golden_of
 from .encoder import DeltaEncoder
-from .signals import Slope, delta_of, diffuse_of
+from .signals import HYBRID, Slope, delta_of, diffuse_of
 
 
 class Weights(NamedTuple):
@@ -97,7 +97,7 @@ def rest(network: Network, frames: Tensor) -> Start:
 
 
 def forward(network: Network, layers: Sequence[Weights], classifier: Weights, frames: Tensor,
-            thresholds: Sequence[Tensor | int], slope: Slope = Slope(), start: Start | None = None,
+            thresholds: Sequence[Tensor | int], slope: Slope = HYBRID, start: Start | None = None,
             noise: Sequence[Tensor | None] | None = None, masks: Sequence[Tensor | None] | None = None,
             keep_stages: bool = False) -> Result:
     """Sequences (T, B, features) of SIGNAL integers held in floats.

@@ -43,8 +43,8 @@ class Trace:
 class State:
     """What a core holds between frames, int64.
 
-    ``anchors[s]`` (B, elements): what the signal's rule remembers.  ``states[l]`` (B, H): what the layer's cell keeps.  ``accumulators[l]``
-    (B, gates, H); the last entry is the classifier's (B, classes).
+    ``anchors[s]`` (B, elements): what the signal's rule remembers.  ``states[l]`` (B, H): what the layer's cell keeps.
+    ``accumulators[l]`` (B, gates, H); the last entry is the classifier's (B, classes).
     """
 
     anchors: list[np.ndarray]

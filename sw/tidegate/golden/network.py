@@ -29,9 +29,9 @@ DECIDE_CHUNK = 8    # frames that are computed at once while a batch decides
 
 class NetworkState(NamedTuple):
     """A network's memory between two frames: ``anchors[s]`` (B, elements) v̂ of signal s, or the error of the rule
-    ``diffuse``, SIGNAL integers; ``states[l]`` (B, size) the state of layer l's cell, in STATE (a GRU's h) or CELL_STATE
-    (an LSTM's c); ``sent[s]`` (B, elements) what was sent of signal s in the last frame, of networks that are no plain
-    chain; held in floats."""
+    ``diffuse``, SIGNAL integers; ``states[l]`` (B, size) the state of layer l's cell, in STATE (a GRU's h) or
+    CELL_STATE (an LSTM's c); ``sent[s]`` (B, elements) what was sent of signal s in the last frame, of networks that
+    are no plain chain; held in floats."""
 
     anchors: list[Tensor]
     states: list[Tensor]
@@ -45,8 +45,8 @@ class Output:
     ``logits`` (T, B, classes) in real units.  ``anchors[s]`` (T, B, elements): v̂ of signal s after each frame,
     SIGNAL integers held in floats; differentiable for s > 0.  ``thresholds``: as given; None in dense mode.
     ``states[l]`` (B, size): the state of layer l's cell after the last frame.  ``start``: the state in which the
-    sequences began, None: at reset.  ``signals``: of a network that is no plain chain; ``anchors`` are then the memories of
-    the signals' rules.
+    sequences began, None: at reset.  ``signals``: of a network that is no plain chain; ``anchors`` are then the
+    memories of the signals' rules.
     """
 
     logits: Tensor
@@ -64,7 +64,8 @@ class Output:
 
     @property
     def movements(self) -> list[Tensor]:
-        """Mean |Δ| of each hidden signal over batch, frames and neurons, in units of 1: the L1 cost of delta networks."""
+        """Mean |Δ| of each hidden signal over batch, frames and neurons, in units of 1: the L1 cost of delta
+        networks (Neil et al. 2017, arXiv:1612.05571)."""
         if self.signals:
             moved = [s.sent if s.diffuses else s.memory[1:] - s.memory[:-1] for s in self.signals[1:]]
         else:
@@ -112,9 +113,10 @@ class DeltaLayer(nn.Module):
         self.weight_hh = nn.Parameter(torch.empty(rows_hh, shape.size)) if rows_hh else None
         self.bias_ih = nn.Parameter(torch.empty(rows_ih)) if shape.bias_grid else None
         self.bias_hh = nn.Parameter(torch.empty(rows_hh)) if shape.bias_grid and rows_hh else None
-        spread = (inputs if shape.cell.own_optional else shape.size) ** -0.5
+        spread = shape.size**-0.5
         for parameter in self.parameters():
-            nn.init.uniform_(parameter, -spread, spread)
+            fed = inputs**-0.5 if parameter is self.weight_ih and shape.cell.own_optional else spread
+            nn.init.uniform_(parameter, -fed, fed)
 
     @property
     def hidden(self) -> int:
@@ -217,8 +219,8 @@ class DeltaNetwork(nn.Module):
     @property
     def network(self) -> Network:
         """The description, with the thresholds and rules of this moment."""
-        return Network(self.features, tuple(x.shape for x in self.layers), self.classifier_shape, tuple(self.thresholds),
-                       self.rules)
+        return Network(self.features, tuple(x.shape for x in self.layers), self.classifier_shape,
+                       tuple(self.thresholds), self.rules)
 
     def get_extra_state(self) -> dict:
         """Θ and formats, as part of ``state_dict()``."""
@@ -285,9 +287,10 @@ class DeltaNetwork(nn.Module):
         masks = [_mask((frames.shape[1], net.elements(s)), share, frames, generator) if share else None
                  for s, share in enumerate(dropout)]
         weight, bias = self.classifier_integers()
+        begin = start and general.Start(start.anchors, start.sent, start.states)
         run = general.forward(
             net, [layer.integers() for layer in self.layers], general.Weights(weight, None, bias[None]), frames,
-            thresholds, Slope(self.slope, self.error_scale), start and general.Start(start.anchors, start.sent, start.states),
+            thresholds, Slope(self.slope, self.error_scale), begin,
             [_drawn(shape, noise, frames, generator) for shape in shapes] if noise else None, masks or None)
         return Output(run.logits * 2.0 ** -acc_frac(self.classifier_frac), [s.memory for s in run.signals],
                       None if dense else thresholds, run.states, start, run.signals)

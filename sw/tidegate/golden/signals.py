@@ -31,6 +31,9 @@ class Slope(NamedTuple):
     scaled: bool = False
 
 
+HYBRID = Slope()
+
+
 class _Delta(torch.autograd.Function):
     """Anchors (T, B, n) of ``apply(v (T, B, n), start (B, n), threshold)``.
 
@@ -130,8 +133,8 @@ def _through_time(gradient: Tensor | None, carried: Tensor | None, sent: Tensor,
 
 
 def delta_of(v: Tensor, start: Tensor, threshold: Tensor | int) -> Tensor:
-    """Anchors (T, B, n) of a signal (T, B, n) after each frame, from the anchors ``start`` (B, n); SIGNAL integers held in
-    floats.  A 0-dim tensor as Θ learns as in ``encoder.lag_gradient``."""
+    """Anchors (T, B, n) of a signal (T, B, n) after each frame, from the anchors ``start`` (B, n); SIGNAL integers held
+    in floats.  A 0-dim tensor as Θ learns as in ``encoder.lag_gradient``."""
     return cast(Tensor, _Delta.apply(v, start, threshold))
 
 

@@ -117,8 +117,8 @@ class Made:
 
 @validated("a recipe's memory.")
 class Memory:
-    """The first layer begins as Legendre memories (``spec/lmu.py``): ``channels`` of ``order`` neurons each, of the last
-    ``theta`` frames.  ``gain``: on what they remember.  ``still``: Ā is not trained."""
+    """The first layer begins as Legendre memories (``spec/lmu.py``): ``channels`` of ``order`` neurons each, of the
+    last ``theta`` frames.  ``gain``: on what they remember.  ``still``: Ā is not trained."""
 
     order: AtLeastOne
     theta: Factor
@@ -144,11 +144,11 @@ class Recipe:
 
     Shape.  ``cell``: of all layers, one of ``spec/cells.py``.  ``gru``: neurons of each layer, whatever the cell.
 
-    ``layers``: how each of these layers is made, in place of ``cell``; ``classifier``: how the classifier is.  ``rules``:
-    the rule of each signal (null: ``delta``), features first; a signal of the rule ``diffuse`` has its Θ from the
-    beginning.  ``memory``: the first layer begins as a memory of the last frames.  ``readout_frames``: the answer is that of the logits' mean over this many last frames of a clip, 0 for all
-    its frames.  ``steps``: frames per image (0: what the task has by itself).  ``shift``: pixels by which an image moves at
-    most while it trains.
+    ``layers``: how each of these layers is made, in place of ``cell``; ``classifier``: how the classifier is.
+    ``rules``: the rule of each signal (null: ``delta``), features first; a signal of the rule ``diffuse`` has its Θ
+    from the beginning.  ``memory``: the first layer begins as a memory of the last frames.  ``readout_frames``: the
+    answer is that of the logits' mean over this many last frames of a clip, 0 for all its frames.  ``steps``: frames
+    per image (0: what the task has by itself).  ``shift``: pixels by which an image moves at most while it trains.
 
     Sparsity.  ``thresholds``: Θ per signal in LSBs of 1/256; they grow linearly from 0 over the first ``anneal`` share
     of the epochs.  ``delta``: whether the network is a delta network while it trains; if not, training is dense and Θ
@@ -164,14 +164,14 @@ class Recipe:
     annealing is over.  ``hidden_noise``: standard deviation of Gaussian noise on h (for features: ``jitter``).
 
     Spikes.  ``gradient``: of the rule ``diffuse``, one of ``golden/signals.py``.  ``coarsen``: the steps of the rules
-    ``diffuse`` double from 1/256 to the recipe's over this share of the epochs, and their Θ and levels with them, so that
-    the network is smooth at first (hybrid spiking).  ``dropout``: share of the elements of each signal that are silent
-    for a clip in training.  ``weight_spread``: weights of spiking layers begin uniform in ± Θ / this (0: as all others),
-    the normalised threshold of Lee et al. 2016.  ``error_scale``: the gradient of a layer's spikes is multiplied by
-    √(neurons / neurons that fired), as they do.  ``rate_cost``: weight of the mean squared distance of the neurons'
-    share of frames with a spike from ``rate``, below which it costs nothing for rates above; it stands for their
-    threshold regularisation.  ``inhibition``: own weights of a recurrent last layer begin at minus this, but for the
-    diagonal (their lateral inhibition).
+    ``diffuse`` double from 1/256 to the recipe's over this share of the epochs, and their Θ and levels with them, so
+    that the network is smooth at first (hybrid spiking).  ``dropout``: share of the elements of each signal that are
+    silent for a clip in training.  ``weight_spread``: weights of spiking layers begin uniform in ± Θ / this (0: as all
+    others), the normalised threshold of Lee et al. 2016.  ``error_scale``: the gradient of a layer's spikes is
+    multiplied by √(neurons / neurons that fired), as they do.  ``rate_cost``: weight of the squared rate by which a
+    neuron fires more often than in the share ``rate`` of the frames, in place of their threshold regularisation.
+    ``inhibition``: own weights of a recurrent last layer begin at minus this, but for the diagonal (their lateral
+    inhibition).
 
     Learning.  ``decision_frames``: the loss is the mean cross-entropy over this many last frames of a clip; the answer
     is that of the last frame.  ``learning_rate``: the peak of a one-cycle schedule for AdamW.  ``clip``: limit of the
@@ -286,7 +286,8 @@ class Recipe:
 
     def _check_shape(self) -> None:
         signals = len(self.gru) + 1
-        refuse(len(self.layers) not in (0, signals - 1), f"{signals - 1} layers have {signals - 1} descriptions in 'layers'")
+        refuse(len(self.layers) not in (0, signals - 1),
+               f"{signals - 1} layers have {signals - 1} descriptions in 'layers'")
         refuse(len(self.rules) not in (0, signals), f"{signals - 1} layers need {signals} rules, null for delta")
         refuse(len(self.dropout) not in (0, signals), f"{signals - 1} layers need {signals} shares of dropout")
         refuse(any(self.rules) and (self.learn_thresholds or self.agility),
@@ -296,7 +297,8 @@ class Recipe:
         except TidegateError as error:
             raise ValueError(str(error)) from None
         refuse(not shape.plain and (not self.rounding or not self.delta or self.stop_margin or self.listening),
-               "layers and rules are trained on clips with rounding and delta, and do not decide early; leave the others out")
+               "layers and rules are trained on clips with rounding and delta, and do not decide early; leave the "
+               "others out")
         refuse(self.memory and self.gru[0] != self.memory.order * self.memory.channels,
                "the first layer has as many neurons as 'memory' has channels times its order")
         refuse(self.memory and not (shape.layers[0].recurrent and shape.layers[0].activation == "identity"),

@@ -33,8 +33,8 @@ from ...spec.formats import (
     STATE,
     acc_frac,
 )
-from .. import kernel
 from ...spec.network import Layer
+from .. import kernel
 from ..encoder import lag_gradient, shrink, whole_threshold
 from ..fixed import scalar, sigmoid, sigmoid_, tanh, tanh_, through
 

@@ -3,7 +3,8 @@
     mnist-frames   an image is held for some frames; the rule of the features makes spikes of it, whose rate is the
                    pixel's brightness (rule ``diffuse``), or sends it once (``delta``)
     mnist-pixels   permuted sequential MNIST: a pixel per frame, in one random order for all images (Le et al. 2015,
-                   arXiv:1504.00941): 784 frames, or 196 if the image is first shrunk to 14 x 14 by the mean of 2 x 2 pixels
+                   arXiv:1504.00941): 784 frames, or 196 if the image is first shrunk to 14 x 14, by the mean of 2 x 2
+                   pixels
     mnist-events   a stand-in for N-MNIST: the image moves along three saccades, and each pixel that gets brighter or
                    darker by a sixth of full scale is an event, of one of two polarities
 
@@ -76,7 +77,7 @@ def _moved(window: np.ndarray, row: float, column: float) -> np.ndarray:
     return ((1 - b) * moved + b * np.roll(moved, 1, 2))[:, :-1, :-1]
 
 
-# task → what codes an image in so many steps, how many steps if none are asked for, which there may be (None: any), width
+# task → what codes an image in so many steps, the steps if none are asked for, those there may be (None: any), width
 CODES: dict[str, tuple[Callable[[int, np.ndarray], np.ndarray], int, tuple[int, ...] | None, int]] = {
     "mnist-frames": (held, FRAMES_STEPS, None, MNIST_SIDE**2),
     "mnist-pixels": (pixels, PIXELS_STEPS[0], PIXELS_STEPS, 1),

@@ -1,5 +1,5 @@
-"""How weights begin: of spiking layers (Lee, Delbruck, Pfeiffer 2016, arXiv:1608.08782), and of the memory of a Legendre
-Memory Unit (Voelker, Kajić, Eliasmith 2019)."""
+"""How weights begin: of spiking layers (Lee, Delbruck, Pfeiffer 2016, arXiv:1608.08782), and of the memory of a
+Legendre Memory Unit (Voelker, Kajić, Eliasmith 2019)."""
 
 import torch
 
@@ -26,7 +26,8 @@ def inhibit_each_other(network: DeltaNetwork, strength: float) -> None:
     """Own weights of the last layer become −``strength`` between different neurons, and 0 from a neuron to itself."""
     own = network.layers[-1].weight_hh
     if own is None or own.shape[0] != own.shape[1]:
-        raise ModelError("neurons inhibit each other in a last layer of the cell unit that hears itself; set 'recurrent'")
+        raise ModelError("neurons inhibit each other in a last layer of the cell unit that hears itself; set its "
+                         "'recurrent'")
     own.fill_(-strength)
     own.fill_diagonal_(0)
 
@@ -35,15 +36,18 @@ def inhibit_each_other(network: DeltaNetwork, strength: float) -> None:
 def remember(network: DeltaNetwork, memory: Memory) -> None:
     """The first layer becomes ``memory.channels`` memories of ``memory.order`` neurons each, side by side.
 
-    Channel k remembers u = gain·e·(what the layer hears), with e uniform of variance 1 / inputs; what it hears of
-    memories themselves is Ā alone (the paper's e_m is 0 at the beginning).
+    Channel k remembers u = gain·e·(what the layer hears), with e uniform, for each signal of variance 1 / elements;
+    what it hears of memories themselves is Ā alone (the paper's e_m is 0 at the beginning).
     """
     layer, order, channels = network.layers[0], memory.order, memory.channels
     if layer.weight_hh is None or layer.hidden != order * channels or layer.cell.activations == ():
-        raise ModelError(f"a memory is a first layer of the cell unit with {order * channels} neurons that hears itself")
+        raise ModelError(f"a memory is a first layer of the cell unit that hears itself, with {order * channels} "
+                         "neurons")
     a, b = (torch.from_numpy(x).float() for x in discrete(order, memory.theta, memory.form))
     layer.weight_hh.copy_(torch.block_diag(*[a] * channels))
-    heard = torch.empty(channels, layer.inputs).uniform_(-1, 1) * (3 / layer.inputs) ** 0.5
+    net = network.network
+    heard = torch.cat([torch.empty(channels, n).uniform_(-1, 1) * (3 / n) ** 0.5
+                       for n in (net.elements(s) for s in net.heard(0))], 1)
     layer.weight_ih.copy_((heard[:, None] * b[:, None] * memory.gain).flatten(0, 1))
     if layer.bias_ih is not None:
         layer.bias_ih.zero_()

@@ -32,10 +32,10 @@ from ..judge.evaluate import column_words, evaluate
 from ..recipe import Recipe
 from ..tasks.protocol import Examples
 from ..tasks.registry import find_task
+from .begin import inhibit_each_other, remember, spread_weights
 from .checkpoint import read_checkpoint, write_checkpoint
 from .log import Epoch, log_path, write_log
 from .made_with import made_with
-from .begin import inhibit_each_other, remember, spread_weights
 from .objective import Budget, distance_of_rates, until
 from .rank import entropy, until_decided
 from .reject import with_rejection
@@ -160,6 +160,7 @@ class Trainer:
             rules = [rule and rule.made for rule in self.recipe.rules]
             self.finer = [1 if rule is None else 1 << round((1 - self._coarse(epoch)) * rule.log2_step)
                           for rule in rules]
+            assert isinstance(self.network, DeltaNetwork)      # the recipe sees to it
             self.network.rules = tuple(rule and replace(
                 rule, step=rule.step // f, lowest=rule.lowest * f, highest=rule.highest * f)
                 for rule, f in zip(rules, self.finer, strict=True))

@@ -24,7 +24,7 @@ def movement(anchors: Tensor) -> Tensor:
 
 
 def distance_of_rates(signal: Signal, most: float) -> Tensor:
-    """Mean over the neurons of the square by which a neuron's spikes per frame, over a batch, are more than ``most``."""
+    """Mean over the neurons of the squared share by which a neuron's spikes per frame of a batch exceed ``most``."""
     rates = signal.sent.abs().mean((0, 1)) / signal.sent.detach().abs().amax().clamp_min(1)
     return (rates - most).clamp_min(0).square().mean()
 

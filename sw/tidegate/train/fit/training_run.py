@@ -54,7 +54,8 @@ def run(directory: str | Path | None, recipe: Recipe, out: str | Path, *, cache:
         raise DataError(f"recipe '{recipe.name}' has no teacher; leave the file '{teacher}' out")
     task = find_task(recipe.task)
     features = task.load(recipe, directory, cache=cache, progress=progress, speaker=speaker)
-    console.print(f"recipe {recipe.name}: {recipe.network(features.width, len(features.labels)).shape}, {recipe.epochs} epochs, seed {recipe.seed}")
+    shape = recipe.network(features.width, len(features.labels)).shape
+    console.print(f"recipe {recipe.name}: {shape}, {recipe.epochs} epochs, seed {recipe.seed}")
     for line in task.lines(features):
         console.print(line, soft_wrap=True)
     if recipe.listening is None:

@@ -38,9 +38,8 @@ class Classifier(Generic[E]):
         return cross_entropy
 
     def answers(self, model: Model, logits: np.ndarray, last: np.ndarray, early: bool) -> np.ndarray:
-        """(B,) class numbers: of the largest logit in the last frame, or the largest sum of logits over the frames of the
-        recipe's ``readout_frames``; of a model with a detector, the class that leads
-        by most in any frame."""
+        """(B,) class numbers: of the largest logit in the last frame, or the largest sum of logits over the frames of
+        the recipe's ``readout_frames``; of a model with a detector, the class that leads by most in any frame."""
         if model.detector is None or early:
             window = model.card.get("recipe", {}).get("readout_frames", 1)
             if window != 1:

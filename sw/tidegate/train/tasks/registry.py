@@ -7,9 +7,9 @@ The package is imported when a recipe first names the task.  An entry point cann
 from functools import partial
 from importlib.metadata import entry_points
 
+from ..data.images import CODES, load_images
 from ..data.sequences import SOURCES, load_sequences
 from ..errors import DataError
-from ..data.images import CODES, load_images
 from .arrays import ArrayTask
 from .images import ImageTask
 from .protocol import Task
