@@ -8,10 +8,11 @@ from functools import partial
 from importlib.metadata import entry_points
 
 from ..data.images import CODES, load_images
+from ..data.nmnist import load_nmnist
 from ..data.sequences import SOURCES, load_sequences
 from ..errors import DataError
 from .arrays import ArrayTask
-from .images import ImageTask
+from .images import EventTask, ImageTask
 from .protocol import Task
 from .words import WordTask
 
@@ -50,3 +51,4 @@ for _name in SOURCES:
     register(ArrayTask(_name, partial(load_sequences, _name)))
 for _name in CODES:
     register(ImageTask(_name, partial(load_images, _name)))
+register(EventTask("n-mnist", load_nmnist))
