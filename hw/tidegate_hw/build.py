@@ -112,8 +112,7 @@ def stale(folder: Path) -> str | None:
     """Why the bitstream in ``folder`` does not belong to this RTL, or None if it does."""
     manifest = json.loads((folder / MANIFEST).read_text())
     board = board_named(manifest["board"])
-    design = board.spec.design(manifest["lanes"], manifest["capacities"].get("cells"))
-    now = design_digest(board, design).hex()
+    now = design_digest(board, Design(**manifest["capacities"])).hex()
     if now != manifest["design_digest"]:
         return (f"{folder} was built from other RTL ({manifest['design_digest'][:12]}…, now {now[:12]}…); "
                 f"run `tidegate build --board {manifest['board']}`")

@@ -1,6 +1,6 @@
 """The core: feature frames in, logits out, one weight column read per event."""
 
-from amaranth.hdl import DomainRenamer, Module, Signal, signed
+from amaranth.hdl import Cat, DomainRenamer, Module, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -76,12 +76,12 @@ class Core(wiring.Component):
         m = Module()
         d, regs = self.design, self.registers
         m.submodules.admission = admission = Admission(d)
-        m.submodules.x_encoder = x_encoder = Encoder(d.encoder_rate, admission.groups)
+        m.submodules.x_encoder = x_encoder = Encoder(d.encoder_rate, admission.groups, rules=d.rules)
         handover = handover_of(d)(d)
         assert handover.margin <= MARGIN
         m.submodules.h_encoder = h_encoder = Encoder(
             d.cell_rate, d.neurons // d.cell_rate, max(QUEUE_DEPTH, handover.depth and handover.depth + LAG),
-            handover.late)
+            handover.late, d.rules)
         m.submodules.scheduler = scheduler = Scheduler(d)
         m.submodules.addresser = addresser = Addresser(d)
         m.submodules.lanes = lanes = Lanes(d)
@@ -134,6 +134,13 @@ class Core(wiring.Component):
             self.frames.eq(counters.frames), self.decision.eq(stop.decision), self.heard.eq(stop.heard),
             self.ended.eq(stop.ended),
         ]
+
+        if d.choices:
+            m.d.comb += handover.layer.activation.eq(of_layer("LAYER_ACTIVATION"))
+        if d.diffuses:
+            names = ("RULE", "OFFSET", "LOWEST", "HIGHEST")
+            m.d.comb += [x_encoder.rule.eq(Cat(regs[f"{name}0"] for name in names)),
+                         h_encoder.rule.eq(Cat(of_layer(name, 1) for name in names))]
 
         # the logits of a frame are copied when those of the one before, and its result, are taken
         waiting = Signal()

@@ -1,5 +1,6 @@
 """Amaranth → Verilog for simulators, and the digest by which a board names the RTL inside it."""
 
+import gc
 import hashlib
 from collections.abc import Callable
 
@@ -8,14 +9,23 @@ from amaranth.back import verilog as _verilog
 from amaranth.lib.wiring import Component
 
 
-def verilog(component: Component, name: str = "top") -> str:
-    """Verilog of a component as module ``name``; ports are its signature's members, flattened as ``a__b``."""
-    return _verilog.convert(component, name, emit_src=False, strip_internal_attrs=True)
+def verilog_text(rtlil: str) -> str:
+    """Verilog of what ``rtlil_text`` gives, without a second elaboration."""
+    return _verilog._convert_rtlil_text(rtlil, strip_internal_attrs=True)
 
 
 def rtlil_text(component: Component, name: str = "top") -> str:
-    """RTLIL of a component without source locations: the same text for the same hardware on every machine."""
-    return rtlil.convert(component, name, emit_src=False)
+    """RTLIL of a component as module ``name``: the same text for the same hardware on every machine.
+
+    Ports are the members of its signature, flattened as ``a__b``.  There are no source locations.
+    """
+    collects = gc.isenabled()
+    gc.disable()            # its search through millions of new objects takes half of the time, and finds no garbage
+    try:
+        return rtlil.convert(component, name, emit_src=False)
+    finally:
+        if collects:
+            gc.enable()
 
 
 def rtl_digest(make_top: Callable[[bytes], Component]) -> bytes:

@@ -7,7 +7,6 @@ not after every change of an input.
 # pyright: reportAttributeAccessIssue=false, reportGeneralTypeIssues=false
 # (Amaranth's members are made at run time)
 
-import hashlib
 from functools import cache
 
 from amaranth.hdl import ClockDomain, ClockSignal, DomainRenamer, Module, Signal, signed
@@ -21,7 +20,7 @@ from tidegate_hw.records.registers import REGISTERS_LAYOUT, registers_layout
 from tidegate_hw.records.results import RESULT_LAYOUT
 from tidegate_hw.records.trace import trace_signature
 from tidegate_hw.top import Top
-from tidegate_hw.verilog import rtl_digest, rtlil_text, verilog
+from tidegate_hw.verilog import rtl_digest, rtlil_text
 
 
 class Harness(wiring.Component):
@@ -148,7 +147,7 @@ class CoreHarness(wiring.Component):
             self.result.eq(result.p), self.ready.eq(core.ready & ~core.clear & ~weight.en & ~valid),
         ]
         with m.If(self.registers_w):
-            m.d.sync += [registers[name].eq(self.registers[name]) for name, _ in REGISTERS_LAYOUT]
+            m.d.sync += [registers[name].eq(self.registers[name]) for name, _ in registers_layout(self.design)]
         with m.If(self.frame_take):
             m.d.sync += valid.eq(self.frame_valid)
             m.d.sync += [group[k].eq(self.frame[k]) for k in range(self.design.encoder_rate)]
@@ -161,22 +160,11 @@ def digest(design: Design) -> bytes:
     return rtl_digest(lambda digest: Top(design, digest))
 
 
-def harness_digest(design: Design) -> bytes:
-    """Names the hardware of module ``board``, the harness's part included."""
-    return hashlib.sha256(rtlil_text(Harness(design, digest(design)), "board").encode()).digest()
+def harness_rtlil(design: Design) -> str:
+    """RTLIL of module ``board``."""
+    return rtlil_text(Harness(design, digest(design)), "board")
 
 
-def harness_verilog(design: Design) -> str:
-    """Verilog of module ``board``."""
-    return verilog(Harness(design, digest(design)), "board")
-
-
-@cache
-def core_digest(design: Design) -> bytes:
-    """Names the hardware of module ``core``."""
-    return hashlib.sha256(rtlil_text(CoreHarness(design), "core").encode()).digest()
-
-
-def core_verilog(design: Design) -> str:
-    """Verilog of module ``core``."""
-    return verilog(CoreHarness(design), "core")
+def core_rtlil(design: Design) -> str:
+    """RTLIL of module ``core``."""
+    return rtlil_text(CoreHarness(design), "core")

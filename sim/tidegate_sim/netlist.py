@@ -45,25 +45,25 @@ class NetlistBoard(VirtualBoard):
         self._start([str(executable or netlist_executable(name, self.design))])
 
 
-def netlist_executable(name: str, design: Design) -> Path:
-    """The compiled simulator of a board's netlist, from the cache or made now.
+def netlist_executable(name: str, design: Design, optimise: str = "-O1") -> Path:
+    """The compiled simulator of a board's netlist, from the cache or made now.  ``optimise``: the compiler's -O level.
 
     An index maps the sources that a netlist is made of to executables, so that a known one needs no elaboration.
     TidegateError if a tool or a model of a cell is missing, or a tool fails.
     """
     build.board_named(name)     # says what is missing
-    index = verilator.cache_dir() / f"{_recipe(name).digest(_source_digest(name, design))}.index"
+    index = verilator.cache_dir() / f"{_recipe(name, optimise).digest(_source_digest(name, design))}.index"
     if index.is_file() and (known := verilator.cached(index.read_text(encoding="utf-8"))):
         return known
-    path = compiled(name, synthesised(name, design).read_text(encoding="utf-8"))
+    path = compiled(name, synthesised(name, design).read_text(encoding="utf-8"), optimise)
     verilator.write_cached(index, path.parent.name)
     return path
 
 
-def compiled(name: str, netlist: str) -> Path:
+def compiled(name: str, netlist: str, optimise: str = "-O1") -> Path:
     """The simulator of a board's netlist, its Verilog; kept in the cache."""
     source = cells.cell_models(build.board_named(name).cells, netlist) + netlist
-    return verilator.build_executable(_recipe(name), hashlib.sha256(source.encode()).digest(), lambda: source)
+    return verilator.build_executable(_recipe(name, optimise), source.encode(), lambda: source)
 
 
 def synthesised(name: str, design: Design) -> Path:
@@ -111,15 +111,15 @@ class _Core:
         return {"top.ys": self.board.files(_NoCore())["top.ys"], "top.il": rtlil_text(core)}    # type: ignore[arg-type]
 
 
-def _recipe(name: str) -> verilator.VerilatorBuild:
+def _recipe(name: str, optimise: str) -> verilator.VerilatorBuild:
     spec = board_spec(name)
     flags, harness = (), "netlist_core.cpp"
     if name in _PINS:
         clock, rx, tx = (x.replace("__", "___05F") for x in _PINS[name])        # as Verilator writes it
         flags = (f"-DCLOCK={clock}", f"-DRX={rx}", f"-DTX={tx}", f"-DDIVISOR={round(spec.clock / BAUD)}")
         harness = "netlist.cpp"
-    return verilator.VerilatorBuild(top="top", harness=Path(__file__).with_name(harness), cflags=flags, optimise="-O1",
-                            what=f"netlist of {spec.title}")
+    return verilator.VerilatorBuild(top="top", harness=Path(__file__).with_name(harness), cflags=flags,
+                                    optimise=optimise, what=f"netlist of {spec.title}")
 
 
 def _netlist_key(name: str, digest: bytes) -> str:

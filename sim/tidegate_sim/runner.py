@@ -22,7 +22,7 @@ from xml.etree import ElementTree
 from amaranth.lib.wiring import Component
 
 from tidegate.spec.errors import TidegateError
-from tidegate_hw.verilog import rtlil_text, verilog
+from tidegate_hw.verilog import rtlil_text, verilog_text
 
 from . import verilator
 
@@ -42,12 +42,13 @@ def unavailable() -> str | None:
 
 def run_bench(component: Component, bench_module: str, name: str, *, testcase: str | Sequence[str] | None = None,
               seed: int | None = None, waveform: Path | None = None, env: Mapping[str, str] | None = None,
-              timeout: float = 300) -> int:
+              depth: int = 1, timeout: float = 300) -> int:
     """Run the cocotb tests of a module on a component; gives the number of tests that passed.
 
     ``name``: the Verilog module's name for the component.  ``testcase``: run only these tests.  ``seed``:
     cocotb's random seed (``cocotb.RANDOM_SEED`` in the bench), new if not given, always printed.
-    ``waveform``: VCD file to write.  ``env``: environment of the bench.  ``timeout``: seconds of wall time.
+    ``waveform``: VCD file to write.  ``env``: environment of the bench.  ``depth``: levels of the hierarchy whose
+    signals the bench can use; 1: the ports.  ``timeout``: seconds of wall time.
 
     AssertionError, naming tests and seed, if a test fails, none ran, or the simulator ended without a result;
     TidegateError if the tools are missing.
@@ -59,7 +60,7 @@ def run_bench(component: Component, bench_module: str, name: str, *, testcase: s
         seed = int(os.environ.get("TIDEGATE_SEED") or secrets.randbits(31))
     if waveform is None and (folder := os.environ.get("TIDEGATE_WAVES")):
         waveform = Path(folder) / f"{_run_name(bench_module, name)}.vcd"
-    executable = build_bench(component, name, traced=waveform is not None)
+    executable = build_bench(component, name, depth, traced=waveform is not None)
     print(f"{bench_module} on {name}: seed {seed}")
     with tempfile.TemporaryDirectory(prefix="tidegate-") as folder:
         results, log = Path(folder) / "results.xml", Path(folder) / "log"
@@ -75,18 +76,22 @@ def run_bench(component: Component, bench_module: str, name: str, *, testcase: s
     return len(passed)
 
 
-def build_bench(component: Component, name: str, traced: bool = False) -> Path:
-    """The Verilated component with cocotb's main(), from the cache or compiled now."""
+def build_bench(component: Component, name: str, depth: int = 1, traced: bool = False) -> Path:
+    """The Verilated component with cocotb's main(), from the cache or compiled now.
+
+    Most of a bench's time is Python's and the compiler's, so the compiler does not optimise.
+    """
     import cocotb_tools.config
 
     libraries = cocotb_tools.config.libs_dir
     recipe = verilator.VerilatorBuild(
         top=name, harness=Path(cocotb_tools.config.share_dir) / "lib" / "verilator" / "verilator.cpp",
-        flags=("--vpi", "--public-flat-rw", "--timescale", "1ns/1ps", *(("--trace",) if traced else ())),
+        flags=("--vpi", "--public-depth", str(depth), "--timescale", "1ns/1ps", *(("--trace",) if traced else ())),
         ldflags=(f"-Wl,-rpath,{libraries}", f"-L{libraries}", "-lcocotbvpi_verilator"),
-        optimise="-O1", what=f"bench of {name}",
+        optimise="-O0", what=f"bench of {name}",
     )
-    return verilator.build_executable(recipe, rtlil_text(component, name).encode(), lambda: verilog(component, name))
+    rtlil = rtlil_text(component, name)
+    return verilator.build_executable(recipe, rtlil.encode(), lambda: verilog_text(rtlil))
 
 
 def _simulate(executable: Path, bench_module: str, name: str, testcase, seed: int, waveform: Path | None,

@@ -32,13 +32,13 @@ def executable(design: Design, traced: bool = False, top: str = "board") -> Path
     index = verilator.cache_dir() / f"{recipe.digest(_source_digest(design))}.index"
     if index.is_file() and (known := verilator.cached(index.read_text(encoding="utf-8"))):
         return known
+    from tidegate_hw.verilog import verilog_text
+
     from . import harness
 
-    digest, verilog = {"board": (harness.harness_digest, harness.harness_verilog),
-                       "core": (harness.core_digest, harness.core_verilog)}[top]
-    source = digest(design)
-    path = verilator.build_executable(recipe, source, lambda: verilog(design))
-    verilator.write_cached(index, recipe.digest(source))
+    rtlil = {"board": harness.harness_rtlil, "core": harness.core_rtlil}[top](design)
+    path = verilator.build_executable(recipe, rtlil.encode(), lambda: verilog_text(rtlil))
+    verilator.write_cached(index, path.parent.name)
     return path
 
 

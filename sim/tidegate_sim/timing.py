@@ -19,7 +19,7 @@ from tidegate_hw.records.job import Copy, tags_layout
 
 from .coresim import simulate
 from .streams import unpack
-from .verify import random_model
+from .random_networks import random_model
 
 CORE, DESIGN = "TOP.core.core", SIMULATED[64]
 FETCHES = {          # what the lanes fetch → row's label, colour

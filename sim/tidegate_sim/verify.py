@@ -18,18 +18,14 @@ import numpy as np
 from tidegate.host.audio import AudioError, read_audio
 from tidegate.host.board import Board, FrameResult
 from tidegate.host.features import settings_of
-from tidegate.host.frontend import FrontEnd, FrontEndSettings
+from tidegate.host.frontend import FrontEnd
 from tidegate.host.transport import SerialTransport
 from tidegate.progress import Progress
 from tidegate.spec.boards import board_spec
-from tidegate.spec.cells import GRU, Cell
 from tidegate.spec.design import SIMULATED
 from tidegate.spec.errors import TidegateError
-from tidegate.spec.formats import BIAS_MAX
-from tidegate.spec.frontend import FEWEST_BANDS
 from tidegate.spec.layout import Layout
-from tidegate.spec.model import Model, expected_tensors
-from tidegate.spec.network import Layer, Network
+from tidegate.spec.model import Model
 from tidegate.spec.packets import most_frames, result_dtype
 from tidegate.spec.stop import MARGIN_MAX, STOP_SHIFT, Decider, Stop, best_two, leads
 
@@ -73,32 +69,6 @@ def listening_of(model: Model, golden: Run, clips: Sequence[np.ndarray]) -> Stop
                            for logits in logits_of(golden, clips)])
     margin = min(int(np.median(lead)), MARGIN_MAX)
     return replace(rule, margin=margin, release=margin // 2, classes=model.stop.classes if model.stop else None)
-
-
-def random_model(features: int, sizes: Sequence[int], classes: int, seed: int, extreme: bool,
-                 cells: Sequence[Cell] | None = None) -> Model:
-    """A network of random integers; ``extreme``: every weight is -128 or 127, biases fill their range.
-
-    ``cells``: of each layer (default: all GRU).
-
-    It hears log-mel features of 16 kHz sound like a trained model.
-    """
-    rng = np.random.default_rng(seed)
-    layers = tuple(Layer(size, cell=cell) for size, cell in zip(sizes, cells or [GRU] * len(sizes), strict=True))
-    network = Network(features, layers, Layer(classes), (64,) + (16,) * len(sizes))
-    tensors = {}
-    for name, (dtype, shape) in expected_tensors(network).items():
-        if dtype == np.int8:
-            spread = rng.choice([-128, 127], shape) if extreme else np.clip(rng.normal(0, 40, shape), -127, 127)
-            tensors[name] = np.round(spread).astype(dtype)
-        elif dtype == np.int32:
-            limit = BIAS_MAX if extreme else BIAS_MAX // 8
-            tensors[name] = rng.integers(-limit, limit + 1, shape, dtype=dtype)
-        else:
-            # about the mean and spread of the logarithm of speech's mel energies
-            tensors[name] = np.full(shape, -3.0 if name.endswith("mean") else 0.4, dtype)
-    frontend = FrontEndSettings(bands=features).to_dict() if features >= FEWEST_BANDS else {}
-    return Model(network, tensors, tuple(f"class {c}" for c in range(classes)), frontend)
 
 
 def verify(model: Model, clips: Iterable[np.ndarray], lanes: Sequence[int] = (64,),

@@ -40,8 +40,8 @@ class VerilatorBuild:
     """How an executable comes from the Verilog of module ``top``.
 
     ``harness``: C++ file with main(), which sees the model as class ``Vtop``, and headers beside it.  ``flags``:
-    Verilator's; ``cflags``, ``ldflags``: the compiler's; ``optimise``: its -O level.  ``what``: words for the progress
-    display.
+    Verilator's; ``cflags``, ``ldflags``: the compiler's; ``optimise``: its -O level; with -O0 it gets the model as one
+    file, which takes the least time.  ``what``: words for the progress display.
     """
 
     top: str
@@ -158,7 +158,8 @@ def _verilate(recipe: VerilatorBuild, folder: Path, lock: int, say: Callable[[st
     say(f"{recipe.what}: Verilog to C++")
     command = [str(root / "bin" / "verilator_bin"), "--cc", "--exe", "--prefix", "Vtop", "--top-module", recipe.top,
                "--Mdir", str(folder / "obj"), "-o", "sim", "-Wno-fatal", "-Wno-lint", "-Wno-style", *OPTIMISE,
-               *recipe.flags, str(folder / f"{recipe.top}.v"), str(recipe.harness)]
+               *(("--output-split", "0") if recipe.optimise == "-O0" else ()), *recipe.flags,
+               str(folder / f"{recipe.top}.v"), str(recipe.harness)]
     _run(command, folder, environment, lock, log)
 
     total = len(list((folder / "obj").glob("*.cpp")))
@@ -170,9 +171,9 @@ def _verilate(recipe: VerilatorBuild, folder: Path, lock: int, say: Callable[[st
     command = ["make", "-C", str(folder / "obj"), "-f", "Vtop.mk", "-j", str(min(4, os.cpu_count() or 1)), "sim",
                "CXX=g++", "LINK=g++", "AR=ar", f"PYTHON3={sys.executable}",
                "CFG_CXXFLAGS_PCH_I=-include", "CFG_GCH_IF_CLANG=",
-               f"OPT_FAST={recipe.optimise}", f"OPT_GLOBAL={recipe.optimise}", "OPT_SLOW=-O0",
+               f"OPT_FAST={recipe.optimise}", "OPT_GLOBAL=-O1", "OPT_SLOW=-O0",
                f"USER_CPPFLAGS={' '.join(recipe.cflags)}", f"USER_LDLIBS={' '.join(recipe.ldflags)} -pthread"]
-    options = [verilator_version(), recipe.flags, recipe.cflags, recipe.optimise]
+    options = [verilator_version(), *sorted({"--trace", "--vpi"}.intersection(recipe.flags))]
     runtime = cache_dir() / hashlib.sha256(json.dumps(options).encode()).hexdigest()[:32]
     for o in runtime.glob("*.o"):
         shutil.copy(o, folder / "obj")

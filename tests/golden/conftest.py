@@ -2,12 +2,9 @@
 
 import numpy as np
 import pytest
-import torch
 
 from tidegate.spec.model import Model
 from tidegate.spec.network import Layer, Network
-
-torch.set_num_threads(1)    # these tensors are too small to share
 
 
 def make_model(seed, features, sizes, classes, thresholds, fracs=None, weights="normal") -> Model:

@@ -6,6 +6,7 @@ import pytest
 from tidegate.spec import cycles
 from tidegate.spec.cells import CELLS
 from tidegate.spec.design import Design
+from tidegate.spec.rules import RULES
 from tidegate_hw import cells
 from tidegate_hw.core import Core
 from tidegate_hw.handover.copy import Snapshot
@@ -20,14 +21,16 @@ from tidegate_sim.runner import run_bench
 SMALL = {"weight_words": 2048, "acc_words": 64, "features": 16, "neurons": 64, "classes": 16}
 
 
-@pytest.mark.parametrize(("rates", "cells"), [((4, 1, 2), ("gru",)), ((8, 4, 4), tuple(CELLS))], ids=str)
-def test_core(rates, cells):
-    run(Design(*rates, **SMALL, cells=cells))
+@pytest.mark.parametrize(("rates", "cells", "rules"), [
+    ((4, 1, 2), ("gru",), ("delta",)), ((8, 4, 4), tuple(CELLS), RULES), ((4, 4, 1), ("unit",), RULES)], ids=str)
+def test_core(rates, cells, rules):
+    run(Design(*rates, **SMALL, cells=cells, rules=rules))
 
 
-@pytest.mark.parametrize(("rates", "cells"), [((4, 1, 1), tuple(CELLS)), ((8, 1, 2), ("lstm",))], ids=str)
-def test_core_without_snapshot(rates, cells):
-    run(Design(*rates, **SMALL, snapshot=False, cells=cells))
+@pytest.mark.parametrize(("rates", "cells", "rules"), [
+    ((4, 1, 1), tuple(CELLS), RULES), ((8, 1, 2), ("lstm",), ("delta",)), ((4, 1, 1), ("unit",), RULES)], ids=str)
+def test_core_without_snapshot(rates, cells, rules):
+    run(Design(*rates, **SMALL, snapshot=False, cells=cells, rules=rules))
 
 
 def run(design: Design) -> None:
@@ -37,8 +40,8 @@ def run(design: Design) -> None:
 
 def test_cycle_model_has_the_stages_latencies():
     encoder = Encoder(1, 1)
-    assert (cycles.ADDRESSER, cycles.LANES, cycles.SNAPSHOT, cycles.SCHEDULER, cycles.LOGITS, cycles.RESULT) == (
-        Addresser.delay, Lanes.delay, Snapshot.delay, Scheduler.delay, Logits.delay, Counters.delay)
+    assert (cycles.ADDRESSER, cycles.LANES, cycles.SNAPSHOT, cycles.SNAPSHOT_ONLY, cycles.SCHEDULER, cycles.LOGITS, cycles.RESULT) == (
+        Addresser.delay, Lanes.delay, Snapshot.delay, Snapshot.single_delay, Scheduler.delay, Logits.delay, Counters.delay)
     assert (cycles.WORD_LOGITS, cycles.ENCODER) == (WordLogits.delay, encoder.delay - encoder.late)
 
 

@@ -75,7 +75,7 @@ class Faulty(wiring.Component):
     ("cells.pipelined", GRUCell(DESIGN), ("values",), 3, BENCH),
     ("logits", Logits(DESIGN), ("o", "payload"), 2, BENCH),
     ("cells.pipelined", GRUCell(DESIGN), ("trace", "stages"), 200, BENCH),
-    ("core", Core(DESIGN), ("logit", "payload"), 0, BENCH),
+    pytest.param("core", Core(DESIGN), ("logit", "payload"), 0, BENCH, marks=pytest.mark.slow),
     ("cells.pipelined", LSTMCell(LSTM_DESIGN), ("values",), 3, LSTM_BENCH),
     ("cells.pipelined", LSTMCell(LSTM_DESIGN), ("trace", "stages"), 260, LSTM_BENCH),
     ("cells.serial", SerialLSTMCell(SMALL_LSTM), ("values",), 3, SMALL_LSTM_BENCH),

@@ -17,7 +17,7 @@ TIMEOUT = 150       # some requests take longer, and no frame of them
 
 def run(name: str, fuzz: int, **options) -> int:
     component = LinkWithCore(DESIGN, DIGEST, TIMEOUT)
-    return run_bench(component, BENCH, name, env={"TIMEOUT": str(TIMEOUT), "FUZZ": str(fuzz)}, **options)
+    return run_bench(component, BENCH, name, env={"TIMEOUT": str(TIMEOUT), "FUZZ": str(fuzz)}, depth=2, **options)
 
 
 def test_link():

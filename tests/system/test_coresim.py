@@ -16,7 +16,8 @@ from tidegate_sim import coresim
 from tidegate_sim.coresim import mismatches, simulate
 from tidegate_sim.measure import predicted_cycles
 from tidegate_sim.trace import golden_run
-from tidegate_sim.verify import listening_of, random_model
+from tidegate_sim.random_networks import random_model
+from tidegate_sim.verify import listening_of
 
 # features, sizes, classes: no multiples of lanes or rates, one feature, no classifier, more layers, a frame that
 # waits for the logits of the one before

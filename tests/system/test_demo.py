@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "README.md", ROOT / "docs" / "early.md")
 
 
-@pytest.mark.parametrize("lanes", SIMULATED)
+@pytest.mark.parametrize("lanes", [pytest.param(n, marks=() if n in (8, 64) else pytest.mark.slow) for n in SIMULATED])
 def test_stream_equals_golden(lanes):
     model, frames = random_model(), random_frames(3, 300)
     trace = Golden(model).run(frames[:, None])

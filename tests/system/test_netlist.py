@@ -29,7 +29,8 @@ from tidegate.spec.design import Design
 from tidegate.spec.errors import CapacityError, TidegateError
 from tidegate_sim import cells, verilator
 from tidegate_sim.netlist import NetlistBoard, compiled, netlist_executable, synthesised
-from tidegate_sim.verify import one_stream, random_model, speech_frames, verify_netlist
+from tidegate_sim.random_networks import random_model
+from tidegate_sim.verify import one_stream, speech_frames, verify_netlist
 
 HERE = Path(__file__).parent
 BOARDS = ("icebreaker", "ulx3s")
@@ -147,10 +148,10 @@ def test_what_is_not_modelled_ends_the_build(tmp_path, monkeypatch, cell, says):
 def test_small_designs_answer_what_golden_does():
     """Both at once, for yosys uses one core."""
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda name: netlist_executable(name, SMALL[name]), BOARDS))
-    for name in BOARDS:
+        executables = list(pool.map(lambda name: netlist_executable(name, SMALL[name], "-O0"), BOARDS))
+    for name, executable in zip(BOARDS, executables, strict=True):
         model, heard = small_model(name)
-        with NetlistBoard(name, SMALL[name]) as board:
+        with NetlistBoard(name, SMALL[name], executable) as board:
             report = verify_netlist(model, heard, name, netlist=board)
         each = 3 + model.network.signals + 1
         # every frame run, and then those up to a decision; whether it is run, and what it decides, are two more, and of
@@ -168,7 +169,7 @@ def test_planted_fault(name, cell):
     text, count = re.subn(cell, r"\g<1>0", synthesised(name, SMALL[name]).read_text(), count=1)
     assert count == 1
     model, heard = small_model(name)
-    with NetlistBoard(name, SMALL[name], compiled(name, text)) as board:
+    with NetlistBoard(name, SMALL[name], compiled(name, text, "-O0")) as board:
         report = verify_netlist(model, heard, name, netlist=board)
     found = report["first_mismatch"]
     assert report["mismatches"] > 0 and found["against"] == f"the netlist of {name}"

@@ -58,7 +58,7 @@ def frames_of(model, count: int) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("lanes", LANES)
+@pytest.mark.parametrize("lanes", [8, 64])
 def test_no_mismatch(lanes, name):
     model = NETWORKS[name]()
     report = verify(model, frames_of(model, 100), lanes=[lanes])

@@ -178,7 +178,7 @@ def test_missing_tools_are_one_line(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", "")
     monkeypatch.setenv("TIDEGATE_CACHE", str(tmp_path))
     with pytest.raises(TidegateError, match=r"^g\+\+ and make not found.*sudo apt install g\+\+ make`$"):
-        VirtualBoard(DESIGN)
+        VirtualBoard(SIMULATED[8])
 
 
 def test_unusable_cache_is_one_line(monkeypatch, tmp_path):

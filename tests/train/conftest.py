@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import torch
 
 from tidegate.host.frontend import FrontEndSettings
 from tidegate.train.data.material import SoundFolders
@@ -27,11 +26,6 @@ def word(name, rng, seconds=0.4):
     start, end = (f * rng.uniform(0.95, 1.05) for f in TONES[name])
     phase = 2 * np.pi * np.cumsum(np.linspace(start, end, n)) / RATE
     return (rng.uniform(0.1, 0.5) * np.sin(phase) + rng.normal(0, 1e-3, n)).astype(np.float32)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread():
-    torch.set_num_threads(1)        # so small a network only loses by two
 
 
 @pytest.fixture(scope="session")

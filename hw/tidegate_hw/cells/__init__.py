@@ -6,11 +6,13 @@ kinds have in common, and how a handover uses them, says ``contract.py``.
 
 from .gru import GRUCell, SerialGRUCell
 from .lstm import LSTMCell, SerialLSTMCell
+from .unit import SerialUnitCell, UnitCell
 
 # name in ``tidegate.spec.cells`` → the cell that takes G neurons a cycle, and the one that takes a gate a cycle
 CELLS = {
     "gru": (GRUCell, SerialGRUCell),
     "lstm": (LSTMCell, SerialLSTMCell),
+    "unit": (UnitCell, SerialUnitCell),
 }
 
 

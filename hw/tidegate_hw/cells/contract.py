@@ -109,20 +109,20 @@ def place_of_neuron(m: Module, size, valid, neurons: int, stage: int, name: str)
     return number
 
 
-def take_copies(m: Module, cell, valid):
-    """The beginning of a serial cell: which gate of which neuron is copied.
+def take_copies(m: Module, cell, valid, gates: int):
+    """The beginning of a serial cell with so many gates: which gate of which neuron is copied.
 
     ``valid[k]`` becomes 1 where a neuron's first gate was copied k + 1 cycles ago.  Gives ``taken``, whether a copy
     comes, and the accumulator of that copy in the next cycle.
     """
     d = cell.design
-    taken, turn, lane = Signal(), Signal(range(d.gates)), Signal(range(d.lanes))
+    taken, turn, lane = Signal(), Signal(range(gates)), Signal(range(d.lanes))
     m.d.comb += taken.eq(cell.copies.copy == Copy.GATES)
     m.d.sync += valid.eq(valid << 1 | (taken & (turn == 0)))
     m.d.sync += turn.eq(Mux(taken, turn + 1, 0))
     with m.If(~taken):
         m.d.sync += lane.eq(0)
-    with m.Elif(turn == d.gates - 1):
+    with m.Elif(turn == gates - 1):
         m.d.sync += lane.eq(lane + 1)
     return taken, delayed(m, Array(cell.copies.data[p] for p in range(d.lanes))[lane], 1, "acc")
 

@@ -175,7 +175,7 @@ class SerialGRUCell(wiring.Component):
 
         # stages 1-3: selected, shifted, rounded; r, z, nh and nx follow each other
         valid = Signal(self.delay)
-        taken, acc = take_copies(m, self, valid)
+        taken, acc = take_copies(m, self, valid, len(GRU.gates))
         is_gate = valid[1] | valid[2]               # at stage 2: r or z
         wide, frac = align(m, acc, self.layer.frac)
         wide = register(wide, "wide")

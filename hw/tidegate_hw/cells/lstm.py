@@ -168,7 +168,7 @@ class SerialLSTMCell(wiring.Component):
 
         # stages 1-3: selected, shifted, rounded; i, f, g and o follow each other
         valid = Signal(self.delay)
-        taken, acc = take_copies(m, self, valid)
+        taken, acc = take_copies(m, self, valid, len(LSTM.gates))
         wide, frac = align(m, acc, self.layer.frac)
         wide = register(wide, "wide")
         is_candidate = valid[3]                     # g, which comes two after i, at stage 2 of its own

@@ -21,6 +21,7 @@ class Place:
     """The accumulator words that a job copies: ``length`` words, the first of which is ``target``.
 
     ``turn``: words of one gate, for a handover that copies the gates of each neuron in turn; else 0.
+    ``single``: it copies the single gate of each neuron in turn.
     ``gap``: the job begins with a cycle without a word, because its first word may be the last one that was added to.
     """
 
@@ -28,6 +29,7 @@ class Place:
     length: Any
     turn: Any = 0
     gap: int = 0
+    single: Any = 0
 
 
 def handover_signature(design: Design) -> wiring.Signature:

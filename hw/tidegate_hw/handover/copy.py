@@ -30,6 +30,8 @@ class Snapshot(wiring.Component):
         column 2                1 2   2 2   3 2   0 2   1 6
         column 3                      1 3   2 3   3 3   0 3
 
+    A layer whose cell has a single gate uses the first turn only, and the room of the others, too.
+
     C is the number of gates.  If a word of accumulators has fewer groups than that, C is the number of its groups, and
     each C successive turns have memories of their own.
 
@@ -48,27 +50,31 @@ class Snapshot(wiring.Component):
     words : accumulator words of one gate.
     size : neurons of the layer.  ``words`` and ``size`` are stable from the first copy to the last group; no register
         keeps a value made of them, because a simulator may stop the clock before the first copy.
+    single : the layer's cell has a single gate, stable as ``words``; there in a design with such a cell.
     room : groups can be taken, and those that are under way here.
     o : ``taken_signature`` of ``neurons_layout(design)``: ``ceil(size / G)`` groups in order.
     acc : ``gates_layout(design)``; gate k of a group comes ``skew(design, k)`` cycles after it.
     busy : a copy comes, or a group is left.
 
-    Latency: ``delay`` cycles from the last gate's first copy to the first group.  (If the registers are wrong and the
+    Latency: ``delay`` cycles from the last gate's first copy to the first group, and ``single_delay`` from that of a
+    single gate.  (If the registers are wrong and the
     last gate never comes: two cycles after the copy that closes the layer.)
     Throughput: one group per cycle while there is room.
     """
 
-    delay = 1
+    delay, single_delay = 1, 3
 
     def __init__(self, design: Design):
         self.design = design
+        assert design.gates == 1 or design.gates > 2
         self.slots = design.lanes // design.cell_rate           # for groups in a word of accumulators
         self.columns = min(design.gates, self.slots)
-        self.word_bits = ceil_log2(-(-design.acc_words // design.gates))
+        self.word_bits = ceil_log2(-(-design.acc_words // (self.columns if design.choices else design.gates)))
         super().__init__({
             "copies": In(copies_signature(design)), "words": In(acc_range(design)),
             "size": In(range(design.neurons + 1)), "room": In(1),
             "o": Out(taken_signature(neurons_layout(design))), "acc": Out(gates_layout(design)), "busy": Out(1),
+            **({"single": In(1)} if design.choices else {}),
         })
 
     def elaborate(self, platform):
@@ -82,10 +88,10 @@ class Snapshot(wiring.Component):
         with m.If(takes):
             m.d.sync += word.eq(word + 1)
             with m.If(word + 1 >= self.words):
-                m.d.sync += [word.eq(0), gate.eq(Mux(gate == d.gates - 1, 0, gate + 1))]
-            # the last gate's first word is the next but one
+                m.d.sync += [word.eq(0), gate.eq(Mux(self._one((gate == d.gates - 1), 1), 0, gate + 1))]
+            # the last gate's first word is the next but one, or that of a single gate comes
             before = Mux(self.words == 1, gate == d.gates - 3, (gate == d.gates - 2) & (word + 2 == self.words))
-            m.d.comb += soon.eq(before & ~begun)
+            m.d.comb += soon.eq(self._one(before, 1) & ~begun)
         with m.If(soon):
             m.d.sync += begun.eq(1)
         with m.If(self.copies.coming_closes):
@@ -93,9 +99,9 @@ class Snapshot(wiring.Component):
         m.d.comb += start.eq(soon | (self.copies.coming_closes & ~begun))
 
         emitting, index = Signal(), Signal(range(d.neurons + g))
-        issued = Signal(3)
+        issued = Signal(3)                          # a group is read, chosen and handed out
         later = [index]                             # ... 0, 1, 2, ... cycles ago
-        for k in range(d.gates):
+        for k in range(max(3, d.gates)):
             later.append(Signal.like(index, name=f"index_q{k + 1}", reset_less=True))
             m.d.sync += later[-1].eq(later[-2])
         m.d.sync += issued.eq(Cat(emitting & self.room, issued))
@@ -113,14 +119,15 @@ class Snapshot(wiring.Component):
 
         # what comes is kept for the turn in which the cell takes it
         turn = Signal(range(d.gates))
-        m.d.comb += turn.eq(Array(skew(d, k) for k in range(d.gates))[gate])
+        m.d.comb += turn.eq(self._one(Array(skew(d, k) for k in range(d.gates))[gate], 0))
+        kept_at = self._one(Cat(word[: self.word_bits], turn % self.columns), word)
         for first in range(0, d.gates, self.columns):
             begins, now = (issued[first - 1] if first else emitting & self.room), later[first]
             in_column = Signal(self.columns, name=f"begun{first}")
             m.d.sync += in_column.eq(Mux(begins, 1 << now // g % self.columns, 0))
             readers = [self._reader(m, now // g // self.columns, x) for x in in_column]
             near = self._memories(m, first, takes & (turn // self.columns == first // self.columns),
-                                  Cat(word[: self.word_bits], turn % self.columns), readers)
+                                  kept_at, readers)
             for k in order(d)[first : first + self.columns]:
                 group = later[skew(d, k) + 1] // g % self.slots
                 place = group // (self.slots * self.columns // len(near)) * self.columns + group % self.columns
@@ -130,6 +137,12 @@ class Snapshot(wiring.Component):
                     m.d.sync += [select.eq(place), acc.eq(Array(x[n] for x in near)[select])]
                     m.d.comb += self.acc[k][n].eq(acc)
         return m
+
+    def _one(self, several, single):
+        """``several`` if the layer's cell has several gates, and ``single`` if it has a single one."""
+        if not self.design.choices:
+            return several
+        return single if self.design.gates == 1 else Mux(self.single, single, several)
 
     def _reader(self, m: Module, coming, begun) -> tuple[Signal, Signal]:
         """The read of a column in the next cycle: the number of its group, and the turn (which gate).
@@ -160,7 +173,8 @@ class Snapshot(wiring.Component):
                 m.d.sync += [store.eq(address), enable.eq(write)]
             read, (number, turn) = leaf(memory_r.addr, f"read{first}_{slot}"), readers[slot % columns]
             word = number // (self.slots // columns)
-            m.d.sync += read.eq(word[: self.word_bits] | turn << self.word_bits)
+            bits = self.word_bits + (ceil_log2(columns) if self.design.choices else 0)
+            m.d.sync += read.eq(word[:bits] | turn << self.word_bits)
             m.d.comb += [
                 memory_r.addr.eq(read), memory_w.addr.eq(store), memory_w.en.eq(enable),
                 memory_w.data.eq(words.word_select(slot, ACC_BITS * g)),

@@ -6,6 +6,7 @@ from amaranth.lib import wiring
 from tidegate.spec.design import Design
 
 from ..cells import serial
+from ..records.gates import is_single
 from ..records.job import Copy, Kind
 from ..records.registers import select
 from .contract import Place, handover_signature
@@ -46,17 +47,33 @@ class SerialHandover(wiring.Component):
 
     @staticmethod
     def places(design: Design, registers, layer, index) -> dict[Kind, Place]:
-        """The places of the jobs that copy: those of ``layer``, and that of word ``index`` of the logits."""
+        """The places of the jobs that copy: those of ``layer``, and that of word ``index`` of the logits.
+
+        That of BIAS: what a layer gets again.
+        """
         target, words, size = (select(registers, name, design.layers, layer)
                                for name in ("LAYER_TARGET", "LAYER_WORDS", "LAYER_SIZE"))
-        return {Kind.CLOSE: Place(target + words, size * design.gates, turn=words),
-                Kind.LOGITS: Place(registers.LOGIT_TARGET + index, 1, gap=1)}
+        first, length, turn = target + words, size * design.gates, words
+        if design.choices:
+            single = is_single(design, select(registers, "LAYER_CELL", design.layers, layer))
+            first, length, turn = (Mux(single, one, several) for one, several in (
+                (target, first), (size, length), (0, turn)))
+        places = {Kind.CLOSE: Place(first, length, turn=turn, single=single if design.choices else 0),
+                  Kind.LOGITS: Place(registers.LOGIT_TARGET + index, 1, gap=1)}
+        if design.diffuses:
+            logits = layer == design.layers
+            logit_words = (registers.CLASSES + design.lanes - 1) // design.lanes
+            places[Kind.BIAS] = Place(Mux(logits, registers.LOGIT_TARGET, target), Mux(
+                logits, logit_words, Mux(single, words, words * design.gates) if design.choices else
+                words * design.gates))
+        return places
 
     @staticmethod
     def step(m: Module, design: Design, job, over):
         """The gates of a neuron lie a ``turn`` apart; they come as ``records.gates.order`` says, gate 1 first.
 
-        After the neurons of one word come those of the next word.  With ``turn`` 0 one word follows the other.
+        After the neurons of one word come those of the next word.  With ``turn`` 0 one word follows the other; of a
+        single gate, after as many neurons as a word has.
         """
         gates, neurons = design.gates, design.lanes
         turn, back = Signal.like(job.turn), Signal(len(job.turn) + (gates - 1).bit_length())
@@ -73,6 +90,12 @@ class SerialHandover(wiring.Component):
             m.d.comb += step.eq(-back)
         with m.Elif(done == gates * neurons - 1):
             m.d.comb += step.eq(turn + 1)
+        if design.choices:
+            single = Signal()
+            with m.If(over):
+                m.d.sync += single.eq(job.single)
+            with m.If(single):
+                m.d.comb += step.eq(done % neurons == neurons - 1)
         return step
 
     def elaborate(self, platform):

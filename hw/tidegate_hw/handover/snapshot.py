@@ -1,12 +1,13 @@
 """Handover by snapshot: the lanes go on while the cells work from a copy of the accumulators."""
 
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Mux
 from amaranth.lib import wiring
 from amaranth.lib.wiring import connect, flipped
 
 from tidegate.spec.design import Design
 
 from ..cells import pipelined
+from ..records.gates import is_single
 from ..records.job import Kind
 from ..records.registers import select
 from .contract import Place, handover_signature
@@ -48,12 +49,20 @@ class SnapshotHandover(wiring.Component):
 
     @staticmethod
     def places(design: Design, registers, layer, index) -> dict[Kind, Place]:
-        """The places of the jobs that copy, of ``layer`` and of the logits; ``index`` is not used."""
+        """The places of the jobs that copy, of ``layer`` and of the logits; ``index`` is not used.
+
+        That of BIAS: what a layer gets again.
+        """
         target, fed, rest = (select(registers, name, design.layers, layer)
                              for name in ("LAYER_TARGET", "LAYER_CLOSE", "LAYER_REST"))
         logit_words = (registers.CLASSES + design.lanes - 1) // design.lanes
-        return {Kind.CLOSE: Place(target, fed), Kind.REST: Place(target + fed, rest),
-                Kind.LOGITS: Place(registers.LOGIT_TARGET, logit_words, gap=1)}
+        places = {Kind.CLOSE: Place(target, fed), Kind.REST: Place(target + fed, rest),
+                  Kind.LOGITS: Place(registers.LOGIT_TARGET, logit_words, gap=1)}
+        if design.diffuses:
+            logits = layer == design.layers
+            places[Kind.BIAS] = Place(Mux(logits, registers.LOGIT_TARGET, target),
+                                        Mux(logits, logit_words, fed + rest))
+        return places
 
     @staticmethod
     def step(m: Module, design: Design, job, over):
@@ -66,6 +75,8 @@ class SnapshotHandover(wiring.Component):
         connect(m, flipped(self.copies), snapshot.copies)
         m.d.comb += [snapshot.words.eq(self.layer.words), snapshot.size.eq(self.layer.size),
                      snapshot.room.eq(self.room)]
+        if self.design.choices:
+            m.d.comb += snapshot.single.eq(is_single(self.design, self.layer.cell))
         for number, cell in enumerate(self.cells):
             mine = self.layer.cell == number
             m.d.comb += [cell.acc.eq(snapshot.acc), cell.i.payload.eq(snapshot.o.payload),

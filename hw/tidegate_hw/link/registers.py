@@ -62,7 +62,7 @@ class Registers(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        here = {r: Signal(name=f"here_{r.name}") for r in REGISTERS}
+        here = {r: Signal(name=f"here_{r.name}") for r in REGISTERS if r.there(self.design)}
         write, beyond = Signal(), {}                # of registers by their bits here, and those that the host knows
         m.d.sync += write.eq(self.write)
         read = Const(0, len(self.read_data))

@@ -1,13 +1,18 @@
 """A layer's gates on their way to its cell, and the description of the layer that a cell works on.
 
 Gates are numbered in the order of their accumulators.  A cell takes them one after the other in that order, except
-for gate 0, which it takes last: a GRU needs nx last of nx, r, z and nh; an LSTM needs o last of o, i, f and g.
+for gate 0, which it takes last: a GRU needs nx last of nx, r, z and nh; an LSTM needs o last of o, i, f and g.  A cell with a single gate takes it when other
+cells of the design take their first.
 """
 
-from amaranth.hdl import signed
+from functools import reduce
+from operator import or_
+
+from amaranth.hdl import Const, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import Out
 
+from tidegate.spec.cells import CELLS
 from tidegate.spec.design import Design
 from tidegate.spec.formats import ACC_BITS
 from tidegate.spec.network import MAX_LAYERS
@@ -16,6 +21,17 @@ from tidegate.spec.network import MAX_LAYERS
 def order(design: Design) -> tuple[int, ...]:
     """The gates in the order in which a cell takes them."""
     return (*range(1, design.gates), 0)
+
+
+def gates_of(design: Design) -> tuple[int, ...]:
+    """Number of gates of each of the design's cells."""
+    return tuple(len(CELLS[name].gates) for name in design.cells)
+
+
+def is_single(design: Design, cell):
+    """Whether the design's cell number ``cell`` has a single gate."""
+    singles = [number for number, gates in enumerate(gates_of(design)) if gates == 1]
+    return Const(1, 1) if len(singles) == len(design.cells) else reduce(or_, (cell == n for n in singles), Const(0, 1))
 
 
 def skew(design: Design, gate: int) -> int:
@@ -42,9 +58,10 @@ def layer_layout(design: Design) -> data.StructLayout:
     """The layer at work: its ``number``; accumulator ``words`` of one gate; neurons (``size``).
 
     ``state``: its first group of neurons in the state memories.  ``frac``: fraction bits of its weights.  ``cell``:
-    which of the design's cells it has.
+    which of the design's cells it has.  ``activation``: which of the cell's activations, if the design has such a cell.
     """
+    choice = {"activation": 2} if design.choices else {}
     return data.StructLayout({
         "number": range(MAX_LAYERS), "words": range(design.acc_words + 1), "size": range(design.neurons + 1),
-        "state": 16, "frac": 4, "cell": range(len(design.cells)),
+        "state": 16, "frac": 4, "cell": range(len(design.cells)), **choice,
     })

@@ -12,10 +12,10 @@ from tidegate.spec.formats import ACC_BITS, BIAS_DELTAS, DELTA_BITS, WEIGHT_BITS
 
 
 class Kind(enum.Enum, shape=3):
-    """Kinds of jobs.  All but the first two add nothing and only copy: their Δ is 0."""
+    """Kinds of jobs.  CLOSE, REST and LOGITS add nothing and only copy: their Δ is 0."""
 
     EVENT = 0       # adds the column of element ``index`` of signal ``signal``, times Δ
-    BIAS = 1        # adds bias column ``index``, times Δ
+    BIAS = 1        # adds bias column ``index``, times Δ: all of it, or the part of one layer (``again``)
     CLOSE = 2       # copies gates of layer ``signal`` for its cell: the first ones, or all (the handover says which)
     REST = 3        # copies the layer's other gates
     LOGITS = 4      # copies the logits: all words, or word ``index`` (the handover says which)
@@ -30,16 +30,26 @@ class Copy(enum.Enum, shape=2):
 
 
 def tags_layout(design: Design) -> data.StructLayout:
-    """Tags of each word of a job.  ``closes``: the job's last word is the last one that the layer's cell waits for."""
-    return data.StructLayout({"copy": Copy, "closes": 1, "signal": range(design.layers + 1)})
+    """Tags of each word of a job.
+
+    ``closes``: the job's last word is the last one that the layer's cell waits for.  ``fresh``: what is added is added
+    to 0, so that what was there is consumed; there in a design that diffuses.
+    """
+    fresh = {"fresh": 1} if design.diffuses else {}
+    return data.StructLayout({"copy": Copy, "closes": 1, "signal": range(design.layers + 1), **fresh})
 
 
 def job_layout(design: Design) -> data.StructLayout:
-    """A job, without addresses: the addresser looks up where its words and accumulators lie."""
+    """A job, without addresses: the addresser looks up where its words and accumulators lie.
+
+    ``again``: of a job BIAS for layer ``signal``, or, one further than all layers, the logits, because what they had was
+    consumed; there in a design that diffuses.
+    """
+    again = {"again": 1} if design.diffuses else {}
     logit_words = -(-design.classes // design.lanes)
     return data.StructLayout({
         "kind": Kind, "index": range(max(design.features, design.neurons, len(BIAS_DELTAS), logit_words)),
-        "delta": signed(DELTA_BITS), "tags": tags_layout(design),
+        "delta": signed(DELTA_BITS), "tags": tags_layout(design), **again,
     })
 
 

@@ -14,7 +14,7 @@ REGISTERS_LAYOUT = data.StructLayout({r.name: unsigned(r.bits) for r in REGISTER
 
 def registers_layout(design: Design) -> data.StructLayout:
     """The layout of a design's registers, each as wide as the design can use."""
-    return data.StructLayout({r.name: unsigned(r.width(design)) for r in REGISTERS if r.writable})
+    return data.StructLayout({r.name: unsigned(r.width(design)) for r in REGISTERS if r.writable and r.there(design)})
 
 
 def select(registers, name: str, count: int, index):

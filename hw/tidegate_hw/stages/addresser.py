@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Module, Signal, signed
+from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -21,10 +21,12 @@ def run_layout(design: Design) -> data.StructLayout:
     ``gap``: the run begins with a cycle without a word.  ``turn``: see ``Place``.
     """
     lengths = range(max(design.acc_words, 0 if design.snapshot else design.gates * design.neurons) + 1)
+    single = {"single": 1} if design.choices and not design.snapshot else {}
     return data.StructLayout({
         "base": range(design.weight_words), "index": job_layout(design)["index"].shape, "length": lengths,
         "target": acc_range(design), "turn": 0 if design.snapshot else acc_range(design), "delta": signed(DELTA_BITS),
         "gap": 1, "event": 1, "tags": tags_layout(design),
+        **single,
     })
 
 
@@ -49,8 +51,9 @@ class Addresser(wiring.Component):
     busy : a job is under way.
 
     Latency: ``delay`` cycles from job to first word.  Throughput: one job in two cycles, and one word per cycle.  There
-    is no gap between jobs, because the next job's address is ready before the last word is read; only a job that copies
-    logits is preceded by one cycle without a word.  A length of 0 counts as 1.
+    is no gap between jobs, because the next job's address is ready before the last word is read.  A job is preceded by
+    one cycle without a word if it copies logits, or if it begins with the accumulator word that the job before ends
+    with (looked for in designs with single gates, as only their columns can be so short).  A length of 0 counts as 1.
     """
 
     delay = 4
@@ -72,11 +75,17 @@ class Addresser(wiring.Component):
         left_c, left = Signal.like(run_a.length), Signal.like(run_a.length)     # words after the first, the running one
         # jobs that copy read words that do not matter, so a column's length is all that is multiplied
         column_length = run_a.length[: self.design.acc_words.bit_length()]
+        if self.design.diffuses:        # bias columns are as long as all accumulators, however much of one is added
+            column_length = Mux(run_a.event, column_length, self.registers.ACC_WORDS)
 
         over, free_b, free_c = Signal(), Signal(), Signal()
+        waits = run_c.gap
         step = self.handover.step(m, self.design, run_c, over)
+        if self.design.choices:
+            waits = Signal()
+            m.d.comb += waits.eq(run_c.gap | (o.valid & (o.target == run_c.target)))
         m.d.comb += [
-            over.eq(~o.valid | o.last), free_c.eq(~valid_c | (over & ~run_c.gap)), free_b.eq(~valid_b | free_c),
+            over.eq(~o.valid | o.last), free_c.eq(~valid_c | (over & ~waits)), free_b.eq(~valid_b | free_c),
             # a register, for it goes on to the encoders and their queues
             self.i.ready.eq(~valid_a), self.busy.eq(valid_a | valid_b | valid_c | o.valid),
         ]
@@ -93,7 +102,7 @@ class Addresser(wiring.Component):
             ]
         with m.If(over):
             m.d.sync += [
-                o.valid.eq(valid_c & ~run_c.gap), o.word.eq(word_c), o.target.eq(run_c.target), o.delta.eq(run_c.delta),
+                o.valid.eq(valid_c & ~waits), o.word.eq(word_c), o.target.eq(run_c.target), o.delta.eq(run_c.delta),
                 o.tags.eq(run_c.tags), o.event.eq(run_c.event), o.first.eq(1), left.eq(left_c), o.last.eq(left_c == 0),
             ]
             with m.If(valid_c & run_c.gap):
@@ -116,12 +125,17 @@ class Addresser(wiring.Component):
                      run.event.eq(job.kind == Kind.EVENT)]
 
         def at(place: Place) -> list[Any]:
+            single = [run.single.eq(place.single)] if "single" in dict(run_layout(self.design)) else []
             return [run.target.eq(place.target), run.length.eq(place.length), run.turn.eq(place.turn),
-                    run.gap.eq(place.gap)]
+                    run.gap.eq(place.gap), *single]
 
         with m.Switch(job.kind):
             with m.Case(Kind.BIAS):
                 m.d.comb += [*at(Place(0, regs.ACC_WORDS)), run.base.eq(regs.BIAS_BASE)]
+                if self.design.diffuses:
+                    place = places.pop(Kind.BIAS)
+                    with m.If(job.again):
+                        m.d.comb += [*at(place), run.base.eq(regs.BIAS_BASE + place.target)]
             for kind, place in places.items():
                 with m.Case(kind):
                     m.d.comb += at(place)

@@ -1,4 +1,4 @@
-"""Delta encoder: compares N values per cycle with those last sent, and sends only values that have changed enough."""
+"""Encoder: compares N values per cycle with its memory of them, and sends only what has changed, or adds up, enough."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
@@ -7,6 +7,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from tidegate.spec.formats import DELTA_BITS, SIGNAL
+from tidegate.spec.rules import RULES
 
 from ..fixed import saturate
 from ..records.event import event_layout, group_layout
@@ -16,11 +17,38 @@ MARGIN = 16             # groups that may still come when ``room`` falls
 LAG = 8                 # ... and those that came before the queue's level shows it
 
 
+# ``diffuse``: the signal has that rule.  ``fraction``: step − 1.  ``offset``: step − Θ.  ``lowest``, ``highest``: the most
+# negative and the most positive Δ.
+RULE_LAYOUT = data.StructLayout({
+    "diffuse": 1, "zero": 1, "leak": 3, "fraction": DELTA_BITS - 2, "offset": signed(SIGNAL.bits + 2),
+    "lowest": signed(DELTA_BITS), "highest": DELTA_BITS - 1,
+})
+
+
+def kept(rule, error):
+    """What is left of an error after the leak."""
+    return error - Mux(rule.leak == 0, 0, error >> rule.leak)
+
+
+def diffused(rule, total):
+    """(Whether there is a spike, and Δ), of u = ``total``: with w = u + step − Θ, w rounded down to steps and clipped."""
+    wide = (total + rule.offset)[: SIGNAL.bits + 3].as_signed()
+    whole = (wide & ~Cat(rule.fraction, Const(0, len(wide) - len(rule.fraction)))).as_signed()
+    spiked = (whole != 0) & Mux(wide < 0, rule.lowest != 0, rule.highest != 0)
+    sent = Mux(wide >= rule.highest, rule.highest, Mux(wide < rule.lowest, rule.lowest, whole[:DELTA_BITS].as_signed()))
+    return spiked, sent[:DELTA_BITS].as_signed()
+
+
 class Encoder(wiring.Component):
     """Compares groups of values with a memory of anchors, and queues the events until they are taken.
 
         fire  ⇔  |v − v̂| ≥ Θ  and  v ≠ v̂        (dense: always)
         Δ = clip(v − v̂, DELTA_BITS);  v̂ ← v̂ + Δ     where fired
+
+    Or, if the rule of the signal is ``diffuse`` (``tidegate.spec.rules``; the memory is that of the errors e then):
+
+        u = v + e − (e >> leak)       Δ = ⌊(u + step − Θ) / step⌋ · step, from −lowest to highest
+        fire  ⇔  Δ ≠ 0  (dense: always)       e ← clip(u − Δ), or 0 where Δ ≠ 0 if the reset is to zero
 
         group ─► anchors ─► subtract ─► compare ─┬──► queue ──┬─► one by one        each ─► has a register
                                                  └────────────┘
@@ -35,6 +63,8 @@ class Encoder(wiring.Component):
         Groups with events that can wait; at least 2 MARGIN if ``room`` is used.
     late : int
         Cycles from a group to its values, 1 or 2; with 2 the anchors have a register of their own.
+    rules : tuple[str, ...]
+        The rules that there are.
 
     Members
     -------
@@ -45,6 +75,8 @@ class Encoder(wiring.Component):
     room : in the cycle before, there was room for ``MARGIN`` more groups, even if no event is taken.
     theta : Θ in LSBs, stable while busy.
     dense : every element is sent.
+    rule : ``RULE_LAYOUT``, stable while busy and in the cycle before; there with the rule ``diffuse``.  Groups of one address
+        have the same rule, and if that is ``diffuse`` the same mask, from one clear to the next.
     o : stream of ``event_layout(rate * depth)``
         The events of a group in ascending index order; after those of the last group an ``end``.
     clear : strobe, while not busy: all anchors become 0 (takes ``depth`` cycles).
@@ -55,8 +87,9 @@ class Encoder(wiring.Component):
     Formats: values and anchors SIGNAL, Δ saturates symmetrically to DELTA_BITS.
     """
 
-    def __init__(self, rate: int, depth: int, queue_depth: int = QUEUE_DEPTH, late: int = 1):
-        self.rate, self.depth, self.queue_depth, self.late = rate, depth, queue_depth, late
+    def __init__(self, rate: int, depth: int, queue_depth: int = QUEUE_DEPTH, late: int = 1,
+                 rules: tuple[str, ...] = RULES[:1]):
+        self.rate, self.depth, self.queue_depth, self.late, self.rules = rate, depth, queue_depth, late, rules
         self.delay = 3 + late
         super().__init__({
             "i": In(stream.Signature(group_layout(rate, depth))),
@@ -67,6 +100,7 @@ class Encoder(wiring.Component):
             "o": Out(stream.Signature(event_layout(rate * depth))),
             "clear": In(1),
             "busy": Out(1),
+            **({"rule": In(RULE_LAYOUT)} if "diffuse" in rules else {}),
         })
 
     def elaborate(self, platform):
@@ -109,18 +143,26 @@ class Encoder(wiring.Component):
         ]
         below = Signal.like(self.theta)             # Θ − 1; what does not differ does not fire
         m.d.sync += below.eq(Mux(self.theta == 0, 0, self.theta - 1))
+        rule = self.rule if "diffuse" in self.rules else None
+        on = None if rule is None else rule.diffuse if "delta" in self.rules else Const(1, 1)
         found = Signal(found_layout)
         m.d.comb += [found.end.eq(moved.last), found.index.eq(moved.index)]
         for k in range(n):
             anchor, value = anchor_r.data[k], self.values[k]
+            left_of = None if rule is None else kept(rule, anchor)
             if self.late > 1:
                 anchor_q1 = Signal(signed(SIGNAL.bits), name=f"anchor{k}_q1", reset_less=True)
                 m.d.sync += anchor_q1.eq(anchor)
                 anchor = anchor_q1
+                if left_of is not None:
+                    left_q1 = Signal.like(anchor, name=f"left{k}_q1", reset_less=True)
+                    m.d.sync += left_q1.eq(left_of)
+                    left_of = left_q1
             difference = Signal(signed(SIGNAL.bits + 1), name=f"difference{k}", reset_less=True)
             anchor_moved = Signal(signed(SIGNAL.bits), name=f"anchor{k}_moved", reset_less=True)
             anchor_found = Signal(signed(SIGNAL.bits), name=f"anchor{k}_found", reset_less=True)
-            m.d.sync += [difference.eq(value - anchor), anchor_moved.eq(anchor), anchor_found.eq(anchor_moved)]
+            change = value - anchor if left_of is None else Mux(on, value + left_of, value - anchor)
+            m.d.sync += [difference.eq(change), anchor_moved.eq(anchor), anchor_found.eq(anchor_moved)]
             # |difference| is ``apart``, and one more if it is negative; carries if it is not more than ``below``
             negative, apart = difference[-1], Signal(SIGNAL.bits, name=f"apart{k}")
             within = Signal(len(below) + 2, name=f"within{k}")
@@ -131,6 +173,16 @@ class Encoder(wiring.Component):
                 found.deltas[k].eq(saturate(difference, DELTA_BITS)),
                 anchor_w.data[k].eq(anchor_found + Mux(found_q.fired[k], found_q.deltas[k], 0)),
             ]
+            if rule is not None:
+                total, spiked = Signal.like(difference, name=f"total{k}", reset_less=True), Signal(name=f"spiked{k}")
+                spikes, sent = diffused(rule, difference)
+                m.d.sync += [total.eq(difference), spiked.eq(spikes)]
+                with m.If(on):
+                    left = saturate(total - found_q.deltas[k], SIGNAL.bits)
+                    m.d.comb += [
+                        found.fired[k].eq(moved.mask[k] & (self.dense | spikes)), found.deltas[k].eq(sent),
+                        anchor_w.data[k].eq(Mux(rule.zero & spiked, 0, left)),
+                    ]
 
         # and the next: the events that are still to be sent, from the queue or past it
         sending, come = Signal(sending_layout), Signal(sending_layout)

@@ -16,6 +16,7 @@ class Lanes(wiring.Component):
     """Weight memory, multipliers and accumulators.
 
         acc[target][p] ← acc[target][p] + weight[word][p] · Δ      (wraps at ACC_BITS; spec proves it never does)
+        ... weight[word][p] · Δ alone, if the fetch is ``fresh``
 
     Consists of banks of at most SPAN lanes; this module holds the parts that they share.
 
@@ -26,7 +27,7 @@ class Lanes(wiring.Component):
     Members
     -------
     fetch : ``fetch_signature(design)``
-        The same target must not come in two successive cycles.
+        The same target must not come in two successive cycles, unless the first adds nothing and is not consumed.
     copies : ``copies_signature(design)``
         The new value of each accumulator word whose fetch asks for a copy.
     weight_w : ``weight_w_signature(design)``, while not busy.
@@ -66,8 +67,12 @@ class Lanes(wiring.Component):
             *(q.eq(before) for signals in (copy, targets, deltas)
               for q, before in zip(signals[1:], signals, strict=False)),
         ]
+        fresh = Signal(2) if d.diffuses else None       # stages 1 and 2
+        if d.diffuses:
+            m.d.sync += fresh.eq(Cat(fetch.valid & fetch.tags.fresh, fresh))
         # a clear stores the word that is always 0, read one stage before, to all others
         sweep, sweeping, sweeping_q1 = Signal.like(fetch.target), Signal(), Signal()
+        of_zero = sweeping | fresh[-1] if d.diffuses else sweeping
         m.d.sync += sweeping_q1.eq(sweeping)
         m.d.comb += [
             self.copies.coming.eq(copy[-2]), self.copies.coming_closes.eq(closes[-1]), self.copies.copy.eq(copy[-1]),
@@ -80,7 +85,7 @@ class Lanes(wiring.Component):
             m.d.comb += [
                 part.word.eq(Mux(weight_w.en, weight_w.word, fetch.word)),
                 part.write.eq(weight_w.en), part.lane.eq(weight_w.lane), part.weight.eq(weight_w.data),
-                part.delta.eq(Mux(sweeping, 0, deltas[1])), part.target.eq(Mux(sweeping, d.acc_words, targets[1])),
+                part.delta.eq(Mux(sweeping, 0, deltas[1])), part.target.eq(Mux(of_zero, d.acc_words, targets[1])),
                 part.store.eq(valid[2] | sweeping_q1), part.store_target.eq(Mux(sweeping_q1, sweep, targets[2])),
                 *(self.copies.data[first + p].eq(part.total[p]) for p in range(count)),
             ]

@@ -1,6 +1,6 @@
 """Scheduler: which job the lanes work on next."""
 
-from amaranth.hdl import Array, Const, Module, Signal
+from amaranth.hdl import Array, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -17,12 +17,14 @@ class Scheduler(wiring.Component):
     """Puts the events of all signals in an order in which the lanes do not wait while another event is ready.
 
         frame t:   close layer 0 ─► x of t+1, h0 of t ─► close layer 1 ─► … ─► h of t ─► logits
-        close:     the last x of t, which copies on its way, or CLOSE; then REST, if the layer has other gates
+        close:     the last x of t, which copies on its way, or CLOSE; then REST, if the layer has other gates; then
+                   BIAS, for each bias column that a layer gets again because it consumes (at least one, times 0)
 
     Closing a layer copies its accumulators for the cell; from then on the lanes add features of the next frame
     while the cell works, then its hidden events as they come.  The last event of a feature frame is held back: if the
     handover ``fuses``, its column closes the layer, so that the copy costs only the words of REST.  If not, CLOSE
-    follows.
+    follows.  So it does if the features feed more layers than the first; those of the next frame then wait until the
+    last of these is closed.
 
     One job copies all logits, or one job each word of them, as the handover's ``logits`` need them.
 
@@ -68,6 +70,15 @@ class Scheduler(wiring.Component):
         m.d.sync += [layer.eq(next_layer), last_layer.eq((layer == layers - 1) | (layer + 1 >= regs.LAYERS))]
         # whether the layer has gates that REST copies
         rest = choose(m, regs, "LAYER_REST", range(layers), next_layer) != 0 if self.handover.rests else Const(0)
+        # whether the features feed the first layer only, and whether those of the next frame may be added
+        only_first, may_add, branches = Signal(), Signal(), self.design.branches
+        if branches:
+            m.d.sync += [only_first.eq(regs.FEATURES_AFTER == 0), may_add.eq(next_layer >= regs.FEATURES_AFTER)]
+        # how the layer consumes, and the logits do: see the register LAYER_CONSUME
+        consume = logit_consume = Const(0, 3)
+        if self.design.diffuses:
+            consume = choose(m, regs, "LAYER_CONSUME", range(layers), next_layer)
+            logit_consume = regs.LOGIT_CONSUME
 
         # the next feature event is held until it is known whether it is the frame's last
         held, held_valid, use_held = Signal(self.x.p.shape()), Signal(), Signal()
@@ -92,6 +103,8 @@ class Scheduler(wiring.Component):
         with m.Elif(use_event):
             m.d.sync += event_valid.eq(0)
 
+        fresh = Signal() if self.design.diffuses else None      # a layer's first bias column replaces its sums
+
         def column(signal, event):
             """The column of an event."""
             return [self.o.valid.eq(1), job.kind.eq(Kind.EVENT), job.index.eq(event.index), job.delta.eq(event.delta),
@@ -105,12 +118,34 @@ class Scheduler(wiring.Component):
             """Copy what no event's column copied on the way."""
             return [self.o.valid.eq(1), job.kind.eq(Kind.CLOSE), job.tags.signal.eq(layer), *copies()]
 
+        def copied():
+            """What follows when all gates are copied."""
+            m.next = "ADD HIDDEN"
+            if self.design.diffuses:
+                with m.If(consume != 0):
+                    m.d.sync += first_digit(consume)
+                    m.next = "ADD BIAS"
+
         def closed():
             """What follows when the first gates are copied."""
-            m.next = "ADD HIDDEN"
+            copied()
             if self.handover.rests:
                 with m.If(rest):
                     m.next = "COPY REST"
+
+        def first_digit(how):
+            """Where the bias columns begin that a layer gets again: with the last one, times 0, if it gets none."""
+            return [digit.eq(Mux(how > len(BIAS_DELTAS), len(BIAS_DELTAS) - 1, how - 1)), fresh.eq(1)]
+
+        def play(then: str):
+            """The bias columns from ``digit`` on."""
+            m.d.comb += [self.o.valid.eq(1), job.kind.eq(Kind.BIAS), job.index.eq(digit),
+                         job.delta.eq(Array(BIAS_DELTAS)[digit])]
+            with m.If(self.o.ready):
+                m.d.sync += digit.eq(digit + 1)
+                with m.If(digit == len(BIAS_DELTAS) - 1):
+                    m.d.sync += digit.eq(0)
+                    m.next = then
 
         whole = self.handover.logits.whole
         logit_words = (regs.CLASSES + self.design.lanes - 1) // self.design.lanes
@@ -119,6 +154,15 @@ class Scheduler(wiring.Component):
         m.d.sync += last_word.eq(word + 1 >= logit_words)
         hidden, offered = Signal(), Signal()        # a hidden event is offered, and was: it stays so until it is taken
         digit = Signal(range(len(BIAS_DELTAS)))
+        def play_again(how, signal, then: str):
+            """The same for one layer, or the logits; the first column takes the place of what was there."""
+            play(then)
+            m.d.comb += [job.again.eq(1), job.tags.signal.eq(signal), job.tags.fresh.eq(fresh)]
+            with m.If(how > len(BIAS_DELTAS)):
+                m.d.comb += job.delta.eq(0)
+            with m.If(self.o.ready):
+                m.d.sync += fresh.eq(0)
+
         with m.FSM():
             with m.State("ADD FEATURES"):
                 m.d.comb += self.idle.eq(~held_valid & ~self.x.valid)
@@ -127,10 +171,16 @@ class Scheduler(wiring.Component):
                 with m.Elif(final):
                     m.d.comb += [*column(0, held), *(copies() if fuses else ()), use_held.eq(self.o.ready),
                                  use_end.eq(1)]
+                    if fuses and branches:
+                        with m.If(~only_first):
+                            m.d.comb += [job.tags.copy.eq(Copy.NONE), job.tags.closes.eq(0)]
                     with m.If(self.o.ready):
                         if fuses:
                             closed()
                         else:
+                            m.next = "CLOSE LAYER"
+                    if fuses and branches:
+                        with m.If(self.o.ready & ~only_first):
                             m.next = "CLOSE LAYER"
                 with m.Elif(none):
                     m.d.comb += [*close(), use_held.eq(self.o.ready)]
@@ -147,10 +197,15 @@ class Scheduler(wiring.Component):
                     m.d.comb += [self.o.valid.eq(1), job.kind.eq(Kind.REST), job.tags.signal.eq(layer),
                                  job.tags.copy.eq(Copy.GATES), job.tags.closes.eq(1)]
                     with m.If(self.o.ready):
-                        m.next = "ADD HIDDEN"
+                        copied()
+            if self.design.diffuses:
+                with m.State("ADD BIAS"):
+                    play_again(consume, layer, "ADD HIDDEN")
+                with m.State("ADD LOGIT BIAS"):
+                    play_again(logit_consume, layers, "ADD FEATURES")
             with m.State("ADD HIDDEN"):
                 m.d.sync += offered.eq(hidden & ~self.o.ready)
-                with m.If(more & ~offered):
+                with m.If(more & ~offered & may_add if branches else more & ~offered):
                     m.d.comb += [*column(0, held), use_held.eq(self.o.ready)]
                 with m.Elif(event_valid & event.end):
                     m.d.comb += use_event.eq(1)
@@ -174,12 +229,10 @@ class Scheduler(wiring.Component):
                         m.d.comb += next_layer.eq(0)
                         m.d.sync += [word.eq(0), last_word.eq(logit_words <= 1)]
                         m.next = "ADD FEATURES"
+                        if self.design.diffuses:
+                            with m.If(logit_consume != 0):
+                                m.d.sync += first_digit(logit_consume)
+                                m.next = "ADD LOGIT BIAS"
             with m.State("PLAY BIAS"):
-                m.d.comb += [self.o.valid.eq(1), job.kind.eq(Kind.BIAS), job.index.eq(digit),
-                             job.delta.eq(Array(BIAS_DELTAS)[digit])]
-                with m.If(self.o.ready):
-                    m.d.sync += digit.eq(digit + 1)
-                    with m.If(digit == len(BIAS_DELTAS) - 1):
-                        m.d.sync += digit.eq(0)
-                        m.next = "ADD FEATURES"
+                play("ADD FEATURES")
         return m

@@ -17,45 +17,66 @@ from ..streams import STALLS, Sink, Source, pack, reset_dut, rng_for, wait
 
 DESIGN = Design(**json.loads(os.environ.get("BENCH", '{"lanes": 8, "weight_words": 4096}')))
 EVENTS = {"x": event_layout(DESIGN.features), "h": event_layout(DESIGN.neurons)}
+CONSUME = (*(f"LAYER_CONSUME{l}" for l in range(MAX_LAYERS)), "LOGIT_CONSUME")
+HELD_TO_NONE = 2 + len(BIAS_DELTAS)     # values of these registers: held, and consumed with three to no bias columns
 END = {"index": 0, "delta": 0, "end": 1}
 
 
 def random_registers(rng) -> dict[str, int]:
-    layers = {f"LAYER_REST{l}": rng.choice([0, 1, 5]) if DESIGN.snapshot else 0 for l in range(MAX_LAYERS)}
-    return {"LAYERS": rng.randint(1, MAX_LAYERS), "CLASSES": rng.randint(0, 30), **layers}
+    layers = rng.randint(1, MAX_LAYERS)
+    values = {"LAYERS": layers, "CLASSES": rng.randint(0, 30)}
+    values |= {f"LAYER_REST{l}": rng.choice([0, 1, 5]) if DESIGN.snapshot else 0 for l in range(MAX_LAYERS)}
+    if DESIGN.branches:
+        values["FEATURES_AFTER"] = rng.choice([0, rng.randrange(layers)])
+    if DESIGN.diffuses:
+        values |= {name: rng.choice([0, rng.randrange(HELD_TO_NONE)]) for name in CONSUME}
+    return values
 
 
-def job(kind: Kind, signal: int, index: int = 0, delta: int = 0, copy: Copy = Copy.NONE, closes: bool = False) -> dict:
+def job(kind: Kind, signal: int, index: int = 0, delta: int = 0, copy: Copy = Copy.NONE, closes: bool = False,
+        consume: bool = False, again: bool = False) -> dict:
+    tags = {"consume": int(consume)} if DESIGN.diffuses else {}
     return {"kind": kind.value, "index": index, "delta": delta,
-            "tags": {"copy": copy.value, "closes": int(closes), "signal": signal}}
+            "tags": {"copy": copy.value, "closes": int(closes), "signal": signal, **tags},
+            **({"again": int(again)} if DESIGN.diffuses else {})}
 
 
 class Model:
     """The jobs that events become."""
 
     def __init__(self, registers: dict):
-        self.registers = registers
+        self.registers, self.features_after = registers, registers.get("FEATURES_AFTER", 0)
 
     def column(self, signal: int, event: dict, **copies) -> dict:
         return job(Kind.EVENT, signal, event["index"], event["delta"], **copies)
 
     def close(self, layer: int, event: dict | None) -> list[dict]:
+        consume = self.registers.get(f"LAYER_CONSUME{layer}", 0)
         rest = self.registers[f"LAYER_REST{layer}"] != 0
-        copies = {"copy": Copy.GATES, "closes": not rest}
+        copies = {"copy": Copy.GATES, "closes": not rest, "consume": consume != 0}
         if event is None:
             first = [job(Kind.CLOSE, layer, **copies)]
-        elif DESIGN.snapshot:
+        elif DESIGN.snapshot and not self.features_after:
             first = [self.column(0, event, **copies)]
         else:
             first = [self.column(0, event), job(Kind.CLOSE, layer, **copies)]
-        return [*first, *([job(Kind.REST, layer, copy=Copy.GATES, closes=True)] if rest else [])]
+        return [*first, *([job(Kind.REST, layer, **copies | {"closes": True})] if rest else []),
+                *self.again(layer, consume)]
+
+    def again(self, signal: int, consume: int) -> list[dict]:
+        """The bias columns that are added again, as the register says."""
+        return [job(Kind.BIAS, signal, k, BIAS_DELTAS[k], again=True) for k in range(len(BIAS_DELTAS))
+                if consume and k >= consume - 1]
 
     def logits(self) -> list[dict]:
+        consume = self.registers.get("LOGIT_CONSUME", 0)
         words = 1 if DESIGN.snapshot else max(1, -(-self.registers["CLASSES"] // DESIGN.lanes))
-        return [job(Kind.LOGITS, 0, k, copy=Copy.LOGITS) for k in range(words)]
+        return [*(job(Kind.LOGITS, 0, k, copy=Copy.LOGITS, consume=consume != 0) for k in range(words)),
+                *self.again(DESIGN.layers, consume)]
 
     def frame(self, x: list[dict], hs: list[list[dict]]) -> list[dict]:
-        """The jobs of a frame; all its features but the last may come among those of the frame before."""
+        """The jobs of a frame; all its features but the last may come among those of the frame before, once its layer
+        FEATURES_AFTER is closed."""
         jobs = self.close(0, x[-1] if x else None)
         for layer, events in enumerate(hs):
             jobs += self.close(layer, None) if layer else []
@@ -76,8 +97,10 @@ async def jobs_equal_model(dut, stalls):
     sink = Sink(dut, "o", job_layout(DESIGN), stalls=stalls)
     dut.bias.value, dut.blocked.value, dut.registers.value = 0, 0, 0
     await reset_dut(dut)
-    for _ in range(12):
+    for turn in range(12 + HELD_TO_NONE * DESIGN.diffuses):
         registers = random_registers(rng)
+        if turn >= 12:          # every layer, and the logits, have every value
+            registers |= {name: (turn + n) % HELD_TO_NONE for n, name in enumerate(CONSUME)} | {"LAYERS": MAX_LAYERS}
         model, frames = Model(registers), 6
         dut.registers.value = pack(registers_layout(DESIGN), registers)
         assert int(dut.idle.value)
@@ -89,14 +112,17 @@ async def jobs_equal_model(dut, stalls):
         xs = [random_events(rng, 8) for _ in range(frames)]
         hs = [[random_events(rng, 8) for _ in range(registers["LAYERS"])] for _ in range(frames)]
         sent = cocotb.start_soon(x.send([e for events in xs for e in [*events, END]]))
-        early = [e for events in xs for e in events[:-1]]
-        for frame_x, frame_h in zip(xs, hs, strict=True):
+        early = [(frame, e) for frame, events in enumerate(xs) for e in events[:-1]]
+        for frame, (frame_x, frame_h) in enumerate(zip(xs, hs, strict=True)):
             expected = model.frame(frame_x, frame_h)
             closings, got, layer = 0, [], 0
             while len(got) < len(expected):
                 new = (await sink.receive(1))[0]
-                if early and new == model.column(0, early[0]):
-                    early.pop(0)
+                if early and new == model.column(0, early[0][1]):
+                    ahead = early.pop(0)[0] - frame
+                    assert ahead == bool(got), "features of the wrong frame"
+                    assert not ahead or closings > model.features_after, "features among those of the frame before"
+                    assert not ahead or expected[len(got)]["kind"] not in (Kind.REST.value, Kind.BIAS.value)
                     continue
                 assert new == expected[len(got)]
                 got.append(new)

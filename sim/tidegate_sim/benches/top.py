@@ -14,7 +14,7 @@ from tidegate.spec.layout import Layout
 from tidegate.spec.packets import Request, Result, decode_packet, encode_packet
 from tidegate.spec.registers import BY_NAME
 from tidegate_sim.streams import PERIOD, reset_dut
-from tidegate_sim.verify import random_model
+from tidegate_sim.random_networks import random_model
 
 from .uart import drive, listen
 

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from tidegate.spec.errors import TidegateError
 
-from .console import JsonOption, err, hint_at_extras, out, print_json
+from .console import JsonOption, err, hint_at_extras, names_in, out, print_json
 
 if TYPE_CHECKING:
     from tidegate.spec.design import Design
@@ -24,6 +24,12 @@ def build(
     cells: Annotated[str | None, typer.Option(
         "--cells",
         help="Cells that layers may have, such as gru,lstm (default: the board's).", show_default=False)] = None,
+    rules: Annotated[str | None, typer.Option(
+        "--rules",
+        help="Encoder rules that signals may have, such as delta,diffuse (default: the board's).",
+        show_default=False)] = None,
+    features: Annotated[int | None, typer.Option(
+        "--features", help="Elements that a frame may have (default: the board's).", show_default=False)] = None,
     to: Annotated[Path | None, typer.Option(
         "--to", help="Folder of bitstream, manifest and report (default: bitstreams/BOARD in the checkout).",
         show_default=False)] = None,
@@ -39,11 +45,11 @@ def build(
     from tidegate.spec.boards import board_spec
 
     spec = board_spec(board)
-    design = spec.design(lanes, None if cells is None else [name.strip() for name in cells.split(",")])
+    design = spec.design(lanes, names_in(cells), names_in(rules), features)
     if to is None and design != spec.design():
         own = spec.design()
-        raise TidegateError(f"bitstreams/{board} is for {own.lanes} lanes and {' and '.join(own.cells)}; "
-                            "give another folder with --to")
+        raise TidegateError(f"bitstreams/{board} is for {own.lanes} lanes, {own.features} features, {' and '.join(own.cells)} "
+                            f"and {' and '.join(own.rules)}; give another folder with --to")
     folder, work = _folders(board, to)
     with hint_at_extras("build"):
         import tidegate_hw.build as builder
@@ -51,7 +57,7 @@ def build(
         with err.status(f"elaborating, to see whether '{folder}' belongs to this RTL"):
             why = _why_not(board, design, folder)
         if check:
-            options = {"--cells": cells, "--to": to}
+            options = {"--cells": cells, "--rules": rules, "--features": features, "--to": to}
             return _checked(board, folder, why, json, "".join(
                 f" {option} {shlex.quote(str(value))}" for option, value in options.items() if value is not None))
         err.print(f"{why}; building" if why else f"'{folder}' belongs to this RTL; building again", soft_wrap=True)

@@ -72,3 +72,8 @@ def progress(what: str, visible: bool = True) -> Iterator[Callable[[int, int], N
                   console=err, transient=True, disable=not visible or not err.is_terminal) as bars:
         bar = bars.add_task(what, total=None)
         yield lambda done, total: bars.update(bar, completed=done, total=total)
+
+
+def names_in(option: str | None) -> list[str] | None:
+    """The names in an option such as "gru,lstm"; None if it was not given."""
+    return None if option is None else [name.strip() for name in option.split(",")]

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from tidegate.spec.errors import TidegateError
 
-from .console import JsonOption, err, out, print_json
+from .console import JsonOption, err, names_in, out, print_json
 
 if TYPE_CHECKING:
     from tidegate.spec.model import Model
@@ -29,6 +29,10 @@ def fit(
     cells: Annotated[str | None, typer.Option(
         "--cells", help="Cells of a --board that is built with others than its own, such as gru,lstm.",
         show_default=False)] = None,
+    rules: Annotated[str | None, typer.Option(
+        "--rules", help="Its encoder rules, such as delta,diffuse.", show_default=False)] = None,
+    features: Annotated[int | None, typer.Option(
+        "--features", help="Its elements of a frame.", show_default=False)] = None,
     occupancy: Annotated[list[float] | None, typer.Option(
         "--occupancy", min=0, max=100,
         help="Percent of elements that fire: one number for all signals, or one per signal, such as 30 20 (default: "
@@ -47,10 +51,10 @@ def fit(
     from tidegate.spec.layout import Layout
 
     network, loaded = network_of(model, cell)
-    built = None if cells is None else [name.strip() for name in cells.split(",")]
-    fits = Layout(network, design_of(board, lanes, built)[0], check=False).refusal() is None
+    built = {"cells": names_in(cells), "rules": names_in(rules), "features": features}
+    fits = Layout(network, design_of(board, lanes, **built)[0], check=False).refusal() is None
     report = {"model": model, **fit(
-        loaded or network, board, lanes, cells=built, occupancy=_shares(network, loaded, occupancy) if fits else None,
+        loaded or network, board, lanes, **built, occupancy=_shares(network, loaded, occupancy) if fits else None,
         clock=clock * 1e6 if clock else None, seconds=seconds)}
     refusal = report.pop("refusal")
     print_json(report) if json else _print(report)

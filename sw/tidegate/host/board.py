@@ -19,7 +19,7 @@ from ..progress import Progress
 from ..spec.design import SIMULATED, Design, Identity
 from ..spec.errors import ModelError
 from ..spec.formats import SIGNAL, acc_frac
-from ..spec.layout import Layout
+from ..spec.layout import Layout, threshold_registers
 from ..spec.model import Model
 from ..spec.network import whole
 from ..spec.packets import MAX_PAYLOAD, Request, most_frames, result_dtype
@@ -249,8 +249,8 @@ class Board:
         """Change Θ of each signal, in LSBs of 2**-8, features first; takes effect with the next frame."""
         model = self._loaded()
         self.model = model.with_thresholds(*thresholds)      # checks number and range
-        for s, theta in enumerate(self.model.network.thresholds):
-            self.write_register(f"THETA{s}", theta)
+        for name, value in threshold_registers(self.model.network).items():
+            self.write_register(name, value)
 
     def stream(self, frames: np.ndarray | Iterable[np.ndarray], reset: bool = True) -> Iterator[FrameResult]:
         """Send feature frames and yield a FrameResult for each.

@@ -24,13 +24,15 @@ LANES, CLOCK = 64, 100e6        # without a board: lanes of the virtual board, a
 
 
 def fit(model: str | Path | Model | Network, board: str | None = None, lanes: int | None = None, *,
-        cell: str | None = None, cells: Sequence[str] | None = None,
-        occupancy: float | Sequence[float] | None = None, clock: float | None = None, seconds: float = 1.0) -> dict:
+        cell: str | None = None, cells: Sequence[str] | None = None, rules: Sequence[str] | None = None,
+        features: int | None = None, occupancy: float | Sequence[float] | None = None, clock: float | None = None,
+        seconds: float = 1.0) -> dict:
     """Each memory that a model needs on a board and, if it fits, cycles, frames per second, and estimated energy.
 
     ``model``, ``cell``: see ``network_of``.  ``board``: a name of ``spec/boards.py``; None: the virtual board.
-    ``lanes``: which of the board's designs; None: the board's own.  ``cells``: of a board that is built with others
-    than its own.  ``occupancy``: share of elements that fire, one for all signals or one per signal; None: as the
+    ``lanes``: which of the board's designs; None: the board's own.  ``cells``, ``rules``, ``features``: of a board
+    that is built with others than its own.
+    ``occupancy``: share of elements that fire, one for all signals or one per signal; None: as the
     model's card measured it.  ``clock``: Hz; None: the board's.
     ``seconds``: of sound that a decision takes.
 
@@ -39,7 +41,7 @@ def fit(model: str | Path | Model | Network, board: str | None = None, lanes: in
     an estimate, see ``spec.energy.NOTE``.  TidegateError if nothing says how often the network fires.
     """
     network, known = network_of(model, cell)
-    design, own_clock = design_of(board, lanes, cells)
+    design, own_clock = design_of(board, lanes, cells, rules, features)
     layout = Layout(network, design, check=False)
     refusal = layout.refusal()
     speed = None
@@ -73,18 +75,22 @@ def network_of(model: str | Path | Model | Network, cell: str | None = None) -> 
     features, *sizes, classes = map(int, text.split("-"))
     if not sizes:
         raise TidegateError(f"'{text}' lacks a size; give features-neurons-classes, such as 40-256-12")
-    layers = tuple(Layer(size, cell=cell_of(GRU.name if cell is None else cell)) for size in sizes)
+    kind = cell_of(GRU.name if cell is None else cell)
+    layers = tuple(Layer(size, cell=kind, activation="tanh" if kind.activations else "") for size in sizes)
     return Network(features, layers, Layer(classes), (0,) * (1 + len(sizes))), None
 
 
 def design_of(board: str | None = None, lanes: int | None = None,
-              cells: Sequence[str] | None = None) -> tuple[Design, float]:
-    """A board's design, with its own cells or others, and its clock in Hz; None: of the virtual board."""
+              cells: Sequence[str] | None = None, rules: Sequence[str] | None = None,
+              features: int | None = None) -> tuple[Design, float]:
+    """A board's design, with its own cells, rules and features or others, and its clock in Hz; None: of the virtual
+    board."""
     if board is not None:
         spec = board_spec(board)
-        return spec.design(lanes, cells), spec.clock
-    if cells is not None:
-        raise TidegateError("the virtual board has all cells; leave --cells out, or name a --board")
+        return spec.design(lanes, cells, rules, features), spec.clock
+    if (cells, rules, features) != (None, None, None):
+        raise TidegateError("the virtual board has all cells and rules; leave --cells, --rules and --features out, or "
+                            "name a --board")
     lanes = LANES if lanes is None else lanes
     if lanes not in SIMULATED:
         raise TidegateError(f"there is no virtual board with {lanes} lanes; choose {', '.join(map(str, SIMULATED))}")
@@ -113,7 +119,7 @@ def speed_of(layout: Layout, occupancy: Sequence[float], clock: float, rate: flo
     elements = [net.elements(s) for s in range(net.signals)]
     events = [share * n for share, n in zip(occupancy, elements, strict=True)]
     words = sum(n * column.length for n, column in zip(events, layout.columns, strict=True))
-    weights = sum(n * net.column_weights(s) for s, n in enumerate(events))
+    weights = sum(n * net.column_weights(s) for s, n in enumerate(events)) + net.replayed_weights
     cycles, dense = steady_cycles(layout, events), steady_cycles(layout, elements)
     return {
         "clock_mhz": clock / 1e6, "occupancy": list(occupancy), "temporal_sparsity": 1 - weights / net.dense_weights,

@@ -20,14 +20,17 @@ class BoardSpec:
     clock: int
     designs: tuple[Design, ...]
 
-    def design(self, lanes: int | None = None, cells: Sequence[str] | None = None) -> Design:
-        """The design with this many lanes (None: the first), with ``cells`` (None: its own).
+    def design(self, lanes: int | None = None, cells: Sequence[str] | None = None, rules: Sequence[str] | None = None,
+               features: int | None = None) -> Design:
+        """The design with this many lanes (None: the first), with ``cells``, ``rules`` and ``features`` (None: its own).
 
-        TidegateError if there is none.
+        With cells of fewer gates it has as many accumulator words fewer.  TidegateError if there is none.
         """
         for design in self.designs:
             if lanes in (None, design.lanes):
-                return design if cells is None else replace(design, cells=tuple(cells))
+                other = {"cells": cells and tuple(cells), "rules": rules and tuple(rules), "features": features}
+                chosen = replace(design, **{name: value for name, value in other.items() if value is not None})
+                return replace(chosen, acc_words=design.acc_words * chosen.gates // design.gates)
         raise TidegateError(f"there is no design with {lanes} lanes for {self.name}; "
                             f"choose {', '.join(str(d.lanes) for d in self.designs)}")
 

@@ -65,21 +65,49 @@ def _snapshot(cell: Cell) -> int:
     return SNAPSHOT if len(cell.gates) > 1 else SNAPSHOT_ONLY
 
 
-def event_times(there: int, counts: Sequence[int], free: int = 0, interval: int = 1) -> tuple[list[int], int]:
-    """(cycles in which the events of a frame, and then its end, leave an encoder; the next frame's ``free``).
+class _Output:
+    """The output of an encoder: events and ends, one after the other, each from the cycle on in which it is there."""
 
-    ``there``: cycle in which the values of the first group are valid; those of each further group follow ``interval``
-    cycles later.  ``counts``: events of each group.  ``free``: first cycle in which events can be loaded.
+    def __init__(self):
+        self._groups: list[tuple[int, int]] = []        # the cycle in which what a group sends is known, and how many
+        self._next, self._left, self._there, self._free = 0, 0, NEVER, 0
+
+    def add(self, there: int, counts: Sequence[int], interval: int = 1) -> None:
+        """The groups of a frame, with so many events each; ``there``: cycle in which the values of the first group are
+        valid; those of each further one follow ``interval`` cycles later."""
+        for j, count in enumerate(counts):
+            if entries := count + (j == len(counts) - 1):
+                self._groups.append((there + interval * j + ENCODER - 1, entries))
+        self._load()
+
+    def there(self) -> int:
+        """From which cycle on the next event or end is there; NEVER if none is known yet."""
+        return self._there
+
+    def take(self, cycle: int) -> None:
+        """It is taken, in the first cycle in which it is there or later."""
+        self._left -= 1
+        self._there, self._free = cycle + 1 if self._left else NEVER, cycle
+        self._load()
+
+    def _load(self) -> None:
+        if not self._left and self._next < len(self._groups):
+            here, self._left = self._groups[self._next]
+            self._next += 1
+            self._there = 1 + (here if self._free <= here else max(here + QUEUE, self._free))
+
+
+def event_times(there: int, counts: Sequence[int]) -> list[int]:
+    """Cycles in which the events of a frame, and then its end, leave an encoder if all are taken at once.
+
+    ``there``: cycle in which the values of the first group are valid.  ``counts``: events of each group.
     """
-    times = []
-    for j, count in enumerate(counts):
-        entries = count + (j == len(counts) - 1)
-        if entries:
-            here = there + interval * j + ENCODER - 1
-            load = here if free <= here else max(here + QUEUE, free)
-            times += range(load + 1, load + 1 + entries)
-            free = load + entries
-    return times, free
+    output, times = _Output(), []
+    output.add(there, counts)
+    for _ in range(sum(counts) + 1):
+        times.append(output.there())
+        output.take(times[-1])
+    return times
 
 
 def steady_cycles(layout: Layout, events: Sequence[float]) -> float:
@@ -95,7 +123,7 @@ def steady_cycles(layout: Layout, events: Sequence[float]) -> float:
             groups = -(-size // design.cell_rate)
             spacing /= design.cell_rate
             before, last = _before_last_gate(layout, l)
-            total += layer.bias_columns * gates * layout.words[l]
+            total += layer.columns_again * gates * layout.words[l]
             total += before + max(last + ahead + n * length, start + spacing + n * length,
                                   start + n * spacing + min(n, 1) * length, start + groups)
         else:
@@ -160,45 +188,50 @@ class _Features:
 
     def __init__(self):
         self.begun: list[int] = []
-        self._times: list[list[int]] = []       # of each frame: its events, and at last its end
-        self._frame, self._event, self._held = 0, 0, 0      # the event that is held, and since when
-        self._taken, self._free = 0, 0
+        self._output, self._left = _Output(), []    # events of each frame that are not taken yet
+        self._taken = 0                             # the encoder may take the next frame from this cycle on
+        self._free, self._held = 0, NEVER           # one can be held from this cycle on; one is, since then
 
     def come(self, counts: Sequence[int], cycle: int | None = None) -> None:
         """The encoder takes the next frame as soon as it can, or in ``cycle``; ``counts``: events of each group."""
         self.begun.append(self._taken if cycle is None else cycle)
-        times, self._free = event_times(self.begun[-1] + 1, counts, self._free)
+        self._output.add(self.begun[-1] + 1, counts)
         self._taken = self.begun[-1] + len(counts) + REST
-        self._times.append(times)
-        if self._frame == len(self._times) - 1:
-            self._held = times[0] + 1
+        self._left.append(sum(counts))
+        self._hold()
 
-    def events(self) -> list[int]:
-        """When the events of the frame that is next to be closed, and at last its end, are there."""
-        return self._times[self._frame]
+    def _hold(self) -> None:
+        if self._held == NEVER and self._output.there() < NEVER:
+            taken = max(self._output.there(), self._free)
+            self._output.take(taken)
+            self._held = taken + 1
+
+    def empty(self) -> bool:
+        """Whether the frame that is next to be closed has no more events."""
+        return self._left[0] == 0
 
     def more(self) -> int:
         """When it is known that the held event is not its frame's last; NEVER if it is, or there is none."""
-        if self._frame == len(self._times) or self._event + 2 >= len(self._times[self._frame]):
-            return NEVER
-        return max(self._held, self._times[self._frame][self._event + 1])
+        return max(self._held, self._output.there()) if self._left and self._left[0] > 1 else NEVER
 
     def last(self) -> int:
         """When it is known that it is the last, or that the frame has none."""
-        times = self._times[self._frame]
-        return max(self._held, times[-1] if len(times) > 1 else 0)
+        return self._held if self.empty() else max(self._held, self._output.there())
 
     def take(self, cycle: int) -> None:
         """The held event is selected."""
-        self._event += 1
-        self._held = max(cycle + 1, self._times[self._frame][self._event]) + 1
+        self._left[0] -= 1
+        self._held, self._free = NEVER, cycle + 1
+        self._hold()
 
     def close(self, cycle: int) -> None:
-        """So is the last."""
-        empty = len(self._times[self._frame]) == 1
-        self._frame, self._event = self._frame + 1, 0
-        if self._frame < len(self._times):
-            self._held = max(cycle + (2 if empty else 3), self._times[self._frame][0] + 1)
+        """So is the last, or the end of a frame without events."""
+        end = cycle
+        if self._left.pop(0):
+            end = cycle + 1                         # what is there after the last event is not held
+            self._output.take(end)
+        self._held, self._free = NEVER, end + 1
+        self._hold()
 
 
 def frame_cycles(layout: Layout, fired: Sequence[np.ndarray], apart: bool = False) -> np.ndarray:
@@ -223,9 +256,9 @@ def frame_cycles(layout: Layout, fired: Sequence[np.ndarray], apart: bool = Fals
         features.take(cycle)
 
     def add_bias(layer: Layer, target: int, words: int) -> int:
-        """The bias columns that are added after a copy that consumes; gives the scheduler's next state's cycle."""
+        """The bias columns that a layer gets again; gives the cycle of the scheduler's next state."""
         after = state
-        for _ in range(layer.bias_columns):
+        for _ in range(layer.columns_again):
             cycle = max(after, lanes.free())
             lanes.serve(cycle, words, target)
             after = cycle + 1
@@ -237,7 +270,7 @@ def frame_cycles(layout: Layout, fired: Sequence[np.ndarray], apart: bool = Fals
         while features.more() < NEVER:
             add_feature()
         closed = max(state, features.last(), lanes.free())
-        if not fuses and len(features.events()) > 1:
+        if not fuses and not features.empty():
             lanes.serve(closed, columns[0].length, columns[0].target)
             state = closed + 1
             features.close(closed)
@@ -259,24 +292,26 @@ def frame_cycles(layout: Layout, fired: Sequence[np.ndarray], apart: bool = Fals
                 lanes.serve(copied, rest, first + fed)
                 state = copied + 1
             state = add_bias(layer, first, gates * words)
+            output = _Output()
             if design.snapshot:
-                there = start + _before_last_gate(layout, l)[0] + LANES + _snapshot(layer.cell) + layer.cell.delay
-                times, _ = event_times(there, counts[l + 1][t])
+                output.add(start + _before_last_gate(layout, l)[0] + LANES + _snapshot(layer.cell) + layer.cell.delay,
+                           counts[l + 1][t])
             else:
-                times, _ = event_times(start + LANES + layer.cell.serial_delay, counts[l + 1][t], interval=gates)
+                output.add(start + LANES + layer.cell.serial_delay, counts[l + 1][t], interval=gates)
             selected_at = -1                    # of the event before
-            for n, event in enumerate(times):
-                known_at = max(event, selected_at + 1) + SCHEDULER
+            for left in reversed(range(1 + sum(counts[l + 1][t]))):
+                taken = max(output.there(), selected_at + 1)
+                output.take(taken)
+                offered = max(state, taken + SCHEDULER, lanes.selected + 1)
                 # features that are there come first
-                while l >= network.features_after and features.more() <= (
-                        offered := max(state, known_at, lanes.selected + 1)):
+                while l >= network.features_after and features.more() <= offered:
                     add_feature()
-                offered = max(state, known_at, lanes.selected + 1)
-                if n == len(times) - 1:         # the end
-                    state = offered + 1
-                else:
+                    offered = max(state, taken + SCHEDULER, lanes.selected + 1)
+                if left:
                     selected_at = max(offered, lanes.free())
                     lanes.serve(selected_at, columns[l + 1].length, columns[l + 1].target)
+                else:                           # the end
+                    state = offered + 1
         last, room = 0, done + 1 + RESULT if t else 0
         for n, (classes, words) in enumerate(_logit_jobs(layout)):
             chosen = max(state, lanes.free(), room)

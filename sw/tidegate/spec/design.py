@@ -60,7 +60,9 @@ class Design:
             raise TidegateError("the cells of a core need one gate, or as many as each other")
         if unknown := [name for name in self.rules if name not in RULES]:
             raise TidegateError(f"there is no encoder rule '{unknown[0]}'; this version has {', '.join(RULES)}")
-        object.__setattr__(self, "rules", tuple(name for name in RULES if name in (RULES[0], *self.rules)))
+        object.__setattr__(self, "rules", tuple(name for name in RULES if name in self.rules))
+        if not self.rules:
+            raise TidegateError(f"a core needs an encoder rule; give it {' or '.join(RULES)}")
         for name in ("lanes", "cell_rate", "encoder_rate"):
             value = getattr(self, name)
             if value < 1 or value & (value - 1):
@@ -93,7 +95,7 @@ class Design:
     @property
     def branches(self) -> bool:
         """The features may feed more than the first layer: there is a cell whose every gate hears its input."""
-        return any(len(CELLS[name].input_rows) == len(CELLS[name].gates) for name in self.cells)
+        return self.layers > 1 and any(len(CELLS[name].input_rows) == len(CELLS[name].gates) for name in self.cells)
 
     @property
     def diffuses(self) -> bool:
@@ -127,7 +129,7 @@ SIMULATED = {design.lanes: replace(design, cells=tuple(CELLS), rules=RULES) for 
 MAGIC = b"TIDE"
 PROTOCOL = 6
 FORMATS = (SIGNAL.bits, SIGNAL.frac, STATE.bits, WEIGHT_BITS, ACC_BITS, DELTA_BITS)
-_RULE_BIT = 7       # of the byte that says which cells there are: the rule ``diffuse``
+_DIFFUSE, _NO_DELTA = 1 << 7, 1 << 6        # in the byte that says which cells there are: which rules
 _LAYOUT = struct.Struct("<4sB6BHBBIHHHHBBI16s")
 
 
@@ -141,7 +143,7 @@ class Identity:
     def pack(self) -> bytes:
         numbers = [getattr(self.design, f.name) for f in fields(Design) if f.name not in ("cells", "rules")]
         cells = sum(1 << number for number, name in enumerate(CELLS) if name in self.design.cells)
-        cells |= self.design.diffuses << _RULE_BIT
+        cells |= _DIFFUSE * self.design.diffuses | _NO_DELTA * ("delta" not in self.design.rules)
         return _LAYOUT.pack(MAGIC, PROTOCOL, *FORMATS, *numbers, cells, self.digest)
 
     @staticmethod
@@ -155,7 +157,7 @@ class Identity:
                                 "rebuild its bitstream with this version")
         *numbers, snapshot, cells = rest[6:-1]
         known = tuple(name for number, name in enumerate(CELLS) if cells >> number & 1)
-        rules = RULES if cells >> _RULE_BIT & 1 else RULES[:1]
+        rules = RULES[bool(cells & _NO_DELTA) : 1 + bool(cells & _DIFFUSE)]
         return Identity(Design(*numbers, snapshot=bool(snapshot), cells=known, rules=rules), rest[-1])
 
 

@@ -14,9 +14,10 @@ import numpy as np
 from .cells import CELLS
 from .design import Design
 from .errors import CapacityError
-from .formats import BIAS_DELTAS, bias_digits
+from .formats import BIAS_DELTAS, DELTA_BITS, bias_digits
 from .model import Model, tensor_name
 from .network import Network
+from .registers import BY_NAME
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,14 @@ class Need:
     def __str__(self):
         less = f" ({self.need - self.have} too few)" if not self.fits else ""
         return f"{self.need} {self.what}, the board has {self.have}{less}"
+
+
+def threshold_registers(network: Network) -> dict[str, int]:
+    """Register name → value: those that follow the thresholds of a network."""
+    values = {f"THETA{s}": theta for s, theta in enumerate(network.thresholds)}
+    offsets = {f"OFFSET{s}": (rule.step - network.thresholds[s]) % (1 << BY_NAME[f"OFFSET{s}"].bits)
+               for s, rule in enumerate(network.rules) if rule is not None}
+    return values | offsets
 
 
 class Layout:
@@ -90,8 +99,10 @@ class Layout:
             return f"the model needs {'; '.join(short)}; use a smaller model or a board with more"
         used, have = {layer.cell.name for layer in self.network.layers}, self.design.cells
         diffuses = any(x.consumes for x in (*self.network.layers, self.network.classifier)) or bool(self.network.rules)
+        deltas = any(self.network.rule(s) is None for s in range(self.network.signals))
         lacking = [f"layers of the cell {' and '.join(sorted(used - set(have)))}"] if used - set(have) else []
         lacking += ["signals of the rule diffuse, or layers that consume,"] if diffuses > self.design.diffuses else []
+        lacking += ["signals of the rule delta,"] if deltas and "delta" not in self.design.rules else []
         if not lacking:
             return None
         both = ",".join(name for name in CELLS if name in used or name in have)
@@ -136,7 +147,7 @@ class Layout:
             "ACC_WORDS": self.acc_words, "LOGIT_TARGET": self.logit_target,
         }
         for s, column in enumerate(self.columns):
-            values |= {f"THETA{s}": net.thresholds[s], f"COLUMN_BASE{s}": column.base,
+            values |= {f"COLUMN_BASE{s}": column.base,
                        f"COLUMN_LENGTH{s}": column.length, f"COLUMN_TARGET{s}": column.target}
         for l, layer in enumerate(net.layers):
             values |= {f"LAYER_SIZE{l}": layer.size, f"LAYER_WORDS{l}": self.words[l],
@@ -151,7 +162,7 @@ class Layout:
             values["FEATURES_AFTER"] = net.features_after
         if self.design.diffuses:
             values |= self._consuming() | self._rules()
-        return values
+        return values | threshold_registers(net)
 
     def _consuming(self) -> dict[str, int]:
         """Register name → value: which layers consume, and which of their bias columns are added again."""
@@ -165,9 +176,9 @@ class Layout:
         values = {}
         for s in range(self.network.signals):
             rule = self.network.rule(s)
-            values |= {f"RULE{s}": 0, f"LOWEST{s}": 0, f"HIGHEST{s}": 0} if rule is None else {
-                f"RULE{s}": 1 | rule.zero << 1 | rule.leak << 2 | rule.log2_step << 5,
-                f"LOWEST{s}": -rule.lowest * rule.step, f"HIGHEST{s}": rule.highest * rule.step}
+            values |= {f"RULE{s}": 0, f"LOWEST{s}": 0, f"HIGHEST{s}": 0, f"OFFSET{s}": 0} if rule is None else {
+                f"RULE{s}": 1 | rule.zero << 1 | rule.leak << 2 | (rule.step - 1) << 5,
+                f"LOWEST{s}": rule.lowest * rule.step % (1 << DELTA_BITS), f"HIGHEST{s}": rule.highest * rule.step}
         return values
 
     def _run(self, signal: int) -> tuple[int, int]:

@@ -9,12 +9,12 @@ as its own does.  What a signal feeds must be neighbours in the order of the acc
 weights.
 
 The accumulators of a layer **hold** their sums, M = b + W·v̂, or the layer **consumes** them: then the copy for the cell
-takes them back to b, and M = b + Σ W·Δ of what was sent since the copy before.  (It takes them to 0, and b is added
-anew: ``Layer.bias_columns`` says from how many bias columns, see ``formats.BIAS_DELTAS``.)  A layer that hears a signal with the
+takes them back to b, and M = b + Σ W·Δ of what was sent since the copy before.  (The bias is added anew, to 0:
+``Layer.bias_columns`` says from how many bias columns, see ``formats.BIAS_DELTAS``.)  A layer that hears a signal with the
 rule ``diffuse`` consumes, because nothing bounds the sum of all spikes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import index
 from typing import Any
 
@@ -95,6 +95,11 @@ class Layer:
         return (0, *reversed(BIAS_DELTAS))[self.bias_columns] if self.consumes else 1
 
     @property
+    def columns_again(self) -> int:
+        """Bias columns that a core reads for this layer in every frame; without a bias one, to make the sums 0."""
+        return max(1, self.bias_columns) if self.consumes else 0
+
+    @property
     def title(self) -> str:
         """The kind of layer, for people: as "GRU" or "relu"."""
         return self.activation or self.cell.title
@@ -165,6 +170,8 @@ class Network:
             raise ModelError(f"thresholds must be in 0..{THETA_MAX} LSBs of 1/256, not {self.thresholds}")
         if len(self.rules) not in (0, self.signals):
             raise ModelError(f"{self.signals} signals need {self.signals} rules, not {len(self.rules)}")
+        object.__setattr__(self, "layers", tuple(replace(layer, hears=()) if layer.hears == (l,) else layer
+                                                 for l, layer in enumerate(self.layers)))
         self._check_connections()
 
     def _check_connections(self) -> None:
@@ -229,9 +236,9 @@ class Network:
 
     @property
     def replayed_weights(self) -> int:
-        """Bias words of layers that consume, which are read every frame."""
-        return sum(layer.bias_columns * len(layer.cell.gates) * layer.size for layer in self.layers) + (
-            self.classifier.bias_columns * self.classes)
+        """Bias weights of layers that consume, which are read every frame."""
+        return sum(layer.columns_again * len(layer.cell.gates) * layer.size for layer in self.layers) + (
+            self.classifier.columns_again * self.classes)
 
     def column_weights(self, signal: int) -> int:
         """Weights in one column of a signal: the rows of all its consumers (no padding)."""

@@ -28,7 +28,7 @@ from tidegate.train.publish.report.raster import clip_events, example, raster
 from tidegate.train.publish.report.results import pareto_front, read_log, read_sweep
 from tidegate.train.study.plan import make_plan
 from tidegate.train.study.results import RESULTS, Results
-from tidegate_sim.verify import random_model
+from tidegate_sim.random_networks import random_model
 
 NASTY = '_<script>alert("1 & $x$")</script>'
 FIGURES = ("clips", "accuracy", "fetch_reduction", "temporal_sparsity", "weights_per_frame", "occupancy")

@@ -5,7 +5,7 @@ from tidegate.spec.fixed import round_shift
 from tidegate.spec.formats import CANDIDATE_ARG, GATE_ARG, PRE, acc_frac
 
 
-def neuron(accumulators: list[int], h: int, weight_frac: int) -> tuple[dict[str, int], int, int]:
+def neuron(accumulators: list[int], h: int, weight_frac: int, activation: str) -> tuple[dict[str, int], int, int]:
     """Of nx, r, z, nh and h, see ``reference``."""
     frac = acc_frac(weight_frac)
     nx, r, z, nh = accumulators

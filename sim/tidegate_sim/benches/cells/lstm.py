@@ -5,7 +5,7 @@ from tidegate.spec.fixed import round_shift, saturate
 from tidegate.spec.formats import CANDIDATE_ARG, GATE_ARG, acc_frac
 
 
-def neuron(accumulators: list[int], c: int, weight_frac: int) -> tuple[dict[str, int], int, int]:
+def neuron(accumulators: list[int], c: int, weight_frac: int, activation: str) -> tuple[dict[str, int], int, int]:
     """Of o, i, f, g and c, see ``reference``."""
     frac = acc_frac(weight_frac)
     o, i, f, g = accumulators

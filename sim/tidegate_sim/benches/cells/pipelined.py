@@ -80,6 +80,7 @@ async def states_equal_model(dut, stalls):
                 coming[at - skew(DESIGN, gate)][1][gate] if at - skew(DESIGN, gate) in coming
                 else [rng.getrandbits(ACC_BITS) for _ in range(g)] for gate in range(DESIGN.gates)])
             await RisingEdge(dut.clk)
+        dut.i__valid.value = 0
         return first
 
     cocotb.start_soon(watch())
@@ -88,7 +89,9 @@ async def states_equal_model(dut, stalls):
         base = rng.randrange(GROUPS)
         groups = rng.randint(1, GROUPS - base)
         frac, layer = rng.randint(2, 9), rng.randrange(4)
-        dut.layer.value = pack(layer_layout(DESIGN), {"number": layer, "state": base, "frac": frac})
+        choice = rng.randrange(max(1, len(CELL.activations)))
+        dut.layer.value = pack(layer_layout(DESIGN), {"number": layer, "state": base, "frac": frac, **(
+            {"activation": choice} if DESIGN.choices else {})})
         await RisingEdge(dut.clk)
         sent, expected, expected_trace = [], [], []
         for n in range(groups):
@@ -98,7 +101,8 @@ async def states_equal_model(dut, stalls):
             stages, sent_values = [], []
             for k in range(g):
                 where = (base + n) * g + k
-                stage, states[where], v = neuron([acc[gate][k] for gate in range(DESIGN.gates)], states[where], frac)
+                stage, states[where], v = neuron([acc[gate][k] for gate in range(DESIGN.gates)], states[where], frac,
+                                                  (*CELL.activations, "")[choice])
                 stages.append(stage)
                 sent_values.append(v)
             expected.append(({"index": n * g, "address": base + n, "mask": mask, "last": int(n == groups - 1)},

@@ -65,11 +65,13 @@ async def states_equal_model(dut):
         base = rng.randrange(DESIGN.neurons)
         size = rng.randint(1, DESIGN.neurons - base)
         frac, layer = rng.randint(2, 9), rng.randrange(DESIGN.layers)
-        dut.layer.value = pack(layer_layout(DESIGN), {"number": layer, "size": size, "state": base, "frac": frac})
+        choice = rng.randrange(max(1, len(CELL.activations)))
+        dut.layer.value = pack(layer_layout(DESIGN), {"number": layer, "size": size, "state": base, "frac": frac, **(
+            {"activation": choice} if DESIGN.choices else {})})
         expected, sent, first = [], [], cycle() + 1
         for n in range(size):
             acc = [random_accumulator(rng, frac) for _ in range(DESIGN.gates)]
-            stages, states[base + n], v = neuron(acc, states[base + n], frac)
+            stages, states[base + n], v = neuron(acc, states[base + n], frac, (*CELL.activations, "")[choice])
             expected.append((layer, base + n, stages))
             sent.append(v)
             for gate in order(DESIGN):
