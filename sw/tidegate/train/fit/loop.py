@@ -259,15 +259,14 @@ class Trainer:
                       "skipped": len(f.skipped), "epoch": self.epoch, **self.begun, **self.told}
         if self.recipe.reject:
             model, card["rejection"] = with_rejection(model, f, self.recipe.reject)
-        card["validation"] = evaluate(model, f, "validation", model.stop is not None, not model.network.plain)
+        card["validation"] = evaluate(model, f, "validation", early=model.stop is not None)
         self._save(replace(model, card=card))
 
     def _judge(self) -> None:
         """Figures on the other parts: once, for the model that was kept, when nothing is left to be chosen."""
         model = read_model(self.out)
         parts = [part for part in ALL_PARTS[2:] if model.card["clips"][part]]
-        figures = {part: evaluate(model, self.features, part, model.stop is not None, not model.network.plain)
-                   for part in parts}
+        figures = {part: evaluate(model, self.features, part, early=model.stop is not None) for part in parts}
         self._save(replace(model, card=model.card | figures))
 
     def _save(self, model: Model) -> None:
