@@ -151,7 +151,7 @@ def evaluate(
 
         loaded, early = load_model(model).turned(theta), early or margin is not None
         loaded = loaded.deciding(margin) if early else loaded
-        figures = evaluate_directory(loaded, data, part, progress=True, early=early)
+        figures = evaluate_directory(loaded, data, part, progress=True, early=early, bits=True)
         primary = find_task(task_name(loaded)).primary
     if json:
         return print_json(figures)

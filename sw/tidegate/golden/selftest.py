@@ -38,7 +38,8 @@ def selftest_network(layers: int, cell: Cell = GRU, rule: str = RULES[0]) -> Net
     for l, (size, frac) in enumerate(_SHAPES[:layers]):
         layer = {"consumes": True, "bias_columns": _BIAS_COLUMNS[l]} if diffuses else {}
         if cell.activations:
-            frac, hears = _UNIT_FRACS[diffuses][l], {(False, 1): (0, 1), (True, 0): (0, 2)[:layers]}.get((diffuses, l), ())
+            frac = _UNIT_FRACS[diffuses][l]
+            hears = {(False, 1): (0, 1), (True, 0): (0, 2)[:layers]}.get((diffuses, l), ())
             layer |= {"activation": cell.activations[(l + (1 if diffuses else 2)) % len(cell.activations)],
                       "recurrent": l != (3 if diffuses else 2), "hears": hears}
         chain.append(Layer(size, frac, cell=cell, **layer))
