@@ -24,7 +24,7 @@ def random_model(features: int, sizes: Sequence[int], classes: int, seed: int, e
     ``cells``: of each layer (default: all GRU).  ``rules``: those that signals may have; with ``diffuse`` some signals
     have it, and some layers consume.  Layers of the cell ``unit`` get an activation, and some hear no own state.  Where
     all gates hear all, some layers hear more signals than the one before, or later ones.
-    Where an accumulator could wrap, which is so with many features or connections, the weights are halved until none can.
+    Where an accumulator could wrap, as with many features or connections, the weights are halved until none can.
 
     It hears log-mel features of 16 kHz sound like a trained model.
     """
