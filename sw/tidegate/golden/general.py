@@ -206,8 +206,9 @@ class _Pass:
         net, layer = self.network, self.network.layers[l]
         x = [self._masked(s, self.signals[s].memory) for s in net.heard(l)]
         x, cell, memory = x[0] if len(x) == 1 else torch.cat(x, 2), golden_of(layer.cell), self.start.memories[l + 1]
-        weights = self.layers[l]
-        start = (memory, self.states[l])
+        w_ih, w_hh, bias = self.layers[l]
+        assert w_hh is not None             # only units do without
+        weights, start = (w_ih, w_hh, bias), (memory, self.states[l])
         if self.keep_stages:
             anchors, self.stages[l] = cell.traced(x, *weights, layer.weight_frac, int(self.thresholds[l + 1]))
         else:

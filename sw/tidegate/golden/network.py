@@ -341,7 +341,8 @@ class DeltaNetwork(nn.Module):
             layer.weight_ih.clamp_(-limit, limit)
             consumes, own, heard = layer.shape.consumes, layer.weight_hh, net.heard(l)
             parts = layer.weight_ih.split([net.elements(s) for s in heard], 1)
-            ih = sum(_reach(w, net.reach(s, consumes), layer.weight_frac) for w, s in zip(parts, heard, strict=True))
+            ih = torch.stack([_reach(w, net.reach(s, consumes), layer.weight_frac)
+                              for w, s in zip(parts, heard, strict=True)]).sum(0)
             if own is None:
                 layer.weight_ih.mul_((_REACH / ih).clamp_(max=1).view(-1, 1))
                 continue
