@@ -18,8 +18,8 @@ Signals have the rule ``delta``.  On a board without it the rule is ``diffuse``,
 
 Lanes without a class (of 128 lanes with 64 classes) show through cells, on a board that has the unit or the GRU; on
 others they are not looked at, and the step says so.  The neurons of a layer take each word as the weights of one
-feature, and the logits are sums over all that they send.  Units send the weights themselves.  GRUs take them as nx, with
-z at its least; once for weights from 0 on, once for those below.
+feature, and the logits are sums over all that they send.  Units send the weights themselves.  GRUs take them as nx,
+with z at its least; once for weights from 0 on, once for those below.
 """
 
 from collections.abc import Callable, Iterator
@@ -247,8 +247,8 @@ class Eyes:
     """How a layer of a ``cell`` shows weights.  Its columns are as of any layer.
 
     The first gate hears ``gain`` · (weight − centre), for each of the ``centres``; the other gates get the ``biases``.
-    ``signal(weights, centre)``: v (T, neurons) after each frame when weights int8 (T, neurons) come one after the other,
-    from reset on.
+    ``signal(weights, centre)``: v (T, neurons) after each frame when weights int8 (T, neurons) come one after the
+    other, from reset on.
     """
 
     cell: Cell
@@ -268,7 +268,7 @@ class Eyes:
 
 def unit_signal(weights: np.ndarray, centre: int) -> np.ndarray:
     """See ``Eyes.signal``."""
-    return SIGNAL.requantise((weights.astype(np.int64) - centre) << _FRAC, acc_frac(_FRAC))
+    return np.asarray(SIGNAL.requantise((weights.astype(np.int64) - centre) << _FRAC, acc_frac(_FRAC)))
 
 
 GAIN = 12

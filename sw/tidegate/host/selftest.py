@@ -185,8 +185,8 @@ def _reset(board: Board) -> str:
         again = list(board.stream(frames))
         if again != first:
             t = next(t for t, (a, b) in enumerate(zip(first, again, strict=True)) if a != b)
-            raise SelfTestError(f"{_title(model)}: after a reset the same frames give other results, first in frame {t}; "
-                                f"{RELOAD}")
+            raise SelfTestError(f"{_title(model)}: after a reset the same frames give other results, first in frame "
+                                f"{t}; {RELOAD}")
         count += len(frames)
     return f"{count} frames twice, with a reset between them: the same results"
 
