@@ -15,9 +15,9 @@ from tidegate.spec.design import Design, Identity
 from tidegate.spec.packets import (
     ANSWER,
     LOGIT_BYTES,
-    MAX_PAYLOAD,
     NAK,
     OVERHEAD,
+    PAYLOAD,
     RESULT_HEADER_BYTES,
     Refusal,
     Request,
@@ -26,8 +26,6 @@ from tidegate.spec.packets import (
 )
 from tidegate.spec.registers import EARLY, REGISTERS, STREAM
 from tidegate.spec.stop import Decider, Stop
-
-BY_ADDRESS = {r.address: r for r in REGISTERS}
 
 
 def unstuff(packet: bytes) -> tuple[bytes, bool]:
@@ -54,6 +52,7 @@ class BoardModel(ABC):
         self.identity = Identity(design, digest).pack()
         self.stored: bytes | None = None
         self.registers = {r.name: 0 for r in REGISTERS}
+        self.by_address = {r.address: r for r in REGISTERS if r.there(design)}
         self.weights = bytearray(design.weight_bytes)
         self.applied = 0
         self.forget()
@@ -101,7 +100,7 @@ class BoardModel(ABC):
     def answer(self, packet: bytes) -> bytes:
         """Answer to a packet without its delimiter."""
         body, cut = unstuff(packet)
-        if len(body) > MAX_PAYLOAD + OVERHEAD:
+        if len(body) > self.design.payload + OVERHEAD:
             return self._nak(0, Refusal.TOO_LONG)
         if cut or len(body) < OVERHEAD:
             return self._nak(0, Refusal.FRAMING)
@@ -138,7 +137,7 @@ class BoardModel(ABC):
 
     def _read(self, payload: bytes) -> bytes:
         _expect(len(payload) == 2)
-        register = BY_ADDRESS.get(int.from_bytes(payload, "little"))
+        register = self.by_address.get(int.from_bytes(payload, "little"))
         if register is None:
             raise Nak(Refusal.ADDRESS)
         return struct.pack("<I", self.registers[register.name])
@@ -146,7 +145,7 @@ class BoardModel(ABC):
     def _write(self, payload: bytes) -> bytes:
         _expect(len(payload) == 6)
         address, value = struct.unpack("<HI", payload)
-        register = BY_ADDRESS.get(address)
+        register = self.by_address.get(address)
         if register is None or not register.writable:
             raise Nak(Refusal.ADDRESS)
         self.registers[register.name] = register.kept(value, self.design)
@@ -174,7 +173,7 @@ class BoardModel(ABC):
             raise Nak(Refusal.NO_MODEL)
         frames, rest = divmod(len(payload), 2 * features)
         result_bytes = RESULT_HEADER_BYTES + LOGIT_BYTES * classes
-        _expect(frames >= 1 and rest == 0 and frames * result_bytes <= MAX_PAYLOAD)
+        _expect(frames >= 1 and rest == 0 and frames * result_bytes <= PAYLOAD)
         answer = b""
         for values in struct.iter_unpack(f"<{features}h", payload):
             number = self.registers["FRAMES"]

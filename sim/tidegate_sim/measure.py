@@ -27,9 +27,17 @@ def predicted_cycles(model: Model, design: Design, clips: Sequence[np.ndarray], 
     """Cycles of every frame by the cycle model, clips joined; see ``coresim.simulate``."""
     from tidegate.golden import Golden
 
-    trace = Golden(model).run(padded_clips(clips), dense=dense, keep_anchors=True)
-    assert trace.anchors is not None
-    fired = [(np.diff(anchors, axis=0, prepend=0) != 0) | dense for anchors in trace.anchors]
+    golden, frames = Golden(model), padded_clips(clips)
+    if model.network.rules:         # of which not every memory tells what was sent
+        state, steps = golden.initial_state(frames.shape[1]), []
+        for frame in frames:
+            step, state = golden.step(frame, state, dense)
+            steps.append(step.fired)
+        fired = [np.stack(signal) for signal in zip(*steps, strict=True)]
+    else:
+        trace = golden.run(frames, dense=dense, keep_anchors=True)
+        assert trace.anchors is not None
+        fired = [(np.diff(anchors, axis=0, prepend=0) != 0) | dense for anchors in trace.anchors]
     layout = Layout(model.network, design)
     return np.concatenate([frame_cycles(layout, [f[: len(clip), b] for f in fired], apart)
                            for b, clip in enumerate(clips)])

@@ -24,7 +24,8 @@ def random_model(features: int, sizes: Sequence[int], classes: int, seed: int, e
     ``cells``: of each layer (default: all GRU).  ``rules``: those that signals may have; with ``diffuse`` some signals
     have it, and some layers consume.  Layers of the cell ``unit`` get an activation, and some hear no own state.  Where
     all gates hear all, some layers hear more signals than the one before, or later ones.
-    Weights of networks other than plain chains are so small that no accumulator wraps.
+    Where an accumulator could wrap, which is so with many features or connections, the weights are halved until none
+    can.
 
     It hears log-mel features of 16 kHz sound like a trained model.
     """
@@ -43,8 +44,6 @@ def random_model(features: int, sizes: Sequence[int], classes: int, seed: int, e
             tensors[name] = np.full(shape, -3.0 if name.endswith("mean") else 0.4, dtype)
     frontend = FrontEndSettings(bands=features).to_dict() if features >= FEWEST_BANDS else {}
     labels = tuple(f"class {c}" for c in range(classes))
-    if network.plain:
-        return Model(network, tensors, labels, frontend)
     for layer, name in [*((layer, f"{layer.cell.name}.{l}.bias") for l, layer in enumerate(network.layers)),
                         (network.classifier, "classifier.bias")]:
         if layer.consumes:

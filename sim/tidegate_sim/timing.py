@@ -18,8 +18,8 @@ from tidegate.spec.layout import Layout
 from tidegate_hw.records.job import Copy, tags_layout
 
 from .coresim import simulate
-from .streams import unpack
 from .random_networks import random_model
+from .streams import unpack
 
 CORE, DESIGN = "TOP.core.core", SIMULATED[64]
 FETCHES = {          # what the lanes fetch → row's label, colour

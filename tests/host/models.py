@@ -7,7 +7,7 @@ from tidegate.spec.network import Layer, Network
 
 
 def random_model(seed: int = 1, features: int = 10, gru=(20, 12), classes: int = 4, thetas=(16, 8, 8)) -> Model:
-    """Weights ±20, so that no accumulator can wrap; labels "a", "b", ..."""
+    """Weights ±20, or less for many features, so that no accumulator can wrap; labels "a", "b", ..."""
     rng = np.random.default_rng(seed)
     network = Network(features, tuple(Layer(h, 7) for h in gru), Layer(classes, 6), tuple(thetas))
     tensors = {}
@@ -15,7 +15,7 @@ def random_model(seed: int = 1, features: int = 10, gru=(20, 12), classes: int =
         if name.startswith("frontend"):
             tensors[name] = rng.uniform(0.5, 1.5, shape).astype(np.float32)
         else:
-            limit = 20 if np.dtype(dtype) == np.int8 else 5000
+            limit = min(20, 5000 // features) if np.dtype(dtype) == np.int8 else 5000
             tensors[name] = rng.integers(-limit, limit + 1, shape).astype(dtype)
     return Model(network, tensors, tuple("abcdefghijklmnopqrstuvwxyz"[:classes]))
 

@@ -6,12 +6,14 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from core_board import CoreBoard
 from fake_board import DIGEST, FakeBoard, FakeTransport
 from models import random_frames, random_model
 
+from tidegate.golden import Golden
 from tidegate.host.board import Board, FrameResult
 from tidegate.host.errors import BoardError, InputError
-from tidegate.spec.design import SIMULATED
+from tidegate.spec.design import SIMULATED, Design
 from tidegate.spec.errors import CapacityError, ModelError
 from tidegate.spec.formats import acc_frac
 from tidegate.spec.layout import Layout
@@ -129,6 +131,41 @@ def test_frames_go_in_bursts_and_the_next_is_sent_first(board, fake):
     for k in range(3 * most + 1):
         assert next(stream).frame == k
         assert fake.registers["FRAMES"] == min((k // most + 2) * most, 3 * most + 1)
+
+
+@pytest.mark.parametrize("features", [256, 257, 512, 513, 784, 1023, 1024])
+@pytest.mark.parametrize("own", [True, False], ids=["own board", "largest board"])
+def test_wide_frames(features, own):
+    """On a board that is built for them, and on one for wider frames; the same bursts."""
+    model, frames = random_model(features=features), random_frames(3, 7, features)
+    fake = CoreBoard(Design(lanes=8, cell_rate=1, weight_words=32768, features=features if own else 1024))
+    board = Board(FakeTransport(fake), timeout=0.01, patience=0.2)
+    board.load(model)
+    lengths, start = [], board.link.start
+
+    def spy(kind, payload=b""):
+        if kind == Request.FRAMES:
+            lengths.append(len(payload))
+        return start(kind, payload)
+
+    board.link.start = spy
+    results = list(board.stream(frames))
+    golden = Golden(model).run(frames[:, None])
+    assert [r.logits for r in results] == [tuple(row) for row in golden.logits[:, 0].tolist()]
+    assert [r.events for r in results] == [tuple(row) for row in golden.events[:, 0].tolist()]
+    assert lengths == [2 * features] * 7
+    first = list(board.stream(frames[:3]))
+    assert first + list(board.stream(iter(frames[3:]), reset=False)) == results
+
+
+@pytest.mark.parametrize("features", [1025, 1 << 16])
+def test_too_wide_a_frame_is_refused_in_a_line(board, features):
+    text = rf"{features} features, the board has 1024 \({features - 1024} too few\)"
+    with pytest.raises(CapacityError, match=text) as error:
+        board.load(random_model(features=features, gru=(8,), thetas=(16, 8)))
+    assert "\n" not in str(error.value)
+    with pytest.raises(CapacityError, match="784 features, the board has 256"):
+        Board(FakeTransport(FakeBoard(Design()))).load(random_model(features=784, gru=(8,), thetas=(16, 8)))
 
 
 def test_a_block_is_answered_before_the_next_is_asked_for(board):
@@ -341,7 +378,7 @@ def test_weight_chunks_are_whole_words(board, fake):
 
     board.link.request = spy
     board.load(random_model())
-    assert all(n % 64 == 0 and n <= 508 for n in lengths)
+    assert all(n % 64 == 0 and n <= board.design.payload - 4 for n in lengths)
 
 
 def test_a_stop_rule_ends_a_clip_at_its_decision(board, fake):

@@ -10,8 +10,9 @@ from models import random_frames, random_model
 from tidegate.host.board import Board
 from tidegate.host.errors import BoardError
 from tidegate.host.link import HostLink, Refused
+from tidegate.spec.design import Design
 from tidegate.spec.errors import TidegateError
-from tidegate.spec.packets import ANSWER, MAX_PAYLOAD, NAK, Refusal, Request, decode_packet, encode_packet
+from tidegate.spec.packets import ANSWER, NAK, Refusal, Request, decode_packet, encode_packet
 from tidegate.spec.registers import BY_NAME
 
 THETA0 = struct.pack("<HI", BY_NAME["THETA0"].address, 7)
@@ -181,13 +182,27 @@ def test_another_device():
         HostLink(Script(FakeBoard(), change)).identify()
 
 
-def test_too_long_a_payload_is_not_sent():
-    link, _, transport = make_link()
+@pytest.mark.parametrize(("features", "payload"), [(256, 512), (257, 1024), (513, 2048)])
+def test_too_long_a_payload_is_not_sent(features, payload):
+    link, board, transport = make_link(design=Design(features=features))
     link.identify()
+    assert link.request(Request.WRITE_WEIGHTS, bytes(payload)) == b""
     sent = len(transport.sent)
-    with pytest.raises(BoardError, match="at most 512"):
-        link.request(Request.WRITE_WEIGHTS, bytes(MAX_PAYLOAD + 1))
+    with pytest.raises(BoardError, match=f"at most {payload} bytes, not {payload + 1}"):
+        link.request(Request.WRITE_WEIGHTS, bytes(payload + 1))
     assert len(transport.sent) == sent
+    link.request(Request.RESET)
+    assert board.applied == 2
+
+
+def test_a_link_that_does_not_know_the_board_asks_first():
+    link, board, _ = make_link(design=Design(features=1024))
+    link.request(Request.WRITE_WEIGHTS, bytes(2048))
+    link._seq = None
+    with pytest.raises(BoardError, match="at most 2048 bytes"):
+        link.request(Request.WRITE_WEIGHTS, bytes(2049))
+    link.request(Request.RESET)
+    assert board.applied == 2
 
 
 def test_interrupted_request_leaves_the_link_usable():

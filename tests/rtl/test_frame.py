@@ -17,11 +17,11 @@ BENCH = "tidegate_sim.benches.frame"
 class Buffers(wiring.Component):
     """A frame buffer for each encoder rate."""
 
-    def __init__(self, *rates: int):
-        self.rates = rates
+    def __init__(self, *rates: int, capacity: int = CAPACITY):
+        self.rates, self.capacity = rates, capacity
         super().__init__({name: member for e in rates for name, member in {
             f"begin_{e}": In(1),
-            f"features_{e}": In(range(CAPACITY + 1)),
+            f"features_{e}": In(range(capacity + 1)),
             f"i_{e}": In(stream.Signature(8)),
             f"frames_{e}": Out(range(MOST_FRAMES + 1)),
             f"gathered_{e}": Out(1),
@@ -33,7 +33,7 @@ class Buffers(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         for e in self.rates:
-            buffer = FrameBuffer(Design(encoder_rate=e, features=CAPACITY))
+            buffer = FrameBuffer(Design(encoder_rate=e, features=self.capacity))
             m.submodules[f"buffer_{e}"] = buffer
             for name in ("begin", "features", "start"):
                 m.d.comb += getattr(buffer, name).eq(getattr(self, f"{name}_{e}"))
@@ -46,11 +46,16 @@ class Buffers(wiring.Component):
 
 
 def run(buffers: Buffers, name: str) -> int:
-    return run_bench(buffers, BENCH, name, env={"RATES": " ".join(map(str, buffers.rates))})
+    env = {"RATES": " ".join(map(str, buffers.rates)), "CAPACITY": str(buffers.capacity)}
+    return run_bench(buffers, BENCH, name, env=env)
 
 
 def test_frames_become_groups():
     assert run(Buffers(1, 2, 4, 8), "frame_buffers") == 4 * 4
+
+
+def test_wide_frames_become_groups():
+    assert run(Buffers(1, 8, capacity=1000), "wide_frame_buffers") == 2 * 4
 
 
 def test_wrong_limit_is_seen(monkeypatch):

@@ -6,6 +6,7 @@ import pytest
 
 import tidegate_hw.link.frame
 import tidegate_hw.link.link
+from tidegate.spec.design import Design
 from tidegate_sim.benches.link import DESIGN, DIGEST
 from tidegate_sim.benches.stand_in_core import LinkWithCore
 from tidegate_sim.runner import run_bench
@@ -21,7 +22,25 @@ def run(name: str, fuzz: int, **options) -> int:
 
 
 def test_link():
-    assert run("link_with_core", 2000) == 4 + 1 + 1 + 1 + 1 + 5 + 4
+    assert run("link_with_core", 2000) == 4 + 1 + 1 + 4 + 1 + 1 + 5 + 4
+
+
+@pytest.mark.parametrize(("features", "payload"), [(257, 1024), (1024, 2048)])
+def test_a_payload_that_carries_a_wide_frame(features, payload):
+    design, timeout = replace(DESIGN, features=features, weight_words=256), 500
+    assert design.payload == payload
+    assert run_bench(LinkWithCore(design, DIGEST, timeout), BENCH, f"link_with_{features}_features",
+                     testcase=[f"fills_a_payload/stalls={s}" for s in STALLS],
+                     env={"TIMEOUT": str(timeout), "FUZZ": "0", "WORDS": "256", "FEATURES": str(features)}) == 4
+
+
+def test_a_payload_that_is_stored_in_part_is_seen(monkeypatch):
+    design, timeout = replace(DESIGN, features=300, weight_words=256), 500
+    monkeypatch.setattr(Design, "payload", 512)
+    with pytest.raises(AssertionError, match="failed: fills_a_payload"):
+        run_bench(LinkWithCore(design, DIGEST, timeout), BENCH, "link_with_half_the_room",
+                  testcase="fills_a_payload/stalls=none",
+                  env={"TIMEOUT": str(timeout), "FUZZ": "0", "WORDS": "256", "FEATURES": "300"})
 
 
 def test_a_memory_shorter_than_a_packet():

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from tidegate.spec.cells import GRU
+from tidegate.spec.cells import GRU, UNIT
 from tidegate.spec.cycles import ADDRESSER, LANES, WORD_LOGITS, frame_cycles, latency_cycles, loop, steady_cycles
 from tidegate.spec.design import Design
 from tidegate.spec.layout import Layout
 from tidegate.spec.network import Layer, Network
+from tidegate.spec.rules import RULES
 
 
 def layout(lanes: int, features: int, sizes: tuple[int, ...], classes: int, cell_rate: int, **kwargs) -> Layout:
@@ -97,3 +98,61 @@ def test_latency_of_a_dense_frame():
     there = layout(64, 40, (128,), 12, 8)
     assert latency_cycles(there, [40, 128]) == frame_cycles(there, fired(there, 1.1, 1, 0), apart=True)[0]
     assert latency_cycles(there, [0, 0]) > loop(GRU)
+
+
+def units(lanes: int, features: int, sizes: tuple[int, ...], classes: int, cell_rate: int, columns: int | None = None,
+          everywhere: bool = False, **kwargs) -> Layout:
+    """Layers of single gates; with ``columns`` they consume, with so many bias columns; the features feed the first
+    layer, or ``everywhere`` all."""
+    consuming = {} if columns is None else {"consumes": True, "bias_columns": columns}
+    layers = tuple(Layer(size, cell=UNIT, activation="relu", hears=tuple({0, l}) if everywhere else (), **consuming)
+                   for l, size in enumerate(sizes))
+    network = Network(features, layers, Layer(classes, **consuming), (0,) * (1 + len(sizes)))
+    return Layout(network, Design(lanes=lanes, cell_rate=cell_rate, weight_words=1 << 16, acc_words=512,
+                                  cells=("unit",), rules=RULES, **kwargs))
+
+
+def test_quiet_frames_of_single_gates_cost_the_loop():
+    there = units(64, 40, (128,), 12, 8)
+    assert set(frame_cycles(there, fired(there, 0.0, 10, 0))[1:-1]) == {loop(UNIT) + 128 // 8 + 2}
+    serial = units(64, 40, (128,), 12, 1, snapshot=False)
+    # a neuron a cycle, the last 127 after the first; its end takes one cycle more
+    assert set(frame_cycles(serial, fired(serial, 0.0, 10, 0))[1:-1]) == {loop(UNIT, False) + 127 + 1 + 2}
+
+
+@pytest.mark.parametrize(("columns", "again"), [(0, 1), (1, 1), (2, 2), (3, 3)])
+def test_dense_frames_that_consume_cost_bias_columns_too(columns, again):
+    """Of the layer's 2 words, and of the logits' only one, which takes as long: a job comes every other cycle."""
+    held, consumed = units(64, 40, (128,), 12, 8), units(64, 40, (128,), 12, 8, columns)
+    dense = [frame_cycles(there, fired(there, 1.1, 10, 0))[1:-1] for there in (held, consumed)]
+    assert set(dense[0]) == {held.dense_words() + 2}
+    assert set(dense[1]) == {held.dense_words() + 2 + again * (2 + 2)}
+
+
+def test_a_layer_that_hears_the_features_too_is_closed_by_a_job_of_its_own():
+    one, both = units(8, 40, (64, 64), 16, 2), units(8, 40, (64, 64), 16, 2, everywhere=True)
+    dense = [frame_cycles(there, fired(there, 1.1, 10, 0))[1:-1] for there in (one, both)]
+    # the second layer's 8 words are copied, and the lanes wait for its first event
+    assert set(dense[0]) == {one.dense_words() + loop(UNIT) + 1 + 2}
+    # the same for the first layer; the next frame's features come while the second layer's events are awaited
+    assert set(dense[1]) == {both.dense_words() + loop(UNIT) + 8 + 1 + 2}
+
+
+def test_columns_of_one_word_take_two_cycles():
+    """So long takes a job; and the next begins with the accumulator word at which this one ends."""
+    there = units(64, 40, (64,), 12, 8)
+    assert [c.length for c in there.columns] == [1, 2]
+    dense = frame_cycles(there, fired(there, 1.1, 10, 0))[1:-1]
+    assert set(dense) == {2 * 40 + 2 * 64 + 2 + 2}
+
+
+@pytest.mark.parametrize("occupancy", [0.02, 0.13, 0.5])
+@pytest.mark.parametrize("columns", [None, 3])
+@pytest.mark.parametrize("snapshot", [True, False])
+@pytest.mark.parametrize(("lanes", "sizes", "everywhere"), [
+    (64, (128,), False), (8, (64,), False), (8, (32, 32), False), (8, (32, 32), True), (64, (64,), False)])
+def test_closed_form_of_single_gates_is_near_the_mean(lanes, sizes, everywhere, snapshot, columns, occupancy):
+    there = units(lanes, 40, sizes, 12, max(1, lanes // 8) if snapshot else 1, columns, everywhere, snapshot=snapshot)
+    sent = fired(there, occupancy, 100, 1)
+    mean = frame_cycles(there, sent)[1:-1].mean()
+    assert steady_cycles(there, [x.sum(1).mean() for x in sent]) == pytest.approx(mean, rel=0.15)

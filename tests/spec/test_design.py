@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from tidegate.spec.cells import CELLS
 from tidegate.spec.design import IDENTITY_BYTES, SIMULATED, Design, Identity
 from tidegate.spec.errors import TidegateError
+from tidegate.spec.rules import RULES
 
 
 @pytest.mark.parametrize("lanes", SIMULATED)
@@ -34,14 +36,17 @@ def test_foreign_devices_and_other_formats_are_refused():
     (dict(features=1, encoder_rate=2), "more than the 1 features"), (dict(encoder_rate=256), "1 to 128, not 256"),
     (dict(neurons=17, cell_rate=2), "multiple of the cell_rate 2, not 17"), (dict(layers=5), "layers must be 1 to 4"),
     (dict(layers=0), "layers must be"), (dict(classes=0), "classes must be 1 to 122, not 0"),
-    (dict(classes=123), "classes must be 1 to 122"), (dict(features=257), "features must be 1 to 256, not 257"),
+    (dict(classes=123), "classes must be 1 to 122"), (dict(features=1025), "features must be 1 to 1024, not 1025"),
     (dict(neurons=0), "neurons must be"), (dict(neurons=65536), "neurons must be"),
     (dict(weight_words=0), "weight_words must be"), (dict(acc_words=70000), "acc_words must be"),
     (dict(weight_words=1 << 25), "weight_words must be"), (dict(lanes=1 << 16), "lanes must be 1 to 32768"),
     (dict(lanes=1024, weight_words=1 << 23), "more than 4294967296 bytes"), (dict(lanes=-8), "power of two"),
     (dict(lanes=8.0), "lanes is a whole number, not 8.0"), (dict(features="20"), "features is a whole number"),
     (dict(cells="gru"), "cells are a list of names"), (dict(cells=()), "a core needs a cell"),
-    (dict(cells=("rnn",)), "rnn"), (dict(snapshot=False), "without a snapshot the cell_rate is 1"),
+    (dict(cells=("rnn",)), "rnn"), (dict(rules="diffuse"), r"rules are a list of names, not 'diffuse'"),
+    (dict(rules=("delta", "diffused")), "no encoder rule 'diffused'; this version has delta, diffuse"),
+    (dict(rules=(8,)), "no encoder rule '8'"), (dict(rules=()), "needs an encoder rule; give it delta or diffuse"),
+    (dict(snapshot=False), "without a snapshot the cell_rate is 1"),
 ], ids=str)
 def test_designs_that_cannot_be_built(changes, text):
     with pytest.raises(TidegateError, match=text) as error:
@@ -51,10 +56,26 @@ def test_designs_that_cannot_be_built(changes, text):
 
 @pytest.mark.parametrize("changes", [
     dict(lanes=1, cell_rate=1, encoder_rate=1, weight_words=1, acc_words=1, features=1, neurons=1, classes=1, layers=1),
-    dict(features=2, neurons=2, cell_rate=1, encoder_rate=2, classes=15), dict(features=256, classes=122),
+    dict(features=2, neurons=2, cell_rate=1, encoder_rate=2, classes=15), dict(features=1024, classes=122),
     dict(lanes=1 << 15, cell_rate=128, encoder_rate=128, weight_words=1 << 17, acc_words=65535, neurons=65408),
     dict(cells=["gru", "lstm"], neurons=np.int64(64)),
+    dict(cells=["unit"], rules=["diffuse"]), dict(cells=["unit", "gru"]), dict(rules=["diffuse", "delta"]),
+    dict(cells=["lstm", "unit", "gru"]),
 ], ids=str)
 def test_the_smallest_and_the_largest_designs_have_an_identity(changes):
     identity = Identity(Design(**changes), bytes(16))
     assert Identity.unpack(identity.pack()) == identity
+
+
+def test_what_follows_from_cells_and_rules():
+    """In the order of the specification, and each with its own bit in the identity."""
+    designs = [Design(), Design(cells=["unit"], rules=["diffuse"]),
+               Design(cells=("unit", "gru"), rules=["diffuse", "delta"]),
+               Design(cells=("lstm",)), Design(cells=("lstm",), layers=1)]
+    assert [(d.cells, d.rules, d.diffuses, d.choices, d.branches, d.gates, d.stages) for d in designs] == [
+        (("gru",), ("delta",), False, False, False, 4, 5), (("unit",), ("diffuse",), True, True, True, 1, 2),
+        (("gru", "unit"), RULES, True, True, True, 4, 5), (("lstm",), ("delta",), False, False, True, 4, 6),
+        (("lstm",), ("delta",), False, False, False, 4, 6)]
+    cells = [("gru",), ("unit",), ("lstm",), ("gru", "unit"), tuple(CELLS)]
+    assert len({Identity(Design(cells=names, rules=rules), bytes(16)).pack()
+                for rules in (RULES, RULES[:1], RULES[1:]) for names in cells}) == 15

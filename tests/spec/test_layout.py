@@ -1,13 +1,19 @@
 """Packed words mean the model: events played naively over the memory image give b + W·v̂ in every accumulator."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from tidegate.spec.cells import CELLS, UNIT
 from tidegate.spec.design import Design
 from tidegate.spec.errors import CapacityError
 from tidegate.spec.formats import BIAS_DELTAS
 from tidegate.spec.layout import Layout
+from tidegate.spec.model import Model, expected_tensors
+from tidegate.spec.network import Layer, Network
 from tidegate.spec.registers import BY_NAME
+from tidegate.spec.rules import RULES, Diffuse
 
 SHAPES = {"one": (5, [6], 3), "two": (20, [50, 37], 5), "four": (3, [9, 1, 16, 8], 17), "three": (4, [8, 8, 8], 8)}
 
@@ -89,3 +95,83 @@ def test_a_model_that_does_not_fit_is_refused(limit, text, model_factory):
     assert short == [text]
     with pytest.raises(CapacityError, match=f"needs .* {text}, the board has {next(iter(limit.values()))}"):
         Layout(net, small)
+
+
+def unit(size, activation="relu", **choices) -> Layer:
+    return Layer(size, cell=UNIT, activation=activation, **choices)
+
+
+# of single gates; the features feed two layers, the last signal comes back to the first, and there are spikes
+SPIKING = Network(5, (unit(9, consumes=True, bias_columns=2, hears=(0, 2)),
+                      unit(6, "tanh", consumes=True, bias_columns=3, hears=(0, 1))),
+                  Layer(3, consumes=True), (7, 200, 30), (None, Diffuse(256, -1, 2, 4), Diffuse(8, zero=True)))
+SPIKES = Design(lanes=4, cell_rate=2, weight_words=1000, acc_words=20, cells=("gru", "unit"), rules=RULES)
+
+
+def test_registers_of_spikes_and_branches():
+    layout = Layout(SPIKING, SPIKES)
+    registers = layout.registers()
+    assert (layout.words, layout.layer_target, layout.logit_target, layout.acc_words) == ([3, 2], [0, 3], 5, 6)
+    # signal 0 feeds both layers, signal 1 both (its own too), signal 2 both and the logits
+    assert [(c.base, c.length, c.target) for c in layout.columns] == [(0, 5, 0), (25, 5, 0), (70, 6, 0)]
+    assert [layout.closing(l) for l in range(2)] == [(3, 0), (2, 0)] and layout.bias_base == 106
+    expected = {
+        "FEATURES_AFTER": 1, "LAYER_CELL0": 1, "LAYER_CELL1": 1, "LAYER_ACTIVATION0": 1, "LAYER_ACTIVATION1": 2,
+        # consumed; the bias columns of 32 and 1024 are added again, then all, then none
+        "LAYER_CONSUME0": 2, "LAYER_CONSUME1": 1, "LOGIT_CONSUME": 4,
+        "RULE0": 0, "LOWEST0": 0, "HIGHEST0": 0, "OFFSET0": 0, "RULE1": 1 | 4 << 2 | 255 << 5, "LOWEST1": 4096 - 256,
+        "HIGHEST1": 512, "OFFSET1": 256 - 200, "RULE2": 1 | 1 << 1 | 7 << 5, "LOWEST2": 0, "HIGHEST2": 8,
+        "OFFSET2": (1 << 14) + 8 - 30,
+    }
+    assert {name: registers[name] for name in expected} == expected
+    assert all(BY_NAME[name].there(SPIKES) and BY_NAME[name].kept(value, SPIKES) == value
+               for name, value in registers.items())
+    held = Layout(replace(SPIKING, rules=(), classifier=Layer(3)), SPIKES).registers()
+    assert held["LOGIT_CONSUME"] == held["RULE1"] == held["HIGHEST2"] == 0
+    serial = Layout(SPIKING, replace(SPIKES, cell_rate=1, snapshot=False))
+    assert [serial.closing(l) for l in range(2)] == [(9, 0), (6, 0)] and "LAYER_CLOSE0" not in serial.registers()
+
+
+def test_columns_of_a_network_that_branches_hold_its_weights():
+    rng = np.random.default_rng(1)
+    net = replace(SPIKING, rules=())
+    tensors = {name: (rng.integers(-99, 100, shape) if dtype.kind == "i" else np.ones(shape)).astype(dtype)
+               for name, (dtype, shape) in expected_tensors(net).items()}
+    tensors["unit.0.bias"], tensors["classifier.bias"] = tensors["unit.0.bias"] * 32, tensors["classifier.bias"] * 0
+    model = Model(net, tensors, ("a", "b", "c"))
+    layout = Layout(net, SPIKES)
+    memory = layout.pack(model).reshape(-1)
+
+    def rows(signal, element):
+        """What an event adds to layer 0, layer 1 and the logits, without padding."""
+        column = layout.columns[signal]
+        start = 4 * (column.base + element * column.length)
+        found = memory[start : start + 4 * column.length]
+        assert not found[[9, 10, 11, 18, 19]].any()
+        return found[:9].tolist(), found[12:18].tolist(), found[20:23].tolist()
+
+    t = {name: tensor.T.tolist() for name, tensor in tensors.items()}
+    for i in range(5):
+        assert rows(0, i) == (t["unit.0.weight_ih"][i], t["unit.1.weight_ih"][i], [])
+    for i in range(9):
+        assert rows(1, i) == (t["unit.0.weight_hh"][i], t["unit.1.weight_ih"][5 + i], [])
+    for i in range(6):
+        assert rows(2, i) == (t["unit.0.weight_ih"][5 + i], t["unit.1.weight_hh"][i], t["classifier.weight"][i])
+
+
+@pytest.mark.parametrize(("network", "design", "text"), [
+    (SPIKING, dict(cells=("gru",), rules=("delta",)),
+     "layers of the cell unit and signals of the rule diffuse.* the board only gru and delta; `tidegate build --board "
+     "BOARD --cells gru,unit --rules delta,diffuse"),
+    (SPIKING, dict(rules=("delta",)), "has signals of the rule diffuse, or layers that consume, the board only"),
+    (replace(SPIKING, rules=()), dict(rules=("delta",)), "layers that consume, the board only gru and unit and delta"),
+    (SPIKING, dict(cells=("gru",)), "--cells gru,unit --rules delta,diffuse"),
+    (SPIKING, dict(rules=("diffuse",)), "has signals of the rule delta, the board only gru and unit and diffuse; .* "
+     "--rules delta,diffuse --to"),
+    (Network(5, (unit(4),), Layer(3), (0, 0)), dict(cells=("lstm",), rules=("delta",)), "--cells lstm,unit --to FOL"),
+], ids=lambda x: str(x)[:30])
+def test_what_a_design_lacks_is_said(network, design, text):
+    Layout(network, replace(SPIKES, cells=tuple(CELLS)))
+    with pytest.raises(CapacityError, match=text) as error:
+        Layout(network, replace(SPIKES, **design))
+    assert "\n" not in str(error.value)

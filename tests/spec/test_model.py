@@ -8,9 +8,12 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
+from tidegate.spec.cells import UNIT
 from tidegate.spec.errors import ModelError, TidegateError
 from tidegate.spec.formats import THETA_MAX
-from tidegate.spec.model import Model, accumulator_bounds, read_model, save_model
+from tidegate.spec.model import Model, accumulator_bounds, expected_tensors, read_model, save_model
+from tidegate.spec.network import Layer, Network
+from tidegate.spec.rules import Diffuse
 
 
 def changed(model, name, tensor):
@@ -296,3 +299,72 @@ def test_turned_rounds_half_up_and_saturates(model_factory):
     model = model_factory(1, 5, [7, 3], 4).with_thresholds(5, 3, 0)
     assert model.turned(0.5).network.thresholds == (3, 2, 0) and model.turned(0).network.thresholds == (0, 0, 0)
     assert model.turned(1000).network.thresholds == (THETA_MAX, 3000, 0)
+
+
+SPIKING = Network(3, (Layer(4, cell=UNIT, activation="identity", recurrent=False, consumes=True, bias_columns=2,
+                            hears=(0, 2)), Layer(2, cell=UNIT, activation="tanh", consumes=True)),
+                  Layer(2, consumes=True, bias_columns=1), (0, 256, 9), (None, Diffuse(256, -1, 2), Diffuse(8, leak=3)))
+
+
+def spiking(**tensors) -> Model:
+    """A model whose every weight is 1 or -1, with some tensors replaced."""
+    rng = np.random.default_rng(7)
+    made = {name: rng.choice([-1, 1], shape).astype(dtype) if dtype == np.int8 else np.ones(shape, dtype) * (
+        0 if name == "unit.1.bias" else 1024) for name, (dtype, shape) in expected_tensors(SPIKING).items()}
+    return Model(SPIKING, made | {name.replace("_bias", ".bias"): t for name, t in tensors.items()}, ("a", "b"))
+
+
+def test_networks_that_are_no_plain_chain_are_written_and_read(tmp_path):
+    model = spiking()
+    assert {name: tensor.shape for name, tensor in model.tensors.items() if name.startswith("unit")} == {
+        "unit.0.weight_ih": (4, 3 + 2), "unit.0.bias": (1, 4),
+        "unit.1.weight_ih": (2, 4), "unit.1.weight_hh": (2, 2), "unit.1.bias": (1, 2)}
+    save_model(model, tmp_path / "m.tidegate")
+    with safe_open(tmp_path / "m.tidegate", "numpy") as file:
+        assert json.loads(file.metadata()["tidegate"])["version"] == 4
+    again = read_model(tmp_path / "m.tidegate")
+    assert again.network == SPIKING and again.digest == model.digest
+    assert all(np.array_equal(again.tensors[k], v) for k, v in model.tensors.items())
+    # the digest tells every choice apart
+    others = [replace(SPIKING, rules=()), replace(SPIKING, rules=(*SPIKING.rules[:2], Diffuse(8, leak=3, zero=True))),
+              replace(SPIKING, classifier=replace(SPIKING.classifier, bias_columns=2)),
+              replace(SPIKING, layers=(replace(SPIKING.layers[0], activation="relu"), SPIKING.layers[1]))]
+    assert len({model.digest, *(replace(model, network=net).digest for net in others)}) == 5
+
+
+def test_bounds_of_sums_that_are_consumed():
+    """|b| and, for each weight, the most that one step can bring: a spike, or one Δ of a signal that holds."""
+    bounds = {name: bound.tolist() for name, bound in accumulator_bounds(spiking()).items()}
+    assert bounds == {"unit.0.m": [1024 + 3 * 2047 + 2 * 8] * 4, "unit.1.m": [4 * 512 + 2 * 8] * 2,
+                      "classifier": [1024 + 2 * 8] * 2}
+
+
+@pytest.mark.parametrize(("tensors", "text"), [
+    # what one bias column of three can hold, two, and none
+    (dict(classifier_bias=np.array([1024, 32], np.int32)), "classifier.bias holds 32, which is not a multiple of 1024"),
+    ({"unit.0_bias": np.array([[32, 64, -96, 31]], np.int32)}, "unit.0.bias holds 31, which is not a multiple of 32"),
+    ({"unit.1_bias": np.array([[0, 1024]], np.int32)}, "unit.1.bias holds 1024, which is not 0; give the layer more"),
+], ids=str)
+def test_biases_must_fit_the_columns_that_are_added_again(tensors, text):
+    with pytest.raises(ModelError, match=text) as error:
+        spiking(**tensors)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("old", "new"), [
+    ('"rule": "diffuse"', '"rule": "other"'), ('"step": 256', '"step": 255'), ('"step": 256', '"step": 256.0'),
+    ('"lowest": -1', '"lowest": 1'), ('"zero": false', '"zero": 0'), ('"leak": 3', '"leak": 8'),
+    ('"leak": 3', '"leek": 3'), ('"hears": [0, 2]', '"hears": [2, 0]'), ('"hears": [0, 2]', '"hears": 2'),
+    ('"hears": [0, 2]', '"hears": [0, 9]'), ('"consumes": true', '"consumes": 1'),
+    ('"activation": "tanh"', '"activation": "tan"'), ('"bias_columns": 2', '"bias_columns": 4'),
+    ('"recurrent": false', '"recurrent": true'), ('"rules": [null', '"rules": [3'), ('"rules": [null, ', '"rules": ['),
+])
+def test_a_description_of_no_network_is_refused(old, new, tmp_path):
+    def change(text):
+        assert old in text
+        return text.replace(old, new, 1)
+
+    described(spiking(), tmp_path / "m.tidegate", change)
+    with pytest.raises(ModelError) as error:
+        read_model(tmp_path / "m.tidegate")
+    assert "\n" not in str(error.value) and len(str(error.value)) < 300

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tidegate.spec.packets import (
-    MAX_PAYLOAD,
+    MOST_PAYLOAD,
+    PAYLOAD,
     RESULT_HEADER_BYTES,
     LinkError,
     Refusal,
@@ -18,11 +19,13 @@ from tidegate.spec.packets import (
     Result,
     decode_packet,
     encode_packet,
+    most_features,
     most_frames,
+    payload_for,
 )
 
 
-@given(st.integers(0, 0xFFFF), st.integers(0, 0xFF), st.binary(max_size=MAX_PAYLOAD))
+@given(st.integers(0, 0xFFFF), st.integers(0, 0xFF), st.binary(max_size=MOST_PAYLOAD))
 def test_round_trip(seq, kind, payload):
     packet = encode_packet(seq, kind, payload)
     assert packet.endswith(b"\0") and b"\0" not in packet[:-1]
@@ -55,12 +58,27 @@ def test_result_round_trip():
     assert Result.unpack(data, signals=3) == result
 
 
-@given(st.integers(1, 256), st.integers(1, 122))
-def test_most_frames_and_their_results_fit(features, classes):
+@given(st.integers(1, 1024), st.integers(1, 122), st.sampled_from([None, 512, 1024, 2048]))
+def test_most_frames_and_their_results_fit(features, classes, payload):
     frame, result = 2 * features, len(Result(0, 0, 0, (), (0,) * classes).pack())
-    most = most_frames(features, classes)
-    assert most >= 1 and most * max(frame, result) <= MAX_PAYLOAD
-    assert (most + 1) * frame > MAX_PAYLOAD or (most + 1) * result > MAX_PAYLOAD
+    most = most_frames(features, classes, payload)
+    room = payload or payload_for(features)
+    assert most * frame <= room and most * result <= PAYLOAD
+    assert (most + 1) * frame > room or (most + 1) * result > PAYLOAD
+    assert most >= 1 or (payload is not None and frame > payload)
+
+
+def test_a_payload_is_as_large_as_a_frame():
+    assert [payload_for(n) for n in (1, 64, 256, 257, 512, 513, 784, 1024)] == [512] * 3 + [1024] * 2 + [2048] * 3
+    assert most_features() == 1024 and payload_for(1024) == MOST_PAYLOAD
+
+
+def test_frames_of_a_request_do_not_depend_on_the_board():
+    """Frames up to 256 features: as many as in protocol 6 from the beginning."""
+    for features in (1, 10, 40, 64, 128, 129, 256):
+        for classes in (1, 12, 122):
+            assert most_frames(features, classes) == 512 // max(2 * features, 24 + 4 * classes)
+    assert [most_frames(n, 10) for n in (257, 512, 513, 784, 1024)] == [1] * 5
 
 
 def test_numbers_are_distinct_and_answers_cannot_be_requests():

@@ -8,6 +8,7 @@ import pytest
 from tidegate.spec.design import Design
 from tidegate.spec.network import MAX_LAYERS, MAX_SIGNALS
 from tidegate.spec.registers import BY_NAME, REGISTERS, register_table
+from tidegate.spec.rules import RULES
 
 
 def test_addresses_and_names_are_unique():
@@ -16,7 +17,9 @@ def test_addresses_and_names_are_unique():
 
 
 def test_banks_are_complete_and_contiguous():
-    for bank, count in {"THETA": MAX_SIGNALS, "COLUMN_BASE": MAX_SIGNALS, "LAYER_SIZE": MAX_LAYERS}.items():
+    for bank, count in {"THETA": MAX_SIGNALS, "COLUMN_BASE": MAX_SIGNALS, "LAYER_SIZE": MAX_LAYERS, "RULE": MAX_SIGNALS,
+                        "LOWEST": MAX_SIGNALS, "HIGHEST": MAX_SIGNALS, "LAYER_CONSUME": MAX_LAYERS,
+                        "LAYER_ACTIVATION": MAX_LAYERS}.items():
         addresses = [BY_NAME[f"{bank}{k}"].address for k in range(count)]
         assert addresses == list(range(addresses[0], addresses[0] + count))
         assert f"{bank}{count}" not in BY_NAME
@@ -32,3 +35,20 @@ def test_what_is_too_large_for_a_register_stays_too_large(capacity):
     design = replace(Design(), classes=capacity)
     kept = [BY_NAME["STOP_CLASSES"].kept(value, design) for value in (0, capacity, capacity + 1, 0xFFFF)]
     assert kept[:3] == [0, capacity, capacity + 1] and kept[3] > capacity
+
+
+@pytest.mark.parametrize(("names", "there"), [
+    (("FEATURES_AFTER",), (dict(cells=("lstm",)), dict(cells=("gru", "unit")), dict(cells=("unit",)))),
+    (("LAYER_ACTIVATION0", "LAYER_ACTIVATION3"), (dict(cells=("gru", "unit")), dict(cells=("unit",)))),
+    (("LAYER_CONSUME0", "LOGIT_CONSUME", "RULE4", "LOWEST0", "HIGHEST4"), (dict(rules=RULES),)),
+], ids=str)
+def test_registers_of_what_a_design_has(names, there):
+    """Without it they are not there, and nothing is kept of what is written."""
+    lacks = [design for design in (dict(), dict(cells=("lstm",)), dict(cells=("unit",)), dict(rules=RULES))
+             if design not in there]
+    for name in names:
+        register = BY_NAME[name]
+        for design in (Design(**changes) for changes in there):
+            assert register.there(design) and register.kept(register.bits, design) == register.bits
+        for design in (Design(**changes) for changes in lacks):
+            assert not register.there(design) and register.width(design) == register.kept(1, design) == 0

@@ -7,30 +7,34 @@ import numpy as np
 import pytest
 from models import random_frames
 
-from tidegate.spec.cells import CELLS, GRU, LSTM
+from tidegate.spec.cells import CELLS, GRU, LSTM, UNIT
 from tidegate.spec.design import SIMULATED, Design
 from tidegate.spec.errors import ModelError, TidegateError
 from tidegate.spec.layout import Layout
+from tidegate.spec.rules import RULES
 from tidegate.spec.stop import Stop
 from tidegate_sim import coresim
 from tidegate_sim.coresim import mismatches, simulate
 from tidegate_sim.measure import predicted_cycles
-from tidegate_sim.trace import golden_run
 from tidegate_sim.random_networks import random_model
+from tidegate_sim.trace import golden_run
 from tidegate_sim.verify import listening_of
 
 # features, sizes, classes: no multiples of lanes or rates, one feature, no classifier, more layers, a frame that
-# waits for the logits of the one before
+# waits for the logits of the one before, one gate and any rule
 NETWORKS = {"one": (20, [50], 7), "two": (21, [50, 37], 7), "small": (1, [3], 1), "bare": (40, [64], 0),
             "four": (13, [33, 8, 70, 5], 64), "many": (5, [9], 64), "lstm": (20, [50, 37], 7),
-            "mixed": (13, [9, 33, 16, 5], 12)}
-CELLS_OF = {"lstm": [LSTM, LSTM], "mixed": [LSTM, GRU, GRU, LSTM]}       # else all GRU
+            "mixed": (13, [9, 33, 16, 5], 12), "units": (14, [60, 21, 9], 9), "all": (13, [9, 33, 16, 25], 12)}
+CELLS_OF = {"lstm": [LSTM, LSTM], "mixed": [LSTM, GRU, GRU, LSTM], "units": [UNIT] * 3,
+            "all": [LSTM, UNIT, UNIT, GRU]}         # else all GRU
+RULES_OF = {"units": RULES, "all": RULES}           # else delta
 LANES = 8
 
 
 def network(name: str, theta: int = 40):
     features, sizes, classes = NETWORKS[name]
-    model = random_model(features, sizes, classes, seed=len(name), extreme=name == "four", cells=CELLS_OF.get(name))
+    model = random_model(features, sizes, classes, seed=len(name), extreme=name == "four", cells=CELLS_OF.get(name),
+                         rules=RULES_OF.get(name, RULES[:1]))
     return model.with_thresholds(*[theta] * model.network.signals)
 
 
@@ -121,7 +125,8 @@ def test_a_core_that_stops_is_one_line(monkeypatch):
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 def test_cycles_over_100000_frames():
-    """Random networks of all cells: every frame costs what the formula says, and with stalls no clip takes less."""
+    """Random networks of all cells and rules: every frame costs what the formula says, and with stalls no clip takes
+    less."""
     rng, frames = np.random.default_rng(3), 0
     while frames < 100_000:
         lanes = int(rng.choice(list(SIMULATED)))
@@ -129,7 +134,8 @@ def test_cycles_over_100000_frames():
         features, classes = int(rng.integers(1, 70)), int(rng.integers(0, 40))
         try:
             cells = [CELLS[name] for name in rng.choice(list(CELLS), len(sizes))]
-            model = random_model(features, sizes, classes, seed=frames, extreme=bool(rng.integers(2)), cells=cells)
+            model = random_model(features, sizes, classes, seed=frames, extreme=bool(rng.integers(2)), cells=cells,
+                                 rules=RULES[: rng.integers(1, 3)])
             Layout(model.network, SIMULATED[lanes])
         except ModelError:          # its accumulators could wrap, or it does not fit
             continue
@@ -152,7 +158,7 @@ def test_cycles_over_100000_frames():
 
 
 def random_design(rng) -> Design:
-    """A small core: lanes, rates, capacities, cells, with or without a snapshot."""
+    """A small core: lanes, rates, capacities, cells, rules, with or without a snapshot."""
     lanes, snapshot = 1 << int(rng.integers(0, 5)), bool(rng.integers(4))
     cell_rate = 1 << int(rng.integers(0, lanes.bit_length())) if snapshot else 1
     cells = tuple(name for name in CELLS if rng.integers(2)) or tuple(CELLS)
@@ -161,7 +167,8 @@ def random_design(rng) -> Design:
     return Design(lanes, cell_rate, encoder_rate, weight_words=int(rng.integers(600, 6000)),
                   acc_words=int(rng.integers(12, 200)), features=features,
                   neurons=cell_rate * int(rng.integers(1, 1 + 80 // cell_rate)), classes=int(rng.integers(1, 20)),
-                  layers=int(rng.integers(1, 5)), snapshot=snapshot, cells=cells)
+                  layers=int(rng.integers(1, 5)), snapshot=snapshot, cells=cells,
+                  rules=(RULES[:1], RULES, RULES, RULES[1:])[rng.integers(4)])
 
 
 def random_network(design: Design, rng, seed: int):
@@ -173,7 +180,8 @@ def random_network(design: Design, rng, seed: int):
         features = design.features if rng.integers(2) else int(rng.integers(1, design.features + 1))
         classes = design.classes if rng.integers(2) else int(rng.integers(0, design.classes + 1))
         try:
-            model = random_model(features, sizes, classes, seed=seed, extreme=bool(rng.integers(2)), cells=cells)
+            model = random_model(features, sizes, classes, seed=seed, extreme=bool(rng.integers(2)), cells=cells,
+                                 rules=design.rules)
             Layout(model.network, design)
         except ModelError:
             continue
@@ -221,16 +229,24 @@ EXTREMES = {
     "more words of logits than neurons": (Design(lanes=1, cell_rate=1, encoder_rate=1, weight_words=639, acc_words=134,
                                                  features=4, neurons=8, classes=10, layers=1, snapshot=False),
                                           (3, [4], 10)),
+    "one gate": (Design(lanes=1, cell_rate=1, encoder_rate=1, weight_words=9, acc_words=2, features=1, neurons=1,
+                        classes=1, layers=1, cells=("unit",), rules=RULES), (1, [1], 1)),
+    "one gate, serial": (Design(lanes=2, cell_rate=1, encoder_rate=1, weight_words=22, acc_words=3, features=2,
+                                neurons=3, classes=2, layers=1, snapshot=False, cells=("unit",), rules=RULES),
+                         (2, [3], 2)),
+    "one gate in the room of four": (Design(lanes=4, cell_rate=2, encoder_rate=1, weight_words=426, acc_words=10,
+                                            features=4, neurons=36, classes=4, layers=1, cells=("gru", "unit"),
+                                            rules=RULES), (4, [36], 4)),
 }
 
 
 @pytest.mark.parametrize("name", [
-    pytest.param(name, marks=() if k in (0, len(EXTREMES) - 1) else pytest.mark.slow)
-    for k, name in enumerate(EXTREMES)])
+    pytest.param(name, marks=() if " of " in name or name == "two" else pytest.mark.slow) for name in EXTREMES])
 def test_extreme_designs(name):
     """Integers and cycles of a network that fills a design, with a rule that takes all of its classes."""
     design, shape = EXTREMES[name]
-    model = random_model(*shape, seed=5, extreme=True).with_thresholds(*[20] * (len(shape[1]) + 1))
+    model = random_model(*shape, seed=5, extreme=True, cells=[CELLS[design.cells[-1]]] * len(shape[1]),
+                         rules=design.rules).with_thresholds(*[20] * (len(shape[1]) + 1))
     clip = random_frames(2, 120, shape[0])
     stop = None if shape[2] < 2 else Stop(0, stream=True, classes=shape[2])
     run = simulate(design, model, clip, stop=stop)

@@ -14,7 +14,7 @@ from tidegate.host.board import Board
 from tidegate.host.link import HostLink, Refused
 from tidegate.host.transport import SerialTransport
 from tidegate.spec.design import SIMULATED
-from tidegate.spec.packets import MAX_PAYLOAD, Request, encode_packet
+from tidegate.spec.packets import MOST_PAYLOAD, Request, encode_packet
 from tidegate.spec.registers import REGISTERS
 
 LANES = 64
@@ -74,7 +74,7 @@ def garbage(draw: random.Random) -> bytes:
         return whole[: draw.randrange(len(whole))] + b"\0"
     if draw.random() < 0.98:                        # (long ones are rare, they take time)
         return b"\0"
-    return encode_packet(draw.randrange(1 << 16), 4, draw.randbytes(draw.randint(MAX_PAYLOAD - 3, 3 * MAX_PAYLOAD)))
+    return encode_packet(draw.randrange(1 << 16), 4, draw.randbytes(draw.randint(MOST_PAYLOAD - 3, 2 * MOST_PAYLOAD)))
 
 
 def test_a_hundred_thousand_random_packets(port):
@@ -121,7 +121,7 @@ def test_guessed_requests_cannot_hang_the_core(port):
                     value = draw.randrange(1 << draw.randint(0, register.bits))
                     link.request(Request.WRITE_REGISTER, struct.pack("<HI", register.address, value))
             features = link.request(Request.READ_REGISTER, struct.pack("<H", 2))
-            size = min(int.from_bytes(features, "little"), MAX_PAYLOAD // 2)
+            size = min(int.from_bytes(features, "little"), MOST_PAYLOAD // 2)
             for kind, payload in ((Request.RESET, b""), (Request.FRAMES, draw.randbytes(2 * size))):
                 try:
                     link.request(kind, payload)

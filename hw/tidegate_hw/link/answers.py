@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from tidegate.spec.design import IDENTITY_BYTES, Design
 from tidegate.spec.formats import ACC_BITS
-from tidegate.spec.packets import ANSWER, LOGIT_BYTES, MAX_PAYLOAD, NAK, RESULT_HEADER_BYTES
+from tidegate.spec.packets import ANSWER, LOGIT_BYTES, NAK, PAYLOAD, RESULT_HEADER_BYTES
 
 from ..records.results import RESULT_LAYOUT
 from .cobs import TAIL_LAYOUT
@@ -27,7 +27,7 @@ class Form(enum.Enum, shape=3):
 
 WORD = LOGIT_BYTES              # bytes of the RAM's words
 RESULT_HEADER_WORDS = RESULT_HEADER_BYTES // WORD
-MOST_WORDS = MAX_PAYLOAD // WORD
+MOST_WORDS = PAYLOAD // WORD
 REASON_BYTES, LAST_BYTES = 1, 2
 
 

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from tidegate.spec.design import Design
 from tidegate.spec.formats import SIGNAL
-from tidegate.spec.packets import MAX_PAYLOAD, most_frames
+from tidegate.spec.packets import FEATURE_BYTES, most_frames
 
 from ..fixed import saturate
 
@@ -65,7 +65,8 @@ class FrameBuffer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         rate = self.design.encoder_rate
-        depth = MAX_PAYLOAD // 2 // rate + (MOST_FRAMES if rate > 1 else 0)     # a frame's last group may be partial
+        # a frame's last group may be partial
+        depth = self.design.payload // FEATURE_BYTES // rate + (MOST_FRAMES if rate > 1 else 0)
         m.submodules.ram = ram = Memory(shape=self.group_layout, depth=depth, init=[])
         ram_w, ram_r = ram.write_port(granularity=1), ram.read_port()
 

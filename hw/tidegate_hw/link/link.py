@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from tidegate.spec.design import Design, Identity
 from tidegate.spec.errors import TidegateError
 from tidegate.spec.formats import ACC_BITS, SIGNAL
-from tidegate.spec.packets import MAX_PAYLOAD, Request, most_frames
+from tidegate.spec.packets import Request, most_frames
 
 from ..records.job import weight_w_signature
 from ..records.registers import registers_layout
@@ -77,7 +77,7 @@ class Link(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.packets = packets = Packets()
+        m.submodules.packets = packets = Packets(self.design.payload)
         m.submodules.registers = registers = Registers(self.design)
         m.submodules.answers = answers = Answers(self.design, self.identity)
         m.submodules.frame = frame = ResetInserter(self.core_reset)(FrameBuffer(self.design))
@@ -92,7 +92,7 @@ class Link(wiring.Component):
 
         last, answered = Signal(16), Signal()       # number of the last request acted on; there was one
         argument, taken, due = Signal(48), Signal(3), Signal(3)     # ... and bytes of it, come and expected
-        left = Signal(signed(MAX_PAYLOAD.bit_length() + 1))         # weights after the next; -1: there is none
+        left = Signal(signed(self.design.payload.bit_length() + 1))     # weights after the next; -1: there is none
         form, reason, keep = Signal(Form), Signal(Reason), Signal()
         trusted, runnable = Signal(), Signal()
         regs = registers.values

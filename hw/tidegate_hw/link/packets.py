@@ -7,7 +7,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from tidegate.spec import packets
-from tidegate.spec.packets import MAX_PAYLOAD, OVERHEAD
+from tidegate.spec.packets import OVERHEAD
 
 from .cobs import TAIL_LAYOUT, CobsDecoder, CobsEncoder
 
@@ -38,20 +38,25 @@ class Packets(wiring.Component):
 
     While a request waits for its answer, ``i`` is not ready.
 
+    Parameters
+    ----------
+    room : int
+        Bytes of the longest payload of a request.
+
     Members
     -------
     begin : 1, out
         Strobe: a packet begins.
     arriving : stream of unsigned(8), always ready, out
         The payload's bytes as they come, a cycle late, before anything is known of the packet; of one that is too long
-        the first MAX_PAYLOAD.
+        the first ``room``.
     i : stream of unsigned(8), in
     o : stream of unsigned(8), out
     request : 1, out
         A packet has come; the following members are stable until its answer has been taken.
     reason : Reason, out
         CRC, FRAMING or TOO_LONG if the packet cannot be trusted, and then nothing else about it can; else NONE.
-    seq, kind, length : unsigned(16), unsigned(8), range(MAX_PAYLOAD + 1), out
+    seq, kind, length : unsigned(16), unsigned(8), range(room + 1), out
         Sequence number, type, and bytes of payload.
     payload : stream of unsigned(8), out
         The payload's bytes from the first, one in every cycle from that after ``request`` on; the reader counts them.
@@ -64,7 +69,8 @@ class Packets(wiring.Component):
     ``tidegate.spec.packets``.
     """
 
-    def __init__(self):
+    def __init__(self, room: int):
+        self.room = room
         super().__init__({
             "begin": Out(1),
             "arriving": Out(stream.Signature(8, always_ready=True)),
@@ -74,7 +80,7 @@ class Packets(wiring.Component):
             "reason": Out(Reason),
             "seq": Out(16),
             "kind": Out(8),
-            "length": Out(range(MAX_PAYLOAD + 1)),
+            "length": Out(range(room + 1)),
             "payload": Out(stream.Signature(8)),
             "answer": In(stream.Signature(TAIL_LAYOUT)),
         })
@@ -84,15 +90,15 @@ class Packets(wiring.Component):
         m.submodules.decoder = decoder = CobsDecoder()
         m.submodules.encoder = encoder = CobsEncoder()
         m.submodules.crc = crc = CRC32_ISO_HDLC().create()      # one is enough for a half-duplex link
-        m.submodules.ram = ram = Memory(shape=8, depth=MAX_PAYLOAD, init=[])
+        m.submodules.ram = ram = Memory(shape=8, depth=self.room, init=[])
         ram_w, ram_r = ram.write_port(), ram.read_port()
         wiring.connect(m, wiring.flipped(self.i), decoder.i)
         wiring.connect(m, encoder.o, wiring.flipped(self.o))
 
         token = decoder.o.p
-        most = MAX_PAYLOAD + OVERHEAD
+        most = self.room + OVERHEAD
         count = Signal(range(most + 2))         # bytes of the packet so far, or most + 1 for any more than that
-        following, filled = Signal(range(MAX_PAYLOAD)), Signal()    # byte of the payload that is read; one is there
+        following, filled = Signal(range(self.room)), Signal()      # byte of the payload that is read; one is there
         tail = Signal(range(CRC_BYTES))         # byte of the answer's checksum
         byte, byte_valid = Signal(TAIL_LAYOUT), Signal()        # of the answer or its checksum, on its way to COBS
         damaged = Signal()
@@ -118,7 +124,7 @@ class Packets(wiring.Component):
                     decoder.o.ready.eq(1),
                     crc.data.eq(token.byte), crc.valid.eq(decoder.o.valid & ~token.end), crc.start.eq(count == 0),
                     begins.eq(crc.valid & (count == 0)),
-                    arrives.eq(crc.valid & (count >= OVERHEAD) & (place < MAX_PAYLOAD)),
+                    arrives.eq(crc.valid & (count >= OVERHEAD) & (place < self.room)),
                 ]
                 with m.If(crc.valid):
                     m.d.sync += [count.eq(Mux(count > most, count, count + 1)), latest.eq(Cat(latest[8:], token.byte))]

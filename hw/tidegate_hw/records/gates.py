@@ -1,8 +1,8 @@
 """A layer's gates on their way to its cell, and the description of the layer that a cell works on.
 
 Gates are numbered in the order of their accumulators.  A cell takes them one after the other in that order, except
-for gate 0, which it takes last: a GRU needs nx last of nx, r, z and nh; an LSTM needs o last of o, i, f and g.  A cell with a single gate takes it when other
-cells of the design take their first.
+for gate 0, which it takes last: a GRU needs nx last of nx, r, z and nh; an LSTM needs o last of o, i, f and g.  A cell
+with a single gate takes it when other cells of the design take their first.
 """
 
 from functools import reduce

@@ -42,8 +42,8 @@ def tags_layout(design: Design) -> data.StructLayout:
 def job_layout(design: Design) -> data.StructLayout:
     """A job, without addresses: the addresser looks up where its words and accumulators lie.
 
-    ``again``: of a job BIAS for layer ``signal``, or, one further than all layers, the logits, because what they had was
-    consumed; there in a design that diffuses.
+    ``again``: of a job BIAS for layer ``signal``, or, one further than all layers, the logits, because what they had
+    was consumed; there in a design that diffuses.
     """
     again = {"again": 1} if design.diffuses else {}
     logit_words = -(-design.classes // design.lanes)

@@ -17,8 +17,8 @@ MARGIN = 16             # groups that may still come when ``room`` falls
 LAG = 8                 # ... and those that came before the queue's level shows it
 
 
-# ``diffuse``: the signal has that rule.  ``fraction``: step − 1.  ``offset``: step − Θ.  ``lowest``, ``highest``: the most
-# negative and the most positive Δ.
+# ``diffuse``: the signal has that rule.  ``fraction``: step − 1.  ``offset``: step − Θ.  ``lowest``, ``highest``: the
+# most negative and the most positive Δ.
 RULE_LAYOUT = data.StructLayout({
     "diffuse": 1, "zero": 1, "leak": 3, "fraction": DELTA_BITS - 2, "offset": signed(SIGNAL.bits + 2),
     "lowest": signed(DELTA_BITS), "highest": DELTA_BITS - 1,
@@ -31,7 +31,7 @@ def kept(rule, error):
 
 
 def diffused(rule, total):
-    """(Whether there is a spike, and Δ), of u = ``total``: with w = u + step − Θ, w rounded down to steps and clipped."""
+    """(Whether there is a spike, and Δ) of u = ``total``: w = u + step − Θ, rounded down to steps and clipped."""
     wide = (total + rule.offset)[: SIGNAL.bits + 3].as_signed()
     whole = (wide & ~Cat(rule.fraction, Const(0, len(wide) - len(rule.fraction)))).as_signed()
     spiked = (whole != 0) & Mux(wide < 0, rule.lowest != 0, rule.highest != 0)
@@ -75,8 +75,8 @@ class Encoder(wiring.Component):
     room : in the cycle before, there was room for ``MARGIN`` more groups, even if no event is taken.
     theta : Θ in LSBs, stable while busy.
     dense : every element is sent.
-    rule : ``RULE_LAYOUT``, stable while busy and in the cycle before; there with the rule ``diffuse``.  Groups of one address
-        have the same rule, and if that is ``diffuse`` the same mask, from one clear to the next.
+    rule : ``RULE_LAYOUT``, stable while busy and in the cycle before; there with the rule ``diffuse``.  Groups of one
+        address have the same rule, and if that is ``diffuse`` the same mask, from one clear to the next.
     o : stream of ``event_layout(rate * depth)``
         The events of a group in ascending index order; after those of the last group an ``end``.
     clear : strobe, while not busy: all anchors become 0 (takes ``depth`` cycles).

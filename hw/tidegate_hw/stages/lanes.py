@@ -27,7 +27,7 @@ class Lanes(wiring.Component):
     Members
     -------
     fetch : ``fetch_signature(design)``
-        The same target must not come in two successive cycles, unless the first adds nothing and is not consumed.
+        The same target must not come in two successive cycles, unless the first adds nothing and is not ``fresh``.
     copies : ``copies_signature(design)``
         The new value of each accumulator word whose fetch asks for a copy.
     weight_w : ``weight_w_signature(design)``, while not busy.

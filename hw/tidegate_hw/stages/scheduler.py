@@ -154,6 +154,7 @@ class Scheduler(wiring.Component):
         m.d.sync += last_word.eq(word + 1 >= logit_words)
         hidden, offered = Signal(), Signal()        # a hidden event is offered, and was: it stays so until it is taken
         digit = Signal(range(len(BIAS_DELTAS)))
+
         def play_again(how, signal, then: str):
             """The same for one layer, or the logits; the first column takes the place of what was there."""
             play(then)

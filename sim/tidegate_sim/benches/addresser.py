@@ -38,7 +38,7 @@ def random_job(rng) -> dict:
     kind = rng.choice(KINDS)
     again = DESIGN.diffuses and kind is Kind.BIAS and rng.random() < 0.7
     signal = rng.randrange(MAX_SIGNALS if kind is Kind.EVENT or again else MAX_LAYERS)
-    tags = {"consume": rng.getrandbits(1)} if DESIGN.diffuses else {}
+    tags = {"fresh": rng.getrandbits(1)} if DESIGN.diffuses else {}
     return {"kind": kind.value, "index": rng.randrange(40), "delta": rng.randint(-2047, 2047),
             "tags": {"copy": rng.choice(list(Copy)).value, "closes": rng.getrandbits(1), "signal": signal, **tags},
             **({"again": int(again)} if DESIGN.diffuses else {})}
@@ -47,7 +47,7 @@ def random_job(rng) -> dict:
 def words(registers: dict, job: dict) -> list[tuple]:
     """(word if it matters, target, delta, event, first, last, tags) of each cycle."""
     kind, signal, base = Kind(job["kind"]), job["tags"]["signal"], None
-    pitch, places = 0, None       # words from one column to the next; (word of a gate, gate) of each word, if in turn
+    pitch, targets = 0, None        # words from one column to the next; what is added to the target, if not 0, 1, 2 …
     logit_words = -(-registers["CLASSES"] // DESIGN.lanes)
     if kind is Kind.EVENT:
         base, length, target = (registers[f"COLUMN_{name}{signal}"] for name in ("BASE", "LENGTH", "TARGET"))
@@ -71,13 +71,12 @@ def words(registers: dict, job: dict) -> list[tuple]:
             gates, size = gates_of(registers, signal), registers[f"LAYER_SIZE{signal}"]
             length, turn = gates * size, registers[f"LAYER_WORDS{signal}"]
             if gates == 1 or turn:
-                places = [(k // gates // DESIGN.lanes, (k + 1) % gates) for k in range(max(1, length))]
+                targets = [k // gates // DESIGN.lanes + (k + 1) % gates * turn for k in range(max(1, length))]
     length = max(1, length)
-    targets = range(length) if places is None else [word + gate * turn for word, gate in places]
     return [(None if base is None else base + job["index"] * pitch + k,
              (target + step) % 2 ** len(cocotb.top.o__target), job["delta"], int(kind is Kind.EVENT), int(k == 0),
-             int(k == length - 1), tags_of(job, places is None or places[k] not in places[k + 1 :]))
-            for k, step in enumerate(targets)]
+             int(k == length - 1), job["tags"])
+            for k, step in enumerate(targets or range(length))]
 
 
 def gates_of(registers: dict, layer: int) -> int:
@@ -91,12 +90,6 @@ def of_layer(registers: dict, layer: int) -> tuple[int, int]:
     else:
         words = gates_of(registers, layer) * registers[f"LAYER_WORDS{layer}"]
     return words, registers[f"LAYER_TARGET{layer}"]
-
-
-def tags_of(job: dict, spent: bool) -> dict:
-    """The tags of a word; it is consumed where it is read for the last time."""
-    tags = job["tags"]
-    return tags | {"consume": tags["consume"] & spent} if DESIGN.diffuses else tags
 
 
 @cocotb.test()

@@ -19,8 +19,8 @@ from tidegate.spec.stop import MARGIN_MAX, SMOOTH_MAX, STOP_SHIFT, UNDECIDED, De
 from tidegate_hw.records.registers import registers_layout
 from tidegate_hw.records.results import RESULT_LAYOUT
 
-from ..streams import STALLS, Sink, Source, pack, reset_dut, rng_for, trace_of, wait
 from ..random_networks import random_model
+from ..streams import STALLS, Sink, Source, pack, reset_dut, rng_for, trace_of, wait
 
 DESIGN = Design(**json.loads(os.environ["BENCH"]))
 

@@ -10,10 +10,11 @@ from cocotb.triggers import RisingEdge
 
 from tidegate.spec.fixed import saturate
 from tidegate.spec.formats import SIGNAL
+from tidegate.spec.packets import most_frames, payload_for
 from tidegate_hw.link.frame import MOST_FRAMES
 from tidegate_sim.streams import STALLS, Sink, Source, cycle, reset_dut, rng_for, wait
 
-CAPACITY = 21
+CAPACITY = int(os.environ.get("CAPACITY", "21"))
 RATES = tuple(int(e) for e in os.environ.get("RATES", "").split())
 EDGES = (-32768, -2049, -2048, -2047, -1, 0, 1, 2046, 2047, 2048, 32767)
 
@@ -23,6 +24,15 @@ def groups(values: list[int], rate: int) -> list[list[int]]:
     values = [saturate(x, SIGNAL.bits) for x in values]
     values += [0] * (-len(values) % rate)
     return [values[k : k + rate] for k in range(0, len(values), rate)]
+
+
+def sizes(rng) -> list[tuple[int, int]]:
+    """Features of a frame, and frames of a request."""
+    if CAPACITY > 256:
+        some = (CAPACITY, CAPACITY - 1, 257, 255, CAPACITY // 3, 1)
+        return [(n, most_frames(n, 1, payload_for(CAPACITY))) for n in some]
+    few = [(n, rng.randint(1, MOST_FRAMES // 2)) for n in range(1, CAPACITY)]
+    return [(CAPACITY, 1), (CAPACITY, 12), *few, (1, MOST_FRAMES), (14, MOST_FRAMES)]
 
 
 @cocotb.test()
@@ -36,8 +46,7 @@ async def gathers_groups(dut, rate, stalls):
     await reset_dut(dut)
     rng = rng_for("features")
     count = CountOnes(dut, gathered)
-    for n, t in ((CAPACITY, 1), (CAPACITY, 12), *((n, rng.randint(1, MOST_FRAMES // 2)) for n in range(1, CAPACITY)),
-                 (1, MOST_FRAMES), (14, MOST_FRAMES)):
+    for n, t in sizes(rng):
         values = [[rng.choice((*EDGES, rng.randint(-32768, 32767))) for _ in range(n)] for _ in range(t)]
         features.value = n
         if rng.random() < 0.5:                          # a part of a request, then another

@@ -9,7 +9,7 @@ from cobs import cobs
 from cocotb.triggers import RisingEdge
 
 from tidegate.spec.design import Design
-from tidegate.spec.packets import MAX_PAYLOAD, Refusal, Request, decode_packet, encode_packet, most_frames
+from tidegate.spec.packets import Refusal, Request, decode_packet, encode_packet, most_frames
 from tidegate.spec.registers import BY_NAME, EARLY, REGISTERS, STREAM
 from tidegate_sim.streams import STALLS, Sink, Source, reset_dut, rng_for, wait
 
@@ -17,7 +17,7 @@ from .board_model import StandInBoard
 from .stand_in_core import HANG
 
 DESIGN = Design(lanes=8, cell_rate=2, encoder_rate=4, weight_words=int(os.environ.get("WORDS", "80")), acc_words=16,
-                features=22, neurons=32, classes=12)
+                features=int(os.environ.get("FEATURES", "22")), neurons=32, classes=12)
 DIGEST = bytes(range(200, 216))
 TIMEOUT = int(os.environ.get("TIMEOUT", 0))
 UNKNOWN = 1 + max(r.address for r in REGISTERS)
@@ -99,7 +99,7 @@ async def does_each_request_once(dut, stalls):
     await host.start()
     await host.say(encode_packet(4711, Request.IDENTIFY))
     for register in REGISTERS:
-        if register.writable:
+        if register.writable and register.there(DESIGN):
             await host.write(register.name, host.rng.randrange(1 << 32), times=2)
     for address in (*range(UNKNOWN + 2), 0x80, 0x100, 0x107, 0xFFFF):
         await host.ask(Request.READ_REGISTER, struct.pack("<H", address))
@@ -160,7 +160,7 @@ async def refuses(dut):
     for name, values in {"LAYERS": (0, 5, 7), "FEATURES": (0, 23, 266), "CLASSES": (0, 13, 0xFFFF)}.items():
         for value in values:
             await host.write(name, value)
-            assert await host.refused(Request.FRAMES, host.frames()[:MAX_PAYLOAD]) == Refusal.NO_MODEL
+            assert await host.refused(Request.FRAMES, host.frames()[:DESIGN.payload]) == Refusal.NO_MODEL
         await host.write(name, MODEL[name])
     await host.say(encode_packet(host.board.last, Request.IDENTIFY, b"x"))
     for features, classes in ((10, 3), (1, 1), (4, 2), (1, 12)):       # as many frames as fit, and one more
@@ -169,6 +169,29 @@ async def refuses(dut):
         most = most_frames(features, classes)
         assert (await host.ask(Request.FRAMES, host.frames(most)))[0] == 0x86
         assert await host.refused(Request.FRAMES, host.frames(most + 1)) == Refusal.LENGTH
+    assert (await host.ask(Request.FRAMES, host.frames()))[0] == 0x86
+
+
+@cocotb.test()
+@cocotb.parametrize(stalls=STALLS)
+async def fills_a_payload(dut, stalls):
+    """As many bytes, frames and results as there is room for, in a design of any number of features; and one more."""
+    host, most = Conversation(dut, stalls), DESIGN.features
+    await host.start(**MODEL)
+    for features, classes in ((most, 1), (most, 12), (most - 1, 3), (most // 2, 1), (most // 2 + 1, 12), (1, 1)):
+        await host.write("FEATURES", features)
+        await host.write("CLASSES", classes)
+        count = most_frames(features, classes, DESIGN.payload)
+        assert (await host.ask(Request.FRAMES, host.frames(count), times=2))[0] == 0x86
+        more = host.frames(count + 1)
+        if len(more) <= DESIGN.payload:
+            assert await host.refused(Request.FRAMES, more) == Refusal.LENGTH
+        else:
+            await host.say(encode_packet(host.board.last + 1, Request.FRAMES, more))
+    weights = bytes(host.rng.randrange(256) for _ in range(DESIGN.payload - 3))
+    assert await host.ask(Request.WRITE_WEIGHTS, bytes(4) + weights[1:], times=2) == (0x84, b"")
+    (answer,) = await host.say(encode_packet(host.board.last + 1, Request.WRITE_WEIGHTS, bytes(4) + weights))
+    assert decode_packet(answer)[1:] == (0xFF, struct.pack("<BH", Refusal.TOO_LONG, host.board.last))
     assert (await host.ask(Request.FRAMES, host.frames()))[0] == 0x86
 
 

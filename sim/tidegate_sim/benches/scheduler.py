@@ -34,8 +34,8 @@ def random_registers(rng) -> dict[str, int]:
 
 
 def job(kind: Kind, signal: int, index: int = 0, delta: int = 0, copy: Copy = Copy.NONE, closes: bool = False,
-        consume: bool = False, again: bool = False) -> dict:
-    tags = {"consume": int(consume)} if DESIGN.diffuses else {}
+        fresh: bool = False, again: bool = False) -> dict:
+    tags = {"fresh": int(fresh)} if DESIGN.diffuses else {}
     return {"kind": kind.value, "index": index, "delta": delta,
             "tags": {"copy": copy.value, "closes": int(closes), "signal": signal, **tags},
             **({"again": int(again)} if DESIGN.diffuses else {})}
@@ -53,7 +53,7 @@ class Model:
     def close(self, layer: int, event: dict | None) -> list[dict]:
         consume = self.registers.get(f"LAYER_CONSUME{layer}", 0)
         rest = self.registers[f"LAYER_REST{layer}"] != 0
-        copies = {"copy": Copy.GATES, "closes": not rest, "consume": consume != 0}
+        copies = {"copy": Copy.GATES, "closes": not rest}
         if event is None:
             first = [job(Kind.CLOSE, layer, **copies)]
         elif DESIGN.snapshot and not self.features_after:
@@ -64,14 +64,20 @@ class Model:
                 *self.again(layer, consume)]
 
     def again(self, signal: int, consume: int) -> list[dict]:
-        """The bias columns that are added again, as the register says."""
-        return [job(Kind.BIAS, signal, k, BIAS_DELTAS[k], again=True) for k in range(len(BIAS_DELTAS))
-                if consume and k >= consume - 1]
+        """The bias columns that come again, as the register says, the first in place of the sums; if none, one times
+        0."""
+        if not consume:
+            return []
+        last = len(BIAS_DELTAS) - 1
+        if consume > 1 + last:
+            return [job(Kind.BIAS, signal, last, 0, fresh=True, again=True)]
+        return [job(Kind.BIAS, signal, k, BIAS_DELTAS[k], fresh=k == consume - 1, again=True)
+                for k in range(consume - 1, 1 + last)]
 
     def logits(self) -> list[dict]:
         consume = self.registers.get("LOGIT_CONSUME", 0)
         words = 1 if DESIGN.snapshot else max(1, -(-self.registers["CLASSES"] // DESIGN.lanes))
-        return [*(job(Kind.LOGITS, 0, k, copy=Copy.LOGITS, consume=consume != 0) for k in range(words)),
+        return [*(job(Kind.LOGITS, 0, k, copy=Copy.LOGITS) for k in range(words)),
                 *self.again(DESIGN.layers, consume)]
 
     def frame(self, x: list[dict], hs: list[list[dict]]) -> list[dict]:

@@ -6,10 +6,11 @@ import os
 import cocotb
 from cocotb.triggers import RisingEdge
 
+from tidegate.spec.cells import CELLS
 from tidegate.spec.design import Design
 from tidegate.spec.formats import ACC_BITS
 from tidegate_hw.handover.copy import Snapshot
-from tidegate_hw.records.gates import gates_layout, neurons_layout, skew
+from tidegate_hw.records.gates import gates_layout, neurons_layout, order, skew
 from tidegate_hw.records.job import Copy
 
 from ..streams import STALLS, Sink, cycle, reset_dut, rng_for, unpack, wait
@@ -17,6 +18,7 @@ from ..streams import STALLS, Sink, cycle, reset_dut, rng_for, unpack, wait
 DESIGN = Design(**json.loads(os.environ.get("BENCH", '{"lanes": 8, "cell_rate": 2, "acc_words": 64}')))
 
 GATES = range(DESIGN.gates)
+KINDS = sorted({len(CELLS[name].gates) == 1 for name in DESIGN.cells})      # a layer's cell may have a single gate
 
 
 @cocotb.test()
@@ -68,22 +70,29 @@ async def groups_equal_copies(dut, stalls):
             pauses.append((rng.choice([Copy.NONE, Copy.LOGITS]), rng.getrandbits(ACC_BITS * lanes)))
         return pauses
 
-    for _ in range(20):
-        size = rng.randint(1, DESIGN.acc_words // len(GATES) * lanes)
+    for turn in range(20 * len(KINDS)):
+        single = KINDS[turn] if turn < len(KINDS) else rng.choice(KINDS)
+        most = min(DESIGN.neurons, DESIGN.acc_words // (1 if single else len(GATES)) * lanes)
+        size = most if turn < len(KINDS) else rng.randint(1, most)      # at first as many as there can be
         words = -(-size // lanes)
         dut.words.value, dut.size.value = words, size
-        copies = [[rng.getrandbits(ACC_BITS * lanes) for _ in range(words)] for _ in GATES]
-        gates = [(Copy.GATES, word) for gate in copies[:-1] for word in gate]
-        last = [(Copy.GATES, word) for word in copies[-1]]
+        if DESIGN.choices:
+            dut.single.value = int(single)
+        # a cell with a single gate takes it when others take their first
+        mine = order(DESIGN)[:1] if single else GATES
+        copies = {gate: [rng.getrandbits(ACC_BITS * lanes) for _ in range(words)] for gate in mine}
+        *gates, last = [[(Copy.GATES, word) for word in copies[gate]] for gate in mine]
+        gates = [word for gate in gates for word in gate]
         began = await play([*gates[: -words - 1], *pause(), *gates[-words - 1 :]], last, pause())
         groups = await sink.receive(-(-size // g))
         await wait(dut, DESIGN.gates)
         if stalls == "none":
-            assert sink.times[-len(groups):] == [began + Snapshot.delay + n for n in range(len(groups))]
+            delay = Snapshot.single_delay if single else Snapshot.delay
+            assert sink.times[-len(groups):] == [began + delay + n for n in range(len(groups))]
         for n, group in enumerate(groups):
             assert group["index"] == n * g and group["last"] == (n == len(groups) - 1)
             assert group["mask"] == sum(1 << k for k in range(g) if n * g + k < size)
-            for gate in GATES:
+            for gate in mine:
                 word, lane = copies[gate][n * g // lanes], n * g % lanes
                 for k in range(g):
                     bits = (word >> (ACC_BITS * (lane + k))) & ((1 << ACC_BITS) - 1)

@@ -3,6 +3,7 @@
 import json
 import os
 import struct
+from itertools import pairwise
 
 import cocotb
 import numpy as np
@@ -11,17 +12,16 @@ from cocotb.queue import Queue
 from tidegate.golden import Golden
 from tidegate.spec.design import Design, Identity
 from tidegate.spec.layout import Layout
-from tidegate.spec.packets import Request, Result, decode_packet, encode_packet
+from tidegate.spec.packets import PAYLOAD, Request, Result, decode_packet, encode_packet
 from tidegate.spec.registers import BY_NAME
-from tidegate_sim.streams import PERIOD, reset_dut
 from tidegate_sim.random_networks import random_model
+from tidegate_sim.streams import PERIOD, reset_dut
 
 from .uart import drive, listen
 
 DESIGN = Design(**json.loads(os.environ["BENCH"]))
 DIGEST = bytes.fromhex(os.environ["DIGEST"])
 BIT = int(os.environ["DIVISOR"]) * PERIOD * 1000     # ps
-CHUNK = 256
 
 
 class Host:
@@ -54,20 +54,24 @@ async def streams_frames(dut):
     cocotb.start_soon(host.hear())
     assert Identity.unpack((await host.ask(Request.IDENTIFY))[:-2]) == Identity(DESIGN, DIGEST)
     host.seq = 0        # IDENTIFY uses up no number
-    model = random_model(5, [3], 2, seed=cocotb.RANDOM_SEED, extreme=False)
+    wide = DESIGN.payload > PAYLOAD         # then a frame fills a request
+    model = random_model(DESIGN.features if wide else 5, [3], 2, seed=cocotb.RANDOM_SEED, extreme=False)
     layout = Layout(model.network, DESIGN)
     for name, value in layout.registers().items():
         await host.ask(Request.WRITE_REGISTER, struct.pack("<HI", BY_NAME[name].address, value))
     weights = layout.pack(model).tobytes()
-    for k in range(0, len(weights), CHUNK):
-        await host.ask(Request.WRITE_WEIGHTS, struct.pack("<I", k) + weights[k : k + CHUNK])
+    chunk = DESIGN.payload - 4
+    for k in range(0, len(weights), chunk):
+        await host.ask(Request.WRITE_WEIGHTS, struct.pack("<I", k) + weights[k : k + chunk])
     await host.ask(Request.RESET)
-    frames = [[100 * t, -70 * t, 5, 3 * t, 900 - 400 * t] for t in range(6)]
-    trace = Golden(model).run(np.array(frames)[:, None])
-    answers = b"".join([await host.ask(Request.FRAMES, np.array(some, "<i2").tobytes())
-                        for some in (frames[:1], frames[1:4], frames[4:])])
-    size = len(answers) // len(frames)
-    for t in range(len(frames)):
+    count, ends = (2, (1, 2)) if wide else (6, (1, 4, 6))       # frames, and where a request ends
+    frames = np.array([[100 * t, -70 * t, 5, 3 * t, 900 - 400 * t] * (model.network.features // 5)
+                       for t in range(count)])
+    trace = Golden(model).run(frames[:, None])
+    answers = b"".join([await host.ask(Request.FRAMES, frames[start:end].astype("<i2").tobytes())
+                        for start, end in pairwise((0, *ends))])
+    size = len(answers) // count
+    for t in range(count):
         result = Result.unpack(answers[size * t : size * (t + 1)], model.network.signals)
         assert result.frame == t
         assert result.logits == tuple(trace.logits[t, 0].tolist())

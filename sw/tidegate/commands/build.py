@@ -48,8 +48,8 @@ def build(
     design = spec.design(lanes, names_in(cells), names_in(rules), features)
     if to is None and design != spec.design():
         own = spec.design()
-        raise TidegateError(f"bitstreams/{board} is for {own.lanes} lanes, {own.features} features, {' and '.join(own.cells)} "
-                            f"and {' and '.join(own.rules)}; give another folder with --to")
+        raise TidegateError(f"bitstreams/{board} is for {own.lanes} lanes, {own.features} features, "
+                            f"{' and '.join((*own.cells, *own.rules))}; give another folder with --to")
     folder, work = _folders(board, to)
     with hint_at_extras("build"):
         import tidegate_hw.build as builder

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from random import Random
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -17,10 +17,14 @@ from .console import (
     ThetaOption,
     err,
     hint_at_extras,
+    names_in,
     out,
     print_json,
     progress,
 )
+
+if TYPE_CHECKING:
+    from tidegate.spec.design import Design
 
 ModelArgument = Annotated[str, typer.Argument(help="Name of a shipped model, or a model file.", show_default=False)]
 NETLIST_FRAMES = 40     # of a netlist, which takes its time
@@ -147,7 +151,7 @@ def evaluate(
 
         loaded, early = load_model(model).turned(theta), early or margin is not None
         loaded = loaded.deciding(margin) if early else loaded
-        figures = evaluate_directory(loaded, data, part, progress=True, early=early)
+        figures = evaluate_directory(loaded, data, part, progress=True, early=early, bits=True)
         primary = find_task(task_name(loaded)).primary
     if json:
         return print_json(figures)
@@ -183,13 +187,22 @@ def verify(
     frames: Annotated[int | None, typer.Option(
         "--frames", "-n", min=1, help="Frames per board and setting (default: 1000; netlist: 40).",
         show_default=False)] = None,
-    data: Annotated[Path | None, typer.Option("--data", "-d", help="Recordings (default: the bundled clips).")] = None,
+    data: Annotated[Path | None, typer.Option(
+        "--data", "-d", help="Recordings (default: the bundled clips); for a model that hears no sound, .npy files of "
+        "frames, or the data of its task.", show_default=False)] = None,
     lanes: Annotated[list[int] | None, typer.Option(
         "--lanes", help="Virtual boards (default: 64), or which of the board's designs.", show_default=False)] = None,
     against: Annotated[str, typer.Option(
         "--against", help="rtl, in virtual boards, or netlist: what synthesis makes of it for --board.")] = "rtl",
     board: Annotated[str | None, typer.Option(
         "--board", "-b", help="Board whose netlist is simulated: icebreaker or ulx3s.", show_default=False)] = None,
+    cells: Annotated[str | None, typer.Option(
+        "--cells", help="Cells of a --board that is built with others than its own, such as unit.",
+        show_default=False)] = None,
+    rules: Annotated[str | None, typer.Option(
+        "--rules", help="Its encoder rules, such as delta,diffuse.", show_default=False)] = None,
+    features: Annotated[int | None, typer.Option(
+        "--features", help="Its elements of a frame.", show_default=False)] = None,
     stream: Annotated[bool, typer.Option(
         "--stream", help="Join the recordings to one stream, and detect by the rule of the host's detector.")] = False,
     json: JsonOption = False,
@@ -197,6 +210,8 @@ def verify(
     """Compare golden and RTL on real frames, every integer: at Θ = 0, at the model's own Θ and at a large Θ.
 
     Every frame is also compared for whether it decides, and what; then that no frame after a decision is run.
+
+    A model that does not hear sound is compared on the data of its task.
 
     With --stream the recordings follow each other with pauses of 0.3 s, from one reset, and the decisions are those
     of the host's detector.
@@ -212,28 +227,38 @@ def verify(
     from tidegate.spec.errors import TidegateError
 
     loaded = load_model(model)
-    settings = settings_of(loaded)
+    sound = bool(loaded.frontend)
     rule = listening_stop(loaded) if stream else None
-    _check_against(against, board, lanes)
-    paths = [c.path for c in clips()] if data is None else sorted(
-        p for p in data.rglob("*") if p.suffix.lower() in SUFFIXES)
+    built = {"cells": names_in(cells), "rules": names_in(rules), "features": features}
+    design = _check_against(against, board, lanes, built)
+    task = loaded.card.get("recipe", {}).get("task")
+    suffixes = SUFFIXES if sound else (".npy",)
+    paths = [] if data is None else sorted(p for p in data.rglob("*") if p.suffix.lower() in suffixes)
+    if data is None and sound:
+        paths = [c.path for c in clips()]
     Random(0).shuffle(paths)        # a corpus is sorted by word: take some of each
-    if not paths:
-        raise TidegateError(f"no recordings in '{data}'; give a folder of {FORMATS} files")
+    if not paths and (sound or task is None):
+        raise TidegateError(f"no {'recordings' if sound else 'frames'} in '{data}'; give --data a folder of "
+                            f"{FORMATS if sound else '.npy'} files")
     with hint_at_extras("build" if board else None):
         from tidegate_sim import verify as walk
 
         count = frames or (1000 if board is None else NETLIST_FRAMES)
-        heard = list(walk.speech_frames(loaded, paths, count))
+        if paths:
+            heard = list((walk.speech_frames if sound else walk.array_frames)(loaded, paths, count))
+        else:
+            with hint_at_extras("train"):
+                from tidegate.train.judge.evaluate import frames_of_clips
+            heard = list(frames_of_clips(loaded, data, count))
         if stream:
+            settings = settings_of(loaded)
             pause = round(STREAM_PAUSE_S * settings.sample_rate / settings.hop)
             heard = [walk.one_stream(loaded, heard, pause)[:count]]
         with progress("verifying") as step:
             if board is None:
                 report = walk.verify(loaded, heard, lanes or (64,), progress=step, listening=rule)
             else:
-                report = walk.verify_netlist(loaded, heard, board, lanes[0] if lanes else None, progress=step,
-                                             listening=rule)
+                report = walk.verify_netlist(loaded, heard, board, design, progress=step, listening=rule)
     if json:
         print_json(report)
     else:
@@ -246,7 +271,8 @@ def verify(
         raise TidegateError(f"golden and {'netlist' if board else 'RTL'} differ: {report['first_mismatch']['text']}")
 
 
-def _check_against(against: str, board: str | None, lanes: list[int] | None) -> None:
+def _check_against(against: str, board: str | None, lanes: list[int] | None, built: dict) -> "Design | None":
+    """The design of the netlist, if one is chosen."""
     from tidegate.spec.boards import BOARDS, board_spec
     from tidegate.spec.design import SIMULATED
     from tidegate.spec.errors import TidegateError
@@ -254,8 +280,8 @@ def _check_against(against: str, board: str | None, lanes: list[int] | None) -> 
     if against not in ("rtl", "netlist"):
         raise TidegateError(f"golden cannot be compared with '{against}'; choose rtl or netlist")
     if against == "rtl":
-        if board is not None:
-            raise TidegateError("--board chooses a netlist; add --against netlist")
+        if board is not None or any(option is not None for option in built.values()):
+            raise TidegateError("--board, --cells, --rules and --features choose a netlist; add --against netlist")
         for p in lanes or ():
             if p not in SIMULATED:
                 raise TidegateError(
@@ -265,4 +291,5 @@ def _check_against(against: str, board: str | None, lanes: list[int] | None) -> 
     elif len(lanes or ()) > 1:
         raise TidegateError("one netlist at a time: give --lanes once")
     else:
-        board_spec(board).design(lanes[0] if lanes else None)
+        return board_spec(board).design(lanes[0] if lanes else None, **built)
+    return None

@@ -62,7 +62,7 @@ def bits_per_weight(network: Network, bits: Iterable[float], frames: int) -> flo
     """Significant bits per weight: mean over all weights and frames of the bits of what multiplies it; ``bits``: sum of
     ``sent_bits`` of each signal."""
     total = sum(n * network.column_weights(s) for s, n in enumerate(bits))
-    return total / (network.dense_weights * frames) if frames else 0.0
+    return float(total) / (network.dense_weights * frames) if frames else 0.0
 
 
 def figures(network: Network, events, lengths=None) -> Figures:

@@ -38,10 +38,10 @@ def selftest_network(layers: int, cell: Cell = GRU, rule: str = RULES[0]) -> Net
     for l, (size, frac) in enumerate(_SHAPES[:layers]):
         layer = {"consumes": True, "bias_columns": _BIAS_COLUMNS[l]} if diffuses else {}
         if cell.activations:
-            frac, first, deaf = _UNIT_FRACS[diffuses][l], (2, 1)[diffuses], (2, 3)[diffuses]
-            hears = (0, 1) if l == 1 and not diffuses else (0, 2)[:layers] if l == 0 and diffuses else ()
-            layer |= {"activation": cell.activations[(l + first) % len(cell.activations)], "recurrent": l != deaf,
-                      "hears": hears}
+            frac = _UNIT_FRACS[diffuses][l]
+            hears = {(False, 1): (0, 1), (True, 0): (0, 2)[:layers]}.get((diffuses, l), ())
+            layer |= {"activation": cell.activations[(l + (1 if diffuses else 2)) % len(cell.activations)],
+                      "recurrent": l != (3 if diffuses else 2), "hears": hears}
         chain.append(Layer(size, frac, cell=cell, **layer))
     if not diffuses:
         return Network(_FEATURES, tuple(chain), Layer(_CLASSES, 7), (_THETA_X, *[_THETA_H] * layers))

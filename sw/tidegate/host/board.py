@@ -22,7 +22,7 @@ from ..spec.formats import SIGNAL, acc_frac
 from ..spec.layout import Layout, threshold_registers
 from ..spec.model import Model
 from ..spec.network import whole
-from ..spec.packets import MAX_PAYLOAD, Request, most_frames, result_dtype
+from ..spec.packets import Request, most_frames, result_dtype
 from ..spec.registers import BY_NAME, stop_registers
 from ..spec.stop import Stop
 from ..zoo import load as load_model
@@ -176,7 +176,8 @@ class Board:
             raise BoardError(f"{len(weights)} weight words from word {word} on do not fit the "
                              f"{self.design.weight_words} of this board")
         image = weights.tobytes()
-        chunk = (MAX_PAYLOAD - 4) // lanes * lanes or MAX_PAYLOAD - 4
+        room = self.design.payload - 4
+        chunk = room // lanes * lanes or room
         for start in range(0, len(image), chunk):
             part = image[start : start + chunk]
             self.link.request(Request.WRITE_WEIGHTS, struct.pack("<I", word * lanes + start) + part)

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 
 from ..spec.design import IDENTITY_BYTES, Identity
-from ..spec.packets import ANSWER, MAX_PAYLOAD, NAK, LinkError, Refusal, Request, decode_packet, encode_packet
+from ..spec.packets import ANSWER, NAK, PAYLOAD, LinkError, Refusal, Request, decode_packet, encode_packet
 from .errors import BoardError
 from .transport import Transport
 
@@ -68,6 +68,7 @@ class HostLink:
     def __init__(self, transport: Transport, timeout: float = 0.25, patience: float = 5.0):
         self.transport, self.timeout, self.patience = transport, timeout, patience
         self.counters = LinkCounters()
+        self.payload = PAYLOAD                # bytes that a request carries, as of the last identity
         self._received = bytearray()
         self._seq: int | None = None          # of the last finished request; None: ask the board
         self._pending: Pending | None = None
@@ -89,6 +90,7 @@ class HostLink:
         identity = Identity.unpack(answer[:IDENTITY_BYTES])
         if len(answer) != IDENTITY_BYTES + 2:
             raise BoardError("the board's answer has another length; rebuild its bitstream with this version")
+        self.payload = identity.design.payload
         return identity, struct.unpack_from("<H", answer, IDENTITY_BYTES)[0]
 
     def request(self, kind: Request, payload: bytes = b"") -> bytes:
@@ -100,10 +102,11 @@ class HostLink:
 
         One request is under way at a time: the answer to an earlier one is awaited first, and kept for its ``finish``.
         """
-        if len(payload) > MAX_PAYLOAD:
-            raise BoardError(f"a request carries at most {MAX_PAYLOAD} bytes, not {len(payload)}")
         self._settle()
         last = self._seq if self._seq is not None else self._identify()[1]
+        if len(payload) > self.payload:
+            self._seq = last
+            raise BoardError(f"a request to this board carries at most {self.payload} bytes, not {len(payload)}")
         seq = (last + 1) % (1 << 16)
         pending = Pending(seq, kind, encode_packet(seq, kind, payload))
         self._seq = None                      # unknown until the answer is here

@@ -33,7 +33,7 @@ from ..spec.errors import TidegateError
 from ..spec.layout import Layout
 from ..spec.model import Model, read_model
 from ..spec.network import MAX_LAYERS
-from ..spec.packets import MAX_PAYLOAD, Request
+from ..spec.packets import Request
 from ..spec.registers import BY_NAME
 from ..spec.rules import RULES
 from ..spec.stop import SMOOTH_MAX, STOP_SHIFT, UNDECIDED, Decider, Stop, best_two, decisions, leads
@@ -131,8 +131,9 @@ def _link(board: Board, seed: int) -> str:
         if got != value:
             raise SelfTestError(f"register {REGISTER} gave back 0x{got:04x} where 0x{value:04x} was written; {RELOAD}")
     board.write_register(REGISTER, kept)
+    long = min(board.design.payload - 4, board.design.weight_bytes)
     for _ in range(_LONG_PACKETS):
-        board.link.request(Request.WRITE_WEIGHTS, struct.pack("<I", 0) + draw.randbytes(MAX_PAYLOAD - 4))
+        board.link.request(Request.WRITE_WEIGHTS, struct.pack("<I", 0) + draw.randbytes(long))
     repeats, damaged, _ = (now - then for now, then in zip(astuple(board.link.counters), before, strict=True))
     if repeats or damaged:
         count = 2 * len(patterns) + _LONG_PACKETS

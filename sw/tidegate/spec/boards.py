@@ -22,7 +22,8 @@ class BoardSpec:
 
     def design(self, lanes: int | None = None, cells: Sequence[str] | None = None, rules: Sequence[str] | None = None,
                features: int | None = None) -> Design:
-        """The design with this many lanes (None: the first), with ``cells``, ``rules`` and ``features`` (None: its own).
+        """The design with this many lanes (None: the first), with ``cells``, ``rules`` and ``features`` (None: its
+        own).
 
         With cells of fewer gates it has as many accumulator words fewer.  TidegateError if there is none.
         """

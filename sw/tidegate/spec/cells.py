@@ -49,8 +49,9 @@ class Cell:
 
     ``stages``: the integers of a neuron by which golden model and RTL are compared, in the order in which they are
     made.  ``work``: of a neuron in a frame.  ``activations``: those that a layer may choose from; empty: it has no
-    choice.  ``own_optional``: a layer may do without its own state.  ``delay``, ``serial_delay``: cycles of the two components in
-    ``hw/tidegate_hw/cells/``, from a group of neurons, or from a neuron's first gate, to its values.
+    choice.  ``own_optional``: a layer may do without its own state.  ``delay``, ``serial_delay``: cycles of
+    the two components in ``hw/tidegate_hw/cells/``, from a group of neurons, or from a neuron's first gate, to its
+    values.
     """
 
     name: str

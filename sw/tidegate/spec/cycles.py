@@ -50,6 +50,7 @@ RESULT = 4          # the last logit is taken → the frame's counts are there, 
 # and the cell's own ``delay`` or ``serial_delay``, see ``cells.py``
 WORD_LOGITS = 1     # without a snapshot: a word copied → its first logit
 WORD_REST = ADDRESSER + 1 + LANES + WORD_LOGITS            # with the P logits of a word: its fetch → that of the next
+_JOB = 2            # from one job to the next, however short
 NEVER = 1 << 62
 
 
@@ -113,25 +114,28 @@ def event_times(there: int, counts: Sequence[int]) -> list[int]:
 def steady_cycles(layout: Layout, events: Sequence[float]) -> float:
     """Cycles per frame when frames follow each other; ``events[s]``: events of signal s per frame, spread evenly."""
     design, network = layout.design, layout.network
-    total = 1.0 + max(1, layout.logit_words)
-    for l, layer in enumerate(network.layers):
-        size, n, length, gates = layer.size, events[l + 1], layout.columns[l + 1].length, len(layer.cell.gates)
-        ahead = max(0.0, events[0] - 1) * layout.columns[0].length if l == network.features_after else 0.0
+    total = 1.0 + max(1, layout.logit_words) + network.classifier.columns_again * max(_JOB, layout.logit_words)
+    features, *lengths = (max(_JOB, column.length) for column in layout.columns)
+    if not (design.snapshot and network.features_after == 0):       # the last feature event's column copies nothing
+        total += min(events[0], 1) * features
+    for l, (layer, length) in enumerate(zip(network.layers, lengths, strict=True)):
+        size, n, gates = layer.size, events[l + 1], len(layer.cell.gates)
+        # what the lanes do besides copying, and adding the layer's own events
+        ahead = layer.columns_again * max(_JOB, gates * layout.words[l]) + (
+            max(0.0, events[0] - 1) * features if l == network.features_after else 0.0)
         spacing = size / (n + 1)                                # neurons from one event to the next
         start = loop(layer.cell, design.snapshot)
         if design.snapshot:
             groups = -(-size // design.cell_rate)
             spacing /= design.cell_rate
             before, last = _before_last_gate(layout, l)
-            total += layer.columns_again * gates * layout.words[l]
             total += before + max(last + ahead + n * length, start + spacing + n * length,
                                   start + n * spacing + min(n, 1) * length, start + groups)
         else:
-            last = min(events[0], 1) * layout.columns[0].length if l == 0 else 0.0
-            total += last + max(sum(layout.closing(l)) + ahead + n * length,
-                                start + gates * min(spacing, size - 1) + n * length,
-                                start + gates * min(n * spacing, size - 1) + min(n, 1) * length,
-                                start + gates * (size - 1) + 1)
+            total += max(sum(layout.closing(l)) + ahead + n * length,
+                         start + gates * min(spacing, size - 1) + n * length,
+                         start + gates * min(n * spacing, size - 1) + min(n, 1) * length,
+                         start + gates * (size - 1) + 1)
     features = -(-network.features // design.encoder_rate) + REST
     if design.snapshot:
         return max(total, features, network.classes + ADDRESSER + LANES + LOGITS + 1 + RESULT)

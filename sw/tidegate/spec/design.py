@@ -7,7 +7,7 @@ from .cells import CELLS, GRU, cell_of
 from .errors import TidegateError
 from .formats import ACC_BITS, DELTA_BITS, SIGNAL, STATE, WEIGHT_BITS
 from .network import MAX_LAYERS, whole
-from .packets import most_classes, most_features
+from .packets import most_classes, most_features, payload_for
 from .rules import RULES
 
 # What the answer to "identify", the registers and the packets have room for.
@@ -116,10 +116,15 @@ class Design:
     def weight_bytes(self) -> int:
         return self.weight_words * self.lanes
 
+    @property
+    def payload(self) -> int:
+        """Bytes of a request's payload."""
+        return payload_for(self.features)
 
-# The virtual board's designs: as much weight memory as an ECP5-85 has, whatever the lanes (128: half more), and every
-# cell and rule that there is.
-SIMULATED = {design.lanes: replace(design, cells=tuple(CELLS), rules=RULES) for design in (
+
+# The virtual board's designs: as much weight memory as an ECP5-85 has, whatever the lanes (128: half more), every cell
+# and rule that there is, and as many features as a request has room for.
+SIMULATED = {design.lanes: replace(design, features=most_features(), cells=tuple(CELLS), rules=RULES) for design in (
     Design(lanes=8, cell_rate=2, encoder_rate=4, weight_words=32768, acc_words=512),
     Design(lanes=16, cell_rate=4, encoder_rate=4, weight_words=16384, acc_words=256),
     Design(lanes=64, cell_rate=8, encoder_rate=8, weight_words=4096, acc_words=64),

@@ -9,7 +9,8 @@ nx, r, z, nh for the biases; see ``cells.py``):
     frontend.mean       float32 (features,)      frontend.scale      float32 (features,)
 
 The columns of ``weight_ih`` belong to the signals that the layer hears, one after the other; a layer that does not hear
-its own state has no ``weight_hh``.  Weights of a layer with ``weight_bits`` 4 lie in the file as uint8, two of a row in a byte, the first in the low half.
+its own state has no ``weight_hh``.  Weights of a layer with ``weight_bits`` 4 lie in the file as uint8,
+two of a row in a byte, the first in the low half.
 
 Normalised features enter the network as ``round((feature - mean) · scale · 2**8)``.  The description is the
 metadata entry ``tidegate``: format version, network, labels, front-end settings, card, digest, and (if any) the rules
@@ -191,12 +192,13 @@ def unpack_nibbles(packed: np.ndarray, columns: int) -> np.ndarray:
 
 
 def accumulator_bounds(model: Model) -> dict[str, np.ndarray]:
-    """Largest magnitude |b| + Σ|w|·``Network.reach`` that each accumulator can have: name of the rows → int64 (rows,)."""
+    """Largest |b| + Σ|w|·``Network.reach`` that each accumulator can have: name of the rows → int64 (rows,)."""
     net, tensors = model.network, model.tensors
     bounds = {}
     for l, layer in enumerate(net.layers):
         biases = np.abs(tensors[tensor_name(layer, l, "bias")].astype(np.int64))
-        bounds |= {tensor_name(layer, l, gate.name): bound for gate, bound in zip(layer.cell.gates, biases, strict=True)}
+        bounds |= {tensor_name(layer, l, gate.name): bound
+                   for gate, bound in zip(layer.cell.gates, biases, strict=True)}
     bounds["classifier"] = np.abs(tensors["classifier.bias"].astype(np.int64))
     for s in range(net.signals):
         for c in net.connections(s):

@@ -10,8 +10,8 @@ weights.
 
 The accumulators of a layer **hold** their sums, M = b + W·v̂, or the layer **consumes** them: then the copy for the cell
 takes them back to b, and M = b + Σ W·Δ of what was sent since the copy before.  (The bias is added anew, to 0:
-``Layer.bias_columns`` says from how many bias columns, see ``formats.BIAS_DELTAS``.)  A layer that hears a signal with the
-rule ``diffuse`` consumes, because nothing bounds the sum of all spikes.
+``Layer.bias_columns`` says from how many bias columns, see ``formats.BIAS_DELTAS``.)  A layer that hears a signal with
+the rule ``diffuse`` consumes, because nothing bounds the sum of all spikes.
 """
 
 from dataclasses import dataclass, replace
@@ -193,8 +193,9 @@ class Network:
                 before = c
                 consumes = self.classifier.consumes if c.layer == len(self.layers) else self.layers[c.layer].consumes
                 if self.rule(s) is not None and not consumes:
-                    raise ModelError(f"signal {s} has the rule 'diffuse', so what hears it must consume; set 'consumes' "
-                                     f"of {'the classifier' if c.layer == len(self.layers) else f'layer {c.layer}'}")
+                    where = "the classifier" if c.layer == len(self.layers) else f"layer {c.layer}"
+                    raise ModelError(f"signal {s} has the rule 'diffuse', so what hears it must consume; set "
+                                     f"'consumes' of {where}")
             if before is None:
                 raise ModelError(f"nothing hears signal {s}; let a layer hear it")
 
@@ -295,8 +296,8 @@ class Network:
         return (STATE.max + 1) // (1 << (STATE.frac - SIGNAL.frac)) - 1
 
     def reach(self, signal: int, consumes: bool) -> int:
-        """Largest magnitude, in LSBs, by which a signal's weights enter a sum: of v̂ where sums are held, of Δ where they
-        are consumed."""
+        """Largest magnitude, in LSBs, by which a signal's weights enter a sum: of v̂ where sums are held, of Δ where
+        they are consumed."""
         if (rule := self.rule(signal)) is not None:
             return rule.reach
         return min(2 * self.max_anchor(signal), DELTA_MAX) if consumes else self.max_anchor(signal)

@@ -12,8 +12,11 @@ IDENTIFY has no sequence number: it is always answered, changes nothing, and rep
 that opens the port continues.  Packets that cannot be trusted (CRC, FRAMING, TOO_LONG) get a NAK with
 seq 0 that uses up nothing; the host just repeats.  An answer has the request's seq and type | ANSWER.
 
+A board stores the payload of a request: as many bytes as ``payload_for`` says of the features that it is built for,
+so that a frame always fits.
+
 FRAMES carries several feature frames, so that consecutive ones overlap in the core; their results come in one answer,
-which is stored whole and therefore no longer than MAX_PAYLOAD.  Either all of them are applied, or the request is
+which is stored whole and therefore no longer than PAYLOAD.  Either all of them are applied, or the request is
 refused and none is.  A board that decides early runs no frame after the deciding one; its answer ends with that frame.
 """
 
@@ -28,7 +31,8 @@ from cobs import cobs
 from .errors import TidegateError
 from .network import MAX_SIGNALS
 
-MAX_PAYLOAD = 512           # bytes of a request's payload, and of the results in an answer
+PAYLOAD = 512               # bytes of the results in an answer, and of a request's payload if no frame needs more
+MOST_PAYLOAD = 2048         # bytes of a request's payload, of the board with the most features
 OVERHEAD = 3 + 4            # seq, type, crc
 ANSWER = 0x80
 
@@ -52,7 +56,7 @@ class Refusal(IntEnum):
 
     CRC = 1                 # checksum wrong
     FRAMING = 2             # not COBS, or shorter than OVERHEAD
-    TOO_LONG = 3            # payload longer than MAX_PAYLOAD
+    TOO_LONG = 3            # payload longer than the board stores
     TYPE = 4                # no such request
     LENGTH = 5              # payload length does not belong to the request (or to FEATURES), or too many frames
     SEQUENCE = 6            # neither last nor last + 1
@@ -124,15 +128,28 @@ class Result:
 
 
 def most_features() -> int:
-    """The most features of a frame that a request has room for."""
-    return MAX_PAYLOAD // FEATURE_BYTES
+    """The most features of a frame that a request can have room for."""
+    return MOST_PAYLOAD // FEATURE_BYTES
+
+
+def payload_for(features: int) -> int:
+    """Bytes of a request's payload, of a board that is built for frames of so many features.
+
+    Those of one frame, rounded up to a power of two, and PAYLOAD at least.
+    """
+    return max(PAYLOAD, 1 << (FEATURE_BYTES * features - 1).bit_length())
 
 
 def most_classes() -> int:
     """The most logits of a result that an answer has room for."""
-    return (MAX_PAYLOAD - RESULT_HEADER_BYTES) // LOGIT_BYTES
+    return (PAYLOAD - RESULT_HEADER_BYTES) // LOGIT_BYTES
 
 
-def most_frames(features: int, classes: int) -> int:
-    """The largest n of a FRAMES request of this network: its frames fit a payload, and so do their results."""
-    return MAX_PAYLOAD // max(FEATURE_BYTES * features, RESULT_HEADER_BYTES + LOGIT_BYTES * classes)
+def most_frames(features: int, classes: int, payload: int | None = None) -> int:
+    """The largest n of a FRAMES request of this network: its frames fit a payload, and their results an answer.
+
+    ``payload``: of the board; None: of one that is just large enough for the network's frames, so that n, on which the
+    cycles of a frame depend, is that of the network on any board.
+    """
+    frames = (payload_for(features) if payload is None else payload) // (FEATURE_BYTES * features)
+    return min(frames, PAYLOAD // (RESULT_HEADER_BYTES + LOGIT_BYTES * classes))

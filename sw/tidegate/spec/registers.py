@@ -91,13 +91,13 @@ REGISTERS: tuple[Register, ...] = (
     Register("FEATURES_AFTER", 0x70, 2, True, "the last layer that hears the features: once it is closed, those of the "
              "next frame are added; only in a design with a cell whose every gate hears the input", only="branches"),
     Register("LOGIT_CONSUME", 0x71, 3, True, "the same as `LAYER_CONSUME0` for the logits", only="diffuses"),
-    *_bank("LAYER_ACTIVATION", 0x78, MAX_LAYERS, 2, "number of the activation of layer {}, see `spec/cells.py`; only in "
-           "a design with the cell `unit`", only="choices"),
+    *_bank("LAYER_ACTIVATION", 0x78, MAX_LAYERS, 2, "number of the activation of layer {}, see `spec/cells.py`; only "
+           "in a design with the cell `unit`", only="choices"),
     *_bank("LAYER_CONSUME", 0x80, MAX_LAYERS, 3, "layer {}: 0: its sums are held; 1 + k: they are consumed, and get "
            "the bias columns from k on again (3: none); in a design with the rule `diffuse`, as all below",
            only="diffuses"),
-    *_bank("RULE", 0x88, MAX_SIGNALS, 15, "rule of signal {}: bit 0 `diffuse`, bit 1 reset to zero, bits 2 to 4 `leak`, "
-           "bits 5 to 14 `step` - 1", only="diffuses"),
+    *_bank("RULE", 0x88, MAX_SIGNALS, 15, "rule of signal {}: bit 0 `diffuse`, bit 1 reset to zero, bits 2 to 4 "
+           "`leak`, bits 5 to 14 `step` - 1", only="diffuses"),
     *_bank("LOWEST", 0x90, MAX_SIGNALS, 12, "most negative Δ of signal {}, in two's complement", only="diffuses"),
     *_bank("HIGHEST", 0x98, MAX_SIGNALS, 11, "most positive Δ of signal {}", only="diffuses"),
     *_bank("OFFSET", 0xA0, MAX_SIGNALS, 14, "`step` - Θ of signal {}, in two's complement; follows `THETA{}`",

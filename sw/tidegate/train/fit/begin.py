@@ -36,8 +36,9 @@ def inhibit_each_other(network: DeltaNetwork, strength: float) -> None:
 def remember(network: DeltaNetwork, memory: Memory) -> None:
     """The first layer becomes ``memory.channels`` memories of ``memory.order`` neurons each, side by side.
 
-    Channel k remembers u = gain·e·(what the layer hears), with e uniform, for each signal of variance 1 / elements;
-    what it hears of memories themselves is Ā alone (the paper's e_m is 0 at the beginning).
+    Channel k remembers u = gain·e·features, with e uniform of variance 1 / features.  What else the layer hears begins
+    with 0.  So begins the paper's e_m, but not its e_h: memory and hidden state are chaotic together at first, if both
+    are random.
     """
     layer, order, channels = network.layers[0], memory.order, memory.channels
     if layer.weight_hh is None or layer.hidden != order * channels or layer.cell.activations == ():
@@ -45,9 +46,8 @@ def remember(network: DeltaNetwork, memory: Memory) -> None:
                          "neurons")
     a, b = (torch.from_numpy(x).float() for x in discrete(order, memory.theta, memory.form))
     layer.weight_hh.copy_(torch.block_diag(*[a] * channels))
-    net = network.network
-    heard = torch.cat([torch.empty(channels, n).uniform_(-1, 1) * (3 / n) ** 0.5
-                       for n in (net.elements(s) for s in net.heard(0))], 1)
+    heard = torch.zeros(channels, layer.inputs)         # the features come first
+    heard[:, : network.features].uniform_(-1, 1).mul_((3 / network.features) ** 0.5)
     layer.weight_ih.copy_((heard[:, None] * b[:, None] * memory.gain).flatten(0, 1))
     if layer.bias_ih is not None:
         layer.bias_ih.zero_()

@@ -31,7 +31,7 @@ _BATCH = 256
 
 
 def evaluate(model: Model, features: Examples, part: str = "validation", early: bool = False,
-             bits: bool = False) -> dict:
+             bits: bool | None = None) -> dict:
     """Figures of a model on one part, or on ALL clips; DataError if there are none, or ``early`` is set and there is no
     stop rule.
 
@@ -41,11 +41,13 @@ def evaluate(model: Model, features: Examples, part: str = "validation", early: 
     before or at their end, ``decided_at_once``: in their first frame; ``frames_used``: mean share of a clip's frames up
     to the decision; ``weights_per_decision``, and on ``lanes`` lanes ``weight_words_per_decision``: means over the
     clips; ``decision_reduction``: weights that a dense network reads over the whole clips / weights read.
-    ``bits`` adds ``activity_bits`` per signal and ``bits_per_weight`` (``golden/figures.py``), and per clip
-    ``operations``, the additions of events × fan-out, beside the ``dense_operations`` of a network that is not sparse.
+    ``bits`` (None: for networks that are no plain chain) adds ``activity_bits`` per signal and ``bits_per_weight``
+    (``golden/figures.py``), and per clip ``operations``, the additions of events × fan-out, beside the
+    ``dense_operations`` of a network that is not sparse.
     """
     if early and model.stop is None:
         raise DataError("this model has no stop rule; give a --margin, or train one with a stop_margin")
+    bits = not model.network.plain if bits is None else bits
     clips = np.arange(len(features.targets)) if part == ALL else features.of(part)
     if not len(clips):
         raise DataError(_no_part(features, part))
@@ -131,7 +133,7 @@ def padded(model: Model, features: Examples, clips: np.ndarray) -> Iterator[tupl
 
 def evaluate_directory(model: Model, directory: str | Path | None, part: str | None = None,
                        cache: str | Path | None = None, progress: bool = False, speaker: str = "",
-                       early: bool = False) -> dict:
+                       early: bool = False, bits: bool | None = None) -> dict:
     """Figures of a model on the data of its task, and what was ``skipped``, and ``warnings``; by default its test part,
     or validation where there is none, or else all clips.
 
@@ -143,8 +145,22 @@ def evaluate_directory(model: Model, directory: str | Path | None, part: str | N
     task = find_task(task_name(model))
     features = task.load_to_judge(model, directory, part, cache=cache, progress=progress, speaker=speaker)
     part = part or next((name for name in ("test", "validation") if len(features.of(name))), ALL)
-    return evaluate(model, features, part, early, bits=True) | {"skipped": [list(item) for item in features.skipped],
-                                                     "warnings": list(features.warnings)}
+    return evaluate(model, features, part, early, bits) | {"skipped": [list(item) for item in features.skipped],
+                                                           "warnings": list(features.warnings)}
+
+
+def frames_of_clips(model: Model, directory: str | Path | None, count: int) -> Iterator[np.ndarray]:
+    """Frames of the clips of the model's task, as ``evaluate_directory`` takes them, with an even step through the
+    part: integers (T, features) per clip, ``count`` frames in all or fewer."""
+    examples = find_task(task_name(model)).load_to_judge(model, directory, None)
+    part = next((name for name in ("test", "validation") if len(examples.of(name))), ALL)
+    clips = np.arange(len(examples.targets)) if part == ALL else examples.of(part)
+    wanted = -(-count // max(1, len(examples.frames(int(clips[0])))))
+    for i in clips[np.linspace(0, len(clips) - 1, min(wanted, len(clips))).astype(int)]:
+        clip = model.quantise(examples.frames(int(i)))[:count]
+        count -= len(clip)
+        if len(clip):
+            yield clip
 
 
 def task_name(model: Model) -> str:
