@@ -25,6 +25,7 @@ from tidegate.clips import clips
 from tidegate.golden.cells import golden_of
 from tidegate.host.audio import read_audio
 from tidegate.host.listen import Heard, Listener, Totals
+from tidegate.spec.errors import ModelError, TidegateError
 from tidegate.spec.layout import Layout
 from tidegate.spec.model import Model, tensor_name
 from tidegate.spec.rules import delta
@@ -56,10 +57,14 @@ class Anew:
     """Frames computed from the anchors alone; ``accept`` gives the events and logits of a frame.
 
     ``stages``: of the last frame, per layer.  Sums are exact: integers below 2**53 in float64.
+    ModelError if the sums of the model are not b + W·v̂ of the layer before and its own.
     """
 
     def __init__(self, model: Model):
         net, tensors = model.network, model.tensors
+        if not net.plain:
+            raise ModelError("a long listen compares sums with b + W·v̂, which only a plain chain of gru or lstm layers "
+                             "with the rule delta holds; choose another model")
         self.network = net
         self.anchors = [np.zeros((1, net.elements(s)), np.int64) for s in range(net.signals)]
         self.states = [np.zeros((1, layer.size), np.int64) for layer in net.layers]
@@ -193,7 +198,10 @@ def main() -> None:
     parser.add_argument("--lanes", type=int, default=64)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    report = Soak(options.model, options.lanes, options.hours, options.seed).run()
+    try:
+        report = Soak(options.model, options.lanes, options.hours, options.seed).run()
+    except TidegateError as error:
+        sys.exit(str(error))
     print(json.dumps(report, indent=2))
     sys.exit(not report["passed"])
 

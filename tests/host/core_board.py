@@ -65,7 +65,7 @@ class CoreBoard(BoardModel):
         """The rule of a signal, and its Θ."""
         names = ("RULE", "LOWEST", "HIGHEST", "OFFSET")
         packed, lowest, highest, offset = (self.registers[f"{name}{signal}"] for name in names)
-        if not packed & 1 and "delta" in self.design.rules:
+        if not self.design.diffuses or (not packed & 1 and "delta" in self.design.rules):
             return None, self.registers[f"THETA{signal}"]
         step = (packed >> 5) + 1
         lowest, offset = wrap(lowest, BY_NAME["LOWEST0"].bits), wrap(offset, BY_NAME["OFFSET0"].bits)
@@ -91,7 +91,7 @@ class CoreBoard(BoardModel):
 
     def consume(self, how: int, target: int, words: int) -> None:
         """Take sums that were copied back to their biases, as a register LAYER_CONSUME says."""
-        if not how:
+        if not how or not self.design.diffuses:
             return
         self.acc[target : target + words] = 0
         for k in range(how - 1, len(BIAS_DELTAS)):

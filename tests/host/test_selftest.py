@@ -1,6 +1,7 @@
 """The checklist against boards in Python: sound ones pass, and every broken one fails at the step that is for it."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -12,22 +13,28 @@ from tidegate.golden import selftest as golden
 from tidegate.host import memtest, selftest
 from tidegate.host.board import Board
 from tidegate.host.errors import BoardError
-from tidegate.host.selftest import STEPS, checklist
+from tidegate.host.selftest import KINDS, PATHS, STEPS, checklist
+from tidegate.spec.cells import CELLS, cell_of
 from tidegate.spec.design import SIMULATED, Design
 from tidegate.spec.formats import SIGNAL
 from tidegate.spec.layout import Layout
 from tidegate.spec.model import read_model
 from tidegate.spec.registers import BY_NAME
+from tidegate.spec.rules import RULES
 
 # lanes, cell_rate, encoder_rate, weight_words, acc_words, features, neurons, classes
 SMALL = Design(8, 1, 1, 16384, 64, 64, 256, 10)
 WIDE = Design(128, 8, 8, 2560, 32, 256, 512, 64)
 ODD = Design(8, 2, 4, 300, 64, 13, 64, 4)           # sizes that divide nothing, and half of the lanes have no class
-DESIGNS = [SMALL, WIDE, *SIMULATED.values()]
+DENSE = dataclasses.replace(SMALL, acc_words=32, weight_words=2048, cells=("unit",))
+SPIKING = dataclasses.replace(DENSE, rules=("diffuse",))
+MIXED = dataclasses.replace(SMALL, cells=("lstm", "unit"), rules=RULES)
+DIFFUSING = dataclasses.replace(SMALL, rules=("diffuse",), snapshot=False)
+DESIGNS = [SMALL, WIDE, DENSE, SPIKING, MIXED, DIFFUSING, *SIMULATED.values()]
 
 
 def name(design: Design) -> str:
-    return f"{design.lanes}x{design.weight_words}"
+    return "-".join((f"{design.lanes}x{design.weight_words}", *design.cells, *design.rules))
 
 
 def board_of(model: CoreBoard) -> Board:
@@ -53,12 +60,24 @@ def test_a_sound_board_passes(design):
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_every_fault_fails_its_step(fault):
-    transport = FakeTransport(Broken(fault))
+    plain = dataclasses.replace(SIMULATED[8], weight_words=8192, cells=("gru",), rules=("delta",))
+    transport = FakeTransport(Broken(fault, plain if FAULTS[fault] == "stop" else SIMULATED[8]))
     steps = list(checklist(lambda: Board(transport)))
     assert [s.name for s in steps] == list(STEPS[: STEPS.index(FAULTS[fault]) + 1])
     assert [s.passed for s in steps] == [True] * (len(steps) - 1) + [False]
     assert one_line(steps[-1]) and transport.closed
     print(steps[-1].seen)
+
+
+@pytest.mark.parametrize("fault", ["an activation is another", "no error leaks", "every spike leaves what is left",
+                                   "there are no negative levels", "sums that are consumed stay",
+                                   "logits that are consumed stay", "a reset leaves what the encoders remember",
+                                   "a layer that consumes loses a part of its bias", "a lane multiplies by Δ + 1"])
+@pytest.mark.parametrize("design", [SPIKING, dataclasses.replace(SPIKING, acc_words=11)], ids=["deep", "one layer"])
+def test_faults_of_a_board_for_spikes(design, fault):
+    steps, memory = run(Broken(fault, design)), "there are no negative levels"        # which the memory test needs here
+    assert (steps[-1].name, steps[-1].passed) == ("memory" if fault == memory else FAULTS[fault], False)
+    assert one_line(steps[-1])
 
 
 def test_no_answer():
@@ -152,13 +171,42 @@ def test_words_through_which_others_are_seen(byte):
             memtest.check_memory(board_of(Stuck(ODD, byte, bit, 1)), seed=1)
 
 
-@pytest.mark.parametrize(("centre", "own"), [*zip(memtest.CENTRES, (range(128), range(-128, 0)), strict=True)])
-def test_the_cell_tells_half_of_all_weights_from_all_others(centre, own):
-    """Whatever came before."""
-    weights = np.arange(-128, 128)
-    for before in range(-128, 128):
-        v = memtest.cell_signal(np.stack([np.full(256, before), weights]), centre)[1]
-        assert all((v == v[128 + w]).sum() == 1 for w in own), before
+# boards of each way to see lanes without a class, with each rule
+OF_EACH_WAY = [dataclasses.replace(ODD, cells=cells, rules=rules) for cells in (("gru",), ("unit",), tuple(CELLS))
+               for rules in (RULES[:1], RULES[1:], RULES)]
+
+
+@pytest.mark.parametrize("design", OF_EACH_WAY, ids=name)
+def test_lanes_without_a_class_show_through_cells(design):
+    """Whatever was on the board before; a bit that is stuck is found."""
+    model = CoreBoard(design)
+    board, draw = board_of(model), np.random.default_rng(3)
+    left = ("LAYER_CONSUME", "LOGIT_CONSUME", "RULE", "LAYER_ACTIVATION")
+    model.registers |= {register: 1 for register in model.registers if register.startswith(left)}
+    assert re.fullmatch(r"300 words of 8 lanes hold .* \(seed 1\)", memtest.check_memory(board, seed=1))
+    for lane in (2, 6):
+        byte = int(draw.integers(12, 288)) * design.lanes + lane
+        with pytest.raises(memtest.MemoryFault, match=rf"^word {byte // 8} is wrong in lanes"):
+            memtest.check_memory(board_of(Stuck(design, byte, *draw.integers((8, 2)).tolist())), seed=1)
+
+
+def test_lanes_that_nothing_shows():
+    """An LSTM does not show weights, so the step says what it has not seen."""
+    seen = memtest.check_memory(board_of(CoreBoard(dataclasses.replace(ODD, cells=("lstm",)))), seed=1)
+    assert seen.startswith("300 words of 4 lanes hold") and seen.endswith("; the other 4 lanes show nowhere")
+
+
+@pytest.mark.parametrize("eyes", memtest.EYES, ids=lambda eyes: eyes.cell.name)
+def test_a_cell_tells_weights_from_all_others(eyes):
+    """Whatever came before; around one centre all, around one of two those of its half."""
+    weights, told = np.arange(-128, 128), set()
+    for centre in eyes.centres:
+        own = set(weights.tolist())
+        for before in range(-128, 128):
+            v = eyes.signal(np.stack([np.full(256, before), weights]), centre)[1]
+            own &= {w for w in weights.tolist() if (v == v[128 + w]).sum() == 1}
+        told |= own
+    assert told == set(weights.tolist())
 
 
 def test_an_address_line_is_called_one():
@@ -194,7 +242,7 @@ def test_all_is_written_before_anything_is_looked_at():
 
 def test_the_board_has_no_model_afterwards():
     board = board_of(CoreBoard())
-    board.load(selftest.model_for(board.design))
+    board.load(read_model(PATHS["selftest-unit-diffuse", 4]))
     memtest.check_memory(board, seed=1)
     assert board.model is None and board.read_register("LAYERS") == 0
     with pytest.raises(BoardError, match="no model is loaded"):
@@ -204,41 +252,66 @@ def test_the_board_has_no_model_afterwards():
 def test_registers_hold_what_the_test_needs():
     assert 2 * SIGNAL.max < memtest.NEVER < 1 << BY_NAME["THETA1"].bits
     for design in DESIGNS:
-        assert BY_NAME[selftest.REGISTER].writable and design.acc_words >= memtest.GATE_WORDS + 2
+        assert BY_NAME[selftest.REGISTER].writable and design.acc_words >= design.gates + 2
 
 
 # Golden's integers
 
 
-@pytest.mark.parametrize(("cells", "layers"), selftest.PATHS)
-def test_what_ships_is_what_golden_gives(cells, layers):
+@pytest.mark.parametrize(("kind", "layers"), PATHS)
+def test_what_ships_is_what_golden_gives(kind, layers):
     """Bit for bit; else `python -m tidegate.golden.selftest` makes it anew."""
-    shipped, made = read_model(selftest.PATHS[cells, layers]), golden.selftest_model(layers, cells)
-    assert {layer.cell.name for layer in made.network.layers} <= set(cells)
+    cell, rule = KINDS[kind]
+    shipped, made = read_model(PATHS[kind, layers]), golden.selftest_model(layers, cell_of(cell), rule)
+    assert [layer.cell.name for layer in made.network.layers] == [cell] * layers
+    assert all((made.network.rule(s) is None) == (rule == "delta") for s in range(layers + 1))
     assert (shipped.network, shipped.digest, shipped.card) == (made.network, made.digest, made.card)
     frames = np.array(shipped.card["frames"])
     for mode in selftest.MODES:
         assert shipped.card[mode] == golden.expected(shipped, frames, mode == "dense")
 
 
-@pytest.mark.parametrize(("cells", "layers"), selftest.PATHS)
-def test_the_models_are_worth_testing_with(cells, layers):
-    model = read_model(selftest.PATHS[cells, layers])
+@pytest.mark.parametrize(("kind", "layers"), PATHS)
+def test_the_models_are_worth_testing_with(kind, layers):
+    model = read_model(PATHS[kind, layers])
     events, logits = (np.array(model.card["delta"][what]) for what in ("events", "logits"))
     assert (events[:, 0] == 0).any() and (logits.std(0) > 300).all()
-    assert (logits != np.array(model.card["dense"]["logits"])).any(1).mean() > 0.9
+    dense = np.array(model.card["dense"]["logits"])
+    # with ``diffuse`` dense mode sends no more than is sent anyway, and zeros
+    assert (logits == dense).all() if model.network.rules else (logits != dense).any(1).mean() > 0.9
     for s in range(layers + 1):
-        assert 0.03 < events[:, s].mean() / model.network.elements(s) < 0.6
+        assert 0.03 < events[:, s].mean() / model.network.elements(s) < 0.7
         assert (np.array(model.card["dense"]["events"])[:, s] == model.network.elements(s)).all()
-    assert selftest.PATHS[cells, layers].stat().st_size < 70_000
+    assert PATHS[kind, layers].stat().st_size < 70_000
 
 
-def test_a_board_gets_the_deepest_model_that_fits():
+def test_the_models_have_what_a_layer_may_choose():
+    layers, consuming = ([x for kind, rule in (("selftest-unit", 0), ("selftest-unit-diffuse", 1)) if rule in rules
+                          for x in read_model(PATHS[kind, 4]).network.layers] for rules in ((0, 1), (1,)))
+    assert {layer.activation for layer in consuming} == set(CELLS["unit"].activations)
+    assert {layer.bias_columns for layer in consuming} == set(range(4))
+    assert {layer.recurrent for layer in layers} == {True, False}
+    assert {layer.hears for layer in layers} == {(), (0, 1), (0, 2)}
+    rules = read_model(PATHS["selftest-unit-diffuse", 4]).network.rules
+    assert {rule.zero for rule in rules} == {True, False} and any(rule.lowest < 0 for rule in rules)
+    assert len({rule.leak for rule in rules}) == 5 and len({rule.step for rule in rules}) > 1
+
+
+def test_a_board_gets_the_deepest_models_that_fit():
     for design in DESIGNS:
-        deepest = len(selftest.model_for(design).network.layers)
-        assert deepest == 4 if design in SIMULATED.values() else deepest >= 1
-    small = dataclasses.replace(SMALL, acc_words=40)
-    assert len(selftest.model_for(small).network.layers) == 1
-    assert Layout(selftest.model_for(small).network, small)
+        found = selftest.models_for(design)
+        assert [KINDS[kind] for kind in found] == [(c, r) for r in RULES for c in CELLS
+                                                   if c in design.cells and r in design.rules]
+        for model in filter(None, found.values()):
+            assert len(model.network.layers) == 4 if design in SIMULATED.values() else Layout(model.network, design)
+    (one,) = selftest.models_for(dataclasses.replace(SMALL, acc_words=40)).values()
+    assert one is not None and len(one.network.layers) == 1
     (*_, last) = run(CoreBoard(dataclasses.replace(SMALL, acc_words=20)))
     assert not last.passed and "too small" in last.seen
+
+
+def test_a_kind_that_does_not_fit_is_named():
+    design = dataclasses.replace(SMALL, acc_words=32, cells=tuple(CELLS))
+    golden = run(CoreBoard(design))[STEPS.index("golden")]
+    assert golden.passed and golden.seen.startswith("4 unit layers with delta; 64 frames in sparse mode and in dense")
+    assert golden.seen.endswith("; the board is too small for the models of gru with delta, lstm with delta")

@@ -4,6 +4,9 @@ import numpy as np
 import pytest
 
 from tidegate import load_model
+from tidegate.host.selftest import PATHS
+from tidegate.spec.errors import ModelError
+from tidegate.spec.model import read_model
 from tidegate_sim import soak
 from tidegate_sim.latency import LIMIT_MS, measure_latency
 from tidegate_sim.soak import Anew, LastFrame, Soak, made_sound
@@ -66,6 +69,12 @@ def test_what_is_computed_anew_is_golden(tmp_path):
     for t, frame in enumerate(frames):
         events, logits = anew.accept(frame)
         assert events == trace.events[t, 0].tolist() and logits.tolist() == trace.logits[t, 0].tolist()
+
+
+@pytest.mark.parametrize("kind", ["selftest-unit", "selftest-diffuse"])
+def test_a_model_whose_sums_are_others_is_refused(kind):
+    with pytest.raises(ModelError, match=r"^a long listen compares sums with b \+ W·v̂, .*; choose another model$"):
+        Anew(read_model(PATHS[kind, 1]))
 
 
 def test_a_trace_of_another_length_is_refused(tmp_path):

@@ -8,14 +8,13 @@ from rich.console import Console
 
 from tidegate.host.figures import Cost
 from tidegate.host.listen import Heard
-from tidegate.spec.formats import DELTA_BITS
 from tidegate.spec.model import Model
+from tidegate.spec.rules import rule_of
 
 EVERY_S = 0.08          # seconds between two looks of the line
 FRAMES = 64             # in the raster and the occupancy: 1 s at the usual hop
 METER, QUIETEST_DB = 10, -60.0
 _DOTS = ((0x40, 0x04, 0x02, 0x01), (0x80, 0x20, 0x10, 0x08))     # braille: left and right column, from the bottom
-_DELTA_MAX = (1 << (DELTA_BITS - 1)) - 1
 
 
 class Raster:
@@ -25,20 +24,18 @@ class Raster:
     """
 
     def __init__(self, model: Model):
-        self.theta = max(model.network.thresholds[0], 1)
-        self.anchor = np.zeros(model.network.features, np.int64)
+        self.rule, self.theta = rule_of(model.network.rule(0)), model.network.thresholds[0]
+        self.memory = np.zeros(model.network.features, np.int64)
         self.sent: deque[np.ndarray] = deque(maxlen=FRAMES)
 
     def reset(self) -> None:
-        self.anchor[:] = 0
+        self.memory[:] = 0
 
     def accept(self, frames: np.ndarray) -> None:
         """More frames (n, features), SIGNAL integers."""
         for frame in frames.astype(np.int64):
-            change = frame - self.anchor
-            sent = np.abs(change) >= self.theta
-            self.anchor += np.where(sent, np.clip(change, -_DELTA_MAX, _DELTA_MAX), 0)
-            self.sent.append(sent)
+            fired, _, self.memory = self.rule(frame, self.memory, self.theta)
+            self.sent.append(fired)
 
     def text(self) -> str:
         """Braille, two frames per character; four rows, low bands at the bottom."""

@@ -268,7 +268,7 @@ class Eyes:
 
 def unit_signal(weights: np.ndarray, centre: int) -> np.ndarray:
     """See ``Eyes.signal``."""
-    return SIGNAL.requantise((weights.astype(np.int64) - centre) << _FRAC, acc_frac(_FRAC))
+    return np.asarray(SIGNAL.requantise((weights.astype(np.int64) - centre) << _FRAC, acc_frac(_FRAC)))
 
 
 GAIN = 12
