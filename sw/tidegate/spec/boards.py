@@ -22,16 +22,20 @@ class BoardSpec:
 
     def design(self, lanes: int | None = None, cells: Sequence[str] | None = None, rules: Sequence[str] | None = None,
                features: int | None = None) -> Design:
-        """The design with this many lanes (None: the first), with ``cells``, ``rules`` and ``features`` (None: its
-        own).
+        """The design with this many lanes (None: the first), with ``cells``, ``rules``, ``features`` (None: its own).
 
-        With cells of fewer gates it has as many accumulator words fewer.  TidegateError if there is none.
+        With cells of fewer gates it has only the accumulator words that all neurons need.  TidegateError if there is
+        none.
         """
         for design in self.designs:
             if lanes in (None, design.lanes):
                 other = {"cells": cells and tuple(cells), "rules": rules and tuple(rules), "features": features}
                 chosen = replace(design, **{name: value for name, value in other.items() if value is not None})
-                return replace(chosen, acc_words=design.acc_words * chosen.gates // design.gates)
+                if chosen.gates == design.gates:
+                    return chosen
+                words = -(-chosen.neurons // chosen.lanes) + chosen.layers - 1      # of one gate
+                return replace(chosen, acc_words=min(
+                    design.acc_words, chosen.gates * words - (-chosen.classes // chosen.lanes)))
         raise TidegateError(f"there is no design with {lanes} lanes for {self.name}; "
                             f"choose {', '.join(str(d.lanes) for d in self.designs)}")
 
