@@ -10,14 +10,17 @@ ROOT = Path(__file__).parents[2]
 BENCHES = "sim/tidegate_sim/benches/"       # test benches: each is read beside the stage that it drives, and no library
 
 # Definitions that share a name on purpose, and why.  The modules of each may define it, and no other one.
-CELLS = frozenset(f"sw/tidegate/golden/cells/{cell}.py" for cell in ("gru", "lstm"))
+CELLS = frozenset(f"sw/tidegate/golden/cells/{cell}.py" for cell in ("gru", "lstm", "unit"))
+SEQUENCES = frozenset(file for file in CELLS if "unit" not in file)     # units have no sequence form of their own
 TENSORS_AND_SIGNALS = frozenset(("sw/tidegate/golden/fixed.py", "hw/tidegate_hw/fixed.py"))
 INTENDED = {
     # a cell is a module, and ``golden.cells.GoldenCell`` is what all of them have
-    **dict.fromkeys(("Module", "Sequence", "Stages", "advance", "real", "sequence", "step", "traced"), CELLS),
+    **dict.fromkeys(("Module", "Stages", "frame", "real", "step"), CELLS),
+    **dict.fromkeys(("Sequence", "advance", "sequence", "traced"), SEQUENCES),
     # one operation of the contract: on integers, on tensors, on signals
     **dict.fromkeys(("round_shift", "saturate"), TENSORS_AND_SIGNALS | {"sw/tidegate/spec/fixed.py"}),
     "requantise": TENSORS_AND_SIGNALS,
+    **dict.fromkeys(("sigmoid", "tanh"), {"sw/tidegate/golden/fixed.py", "sw/tidegate/spec/activation.py"}),
     # a board's clock; each is an instance of that board's own primitive
     "PLL": {f"hw/tidegate_hw/boards/{board}.py" for board in ("icebreaker", "ulx3s")},
     # the package offers the function without importing torch

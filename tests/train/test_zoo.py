@@ -10,6 +10,7 @@ from tidegate.spec.model import read_model
 from tidegate.train.judge.evaluate import evaluate_directory
 from tidegate.train.publish.card import card
 from tidegate.train.recipe import Recipe
+from tidegate.train.tasks.registry import find_task
 
 AGILE = (0.5, 2.0)        # factors on Θ between which the agile model is compared
 DATA = Path(__file__).parents[2] / "../shared/data"
@@ -29,7 +30,7 @@ def test_model_recipe_and_card_belong_together(name):
     model, recipe = zoo.load(name), Recipe.read(zoo.recipe_path(name))
     assert Recipe.from_dict(model.card["recipe"]) == recipe and recipe.name == name
     assert (model.network.thresholds == recipe.thresholds) != recipe.learn_thresholds
-    assert model.frontend == recipe.frontend.to_dict()
+    assert model.frontend == find_task(recipe.task).front_end(recipe)
     assert tuple(layer.size for layer in model.network.layers) == recipe.gru
     size = zoo.path(name).stat().st_size
     assert size < 1_000_000

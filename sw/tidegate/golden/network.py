@@ -288,7 +288,7 @@ class DeltaNetwork(nn.Module):
                  for s, share in enumerate(dropout)]
         weight, bias = self.classifier_integers()
         begin = start and general.Start(start.anchors, start.sent, start.states)
-        run = general.forward(
+        run = general.evaluated(
             net, [layer.integers() for layer in self.layers], general.Weights(weight, None, bias[None]), frames,
             thresholds, Slope(self.slope, self.error_scale), begin,
             [_drawn(shape, noise, frames, generator) for shape in shapes] if noise else None, masks or None)

@@ -103,7 +103,7 @@ class Rule:
 
 
 @validated("a recipe's layer.")
-class Made:
+class LayerRecipe:
     """How a layer is made, or the classifier, of which only ``consumes`` and ``bias_columns`` count: the fields of
     ``spec.network.Layer``."""
 
@@ -204,8 +204,8 @@ class Recipe:
     test_share: Share = 0.0
     cell: str = GRU.name
     gru: Annotated[tuple[AtLeastOne, ...], Field(min_length=1)] = (64,)
-    layers: tuple[Made, ...] = ()
-    classifier: Made = Made()
+    layers: tuple[LayerRecipe, ...] = ()
+    classifier: LayerRecipe = LayerRecipe()
     rules: tuple[Rule | None, ...] = ()
     memory: Memory | None = None
     readout_frames: Annotated[int, Field(ge=0, le=10_000)] = 1
@@ -309,7 +309,7 @@ class Recipe:
         """The network to train; ModelError if there is no such network."""
         layers = len(self.gru)
         fracs = self.weight_fracs or (Layer.weight_frac,) * (layers + 1)
-        made = self.layers or (Made(cell=self.cell),) * layers
+        made = self.layers or (LayerRecipe(cell=self.cell),) * layers
         shapes = tuple(Layer(size, frac, cell=cell_of(m.cell), activation=m.activation, recurrent=m.recurrent,
                              consumes=m.consumes, hears=m.hears, bias_columns=m.bias_columns)
                        for size, frac, m in zip(self.gru, fracs, made, strict=False))

@@ -12,14 +12,14 @@ from tidegate.train import run
 from tidegate.train.data import images
 from tidegate.train.errors import DataError
 from tidegate.train.judge.evaluate import evaluate_directory
-from tidegate.train.recipe import Made, Memory, Recipe, Rule
+from tidegate.train.recipe import LayerRecipe, Memory, Recipe, Rule
 from tidegate.train.tasks.classify import read_out
 from tidegate.train.tasks.registry import find_task
 
 SIDE = 28
-UNIT = Made(activation="identity", recurrent=False, consumes=True)
+UNIT = LayerRecipe(activation="identity", recurrent=False, consumes=True)
 SPIKE = Rule()
-LIF = Recipe("blobs", task="mnist-frames", steps=6, gru=(24,), layers=(UNIT,), classifier=Made(consumes=True),
+LIF = Recipe("blobs", task="mnist-frames", steps=6, gru=(24,), layers=(UNIT,), classifier=LayerRecipe(consumes=True),
              rules=(SPIKE, Rule(leak=5)), thresholds=(256, 256), readout_frames=0, anneal=0.0, epochs=2, batch=50,
              decision_frames=1, learning_rate=0.02, weight_fracs=(7, 7))
 
@@ -44,7 +44,7 @@ def blobs(tmp_path_factory):
 
 
 def test_a_held_image_is_the_same_in_every_frame():
-    frames = images.held(3, np.full((2, SIDE, SIDE), 51, np.uint8))
+    frames = images.held_frames(3, np.full((2, SIDE, SIDE), 51, np.uint8))
     assert frames.shape == (2, 3, 784) and np.allclose(frames, 0.2)
 
 
@@ -117,7 +117,7 @@ def test_options_of_spiking_networks(changes, blobs, tmp_path):
 def test_a_legendre_memory_reads_pixels(blobs, tmp_path):
     recipe = Recipe(
         "pixels", task="mnist-pixels", steps=196, gru=(8, 12), memory=Memory(8, 196.0, still=True, gain=2.0),
-        layers=(Made(activation="identity", hears=(0, 2)), Made(activation="tanh", hears=(0, 1))),
+        layers=(LayerRecipe(activation="identity", hears=(0, 2)), LayerRecipe(activation="tanh", hears=(0, 1))),
         thresholds=(0, 0, 0), anneal=0.0, epochs=1, batch=200, decision_frames=1, learning_rate=0.01)
     model = read_model(run(blobs, recipe, tmp_path / "m.tidegate", progress=False))
     own = model.tensors["unit.0.weight_hh"]

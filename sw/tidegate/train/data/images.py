@@ -28,7 +28,7 @@ _ORDER_SEED = 92916                         # of the pixels' order
 _CORNERS = ((0.0, 0.0), (3.0, 6.0), (6.0, 0.0), (0.0, 0.0))     # offsets (rows, columns) between which the image moves
 
 
-def held(steps: int, images: np.ndarray) -> np.ndarray:
+def held_frames(steps: int, images: np.ndarray) -> np.ndarray:
     """uint8 (n, 28, 28) → float32 (n, steps, 784), 0..1, each frame the same."""
     flat = images.reshape(len(images), 1, -1).astype(np.float32) / 255
     return np.broadcast_to(flat, (len(images), steps, flat.shape[2]))
@@ -79,7 +79,7 @@ def _moved(window: np.ndarray, row: float, column: float) -> np.ndarray:
 
 # task → what codes an image in so many steps, the steps if none are asked for, those there may be (None: any), width
 CODES: dict[str, tuple[Callable[[int, np.ndarray], np.ndarray], int, tuple[int, ...] | None, int]] = {
-    "mnist-frames": (held, FRAMES_STEPS, None, MNIST_SIDE**2),
+    "mnist-frames": (held_frames, FRAMES_STEPS, None, MNIST_SIDE**2),
     "mnist-pixels": (pixels, PIXELS_STEPS[0], PIXELS_STEPS, 1),
     "mnist-events": (events, EVENTS_STEPS, None, 2 * EVENT_SIDE**2),
 }
