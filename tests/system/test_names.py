@@ -20,7 +20,7 @@ INTENDED = {
     # one operation of the contract: on integers, on tensors, on signals
     **dict.fromkeys(("round_shift", "saturate"), TENSORS_AND_SIGNALS | {"sw/tidegate/spec/fixed.py"}),
     "requantise": TENSORS_AND_SIGNALS,
-    **dict.fromkeys(("sigmoid", "tanh"), {"sw/tidegate/golden/fixed.py", "sw/tidegate/spec/activation.py"}),
+    **dict.fromkeys(("sigmoid", "tanh"), frozenset(("sw/tidegate/golden/fixed.py", "sw/tidegate/spec/activation.py"))),
     # a board's clock; each is an instance of that board's own primitive
     "PLL": {f"hw/tidegate_hw/boards/{board}.py" for board in ("icebreaker", "ulx3s")},
     # the package offers the function without importing torch

@@ -63,7 +63,7 @@ class Start(NamedTuple):
 
 
 @dataclass
-class Outcome:
+class Evaluation:
     """``logits`` (T, B, classes) in LSBs of the accumulators; ``signals``; ``states[l]`` (B, H) after the last frame;
     ``stages[l]`` the integers of the layer's cell, each (T, B, H), if they were kept."""
 
@@ -99,7 +99,7 @@ def rest(network: Network, frames: Tensor) -> Start:
 def evaluated(network: Network, layers: Sequence[Weights], classifier: Weights, frames: Tensor,
               thresholds: Sequence[Tensor | int], slope: Slope = HYBRID, start: Start | None = None,
               noise: Sequence[Tensor | None] | None = None, masks: Sequence[Tensor | None] | None = None,
-              keep_stages: bool = False) -> Outcome:
+              keep_stages: bool = False) -> Evaluation:
     """Sequences (T, B, features) of SIGNAL integers held in floats.
 
     ``thresholds``: Θ per signal; 0-dim tensors for the rule ``delta`` get gradients.  ``slope``: the gradient of
@@ -129,7 +129,7 @@ class _Pass:
             sent, errors = diffuse_of(frames, first, rule, thresholds[0], slope)
             self.signals = [Signal(errors, first, True, sent)]
 
-    def result(self, classifier: Weights) -> Outcome:
+    def result(self, classifier: Weights) -> Evaluation:
         net = self.network
         for group in groups(net):
             l = group[0]
@@ -142,7 +142,7 @@ class _Pass:
             else:
                 self._together(group)
         x = self._masked(len(net.layers), self.signals[-1].heard(net.classifier.consumes))
-        return Outcome(linear(x, classifier.w_ih, classifier.bias[0]), self.signals, self.states, self.stages)
+        return Evaluation(linear(x, classifier.w_ih, classifier.bias[0]), self.signals, self.states, self.stages)
 
     def _masked(self, signal: int, x: Tensor) -> Tensor:
         mask = self.masks[signal]

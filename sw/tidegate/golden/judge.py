@@ -126,7 +126,7 @@ class Golden:
 
     @torch.no_grad()
     def forward(self, frames: torch.Tensor, dense: bool = False, start: general.Start | None = None,
-                keep_stages: bool = False) -> general.Outcome:
+                keep_stages: bool = False) -> general.Evaluation:
         """Frames (T, B, features), from reset or from ``start``, of any network; see ``general.evaluated``."""
         net, dtype = self.network, frames.dtype
         weights = [general.Weights(*self._integers(l, dtype)) for l in range(len(net.layers))]
@@ -135,7 +135,7 @@ class Golden:
         thresholds = [0 if dense and net.rule(s) is None else theta for s, theta in enumerate(net.thresholds)]
         return general.evaluated(net, weights, classifier, frames, thresholds, start=start, keep_stages=keep_stages)
 
-    def events(self, run: general.Outcome, dense: bool = False) -> np.ndarray:
+    def events(self, run: general.Evaluation, dense: bool = False) -> np.ndarray:
         """Events (T, B, signals) of a run, int32."""
         if dense:
             steps, batch, _ = run.logits.shape
