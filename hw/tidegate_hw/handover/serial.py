@@ -11,7 +11,7 @@ from ..records.job import Copy, Kind
 from ..records.registers import select
 from .contract import Place, handover_signature
 from .logits import WordLogits
-from .share import any_of, share
+from .share import any_of, at_work, share
 
 
 class SerialHandover(wiring.Component):
@@ -101,7 +101,7 @@ class SerialHandover(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         for number, cell in enumerate(self.cells):
-            mine = self.layer.cell == number
+            mine = at_work(self.design, self.layer.cell, number)
             copy = self.copies.copy if len(self.cells) == 1 else Mux(mine, self.copies.copy, Copy.NONE)
             m.d.comb += [cell.copies.copy.eq(copy), cell.copies.data.eq(self.copies.data)]
         share(m, self, self.cells)

@@ -6,6 +6,13 @@ from operator import or_
 from amaranth.hdl import Module, Mux, Value
 
 
+def at_work(design, cell, number: int) -> Value:
+    """Whether the layer's ``cell`` is the design's cell ``number``; one that there is not is the last, so that a core
+    with nonsense in its registers comes to an end."""
+    last = number == len(design.cells) - 1 and number & (number + 1)
+    return cell >= number if last else cell == number
+
+
 def share(m: Module, handover, cells: list) -> None:
     """Make ``cells``, one per name in the design, submodules; the handover's outputs are those of the layer's cell."""
     layer, design = handover.layer, handover.design
@@ -15,7 +22,7 @@ def share(m: Module, handover, cells: list) -> None:
         values = [Value.cast(what(cell)) for cell in cells]
         if len(values) == 1:
             return values[0]
-        return reduce(or_, (Mux(layer.cell == number, value, 0) for number, value in enumerate(values)))
+        return reduce(or_, (Mux(at_work(design, layer.cell, number), value, 0) for number, value in enumerate(values)))
 
     for name, cell in zip(design.cells, cells, strict=True):
         m.submodules["cell" if len(cells) == 1 else f"cell_{name}"] = cell

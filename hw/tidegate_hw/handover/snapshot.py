@@ -13,7 +13,7 @@ from ..records.registers import select
 from .contract import Place, handover_signature
 from .copy import Snapshot
 from .logits import Logits
-from .share import any_of, share
+from .share import any_of, at_work, share
 
 
 class SnapshotHandover(wiring.Component):
@@ -78,7 +78,7 @@ class SnapshotHandover(wiring.Component):
         if self.design.choices:
             m.d.comb += snapshot.single.eq(is_single(self.design, self.layer.cell))
         for number, cell in enumerate(self.cells):
-            mine = self.layer.cell == number
+            mine = at_work(self.design, self.layer.cell, number)
             m.d.comb += [cell.acc.eq(snapshot.acc), cell.i.payload.eq(snapshot.o.payload),
                          cell.i.valid.eq(snapshot.o.valid & mine if len(self.cells) > 1 else snapshot.o.valid)]
         share(m, self, self.cells)
