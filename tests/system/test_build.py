@@ -191,7 +191,7 @@ def test_other_lanes_need_a_folder_of_their_own(build, tmp_path, monkeypatch):
     two = replace(spec, designs=(*spec.designs, Design(**DESIGN | {"lanes": 4})))
     monkeypatch.setitem(boards.BOARDS, "icebreaker", two)
     fails(build("--board", "icebreaker", "--lanes", 4),
-          "bitstreams/icebreaker is for 8 lanes and gru; give another folder")
+          "bitstreams/icebreaker is for 8 lanes, 64 features, gru and delta; give another folder")
     assert build("--board", "icebreaker", "--lanes", 4, "--to", "four").returncode == 0
     assert read_manifest(Path("four/manifest.json")).lanes == 4 and Path("build/four/top.json").exists()
     assert build("--board", "icebreaker", "--lanes", 8).returncode == 0
