@@ -237,6 +237,8 @@ def verify(
     if data is None and sound:
         paths = [c.path for c in clips()]
     Random(0).shuffle(paths)        # a corpus is sorted by word: take some of each
+    if not sound and task is None and data is None:
+        raise TidegateError("this model has no feature front end; give --data a folder of .npy files with its frames")
     if not paths and (sound or task is None):
         raise TidegateError(f"no {'recordings' if sound else 'frames'} in '{data}'; give --data a folder of "
                             f"{FORMATS if sound else '.npy'} files")

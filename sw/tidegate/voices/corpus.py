@@ -88,8 +88,8 @@ def make(wanted: Wanted, directory: str | Path, lexicon: Lexicon,
 
     ``progress(done, total)``: called after each word, and after each sentence, with the share that is done.
     """
-    use = speech.programs()
     words = find(wanted.keywords, lexicon, near=wanted.near, other=wanted.other, seed=wanted.seed)
+    use = speech.programs()
     found = len(words)
     words = [near for near in words if not near.keyword or near.distance >= wanted.least]
     kept = len(words)
