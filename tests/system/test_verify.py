@@ -21,6 +21,7 @@ from tidegate.host.detector import Detector, listening_stop
 from tidegate.spec.layout import Layout
 from tidegate.spec.registers import stop_registers
 from tidegate.spec.stop import Stop, leads
+from tidegate_sim.random_networks import random_model
 from tidegate_sim.trace import compare
 from tidegate_sim.verify import (
     _Expected,
@@ -28,7 +29,6 @@ from tidegate_sim.verify import (
     default_thresholds,
     listening_of,
     one_stream,
-    random_model,
     speech_frames,
     verify,
 )

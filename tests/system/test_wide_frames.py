@@ -48,7 +48,7 @@ def test_a_frame_too_wide_is_refused_in_a_line():
 def test_verify_from_files_of_frames(tmp_path):
     model, path = random_model(features=PIXELS), tmp_path / "image.tidegate"
     save_model(model, path)
-    fails(tidegate("verify", path), "this model hears no sound; give --data a folder of .npy files")
+    fails(tidegate("verify", path), "so it hears no sound; give --data a folder of .npy files")
     fails(tidegate("verify", path, "--data", tmp_path), f"no frames in '{tmp_path}'; give a folder of .npy files")
     np.save(tmp_path / "clips.npy", np.stack([random_frames(k, 9, PIXELS) for k in range(3)]))
     done = tidegate("verify", path, "--data", tmp_path, "-n", 20)

@@ -238,9 +238,10 @@ def verify(
         paths = [c.path for c in clips()]
     Random(0).shuffle(paths)        # a corpus is sorted by word: take some of each
     if not sound and task is None and data is None:
-        raise TidegateError("this model has no feature front end; give --data a folder of .npy files with its frames")
+        raise TidegateError("this model has no feature front end, so it hears no sound; give --data a folder of .npy "
+                            "files, frames (T, features)")
     if not paths and (sound or task is None):
-        raise TidegateError(f"no {'recordings' if sound else 'frames'} in '{data}'; give --data a folder of "
+        raise TidegateError(f"no {'recordings' if sound else 'frames'} in '{data}'; give a folder of "
                             f"{FORMATS if sound else '.npy'} files")
     with hint_at_extras("build" if board else None):
         from tidegate_sim import verify as walk

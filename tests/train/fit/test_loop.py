@@ -75,9 +75,9 @@ def test_figures_are_counted_as_defined(trained, recipe):
 def test_the_test_part_is_judged_once_in_the_end(features, recipe, tmp_path, monkeypatch):
     judged = []
 
-    def spy(model, features, part, early=False):
+    def spy(model, features, part, *options, **named):
         judged.append(part)
-        return evaluate(model, features, part, early)
+        return evaluate(model, features, part, *options, **named)
 
     monkeypatch.setattr("tidegate.train.fit.loop.evaluate", spy)
     out = tmp_path / "m.tidegate"
