@@ -31,7 +31,10 @@ def gates_of(design: Design) -> tuple[int, ...]:
 def is_single(design: Design, cell):
     """Whether the design's cell number ``cell`` has a single gate."""
     singles = [number for number, gates in enumerate(gates_of(design)) if gates == 1]
-    return Const(1, 1) if len(singles) == len(design.cells) else reduce(or_, (cell == n for n in singles), Const(0, 1))
+    if len(singles) == len(design.cells):
+        return Const(1, 1)
+    last = len(design.cells) - 1            # a cell that there is not is taken for it
+    return reduce(or_, (cell >= n if n == last else cell == n for n in singles), Const(0, 1))
 
 
 def skew(design: Design, gate: int) -> int:
