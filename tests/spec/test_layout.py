@@ -161,13 +161,13 @@ def test_columns_of_a_network_that_branches_hold_its_weights():
 
 @pytest.mark.parametrize(("network", "design", "text"), [
     (SPIKING, dict(cells=("gru",), rules=("delta",)),
-     "layers of the cell unit and signals of the rule diffuse.* the board only gru and delta; `tidegate build --board "
-     "BOARD --cells gru,unit --rules delta,diffuse"),
-    (SPIKING, dict(rules=("delta",)), "has signals of the rule diffuse, or layers that consume, the board only"),
-    (replace(SPIKING, rules=()), dict(rules=("delta",)), "layers that consume, the board only gru and unit and delta"),
+     "the model needs the cell unit and the rule diffuse, the board has the cell gru and the rule delta; `tidegate "
+     "build --board BOARD --cells gru,unit --rules delta,diffuse --to FOLDER`"),
+    (SPIKING, dict(rules=("delta",)), "needs the rule diffuse, the board has"),
+    (replace(SPIKING, rules=()), dict(rules=("delta",)), "needs the rule diffuse, the board has the cell gru and the "
+     "cell unit and the rule delta"),
     (SPIKING, dict(cells=("gru",)), "--cells gru,unit --rules delta,diffuse"),
-    (SPIKING, dict(rules=("diffuse",)), "has signals of the rule delta, the board only gru and unit and diffuse; .* "
-     "--rules delta,diffuse --to"),
+    (SPIKING, dict(rules=("diffuse",)), "needs the rule delta, the board has .* --rules delta,diffuse --to"),
     (Network(5, (unit(4),), Layer(3), (0, 0)), dict(cells=("lstm",), rules=("delta",)), "--cells lstm,unit --to FOL"),
 ], ids=lambda x: str(x)[:30])
 def test_what_a_design_lacks_is_said(network, design, text):

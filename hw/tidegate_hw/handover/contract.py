@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from amaranth.hdl import signed
+from amaranth.hdl import Mux, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -13,6 +13,7 @@ from tidegate.spec.formats import SIGNAL
 from ..records.event import group_layout
 from ..records.gates import layer_layout, taken_signature
 from ..records.job import copies_signature
+from ..records.registers import logit_words
 from ..records.trace import trace_signature
 
 
@@ -30,6 +31,13 @@ class Place:
     turn: Any = 0
     gap: int = 0
     single: Any = 0
+
+
+def again(design: Design, layer, registers, target, words) -> Place:
+    """The accumulators that get bias columns again: all of a ``layer``, ``words`` from ``target`` on, or the logits,
+    which come after the last layer."""
+    logits = layer == design.layers
+    return Place(Mux(logits, registers.LOGIT_TARGET, target), Mux(logits, logit_words(design, registers), words))
 
 
 def handover_signature(design: Design) -> wiring.Signature:

@@ -57,8 +57,8 @@ class Snapshot(wiring.Component):
     busy : a copy comes, or a group is left.
 
     Latency: ``delay`` cycles from the last gate's first copy to the first group, and ``single_delay`` from that of a
-    single gate.  (If the registers are wrong and the
-    last gate never comes: two cycles after the copy that closes the layer.)
+    single gate.  (If the registers are wrong and the last gate never comes: two cycles after the copy that closes the
+    layer.)
     Throughput: one group per cycle while there is room.
     """
 

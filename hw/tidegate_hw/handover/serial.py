@@ -6,12 +6,12 @@ from amaranth.lib import wiring
 from tidegate.spec.design import Design
 
 from ..cells import serial
-from ..records.gates import is_single
+from ..records.gates import at_work, is_single
 from ..records.job import Copy, Kind
 from ..records.registers import select
-from .contract import Place, handover_signature
+from .contract import Place, again, handover_signature
 from .logits import WordLogits
-from .share import any_of, at_work, share
+from .share import any_of, share
 
 
 class SerialHandover(wiring.Component):
@@ -53,19 +53,15 @@ class SerialHandover(wiring.Component):
         """
         target, words, size = (select(registers, name, design.layers, layer)
                                for name in ("LAYER_TARGET", "LAYER_WORDS", "LAYER_SIZE"))
-        first, length, turn = target + words, size * design.gates, words
+        close, every = Place(target + words, size * design.gates, turn=words), words * design.gates
         if design.choices:
             single = is_single(design, select(registers, "LAYER_CELL", design.layers, layer))
-            first, length, turn = (Mux(single, one, several) for one, several in (
-                (target, first), (size, length), (0, turn)))
-        places = {Kind.CLOSE: Place(first, length, turn=turn, single=single if design.choices else 0),
-                  Kind.LOGITS: Place(registers.LOGIT_TARGET + index, 1, gap=1)}
+            close = Place(Mux(single, target, close.target), Mux(single, size, close.length),
+                          turn=Mux(single, 0, words), single=single)
+            every = Mux(single, words, every)
+        places = {Kind.CLOSE: close, Kind.LOGITS: Place(registers.LOGIT_TARGET + index, 1, gap=1)}
         if design.diffuses:
-            logits = layer == design.layers
-            logit_words = (registers.CLASSES + design.lanes - 1) // design.lanes
-            places[Kind.BIAS] = Place(Mux(logits, registers.LOGIT_TARGET, target), Mux(
-                logits, logit_words, Mux(single, words, words * design.gates) if design.choices else
-                words * design.gates))
+            places[Kind.BIAS] = again(design, layer, registers, target, every)
         return places
 
     @staticmethod

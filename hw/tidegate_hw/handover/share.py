@@ -5,12 +5,7 @@ from operator import or_
 
 from amaranth.hdl import Module, Mux, Value
 
-
-def at_work(design, cell, number: int) -> Value:
-    """Whether the layer's ``cell`` is the design's cell ``number``; one that there is not is the last, so that a core
-    with nonsense in its registers comes to an end."""
-    last = number == len(design.cells) - 1 and number & (number + 1)
-    return cell >= number if last else cell == number
+from ..records.gates import at_work
 
 
 def share(m: Module, handover, cells: list) -> None:

@@ -1,19 +1,19 @@
 """Handover by snapshot: the lanes go on while the cells work from a copy of the accumulators."""
 
-from amaranth.hdl import Module, Mux
+from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import connect, flipped
 
 from tidegate.spec.design import Design
 
 from ..cells import pipelined
-from ..records.gates import is_single
+from ..records.gates import at_work, is_single
 from ..records.job import Kind
-from ..records.registers import select
-from .contract import Place, handover_signature
+from ..records.registers import logit_words, select
+from .contract import Place, again, handover_signature
 from .copy import Snapshot
 from .logits import Logits
-from .share import any_of, at_work, share
+from .share import any_of, share
 
 
 class SnapshotHandover(wiring.Component):
@@ -55,13 +55,10 @@ class SnapshotHandover(wiring.Component):
         """
         target, fed, rest = (select(registers, name, design.layers, layer)
                              for name in ("LAYER_TARGET", "LAYER_CLOSE", "LAYER_REST"))
-        logit_words = (registers.CLASSES + design.lanes - 1) // design.lanes
-        places = {Kind.CLOSE: Place(target, fed), Kind.REST: Place(target + fed, rest),
-                  Kind.LOGITS: Place(registers.LOGIT_TARGET, logit_words, gap=1)}
+        logits = Place(registers.LOGIT_TARGET, logit_words(design, registers), gap=1)
+        places = {Kind.CLOSE: Place(target, fed), Kind.REST: Place(target + fed, rest), Kind.LOGITS: logits}
         if design.diffuses:
-            logits = layer == design.layers
-            places[Kind.BIAS] = Place(Mux(logits, registers.LOGIT_TARGET, target),
-                                        Mux(logits, logit_words, fed + rest))
+            places[Kind.BIAS] = again(design, layer, registers, target, fed + rest)
         return places
 
     @staticmethod

@@ -23,18 +23,21 @@ def order(design: Design) -> tuple[int, ...]:
     return (*range(1, design.gates), 0)
 
 
-def gates_of(design: Design) -> tuple[int, ...]:
-    """Number of gates of each of the design's cells."""
-    return tuple(len(CELLS[name].gates) for name in design.cells)
+def at_work(design: Design, cell, number: int):
+    """Whether the layer's ``cell`` is the design's cell ``number``.
+
+    A cell that there is not is taken for the last one, so that a core with nonsense in its registers comes to an end.
+    """
+    beyond = number == len(design.cells) - 1 and number & (number + 1)      # the register can hold such a number
+    return cell >= number if beyond else cell == number
 
 
 def is_single(design: Design, cell):
-    """Whether the design's cell number ``cell`` has a single gate."""
-    singles = [number for number, gates in enumerate(gates_of(design)) if gates == 1]
+    """Whether the layer's ``cell`` has a single gate."""
+    singles = [number for number, name in enumerate(design.cells) if len(CELLS[name].gates) == 1]
     if len(singles) == len(design.cells):
         return Const(1, 1)
-    last = len(design.cells) - 1            # a cell that there is not is taken for it
-    return reduce(or_, (cell >= n if n == last else cell == n for n in singles), Const(0, 1))
+    return reduce(or_, (at_work(design, cell, number) for number in singles), Const(0, 1))
 
 
 def skew(design: Design, gate: int) -> int:

@@ -17,6 +17,11 @@ def registers_layout(design: Design) -> data.StructLayout:
     return data.StructLayout({r.name: unsigned(r.width(design)) for r in REGISTERS if r.writable and r.there(design)})
 
 
+def logit_words(design: Design, registers):
+    """Accumulator words of the logits."""
+    return (registers.CLASSES + design.lanes - 1) // design.lanes
+
+
 def select(registers, name: str, count: int, index):
     """Register ``name`` with the number ``index``, below ``count``; combinational."""
     return registers[f"{name}0"] if count == 1 else Array(registers[f"{name}{n}"] for n in range(count))[index]

@@ -47,7 +47,7 @@ class Encoder(wiring.Component):
 
     Or, if the rule of the signal is ``diffuse`` (``tidegate.spec.rules``; the memory is that of the errors e then):
 
-        u = v + e − (e >> leak)       Δ = ⌊(u + step − Θ) / step⌋ · step, from −lowest to highest
+        u = v + e − (e >> leak)       Δ = ⌊(u + step − Θ) / step⌋ · step, from lowest to highest
         fire  ⇔  Δ ≠ 0  (dense: always)       e ← clip(u − Δ), or 0 where Δ ≠ 0 if the reset is to zero
 
         group ─► anchors ─► subtract ─► compare ─┬──► queue ──┬─► one by one        each ─► has a register

@@ -10,7 +10,7 @@ from tidegate.spec.formats import BIAS_DELTAS
 from ..handover import handover_of
 from ..records.event import event_layout
 from ..records.job import Copy, Kind, job_layout
-from ..records.registers import choose, registers_layout
+from ..records.registers import choose, logit_words, registers_layout
 
 
 class Scheduler(wiring.Component):
@@ -148,10 +148,10 @@ class Scheduler(wiring.Component):
                     m.next = then
 
         whole = self.handover.logits.whole
-        logit_words = (regs.CLASSES + self.design.lanes - 1) // self.design.lanes
+        words = logit_words(self.design, regs)
         word = Signal(range(-(-self.design.classes // self.design.lanes) + 1))      # of the logits, copied so far
         last_word = Signal()
-        m.d.sync += last_word.eq(word + 1 >= logit_words)
+        m.d.sync += last_word.eq(word + 1 >= words)
         hidden, offered = Signal(), Signal()        # a hidden event is offered, and was: it stays so until it is taken
         digit = Signal(range(len(BIAS_DELTAS)))
 
@@ -225,10 +225,10 @@ class Scheduler(wiring.Component):
                 ]
                 with m.If(self.logits_copied):
                     if not whole:
-                        m.d.sync += [word.eq(word + 1), last_word.eq(word + 2 >= logit_words)]
+                        m.d.sync += [word.eq(word + 1), last_word.eq(word + 2 >= words)]
                     with m.If(whole | last_word):
                         m.d.comb += next_layer.eq(0)
-                        m.d.sync += [word.eq(0), last_word.eq(logit_words <= 1)]
+                        m.d.sync += [word.eq(0), last_word.eq(words <= 1)]
                         m.next = "ADD FEATURES"
                         if self.design.diffuses:
                             with m.If(logit_consume != 0):

@@ -5,10 +5,9 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from ..spec.formats import DELTA_BITS, whole_theta
+from ..spec.formats import whole_theta
+from ..spec.rules import DELTA_MAX
 from . import kernel
-
-DELTA_MAX = (1 << (DELTA_BITS - 1)) - 1
 
 
 def shrink(threshold: int) -> float:

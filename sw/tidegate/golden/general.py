@@ -110,7 +110,7 @@ def evaluated(network: Network, layers: Sequence[Weights], classifier: Weights, 
 
 
 class _Pass:
-    """One forward pass; arguments as of ``forward``."""
+    """One forward pass; arguments as of ``evaluated``."""
 
     def __init__(self, network: Network, layers: Sequence[Weights], frames: Tensor,
                  thresholds: Sequence[Tensor | int], slope: Slope, start: Start | None,

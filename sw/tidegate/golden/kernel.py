@@ -25,12 +25,13 @@ from torch import Tensor
 
 from ..spec import activation
 from ..spec.cache import cache_folder
-from ..spec.formats import CANDIDATE_ARG, DELTA_BITS, GATE_ARG, GATE_FRAC, PRE, SIGNAL, STATE
+from ..spec.formats import CANDIDATE_ARG, GATE_ARG, GATE_FRAC, PRE, SIGNAL, STATE
+from ..spec.rules import DELTA_MAX
 
 _SOURCE = Path(__file__).with_name("kernel.c")
 _FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC", "-std=gnu11",
           f"-DSIGMOID_MAX={GATE_ARG.max}", f"-DTANH_MAX={CANDIDATE_ARG.max}",
-          f"-DDELTA_MAX={(1 << (DELTA_BITS - 1)) - 1}", f"-DGATE_ONE={1 << GATE_FRAC}.0f")
+          f"-DDELTA_MAX={DELTA_MAX}", f"-DGATE_ONE={1 << GATE_FRAC}.0f")
 _off: ContextVar[bool] = ContextVar("off", default=False)
 _GROUP = 8      # frames whose sums are made at once: they stay in the processor's cache
 

@@ -66,10 +66,10 @@ class Output:
     def movements(self) -> list[Tensor]:
         """Mean |Δ| of each hidden signal over batch, frames and neurons, in units of 1: the L1 cost of delta
         networks (Neil et al. 2017, arXiv:1612.05571)."""
-        if self.signals:
-            moved = [s.sent if s.diffuses else s.memory[1:] - s.memory[:-1] for s in self.signals[1:]]
-        else:
-            moved = [a[1:] - a[:-1] for a in self.anchors[1:]]
+        moved = [a[1:] - a[:-1] for a in self.anchors[1:]]
+        for l, signal in enumerate(self.signals[1:]):
+            if signal.diffuses:
+                moved[l] = signal.sent
         return [change.abs().mean() * 2.0**-SIGNAL.frac for change in moved]
 
     @cached_property

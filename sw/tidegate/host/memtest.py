@@ -47,7 +47,7 @@ from ..spec.formats import (
     acc_frac,
     bias_digits,
 )
-from ..spec.layout import rule_registers
+from ..spec.layout import consuming, rule_registers
 from ..spec.packets import Request, result_dtype
 from ..spec.registers import BY_NAME
 from ..spec.rules import Diffuse
@@ -57,7 +57,6 @@ from .errors import BoardError
 NEVER = (1 << 13) - 1   # Θ beyond any change, and beyond what is sent of any signal
 # what a signal sends on a board without the rule ``delta``: its values, as they are
 AS_IT_IS, ALL = Diffuse(1, -SIGNAL.max, SIGNAL.max), 1
-CONSUME_NO_BIAS = 1 + len(BIAS_DELTAS)          # in a register LAYER_CONSUME
 RELOAD = "load the bitstream again; if that does not help, its clock is too fast for this board, or the chip is broken"
 
 Advance = Callable[[int], None]
@@ -305,7 +304,7 @@ def _look_through_cells(board: Board, eyes: Eyes, image: np.ndarray, advance: Ad
     one_hot = eyes.gain * np.eye(features, dtype=np.int64)
     rules = _sends(design, 0, True) | _sends(design, 1, True)
     if "delta" not in design.rules:             # what comes is all of x, and all of v
-        rules |= {"LAYER_CONSUME0": 1, "LOGIT_CONSUME": CONSUME_NO_BIAS}
+        rules |= {"LAYER_CONSUME0": consuming(len(BIAS_DELTAS)), "LOGIT_CONSUME": consuming(0)}
     for half, bias_base, hidden_base in ((range(0, words // 2), words - eyes.bias_words, 0),
                                          (range(words // 2, words), 0, words - _HIDDEN_COLUMN * size)):
         outputs = image[hidden_base : hidden_base + _HIDDEN_COLUMN * size : _HIDDEN_COLUMN, :classes].astype(np.int64)

@@ -34,8 +34,8 @@ class BoardSpec:
                 if chosen.gates == design.gates:
                     return chosen
                 words = -(-chosen.neurons // chosen.lanes) + chosen.layers - 1      # of one gate
-                return replace(chosen, acc_words=min(
-                    design.acc_words, chosen.gates * words - (-chosen.classes // chosen.lanes)))
+                needed = chosen.gates * words + -(-chosen.classes // chosen.lanes)
+                return replace(chosen, acc_words=min(design.acc_words, needed))
         raise TidegateError(f"there is no design with {lanes} lanes for {self.name}; "
                             f"choose {', '.join(str(d.lanes) for d in self.designs)}")
 

@@ -92,7 +92,7 @@ def estimate(layout: Layout, weight_words: float, frames: float = 1, *, weights:
              accumulators: Figure | None = None) -> dict[str, float]:
     """Estimated energy in nJ by component (``COMPONENTS``), and their "total".  See ``NOTE``.
 
-    ``weight_words``: words of weights read in all ``frames``: counted (sum of ``FrameResult.weight_words``) or
+    ``weight_words``: words of events' columns read in all ``frames``: counted (sum of ``FrameResult.weight_words``) or
     expected.  ``weights``, ``accumulators``: what if these memories were of another kind (as ``DRAM_LOWER``,
     ``REGISTERS``) than on-chip SRAM of the design's size.
     """
@@ -105,7 +105,7 @@ def estimate(layout: Layout, weight_words: float, frames: float = 1, *, weights:
     design = layout.design
     weights = weights or memory(design.weight_words, design.lanes * WEIGHT_BITS)
     accumulators = accumulators or memory(design.acc_words, design.lanes * ACC_BITS)
-    count = weight_words * design.lanes
+    count = (weight_words + frames * layout.words_again()) * design.lanes       # with what layers get that consume
     picojoules = (
         count * WEIGHT_BITS * weights.pj_a_unit,
         count * (WEIGHT_BITS * DELTA_BITS * MULTIPLY_8.pj_a_unit + ACC_BITS * ADD_32.pj_a_unit),

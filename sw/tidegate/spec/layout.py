@@ -18,7 +18,7 @@ from .formats import BIAS_DELTAS, bias_digits
 from .model import Model, tensor_name
 from .network import Network
 from .registers import BY_NAME
-from .rules import Diffuse
+from .rules import RULES, Diffuse
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,11 @@ def rule_registers(signal: int, rule: Diffuse | None, theta: int) -> dict[str, i
     return {name: value % (1 << BY_NAME[name].bits) for name, value in zip(names, values, strict=True)}
 
 
+def consuming(bias_columns: int) -> int:
+    """Value of a register LAYER_CONSUME, of a layer that gets so many of its bias columns again."""
+    return 1 + len(BIAS_DELTAS) - bias_columns
+
+
 class Layout:
     """Addresses of a network in a design; raises CapacityError if it does not fit (unless ``check`` is False).
 
@@ -107,18 +112,23 @@ class Layout:
         short = [str(need) for need in self.needs if not need.fits]
         if short:
             return f"the model needs {'; '.join(short)}; use a smaller model or a board with more"
-        used, have = {layer.cell.name for layer in self.network.layers}, self.design.cells
-        diffuses = any(x.consumes for x in (*self.network.layers, self.network.classifier)) or bool(self.network.rules)
-        deltas = any(self.network.rule(s) is None for s in range(self.network.signals))
-        lacking = [f"layers of the cell {' and '.join(sorted(used - set(have)))}"] if used - set(have) else []
-        lacking += ["signals of the rule diffuse, or layers that consume,"] if diffuses > self.design.diffuses else []
-        lacking += ["signals of the rule delta,"] if deltas and "delta" not in self.design.rules else []
+        cells, rules, have = {layer.cell.name for layer in self.network.layers}, self._rule_names(), self.design
+        lacking = [f"the cell {name}" for name in CELLS if name in cells and name not in have.cells]
+        lacking += [f"the rule {name}" for name in RULES if name in rules and name not in have.rules]
         if not lacking:
             return None
-        both = ",".join(name for name in CELLS if name in used or name in have)
-        options = f"--cells {both}" + " --rules delta,diffuse" * (diffuses or self.design.diffuses)
-        return (f"the model has {' and '.join(lacking)} the board only {' and '.join((*have, *self.design.rules))}; "
-                f"`tidegate build --board BOARD {options} --to FOLDER` builds one with all of them, if its logic fits")
+        there = [*(f"the cell {name}" for name in have.cells), *(f"the rule {name}" for name in have.rules)]
+        options = f"--cells {','.join(name for name in CELLS if name in cells or name in have.cells)}"
+        if (every := tuple(name for name in RULES if name in rules or name in have.rules)) != RULES[:1]:
+            options += f" --rules {','.join(every)}"
+        return (f"the model needs {' and '.join(lacking)}, the board has {' and '.join(there)}; `tidegate build "
+                f"--board BOARD {options} --to FOLDER` builds one that has all of them, if its logic fits")
+
+    def _rule_names(self) -> set[str]:
+        """The encoder rules that a design must have; where layers consume, ``diffuse`` is among them."""
+        net = self.network
+        names = {RULES[0] if net.rule(s) is None else "diffuse" for s in range(net.signals)}
+        return names | ({"diffuse"} if any(x.consumes for x in (*net.layers, net.classifier)) else set())
 
     def closing(self, layer: int) -> tuple[int, int]:
         """Words of the two jobs that close a layer: the gates that its input feeds, and the other gates.
@@ -130,6 +140,12 @@ class Layout:
             return len(cell.gates) * size, 0
         fed = len(cell.input_rows)
         return fed * words, (len(cell.gates) - fed) * words
+
+    def words_again(self) -> int:
+        """Words of the bias columns that layers which consume get again in every frame; no event needs them."""
+        words = [len(layer.cell.gates) * n for layer, n in zip(self.network.layers, self.words, strict=True)]
+        layers = (*self.network.layers, self.network.classifier)
+        return sum(layer.columns_again * n for layer, n in zip(layers, [*words, self.logit_words], strict=True))
 
     def dense_words(self) -> int:
         """Weight words of a dense frame: every column once."""
@@ -178,7 +194,7 @@ class Layout:
         """Register name → value: which layers consume, and which of their bias columns are added again."""
         names = [f"LAYER_CONSUME{l}" for l in range(len(self.network.layers))] + ["LOGIT_CONSUME"]
         layers = (*self.network.layers, self.network.classifier)
-        return {name: 1 + len(BIAS_DELTAS) - layer.bias_columns if layer.consumes else 0
+        return {name: consuming(layer.bias_columns) if layer.consumes else 0
                 for name, layer in zip(names, layers, strict=True)}
 
     def _rules(self) -> dict[str, int]:

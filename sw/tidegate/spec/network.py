@@ -319,5 +319,5 @@ class Network:
             layers=tuple(Layer.from_dict(layer) for layer in d["gru"]),
             classifier=Layer.from_dict(d["classifier"]),
             thresholds=tuple(d["thresholds"]),
-            rules=tuple(rule and Diffuse.from_dict(rule) for rule in d.get("rules", ())),
+            rules=tuple(None if rule is None else Diffuse.from_dict(rule) for rule in d.get("rules", ())),
         )

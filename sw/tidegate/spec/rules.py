@@ -17,7 +17,7 @@ arXiv:2002.03553).  ``step`` is a power of two.  Consumers add each s once (``La
 
 A rule is one function, ``rule(v, memory, theta, dense) → (fired, Δ, memory')``, of integers or arrays of them.  Golden
 model, benches and test doubles call it; ``hw/tidegate_hw/stages/encoder.py`` is its twin in hardware, and
-``golden/encoder.py`` runs it over whole sequences, with a gradient.
+``golden/encoder.py`` and ``golden/signals.py`` run the rules over whole sequences, with a gradient.
 """
 
 from dataclasses import asdict, dataclass, fields

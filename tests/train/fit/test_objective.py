@@ -3,13 +3,15 @@
 import pytest
 import torch
 
-from tidegate.train.fit.objective import Budget, movement, until
+from tidegate.golden.network import Output
+from tidegate.train.fit.objective import Budget, until
 
 
 def test_movement_is_a_mean_whatever_the_size():
     ramp = torch.arange(5.0)[:, None, None] * 64            # a quarter of h's range a frame
     for batch, units in ((1, 1), (7, 3)):
-        assert movement(ramp.expand(5, batch, units)).item() == 0.25
+        output = Output(torch.zeros(5, batch, 2), [torch.zeros(5, batch, 3), ramp.expand(5, batch, units)], [0, 0])
+        assert [movement.item() for movement in output.movements] == [0.25]
 
 
 def test_until_counts_the_frames_of_each_clip():

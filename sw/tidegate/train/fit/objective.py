@@ -10,17 +10,11 @@ import torch
 from torch import Tensor
 
 from tidegate.golden.general import Signal
-from tidegate.spec.formats import SIGNAL
 
 _START, _LIMITS = 0.05, (1e-4, 3.0)                     # price in units of loss
 _REACH = 20.0                                           # powers of e by which a run may change it, at most 0.05 a batch
 _GAIN = 1.5                                             # full speed from 1.5 times the budget on
 _MEMORY = 0.95                                          # of the mean over batches
-
-
-def movement(anchors: Tensor) -> Tensor:
-    """Mean |Δĥ| of anchors (T, B, H)."""
-    return (anchors[1:] - anchors[:-1]).abs().mean() * 2.0**-SIGNAL.frac
 
 
 def distance_of_rates(signal: Signal, most: float) -> Tensor:
