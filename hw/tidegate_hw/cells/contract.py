@@ -109,6 +109,42 @@ def place_of_neuron(m: Module, size, valid, neurons: int, stage: int, name: str)
     return number
 
 
+def group_leaves(m: Module, cell, valid, values: list, stages: dict[str, list]):
+    """The end of a pipelined cell: a group of neurons goes to the encoder, its ``values`` ``late`` cycles later, and
+    with them its trace.  Gives the number of the group among those of all layers, with its values.
+
+    (The GRU's cells, which the bitstreams that ship have, still say the same for themselves.)
+    """
+    left, out = cell.delay - cell.late, cell.o.payload
+    number = place_of_group(m, cell.i.payload.last, valid, cell.groups, left)
+    where = delayed(m, (cell.layer.state + number)[: len(out.address)], cell.late)
+    m.d.comb += [
+        cell.o.valid.eq(valid[left - 1]),
+        out.index.eq(number * cell.design.cell_rate), out.address.eq(cell.layer.state + number),
+        out.mask.eq(delayed(m, cell.i.payload.mask, left)), out.last.eq(delayed(m, cell.i.payload.last, left)),
+        *(to.eq(value) for to, value in zip(cell.values, values, strict=True)),
+        cell.trace.valid.eq(valid[-1]), cell.trace.layer.eq(cell.layer.number), cell.trace.group.eq(where),
+        cell.trace.stages.eq(trace_stages(m, stages)),
+    ]
+    return where
+
+
+def neuron_leaves(m: Module, cell, valid, value, stages: dict[str, list]):
+    """The end of a serial cell: a neuron goes to the encoder, its ``value`` a cycle later, and with it its trace.
+
+    Gives the neuron's place among those of all layers, in the cycle before its value.
+    """
+    number = place_of_neuron(m, cell.layer.size, valid, cell.design.neurons, cell.delay - 1, "leaving")
+    where, out = (cell.layer.state + number)[: len(cell.o.payload.address)], cell.o.payload
+    m.d.comb += [
+        cell.o.valid.eq(valid[-2]), out.index.eq(number), out.address.eq(where), out.mask.eq(1),
+        out.last.eq(number + 1 >= cell.layer.size), cell.values[0].eq(value),
+        cell.trace.valid.eq(valid[-1]), cell.trace.layer.eq(cell.layer.number),
+        cell.trace.group.eq(delayed(m, where, 1, "where_q")), cell.trace.stages.eq(trace_stages(m, stages)),
+    ]
+    return where
+
+
 def take_copies(m: Module, cell, valid, gates: int):
     """The beginning of a serial cell with so many gates: which gate of which neuron is copied.
 

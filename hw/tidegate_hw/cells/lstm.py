@@ -16,16 +16,17 @@ from .contract import (
     align,
     clears,
     delayed,
+    group_leaves,
     held,
     look_up,
     magnitude,
+    neuron_leaves,
     of_both_signs,
     pipelined_signature,
     place_of_group,
     place_of_neuron,
     serial_signature,
     take_copies,
-    trace_stages,
 )
 
 O, I, F, G = range(len(LSTM.gates))
@@ -109,21 +110,9 @@ class LSTMCell(wiring.Component):
             values.append(round_shift(scaled, GATE_FRAC)[: SIGNAL.bits].as_signed())
         stages["v"] = values
 
-        # the group leaves before its values
-        left = delay - self.late
-        group_out, leaving, number = self.o.payload, Signal(), place(left)
-        where = delayed(m, (self.layer.state + number)[: len(state_w.addr)], self.late)
-        m.d.comb += [
-            self.o.valid.eq(valid[left - 1]),
-            group_out.index.eq(number * g), group_out.address.eq(self.layer.state + number),
-            group_out.mask.eq(delayed(m, self.i.payload.mask, left)),
-            group_out.last.eq(delayed(m, self.i.payload.last, left)),
-            *(self.values[k].eq(values[k]) for k in range(g)),
-            leaving.eq(valid[-1]), state_w.addr.eq(where), state_w.en.eq(leaving),
-            *(state_w.data[k].eq(stages["c"][k]) for k in range(g)),
-            self.trace.valid.eq(leaving), self.trace.layer.eq(self.layer.number), self.trace.group.eq(where),
-            self.trace.stages.eq(trace_stages(m, stages)),
-        ]
+        where = group_leaves(m, self, valid, values, stages)
+        m.d.comb += [state_w.addr.eq(where), state_w.en.eq(valid[-1]),
+                     *(state_w.data[k].eq(stages["c"][k]) for k in range(g))]
         m.d.comb += self.busy.eq((valid != 0) | clears(m, self.clear, state_w, self.groups))
         return m
 
@@ -213,18 +202,10 @@ class SerialLSTMCell(wiring.Component):
             return place_of_neuron(m, self.layer.size, valid, neurons, stage, name)
 
         # c leaves at stage 12, for the next neuron's is there at 13
-        number = place(self.delay - 1, "leaving")
-        where = (self.layer.state + number)[: len(state_w.addr)]
         kept = held(m, valid, argument, gates, self.delay)
         args = dict(zip(("i_arg", "f_arg", "g_arg", "o_arg"), kept, strict=True)) | {"c": register(c, "c_q"), "v": v}
-        m.d.comb += [
-            state_r.addr.eq(self.layer.state + place(5, "reading")),
-            self.o.valid.eq(valid[-2]), self.o.payload.index.eq(number), self.o.payload.address.eq(where),
-            self.o.payload.mask.eq(1), self.o.payload.last.eq(number + 1 >= self.layer.size), self.values[0].eq(v),
-            state_w.addr.eq(where), state_w.en.eq(valid[-2]), state_w.data.eq(c),
-            self.trace.valid.eq(valid[-1]), self.trace.layer.eq(self.layer.number),
-            self.trace.group.eq(register(where, "where_q")),
-            self.trace.stages.eq(trace_stages(m, {name: [args[name]] for name in LSTM.stages})),
-        ]
+        where = neuron_leaves(m, self, valid, v, {name: [args[name]] for name in LSTM.stages})
+        m.d.comb += [state_r.addr.eq(self.layer.state + place(5, "reading")),
+                     state_w.addr.eq(where), state_w.en.eq(valid[-2]), state_w.data.eq(c)]
         m.d.comb += self.busy.eq(taken | (valid != 0) | clears(m, self.clear, state_w, neurons))
         return m

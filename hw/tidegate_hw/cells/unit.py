@@ -13,15 +13,14 @@ from ..records.gates import order
 from .contract import (
     align,
     delayed,
+    group_leaves,
     look_up,
     magnitude,
+    neuron_leaves,
     of_both_signs,
     pipelined_signature,
-    place_of_group,
-    place_of_neuron,
     serial_signature,
     take_copies,
-    trace_stages,
 )
 
 IDENTITY, RELU, TANH, SIGMOID = range(len(UNIT.activations))
@@ -90,19 +89,8 @@ class UnitCell(wiring.Component):
             args.append(delayed(m, later, 1))
             values.append(delayed(m, value_of(chosen, later, squashed, gate)[: SIGNAL.bits].as_signed(), 1, f"v{k}"))
 
-        # the group leaves before its values
-        left = self.delay - self.late
-        group_out, number = self.o.payload, place_of_group(m, self.i.payload.last, valid, self.groups, left)
-        m.d.comb += [
-            self.o.valid.eq(valid[left - 1]),
-            group_out.index.eq(number * g), group_out.address.eq(self.layer.state + number),
-            group_out.mask.eq(delayed(m, self.i.payload.mask, left)),
-            group_out.last.eq(delayed(m, self.i.payload.last, left)),
-            *(self.values[k].eq(values[k]) for k in range(g)),
-            self.trace.valid.eq(valid[-1]), self.trace.layer.eq(self.layer.number),
-            self.trace.group.eq(delayed(m, (self.layer.state + number)[: len(group_out.address)], self.late)),
-            self.trace.stages.eq(trace_stages(m, {"arg": args, "v": values})), self.busy.eq(valid != 0),
-        ]
+        group_leaves(m, self, valid, values, {"arg": args, "v": values})
+        m.d.comb += self.busy.eq(valid != 0)
         return m
 
 
@@ -147,14 +135,6 @@ class SerialUnitCell(wiring.Component):
                          Mux(later < 0, (1 << GATE_FRAC) - gate, gate))
         v = delayed(m, value[: SIGNAL.bits].as_signed(), 1, "v")
 
-        number = place_of_neuron(m, self.layer.size, valid, self.design.neurons, self.delay - 1, "leaving")
-        where = delayed(m, (self.layer.state + number)[: len(self.o.payload.address)], 1)
-        m.d.comb += [
-            self.o.valid.eq(valid[-2]), self.o.payload.index.eq(number),
-            self.o.payload.address.eq(self.layer.state + number), self.o.payload.mask.eq(1),
-            self.o.payload.last.eq(number + 1 >= self.layer.size), self.values[0].eq(v),
-            self.trace.valid.eq(valid[-1]), self.trace.layer.eq(self.layer.number), self.trace.group.eq(where),
-            self.trace.stages.eq(trace_stages(m, {"arg": [delayed(m, later, 1)], "v": [v]})),
-            self.busy.eq(taken | (valid != 0)),
-        ]
+        neuron_leaves(m, self, valid, v, {"arg": [delayed(m, later, 1)], "v": [v]})
+        m.d.comb += self.busy.eq(taken | (valid != 0))
         return m
