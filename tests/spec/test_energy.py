@@ -1,9 +1,11 @@
 """The energy estimate against a small case by hand; its figures against each other and the page in docs."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tidegate.spec.cells import UNIT
 from tidegate.spec.design import SIMULATED, Design
 from tidegate.spec.energy import (
     COMPONENTS,
@@ -23,6 +25,7 @@ from tidegate.spec.energy import (
 from tidegate.spec.errors import TidegateError
 from tidegate.spec.layout import Layout
 from tidegate.spec.network import Layer, Network
+from tidegate.spec.rules import RULES
 
 
 def small() -> Layout:
@@ -50,6 +53,14 @@ def test_counts_add_up_over_frames():
     assert both == pytest.approx({name: one[name] + two[name] for name in both})
     assert estimate(small(), 0)["total"] == pytest.approx(EVERY_FRAME / 1000)
     assert estimate(small(), 0, 0)["total"] == 0
+
+
+def test_layers_that_consume_read_bias_columns_in_every_frame():
+    layers = [Layer(4, cell=UNIT, activation="relu", consumes=True, bias_columns=n) for n in (0, 1, 3)]
+    costs = [estimate(Layout(Network(2, (layer,), Layer(2), (0, 0)), replace(
+        small().design, cells=("unit",), rules=RULES)), 0)["weight_memory"] for layer in layers]
+    # a word of 64 bits at 10 pJ: also without a bias, to make the sums 0
+    assert costs == pytest.approx([0.01, 0.01, 0.03])
 
 
 def test_other_memories():

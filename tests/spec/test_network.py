@@ -142,6 +142,12 @@ def test_choices_that_a_layer_has_not(arguments, text):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("rule", [0, False, "", {}, "diffuse", {"rule": "delta"}], ids=str)
+def test_a_description_of_no_rule(rule):
+    with pytest.raises(ModelError, match="describes no rule 'diffuse'"):
+        Network.from_dict(NET.to_dict() | {"rules": [rule] * NET.signals})
+
+
 @pytest.mark.parametrize("change", [
     {"recurrent": 1}, {"recurrent": "no"}, {"consumes": None}, {"activation": 3}, {"activation": None},
     {"cell": "neuron"}, {"bias_columns": 3.0},
