@@ -23,6 +23,14 @@ def floating(x, a, b, e_x, e_h, w_x, w_h, w_m):
     return np.array(states)
 
 
+@pytest.mark.parametrize(("order", "theta", "real", "rounded"), [
+    (8, 40, 0.89, 0.91), (64, 196, 0.943, 0.995), (128, 784, 0.981, 1.004)])
+def test_rounding_brings_a_memory_nearer_to_instability(order, theta, real, rounded):
+    a, _ = discrete(order, theta)
+    for matrix, radius in ((a, real), (np.round(a * 128).clip(-127, 127) / 128, rounded)):
+        assert np.abs(np.linalg.eigvals(matrix)).max() == pytest.approx(radius, abs=0.003)
+
+
 @pytest.mark.parametrize("rule", [None, Diffuse(2, -900, 900)], ids=["delta", "hybrid"])
 def test_parity_with_the_equations(rule):
     rng = np.random.default_rng(4)
