@@ -23,6 +23,7 @@ refused and none is.  A board that decides early runs no frame after the decidin
 import struct
 import zlib
 from dataclasses import dataclass
+from functools import cache
 from enum import IntEnum
 
 import numpy as np
@@ -92,8 +93,12 @@ def decode_packet(packet: bytes) -> tuple[int, int, bytes]:
 FEATURE_BYTES, LOGIT_BYTES = 2, 4
 
 
+@cache
 def result_dtype(classes: int) -> np.dtype:
-    """A frame's result as it is on the wire: a header of whole words, then the logits."""
+    """A frame's result as it is on the wire: a header of whole words, then the logits.
+
+    Made once: numpy loses a Ctrl-C that comes while it makes a dtype.
+    """
     return np.dtype([("frame", "<u4"), ("cycles", "<u4"), ("weight_words", "<u4"), ("events", "<u2", MAX_SIGNALS),
                      ("decision", "<u2"), ("logits", f"<i{LOGIT_BYTES}", (classes,))])
 
