@@ -23,8 +23,8 @@ refused and none is.  A board that decides early runs no frame after the decidin
 import struct
 import zlib
 from dataclasses import dataclass
-from functools import cache
 from enum import IntEnum
+from functools import cache
 
 import numpy as np
 from cobs import cobs
