@@ -39,11 +39,10 @@ def run(design: Design) -> None:
 
 
 def test_cycle_model_has_the_stages_latencies():
-    encoder = Encoder(1, 1)
     assert (cycles.ADDRESSER, cycles.LANES, cycles.SNAPSHOT, cycles.SNAPSHOT_ONLY) == (
         Addresser.delay, Lanes.delay, Snapshot.delay, Snapshot.single_delay)
     assert (cycles.SCHEDULER, cycles.LOGITS, cycles.RESULT) == (Scheduler.delay, Logits.delay, Counters.delay)
-    assert (cycles.WORD_LOGITS, cycles.ENCODER) == (WordLogits.delay, encoder.delay - encoder.late)
+    assert (cycles.WORD_LOGITS, cycles.ENCODER, cycles.REST) == (WordLogits.delay, Encoder.latency, Encoder.gap + 1)
 
 
 @pytest.mark.parametrize("name", CELLS)

@@ -25,9 +25,9 @@ RULE_LAYOUT = data.StructLayout({
 })
 
 
-def kept(rule, error):
-    """What is left of an error after the leak."""
-    return error - Mux(rule.leak == 0, 0, error >> rule.leak)
+def leaked(leak, value):
+    """What is left of a value after the leak."""
+    return value - Mux(leak == 0, 0, value >> leak)
 
 
 def diffused(rule, total):
@@ -45,7 +45,8 @@ class Encoder(wiring.Component):
         fire  ⇔  |v − v̂| ≥ Θ  and  v ≠ v̂        (dense: always)
         Δ = clip(v − v̂, DELTA_BITS);  v̂ ← v̂ + Δ     where fired
 
-    Or, if the rule of the signal is ``diffuse`` (``tidegate.spec.rules``; the memory is that of the errors e then):
+    Or, if the rule of the signal is ``diffuse`` (``tidegate.spec.rules``; the memory is that of what the leak leaves of the
+    errors e then, because a memory is read late and written early in a cycle):
 
         u = v + e − (e >> leak)       Δ = ⌊(u + step − Θ) / step⌋ · step, from lowest to highest
         fire  ⇔  Δ ≠ 0  (dense: always)       e ← clip(u − Δ), or 0 where Δ ≠ 0 if the reset is to zero
@@ -69,7 +70,7 @@ class Encoder(wiring.Component):
     Members
     -------
     i : stream of ``group_layout(rate, depth)``
-        ``address`` selects the anchors; the same one must not come twice in ``late`` + 3 cycles, unless the first is
+        ``address`` selects the anchors; the same one must not come twice in ``rest`` + 1 cycles, unless the first is
         ``last``.
     values : the group's elements (SIGNAL), ``late`` cycles after it was taken.
     room : in the cycle before, there was room for ``MARGIN`` more groups, even if no event is taken.
@@ -83,14 +84,18 @@ class Encoder(wiring.Component):
     busy : a group, an event or a clear is under way.
 
     Latency: ``delay`` cycles from group to first event if nothing waits before it, else 2 more.
-    Throughput: one group per cycle, except in the ``late`` + 2 cycles after a frame's last group; one event per cycle.
+    Throughput: one group per cycle, except in the ``rest`` cycles after a frame's last group; one event per cycle.
+    ``rest`` is ``late`` + 2, and one more with the rule ``diffuse``, where errors leak before they are written.
     Formats: values and anchors SIGNAL, Δ saturates symmetrically to DELTA_BITS.
     """
+
+    latency = 3         # cycles from the values of a group to its first event
+    gap = 2             # ... and to the anchors' being written
 
     def __init__(self, rate: int, depth: int, queue_depth: int = QUEUE_DEPTH, late: int = 1,
                  rules: tuple[str, ...] = RULES[:1]):
         self.rate, self.depth, self.queue_depth, self.late, self.rules = rate, depth, queue_depth, late, rules
-        self.delay = 3 + late
+        self.delay, self.rest = self.latency + late, self.gap + late + ("diffuse" in rules)
         super().__init__({
             "i": In(stream.Signature(group_layout(rate, depth))),
             "values": In(data.ArrayLayout(signed(SIGNAL.bits), rate)),
@@ -122,13 +127,13 @@ class Encoder(wiring.Component):
 
         # the group when its anchors are at the memory's output, and if its values are late in the next stage
         groups = [Signal(self.i.p.shape(), name=f"group{k}") for k in range(self.late)]
-        group_valid = Signal(self.late + 2)
+        group_valid = Signal(self.rest)
         # the next stage: what changed by how much
         moved = Signal(self.i.p.shape())
         # and the next: what fired; a group after the last may have its address again
         found_q, address_q = Signal(found_layout), Signal.like(self.i.p.address)
         waiting, few = Signal(range(self.queue_depth + 1)), Signal()        # groups in the queue; in the cycle before
-        rests, taken = Signal(len(group_valid)), Signal()
+        rests, taken = Signal(self.rest), Signal()
         m.d.comb += [
             self.i.ready.eq(few & (rests == 0)), taken.eq(self.i.valid & self.i.ready),
             anchor_r.addr.eq(self.i.p.address),
@@ -149,19 +154,15 @@ class Encoder(wiring.Component):
         m.d.comb += [found.end.eq(moved.last), found.index.eq(moved.index)]
         for k in range(n):
             anchor, value = anchor_r.data[k], self.values[k]
-            left_of = None if rule is None else kept(rule, anchor)
             if self.late > 1:
                 anchor_q1 = Signal(signed(SIGNAL.bits), name=f"anchor{k}_q1", reset_less=True)
                 m.d.sync += anchor_q1.eq(anchor)
                 anchor = anchor_q1
-                if left_of is not None:
-                    left_q1 = Signal.like(anchor, name=f"left{k}_q1", reset_less=True)
-                    m.d.sync += left_q1.eq(left_of)
-                    left_of = left_q1
             difference = Signal(signed(SIGNAL.bits + 1), name=f"difference{k}", reset_less=True)
             anchor_moved = Signal(signed(SIGNAL.bits), name=f"anchor{k}_moved", reset_less=True)
             anchor_found = Signal(signed(SIGNAL.bits), name=f"anchor{k}_found", reset_less=True)
-            change = value - anchor if left_of is None else Mux(on, value + left_of, value - anchor)
+            change = value - anchor if rule is None else Mux(on, value + anchor, value - anchor)
+            kept_k = Signal(signed(SIGNAL.bits), name=f"kept{k}")
             m.d.sync += [difference.eq(change), anchor_moved.eq(anchor), anchor_found.eq(anchor_moved)]
             # |difference| is ``apart``, and one more if it is negative; carries if it is not more than ``below``
             negative, apart = difference[-1], Signal(SIGNAL.bits, name=f"apart{k}")
@@ -171,7 +172,7 @@ class Encoder(wiring.Component):
                 within.eq(Cat(Const(1, 1), below) + Cat(~negative, ~apart, Const(1, len(below) - SIGNAL.bits))),
                 found.fired[k].eq(moved.mask[k] & (self.dense | ~within[-1])),
                 found.deltas[k].eq(saturate(difference, DELTA_BITS)),
-                anchor_w.data[k].eq(anchor_found + Mux(found_q.fired[k], found_q.deltas[k], 0)),
+                kept_k.eq(anchor_found + Mux(found_q.fired[k], found_q.deltas[k], 0)), anchor_w.data[k].eq(kept_k),
             ]
             if rule is not None:
                 total, spiked = Signal.like(difference, name=f"total{k}", reset_less=True), Signal(name=f"spiked{k}")
@@ -181,8 +182,11 @@ class Encoder(wiring.Component):
                     left = saturate(total - found_q.deltas[k], SIGNAL.bits)
                     m.d.comb += [
                         found.fired[k].eq(moved.mask[k] & (self.dense | spikes)), found.deltas[k].eq(sent),
-                        anchor_w.data[k].eq(Mux(rule.zero & spiked, 0, left)),
+                        kept_k.eq(Mux(rule.zero & spiked, 0, left)),
                     ]
+                written = Signal.like(kept_k, name=f"written{k}", reset_less=True)
+                m.d.sync += written.eq(kept_k)
+                m.d.comb += anchor_w.data[k].eq(leaked(rule.leak & on.replicate(len(rule.leak)), written))
 
         # and the next: the events that are still to be sent, from the queue or past it
         sending, come = Signal(sending_layout), Signal(sending_layout)
@@ -193,7 +197,7 @@ class Encoder(wiring.Component):
         m.d.comb += [
             come.found.eq(found_q), come.only_end.eq(found_q.fired == 0),
             come.single.eq(single(found_q.fired, found_q.end)),
-            something.eq(group_valid[-1] & ((found_q.fired != 0) | found_q.end)), past.eq(something & (waiting == 0)),
+            something.eq(group_valid[self.late + 1] & ((found_q.fired != 0) | found_q.end)), past.eq(something & (waiting == 0)),
             load.eq(~self.o.valid | (self.o.ready & sending.single)), self.o.p.end.eq(sending.only_end),
             queue.w_data.eq(come), queue.w_en.eq(something & ~(load & past)), queue.r_en.eq(load),
         ]
@@ -207,9 +211,12 @@ class Encoder(wiring.Component):
                 m.d.comb += lane.eq(k)
         m.d.comb += [self.o.p.index.eq(sending.found.index + lane), self.o.p.delta.eq(sending.found.deltas[lane])]
 
-        sweep, sweeping = Signal(range(self.depth)), Signal()
+        sweep, sweeping, where = Signal(range(self.depth)), Signal(), address_q
+        if rule is not None:
+            where = Signal.like(address_q, name="address_q2")
+            m.d.sync += where.eq(address_q)
         m.d.comb += [
-            anchor_w.addr.eq(address_q), anchor_w.en.eq(group_valid[-1] & ~sweeping),
+            anchor_w.addr.eq(where), anchor_w.en.eq(group_valid[-1] & ~sweeping),
             self.busy.eq((group_valid != 0) | (waiting != 0) | self.o.valid | sweeping),
         ]
         with m.If(self.clear):

@@ -33,6 +33,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .cells import Cell
+from .design import Design
 from .layout import Layout
 from .network import Layer
 
@@ -42,7 +43,7 @@ LANES = 4           # fetched → copied
 SNAPSHOT = 1        # the last gate's first word copied → first group
 SNAPSHOT_ONLY = 3   # the same, for a cell with a single gate
 ENCODER = 3         # a group's values there → its first event; features are there a cycle after their group is taken
-REST = 3            # an encoder, after the last group of a frame
+REST = 3            # an encoder, after the last group of a frame; one more in designs with errors that leak
 QUEUE = 2           # a group that had to wait in the encoder → its events (the encoder's bench asserts it)
 SCHEDULER = 1       # a hidden event comes → its column is selected
 LOGITS = 3          # copied → first logit
@@ -136,7 +137,7 @@ def steady_cycles(layout: Layout, events: Sequence[float]) -> float:
                          start + gates * min(spacing, size - 1) + n * length,
                          start + gates * min(n * spacing, size - 1) + min(n, 1) * length,
                          start + gates * (size - 1) + 1)
-    features = -(-network.features // design.encoder_rate) + REST
+    features = -(-network.features // design.encoder_rate) + REST + design.diffuses
     if design.snapshot:
         return max(total, features, network.classes + ADDRESSER + LANES + LOGITS + 1 + RESULT)
     more = max(1, layout.logit_words) - 1
@@ -190,8 +191,9 @@ class _Features:
     ``begun``: cycle in which each frame's first group was taken.
     """
 
-    def __init__(self):
+    def __init__(self, design: Design):
         self.begun: list[int] = []
+        self._rest = REST + design.diffuses
         self._output, self._left = _Output(), []    # events of each frame that are not taken yet
         self._taken = 0                             # the encoder may take the next frame from this cycle on
         self._free, self._held = 0, NEVER           # one can be held from this cycle on; one is, since then
@@ -200,7 +202,7 @@ class _Features:
         """The encoder takes the next frame as soon as it can, or in ``cycle``; ``counts``: events of each group."""
         self.begun.append(self._taken if cycle is None else cycle)
         self._output.add(self.begun[-1] + 1, counts)
-        self._taken = self.begun[-1] + len(counts) + REST
+        self._taken = self.begun[-1] + len(counts) + self._rest
         self._left.append(sum(counts))
         self._hold()
 
@@ -248,7 +250,7 @@ def frame_cycles(layout: Layout, fired: Sequence[np.ndarray], apart: bool = Fals
     # events of each group: [signal][frame]
     counts = [_groups(sent, design.cell_rate if s else design.encoder_rate) for s, sent in enumerate(fired)]
     network, columns, layers = layout.network, layout.columns, layout.network.layers
-    lanes, features, result = _Lanes(design.choices), _Features(), []
+    lanes, features, result = _Lanes(design.choices), _Features(design), []
     for count in counts[0][: 1 if apart else None]:
         features.come(count)
     state, done = 0, -1             # first cycle of the scheduler's present state; last logit of the frame before
