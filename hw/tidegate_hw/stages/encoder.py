@@ -45,11 +45,12 @@ class Encoder(wiring.Component):
         fire  ⇔  |v − v̂| ≥ Θ  and  v ≠ v̂        (dense: always)
         Δ = clip(v − v̂, DELTA_BITS);  v̂ ← v̂ + Δ     where fired
 
-    Or, if the rule of the signal is ``diffuse`` (``tidegate.spec.rules``; the memory is that of what the leak leaves of the
-    errors e then, because a memory is read late and written early in a cycle):
+    Or, if the rule of the signal is ``diffuse`` (``tidegate.spec.rules``):
 
         u = v + e − (e >> leak)       Δ = ⌊(u + step − Θ) / step⌋ · step, from lowest to highest
         fire  ⇔  Δ ≠ 0  (dense: always)       e ← clip(u − Δ), or 0 where Δ ≠ 0 if the reset is to zero
+
+    The memory has e − (e >> leak) then: its output comes late in a cycle, and there is time before it is written.
 
         group ─► anchors ─► subtract ─► compare ─┬──► queue ──┬─► one by one        each ─► has a register
                                                  └────────────┘
@@ -172,7 +173,8 @@ class Encoder(wiring.Component):
                 within.eq(Cat(Const(1, 1), below) + Cat(~negative, ~apart, Const(1, len(below) - SIGNAL.bits))),
                 found.fired[k].eq(moved.mask[k] & (self.dense | ~within[-1])),
                 found.deltas[k].eq(saturate(difference, DELTA_BITS)),
-                kept_k.eq(anchor_found + Mux(found_q.fired[k], found_q.deltas[k], 0)), anchor_w.data[k].eq(kept_k),
+                kept_k.eq(anchor_found + Mux(found_q.fired[k], found_q.deltas[k], 0)),
+                anchor_w.data[k].eq(kept_k),
             ]
             if rule is not None:
                 total, spiked = Signal.like(difference, name=f"total{k}", reset_less=True), Signal(name=f"spiked{k}")
@@ -197,7 +199,8 @@ class Encoder(wiring.Component):
         m.d.comb += [
             come.found.eq(found_q), come.only_end.eq(found_q.fired == 0),
             come.single.eq(single(found_q.fired, found_q.end)),
-            something.eq(group_valid[self.late + 1] & ((found_q.fired != 0) | found_q.end)), past.eq(something & (waiting == 0)),
+            something.eq(group_valid[self.late + 1] & ((found_q.fired != 0) | found_q.end)),
+            past.eq(something & (waiting == 0)),
             load.eq(~self.o.valid | (self.o.ready & sending.single)), self.o.p.end.eq(sending.only_end),
             queue.w_data.eq(come), queue.w_en.eq(something & ~(load & past)), queue.r_en.eq(load),
         ]

@@ -92,17 +92,23 @@ def _line(outcome: "Outcome") -> str:
 
 def _print(name: str, varied: list[str], groups: list[dict[str, Any]]) -> None:
     """One row a group; only columns that say something."""
+    from tidegate.train.study.results import BITS
+
     labels = any(g["label"] for g in groups)
     fields = [field for field in varied if field != "seed"]
     parts = [part for part in JUDGED if any(g[f"{part}_accuracy"] is not None for g in groups)]
-    table = Table(*["variant"] * labels, *fields, "Θ", "n", *(f"{part} {x}" for part in parts for x in (
-        "accuracy", "fewer fetches")), title=name)
+    bits = any(f"{part}_{BITS}" in g for part in parts for g in groups)
+    figures = ["accuracy", "fewer fetches", *["bits per weight"] * bits]
+    table = Table(*["variant"] * labels, *fields, "Θ", "n", *(f"{part} {x}" for part in parts for x in figures),
+                  title=name)
     for g in groups:
         cells = [g["label"]] * labels + ["" if g[field] is None else str(g[field]) for field in fields]
         cells += [_theta(g), str(g["n"])]
         for part in parts:
             cells += [spread(g[f"{part}_accuracy"], g[f"{part}_accuracy_std"]), ratio_text(
                 g[f"{part}_fetch_reduction"], 2)]
+            if bits:
+                cells.append("-" if (mean := g.get(f"{part}_{BITS}")) is None else f"{mean:.2f}")
         table.add_row(*cells)
     out.print(table)
 

@@ -20,11 +20,15 @@ from tidegate.clips import clips
 from tidegate.commands.report import report
 from tidegate.golden import Golden
 from tidegate.host.features import features_of
+from tidegate.host.frontend import FrontEndSettings
+from tidegate.spec.cells import UNIT
 from tidegate.spec.errors import TidegateError
-from tidegate.spec.model import Model, save_model
+from tidegate.spec.model import Model, expected_tensors, save_model
+from tidegate.spec.network import Layer, Network
+from tidegate.spec.rules import Diffuse
 from tidegate.train.errors import DataError
 from tidegate.train.publish.report import write_model_report, write_report
-from tidegate.train.publish.report.raster import clip_events, example, raster
+from tidegate.train.publish.report.raster import clip_events, example, membranes, raster
 from tidegate.train.publish.report.results import pareto_front, read_log, read_sweep
 from tidegate.train.study.plan import make_plan
 from tidegate.train.study.results import RESULTS, Results
@@ -181,9 +185,11 @@ def test_numbers_on_the_page_are_those_by_hand(swept):
 
 def test_every_section_and_plot_is_there(swept):
     folder, page = swept
-    assert [h for h in re.findall("<h2>(.*?)</h2>", page)] == list(SECTIONS)
+    sections = list(SECTIONS)
+    sections.insert(sections.index("Training"), "One clip through each variant")
+    assert re.findall("<h2>(.*?)</h2>", page) == sections
     shown = re.findall(r'<figure id="([\w-]+)">\n<svg ', page)
-    assert shown == ["pareto", "curves", "occupancy", "events", "confusion-validation", "confusion-test"]
+    assert shown == ["pareto", "codings", "curves", "occupancy", "events", "confusion-validation", "confusion-test"]
     assert page.count("</svg>") == len(shown)
     assert (folder / "pareto.png").read_bytes().startswith(b"\x89PNG")
     assert "</svg>" in (folder / "pareto.svg").read_text(encoding="utf-8")
@@ -293,6 +299,25 @@ def test_events_of_the_raster_are_the_traces():
         x, y = panel.lines[0].get_data()
         assert len(x) == 3 * fired.sum() and np.array_equal(y[::3], np.nonzero(fired)[1])
         assert np.array_equal(np.floor(np.asarray(x[::3]) / 0.016), np.nonzero(fired)[0])
+
+
+@pytest.mark.parametrize("rule", [Diffuse(256), Diffuse(64, -3, 5, leak=2), Diffuse(128, -1, 1, zero=True)], ids=str)
+def test_membranes_reach_their_threshold_where_they_fire(rule):
+    settings = FrontEndSettings()
+    layer = Layer(6, cell=UNIT, activation="identity", consumes=True, bias_columns=1)
+    network = Network(settings.bands, (layer,), Layer(3, consumes=True), (64, 90), (None, rule))
+    rng = np.random.default_rng(5)
+    given = {"frontend.mean": 0, "frontend.scale": 1, "unit.0.bias": 0, "classifier.bias": 0}
+    tensors = {name: (np.full(shape, given[name]) if name in given else rng.integers(-20, 21, shape)).astype(dtype)
+               for name, (dtype, shape) in expected_tensors(network).items()}
+    model = Model(network, tensors, ("a", "b", "c"), settings.to_dict())
+    events = clip_events(model, clips()[0].path)
+    potential, fired = events.membranes[1], events.fired[1]
+    assert list(events.membranes) == [1] and fired.any() and not fired.all()
+    reached = (potential >= 1) if rule.lowest == 0 else (potential >= 1) | (potential < 1 - rule.step / 90)
+    assert np.array_equal(reached, fired)
+    counts = membranes(events, 1, 0.016).axes[1].patches
+    assert sum(bar.get_height() for bar in counts) == 6
 
 
 def test_clip_comes_from_the_data_or_is_left_out(tmp_path, write_words):

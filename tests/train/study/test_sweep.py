@@ -63,7 +63,7 @@ def trained(plan, words, out, cluster, cache):
 
 
 def test_a_sweep_is_what_training_each_recipe_gives(make, cluster, words, cache, tmp_path):
-    plan, out = make(vary={"gru": [[8], [16]]}), tmp_path / "out"
+    plan, out = make(vary={"gru": [[8], [16]]}, bits=True), tmp_path / "out"
     outcomes = trained(plan, words, out, cluster, cache)
     assert sorted(o.number for o in outcomes) == [1, 2] and not any(o.error for o in outcomes)
     rows, points = read_results(out), plan.points()
@@ -80,8 +80,8 @@ def test_a_sweep_is_what_training_each_recipe_gives(make, cluster, words, cache,
         for row in rows[3 * k : 3 * k + 3]:
             assert set(row) == set(columns(plan))
             for part in ("validation", "test"):
-                f = evaluate(model.with_thresholds(*row["theta"]), features, part)
-                for figure in ("accuracy", "fetch_reduction", "temporal_sparsity"):
+                f = evaluate(model.with_thresholds(*row["theta"]), features, part, bits=True)
+                for figure in ("accuracy", "fetch_reduction", "temporal_sparsity", "bits_per_weight"):
                     assert row[f"{part}_{figure}"] == f[figure]
                 assert row[f"{part}_occupancy"] == tuple(f["occupancy"]) and row[f"{part}_clips"] == f["utterances"]
                 assert row[f"{part}_weights_per_frame"] == f["weights"] / f["frames"]

@@ -10,6 +10,7 @@
                the model's own; default [1]
     margins    of the stop rule, in units of the logits, at which every trained model decides early at every Θ, or null
                for the whole clip; default none
+    bits       whether the significant bits per weight are counted, too (``golden.figures``); default false
     speakers   each is left out in turn (``data.folders.scan``), or "each" for all; crossed with the rest
 """
 
@@ -105,6 +106,7 @@ class Plan:
         description='"each" or a list of names')] = None
     margins: Annotated[tuple[Nonnegative | None, ...], AfterValidator(_distinct), Field(
         min_length=1, description="a list of leads of 0 or more, or null for the whole clip")] = ()
+    bits: bool = False
 
     def __post_init__(self) -> None:
         labels = [label for label, _ in self.variants]
@@ -169,6 +171,8 @@ class Plan:
         d["theta"] = [list(s) if isinstance(s, tuple) else s for s in self.theta]
         if self.margins:
             d["margins"] = list(self.margins)
+        if self.bits:
+            d["bits"] = True
         if self.speakers is not None:
             d["speakers"] = EACH if self.speakers == EACH else list(self.speakers)
         return d

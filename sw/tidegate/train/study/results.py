@@ -29,6 +29,8 @@ from .plan import Plan, compact, make_plan
 RESULTS, PLAN, DATA = "results.sqlite", "sweep.json", "data.json"
 FIGURES = ("clips", "accuracy", "fetch_reduction", "temporal_sparsity", "weights_per_frame", "rejected", "occupancy")
 _PARTS = (*JUDGED, UNSEEN)
+BITS = "bits_per_weight"            # of a sweep with ``bits``
+_BITS = tuple(f"{part}_{BITS}" for part in _PARTS)
 _FIRST = ("key", "label", "speaker")
 _SETTING = ("seed", "theta", "factor")
 _LAST = ("dense_weights", "weight_bytes", "file_bytes", "epochs", "epoch", "seconds", "tidegate", "torch", "device")
@@ -41,7 +43,7 @@ _TABLE = "CREATE TABLE IF NOT EXISTS results (key TEXT NOT NULL, early INTEGER N
 def columns(plan: Plan) -> tuple[str, ...]:
     """Names of the columns of a sweep's rows; they follow from its description alone."""
     varied = [field for field in plan.vary if field not in _FIXED]
-    return (*_FIRST, *varied, *_FIXED[len(_FIRST):])
+    return (*_FIRST, *varied, *_FIXED[len(_FIRST):], *(_BITS if plan.bits else ()))
 
 
 class Results:
@@ -229,7 +231,7 @@ def alike(row: dict[str, Any]) -> tuple:
 
     These are ``label``, the varied fields, ``epochs``, ``factor``, ``margin``, and Θ where there is no factor.
     """
-    by_chance = {*_FIXED, *EARLY_FIGURES} - {"label", "epochs", "factor"}
+    by_chance = {*_FIXED, *_BITS, *EARLY_FIGURES} - {"label", "epochs", "factor"}
     theta = row["theta"] if row["factor"] is None else None
     return (*((c, v) for c, v in row.items() if c not in by_chance), ("theta", theta))
 
@@ -248,7 +250,7 @@ def _summed(same: dict[str, Any], rows: list[dict]) -> dict[str, Any]:
     first = rows[0]
     one = {c: first[c] if all(row[c] == first[c] for row in rows) else None
            for c in ("theta", "dense_weights", "weight_bytes") if c in first}
-    whole = (f"{part}_{figure}" for part in _PARTS for figure in FIGURES[1:-1])
+    whole = (*(f"{part}_{figure}" for part in _PARTS for figure in FIGURES[1:-1]), *(b for b in _BITS if b in first))
     return same | one | {"n": len(rows)} | spreads(rows, EARLY_FIGURES if "margin" in first else whole)
 
 

@@ -37,7 +37,7 @@ from ..recipe import WORDS, Recipe
 from .cluster import BROUGHT, KEPT, PATIENCE, connect, line_of, local, next_of, not_lost, sent
 from .early import early_rows
 from .plan import EACH, Plan, Point, Setting, read_plan, thresholds_at
-from .results import FIGURES, Results, read_early, read_results, summary
+from .results import BITS, FIGURES, Results, read_early, read_results, summary
 
 __all__ = ["Outcome", "Sweep", "read_early", "read_plan", "read_results", "summary"]
 
@@ -102,7 +102,8 @@ class Sweep:
                     if p.key in self.results.done:          # another process has trained it
                         number += 1
                         continue
-                    arguments = p.recipe.to_dict(), self.plan.theta, names[_features_name(p)], self.plan.margins
+                    arguments = (p.recipe.to_dict(), self.plan.theta, names[_features_name(p)], self.plan.margins,
+                                 self.plan.bits)
                     task = client.submit(train_point, *arguments, pure=False)
                     running[task] = p
                     task.add_done_callback(finished.put)
@@ -127,11 +128,12 @@ class Sweep:
 
 
 def train_point(recipe: dict, theta: Iterable[Setting], features: str,
-                margins: Iterable[float | None] = ()) -> dict[str, Any]:
+                margins: Iterable[float | None] = (), bits: bool = False) -> dict[str, Any]:
     """A worker's task: train a recipe on features that it was sent under a name.
 
     Returns ``model``, the bytes of the file; ``log``, one entry per epoch; ``same``, the columns that all rows share;
-    ``rows``, the other columns, one row per setting of Θ; ``early``, one row per setting and margin.  Or returns
+    ``rows``, the other columns, one row per setting of Θ, with ``bits`` also significant bits; ``early``, one row per
+    setting and margin.  Or returns
     ``error``, in one line, with ``trace`` if the user did not cause the error.
     """
     torch.set_num_threads(1)
@@ -139,15 +141,15 @@ def train_point(recipe: dict, theta: Iterable[Setting], features: str,
     try:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.tidegate"
-            return _trained(Recipe.from_dict(recipe), theta, margins, BROUGHT[features], path)
+            return _trained(Recipe.from_dict(recipe), theta, margins, bits, BROUGHT[features], path)
     except TidegateError as error:
         return {"error": line_of(error)}
     except Exception as error:
         return {"error": f"{type(error).__name__}: {line_of(error)}", "trace": traceback.format_exc()}
 
 
-def _trained(recipe: Recipe, theta: Iterable[Setting], margins: Iterable[float | None], features: Features,
-             path: Path) -> dict[str, Any]:
+def _trained(recipe: Recipe, theta: Iterable[Setting], margins: Iterable[float | None], bits: bool,
+             features: Features, path: Path) -> dict[str, Any]:
     start = perf_counter()
     trainer = Trainer(recipe, features, path)
     log = [asdict(epoch) for epoch in trainer.epochs()]
@@ -162,9 +164,9 @@ def _trained(recipe: Recipe, theta: Iterable[Setting], margins: Iterable[float |
         early += [row | more for more in early_rows(model.with_thresholds(*at), features, margins)]
         for part in (*JUDGED, UNSEEN):
             if len(features.of(part)):
-                f = evaluate(model.with_thresholds(*at), features, part)
+                f = evaluate(model.with_thresholds(*at), features, part, bits=bits)
                 f |= {"clips": f["utterances"], "weights_per_frame": f["weights"] / f["frames"]}
-                row |= {f"{part}_{name}": f[name] for name in FIGURES}
+                row |= {f"{part}_{name}": f[name] for name in (*FIGURES, *([BITS] if bits else []))}
         rows.append(row)
     return {"model": path.read_bytes(), "log": log, "same": same, "rows": rows, "early": early}
 

@@ -11,7 +11,7 @@ from tidegate.spec.model import Model, read_model
 from ...data.split import JUDGED
 from ...errors import DataError
 from . import charts, page
-from .raster import Example, clip_events, example, raster
+from .raster import Example, clip_events, example, membranes, raster
 from .results import read_log
 
 
@@ -70,7 +70,8 @@ def _clip(model: Model, clip: Example | None, data_dir: str | Path | None) -> di
     at = events.probabilities[events.decided]
     return {"what": clip.what, "events": events, "hop_ms": hop_ms,
             "decision": {"label": model.labels[at.argmax()], "probability": at.max()} if len(at) else None,
-            "drawing": raster(events, model.labels, hop_ms / 1000)}
+            "drawing": raster(events, model.labels, hop_ms / 1000),
+            "membranes": [membranes(events, s, hop_ms / 1000) for s in events.membranes if s]}
 
 
 def _confusion(model: Model) -> dict[str, dict[str, Any]]:

@@ -25,6 +25,7 @@ from .charts import COLOURS, signal_names
 from .page import INK, LINE, STYLE, short
 
 _BUNDLED_RATE = 16000       # of the bundled clips: a faster front end would find nothing in its upper bands
+_TRACED = 3         # neurons whose membrane potential is shown
 _TOP = 3                    # classes whose probabilities are shown
 _SPECTRUM = LinearSegmentedColormap.from_list("spectrum", ["#eef2f6", "#9fb6cc", "#2b4d70", "#0f1d2e"])
 _EVENT = "#f07a1f"
@@ -41,11 +42,14 @@ class Example:
 @dataclass(frozen=True)
 class ClipEvents:
     """A clip from reset through golden.  ``features`` (T, bands) as the front end gives them; ``fired[s]``
-    (T, elements) whether an element sent; ``probabilities`` (T, classes): softmax of the logits; ``decided``: the frame
-    of the decision, by the model's stop rule, or the last."""
+    (T, elements) whether an element sent; ``membranes[s]`` (T, elements) of a signal of the rule ``diffuse``: its
+    value and what was left of it from the frames before, in thresholds Θ, before it sends; ``probabilities``
+    (T, classes): softmax of the logits; ``decided``: the frame of the decision, by the model's stop rule, or the last.
+    """
 
     features: np.ndarray
     fired: list[np.ndarray]
+    membranes: dict[int, np.ndarray]
     probabilities: np.ndarray
     decided: int
     figures: Figures
@@ -80,15 +84,66 @@ def clip_events(model: Model, path: str | Path) -> ClipEvents:
     """TidegateError if the model has no front end or the file is no sound."""
     golden = Golden(model)
     features = features_of(model, path)
-    trace = golden.run(model.quantise(features)[:, None], keep_sent=True)
-    assert trace.sent is not None
+    trace = golden.run(model.quantise(features)[:, None], keep_sent=True, keep_anchors=True)
+    assert trace.sent is not None and trace.anchors is not None
     logits = trace.logits[:, 0] * 2.0**-golden.logit_frac
     odds = np.exp(logits - logits.max(1, keepdims=True))
     decided = len(logits) - 1
     if model.stop is not None:
         decided = int(first_decisions(trace.logits, np.array([len(logits)]), model.stop)[0][0])
-    return ClipEvents(features, [sent[:, 0] != 0 for sent in trace.sent],
+    membranes = {s: _membranes(model, s, trace.sent[s][:, 0], trace.anchors[s][:, 0])
+                 for s in range(model.network.signals) if model.network.rule(s)}
+    return ClipEvents(features, [sent[:, 0] != 0 for sent in trace.sent], membranes,
                       odds / odds.sum(1, keepdims=True), decided, figures(model.network, trace.events))
+
+
+def _membranes(model: Model, signal: int, sent: np.ndarray, left: np.ndarray) -> np.ndarray:
+    """``ClipEvents.membranes`` of a signal, whose error after each frame is ``left``."""
+    rule, theta = model.network.rule(signal), model.network.thresholds[signal]
+    assert rule is not None
+    if rule.zero:                   # what a spike threw away is not known
+        left = np.where(sent != 0, np.maximum(np.abs(sent), theta) * np.sign(sent) - sent, left)
+    return (left + sent) / max(1, theta)
+
+
+@rc_context(STYLE)
+def membranes(events: ClipEvents, signal: int, hop: float) -> Figure:
+    """Membrane potentials of the _TRACED neurons of a signal that fire most, a dot at each spike, and how often all
+    its neurons fire, as a histogram; ``hop``: seconds a frame."""
+    potential, fired = events.membranes[signal], events.fired[signal]
+    time, name = hop * np.arange(1, len(fired) + 1), signal_names(len(events.fired))[signal]
+    figure = Figure(figsize=(9.2, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=[2.4, 1])
+    for k, neuron in enumerate(np.argsort(-fired.sum(0), kind="stable")[:_TRACED]):
+        left.step(time, potential[:, neuron], where="mid", color=COLOURS[k], linewidth=1.1, label=f"unit {neuron}")
+        spikes = fired[:, neuron]
+        left.plot(time[spikes], potential[spikes, neuron], "o", color=COLOURS[k], markersize=3)
+    left.axhline(1.0, color=INK, linewidth=1, linestyle=":")
+    left.set(title=f"{name}: membrane potential / Θ before a spike", xlabel="time, s")
+    left.legend(loc="upper left", ncols=_TRACED)
+    right.hist(fired.sum(0) / (hop * len(fired)), bins=20, color=COLOURS[0])
+    right.set(title="how often its units fire", xlabel="spikes a second", ylabel="units")
+    right.yaxis.set_major_locator(MaxNLocator(integer=True))
+    return figure
+
+
+@rc_context(STYLE)
+def codings(clips: Sequence[tuple[str, ClipEvents]], hop: float) -> Figure:
+    """What several networks sent of one clip: a row each, features at the left, the last layer at the right."""
+    figure = Figure(figsize=(9.2, 0.7 + 1.5 * len(clips)), layout="constrained")
+    rows = figure.subplots(len(clips), 2, sharex=True, squeeze=False)
+    for row, (name, events) in zip(rows, clips, strict=True):
+        for panel, fired, look in zip(row, (events.fired[0], events.fired[-1]), ((_EVENT, 1.8), (COLOURS[0], 1.0)),
+                                      strict=True):
+            _dashes(panel, fired, hop, look)
+            panel.set(ylim=(-0.5, fired.shape[1] - 0.5), title=f"{short(name)}: {fired.mean():.1%} sent")
+            panel.yaxis.set_major_locator(MaxNLocator(integer=True))
+            panel.grid(visible=False)
+        row[0].set_ylabel("mel band")
+        row[1].set_ylabel("unit, last layer")
+    for panel in rows[-1]:
+        panel.set_xlabel("time, s")
+    return figure
 
 
 @rc_context(STYLE)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from tidegate.host.features import settings_of
 from tidegate.spec.model import SUFFIX, Model, read_model
 
 from ...data.split import JUDGED
@@ -16,14 +17,16 @@ from ...study.early import group_name, margin_text
 from ...study.results import read_early, summary
 from . import charts, page
 from .model import closer_look, part_figures
-from .raster import Example
+from .raster import Example, clip_events, codings
+from .raster import example as example_of
 from .results import Group, Row, SweepData, read_log, read_sweep
 
 
 def write_report(folder: str | Path, data_dir: str | Path | None = None, clip: str | Path | None = None,
                  out_html: str | Path | None = None) -> Path:
     """``report.html`` (or ``out_html``), ``pareto.svg`` and ``pareto.png`` of a sweep's folder, from its files alone;
-    of one with margins ``early.svg`` and ``early.png``, too.
+    of one with margins ``early.svg`` and ``early.png``, too, and of one with variants ``codings.svg`` and
+    ``codings.png``.
 
     ``clip``, ``data_dir``: as in ``write_model_report``.  TidegateError if a file of the sweep is missing or damaged,
     or the report cannot be written.
@@ -37,10 +40,14 @@ def write_report(folder: str | Path, data_dir: str | Path | None = None, clip: s
     if early:
         drawings["early"] = charts.early(early, sweep.part)
     example = None if clip is None else Example(Path(clip), f"the recording {clip}")
+    shown = _codings(sweep, example, data_dir)
+    if shown:
+        drawings["codings"] = shown["drawing"]
     text = page.render(
         "sweep.html.jinja", sweep=sweep, part=sweep.part, **_head(sweep), **_summary(sweep), speakers=_speakers(sweep),
         pareto=_pareto(sweep, drawings["pareto"]), curves=charts.curves(logs), group_name=group_name,
-        margin_text=margin_text, early={"groups": early, "drawing": drawings["early"]} if early else None, chosen=row,
+        margin_text=margin_text, early={"groups": early, "drawing": drawings["early"]} if early else None,
+        codings=shown, chosen=row,
         **(_chosen(sweep, row, model, example, data_dir) if row and model else {}))
     for name, drawing in drawings.items():
         for suffix in (".svg", ".png"):
@@ -93,6 +100,20 @@ def _speakers(sweep: SweepData) -> list[dict[str, Any]]:
             over = Stat.of(s.mean if s else None for s in stats)
             found.append({"name": g.name(sweep.fields), "theta": _theta(g), "accuracies": [*stats, over]})
     return found
+
+
+def _codings(sweep: SweepData, clip: Example | None, data_dir: str | Path | None) -> dict[str, Any] | None:
+    """What the median run of every variant sends of one clip, if there are several and a clip is at hand."""
+    medians: dict[str, Row] = {}
+    for g in sweep.groups:
+        if any(row in sweep.own for row in g.rows):
+            medians.setdefault(g.first.label, g.median())
+    models = [(label, _at(row, read_model(sweep.folder / "models" / f"{row.key}{SUFFIX}")))
+              for label, row in medians.items()]
+    if len(models) < 2 or not (clip := clip or example_of(models[0][1], data_dir)):
+        return None
+    hop = settings_of(models[0][1]).hop_ms / 1000
+    return {"what": clip.what, "drawing": codings([(n, clip_events(model, clip.path)) for n, model in models], hop)}
 
 
 def _pareto(sweep: SweepData, drawing: Figure) -> dict[str, Any]:
