@@ -1,7 +1,5 @@
-"""What training minimises beside the cross-entropy: the two prices of speaking.
-
-    movement   mean |Δĥ| over batch, frames and units (h in ±1): the L1 cost of Neil et al. 2017 (arXiv:1612.05571)
-    budget     weight words a frame, with the price at which the network just keeps to its budget
+"""What training minimises beside the cross-entropy and the movements of the hidden states (``golden.network.Output``):
+the rates of spikes, and the words of a frame, with the price at which the network just keeps to its budget.
 """
 
 import math
