@@ -13,7 +13,7 @@ from tidegate_hw.handover.copy import Snapshot
 from tidegate_hw.handover.logits import Logits, WordLogits
 from tidegate_hw.stages.addresser import Addresser
 from tidegate_hw.stages.counters import Counters
-from tidegate_hw.stages.encoder import Encoder
+from tidegate_hw.stages.encoder import LEAKS, Encoder
 from tidegate_hw.stages.lanes import Lanes
 from tidegate_hw.stages.scheduler import Scheduler
 from tidegate_sim.runner import run_bench
@@ -42,7 +42,8 @@ def test_cycle_model_has_the_stages_latencies():
     assert (cycles.ADDRESSER, cycles.LANES, cycles.SNAPSHOT, cycles.SNAPSHOT_ONLY) == (
         Addresser.delay, Lanes.delay, Snapshot.delay, Snapshot.single_delay)
     assert (cycles.SCHEDULER, cycles.LOGITS, cycles.RESULT) == (Scheduler.delay, Logits.delay, Counters.delay)
-    assert (cycles.WORD_LOGITS, cycles.ENCODER, cycles.REST) == (WordLogits.delay, Encoder.latency, Encoder.gap + 1)
+    assert (cycles.WORD_LOGITS, cycles.ENCODER) == (WordLogits.delay, Encoder.latency)
+    assert (cycles.REST, cycles.LEAKS) == (Encoder.gap + 1, LEAKS)
 
 
 @pytest.mark.parametrize("name", CELLS)

@@ -26,13 +26,17 @@ from .contract import (
 IDENTITY, RELU, TANH, SIGMOID = range(len(UNIT.activations))
 
 
-def argument_of(chosen, wide, frac: int):
-    """An aligned sum rounded to the format of the activation that is ``chosen``.
+def rounded_for(chosen, wide, frac: int):
+    """An aligned sum rounded to the fraction bits of the argument of the activation that is ``chosen``.
 
-    σ takes two fraction bits less; that bits are cut before a number is rounded does not change what it is rounded to.
+    σ takes two less; that bits are cut before a number is rounded does not change what it is rounded to.
     """
     fewer = SIGNAL.frac - GATE_ARG.frac
-    rounded = requantise(Mux(chosen == SIGMOID, wide >> fewer, wide), frac, SIGNAL)
+    return requantise(Mux(chosen == SIGMOID, wide >> fewer, wide), frac, SIGNAL)
+
+
+def argument_of(chosen, rounded):
+    """What is rounded, in the format of the argument of the activation that is ``chosen``."""
     squashed = Mux(chosen == TANH, saturate(rounded, CANDIDATE_ARG.bits), saturate(rounded, GATE_ARG.bits))
     return Mux(chosen <= RELU, rounded, squashed)
 
@@ -46,7 +50,7 @@ def value_of(chosen, argument, tanh, sigmoid):
 class UnitCell(wiring.Component):
     """A dense layer's neurons, or those of an Elman layer; it keeps no state.
 
-        acc ─► shift ─► round ─► tables ─► ─► choose ─► v              each ─► has a register
+        acc ─► shift ─► round ─► clip ─► tables ─► ─► choose ─► v              each ─► has a register
 
     Parameters
     ----------
@@ -61,7 +65,7 @@ class UnitCell(wiring.Component):
     Formats: see ``tidegate.golden.cells.unit``; all roundings half up.
     """
 
-    delay = 5
+    delay = 6
     late = 2
 
     def __init__(self, design: Design):
@@ -81,7 +85,8 @@ class UnitCell(wiring.Component):
         args, values = [], []
         for k in range(g):
             wide, frac = align(m, self.acc[order(self.design)[0]][k], self.layer.frac)
-            argument = delayed(m, argument_of(chosen, delayed(m, wide, 1), frac), 1)
+            rounded = delayed(m, rounded_for(chosen, delayed(m, wide, 1), frac), 1)
+            argument = delayed(m, argument_of(chosen, rounded), 1)
             (squashed,) = look_up(m, f"tanh_{k}", tanh, signed(CANDIDATE.bits),
                                   argument[: CANDIDATE_ARG.bits])
             (gate,) = look_up(m, f"sigmoid_{k}", sigmoid, GATE_FRAC, argument[: GATE_ARG.bits])
@@ -125,7 +130,7 @@ class SerialUnitCell(wiring.Component):
         chosen, valid = self.layer.activation, Signal(self.delay)
         taken, acc = take_copies(m, self, valid, len(UNIT.gates))
         wide, frac = align(m, acc, self.layer.frac)
-        argument = delayed(m, argument_of(chosen, delayed(m, wide, 1), frac), 1)
+        argument = delayed(m, argument_of(chosen, rounded_for(chosen, delayed(m, wide, 1), frac)), 1)
         # one table a function, for one sign
         near = argument[: CANDIDATE_ARG.bits].as_signed(), argument[: GATE_ARG.bits].as_signed()
         (squashed,) = look_up(m, "tanh", activation.tanh_table(), CANDIDATE.bits - 1, magnitude(near[0]))

@@ -14,6 +14,7 @@ from ..records.event import event_layout, group_layout
 
 QUEUE_DEPTH = 32        # groups with events that wait
 MARGIN = 16             # groups that may still come when ``room`` falls
+LEAKS = 2               # cycles that a leak takes
 LAG = 8                 # ... and those that came before the queue's level shows it
 
 
@@ -25,18 +26,29 @@ RULE_LAYOUT = data.StructLayout({
 })
 
 
-def leaked(leak, value):
-    """What is left of a value after the leak."""
-    return value - Mux(leak == 0, 0, value >> leak)
+class _Levels:
+    """Where the rule ``diffuse`` compares u, in registers: so each comparison is one carry chain, beside the sum."""
 
+    def __init__(self, m: Module, rule):
+        def register(value, name):
+            kept = Signal(signed(SIGNAL.bits + 3), name=name)
+            m.d.sync += kept.eq(value)
+            return kept
 
-def diffused(rule, total):
-    """(Whether there is a spike, and Δ) of u = ``total``: w = u + step − Θ, rounded down to steps and clipped."""
-    wide = (total + rule.offset)[: SIGNAL.bits + 3].as_signed()
-    whole = (wide & ~Cat(rule.fraction, Const(0, len(wide) - len(rule.fraction)))).as_signed()
-    spiked = (whole != 0) & Mux(wide < 0, rule.lowest != 0, rule.highest != 0)
-    sent = Mux(wide >= rule.highest, rule.highest, Mux(wide < rule.lowest, rule.lowest, whole[:DELTA_BITS].as_signed()))
-    return spiked, sent[:DELTA_BITS].as_signed()
+        self.rule = rule
+        self.up, self.down = (register(rule.fraction + 1 - rule.offset, "up"), register(-rule.offset, "down"))
+        self.top, self.bottom = (register(rule.highest - rule.offset, "top"),
+                                 register(rule.lowest - rule.offset, "bottom"))
+
+    def sent(self, total):
+        """(Whether there is a spike, and Δ) of u = ``total``: w = u + step − Θ, rounded down to steps and clipped."""
+        rule = self.rule
+        wide = (total + rule.offset)[: SIGNAL.bits + 3].as_signed()
+        whole = wide & ~Cat(rule.fraction, Const(0, len(wide) - len(rule.fraction)))
+        spiked = ((total >= self.up) & (rule.highest != 0)) | ((total < self.down) & (rule.lowest != 0))
+        sent = Mux(total >= self.top, rule.highest,
+                   Mux(total < self.bottom, rule.lowest, whole[:DELTA_BITS].as_signed()))
+        return spiked, sent[:DELTA_BITS].as_signed()
 
 
 class Encoder(wiring.Component):
@@ -86,7 +98,7 @@ class Encoder(wiring.Component):
 
     Latency: ``delay`` cycles from group to first event if nothing waits before it, else 2 more.
     Throughput: one group per cycle, except in the ``rest`` cycles after a frame's last group; one event per cycle.
-    ``rest`` is ``late`` + 2, and one more with the rule ``diffuse``, where errors leak before they are written.
+    ``rest`` is ``late`` + 2, and LEAKS more with the rule ``diffuse``, where errors leak before they are written.
     Formats: values and anchors SIGNAL, Δ saturates symmetrically to DELTA_BITS.
     """
 
@@ -96,7 +108,7 @@ class Encoder(wiring.Component):
     def __init__(self, rate: int, depth: int, queue_depth: int = QUEUE_DEPTH, late: int = 1,
                  rules: tuple[str, ...] = RULES[:1]):
         self.rate, self.depth, self.queue_depth, self.late, self.rules = rate, depth, queue_depth, late, rules
-        self.delay, self.rest = self.latency + late, self.gap + late + ("diffuse" in rules)
+        self.delay, self.rest = self.latency + late, self.gap + late + LEAKS * ("diffuse" in rules)
         super().__init__({
             "i": In(stream.Signature(group_layout(rate, depth))),
             "values": In(data.ArrayLayout(signed(SIGNAL.bits), rate)),
@@ -151,6 +163,10 @@ class Encoder(wiring.Component):
         m.d.sync += below.eq(Mux(self.theta == 0, 0, self.theta - 1))
         rule = self.rule if "diffuse" in self.rules else None
         on = None if rule is None else rule.diffuse if "delta" in self.rules else Const(1, 1)
+        levels, leaks = None, Signal()
+        if rule is not None:
+            levels = _Levels(m, rule)
+            m.d.sync += leaks.eq(on & (rule.leak != 0))
         found = Signal(found_layout)
         m.d.comb += [found.end.eq(moved.last), found.index.eq(moved.index)]
         for k in range(n):
@@ -178,7 +194,7 @@ class Encoder(wiring.Component):
             ]
             if rule is not None:
                 total, spiked = Signal.like(difference, name=f"total{k}", reset_less=True), Signal(name=f"spiked{k}")
-                spikes, sent = diffused(rule, difference)
+                spikes, sent = levels.sent(difference)
                 m.d.sync += [total.eq(difference), spiked.eq(spikes)]
                 with m.If(on):
                     left = saturate(total - found_q.deltas[k], SIGNAL.bits)
@@ -186,9 +202,10 @@ class Encoder(wiring.Component):
                         found.fired[k].eq(moved.mask[k] & (self.dense | spikes)), found.deltas[k].eq(sent),
                         kept_k.eq(Mux(rule.zero & spiked, 0, left)),
                     ]
-                written = Signal.like(kept_k, name=f"written{k}", reset_less=True)
-                m.d.sync += written.eq(kept_k)
-                m.d.comb += anchor_w.data[k].eq(leaked(rule.leak & on.replicate(len(rule.leak)), written))
+                before, after, lost = (Signal.like(kept_k, name=f"{name}{k}", reset_less=True)
+                                       for name in ("before", "after", "lost"))
+                m.d.sync += [before.eq(kept_k), after.eq(before), lost.eq(Mux(leaks, before >> rule.leak, 0))]
+                m.d.comb += anchor_w.data[k].eq(after - lost)
 
         # and the next: the events that are still to be sent, from the queue or past it
         sending, come = Signal(sending_layout), Signal(sending_layout)
@@ -215,9 +232,10 @@ class Encoder(wiring.Component):
         m.d.comb += [self.o.p.index.eq(sending.found.index + lane), self.o.p.delta.eq(sending.found.deltas[lane])]
 
         sweep, sweeping, where = Signal(range(self.depth)), Signal(), address_q
-        if rule is not None:
-            where = Signal.like(address_q, name="address_q2")
-            m.d.sync += where.eq(address_q)
+        for n in range(LEAKS if rule is not None else 0):
+            later = Signal.like(address_q, name=f"address_q{n + 2}")
+            m.d.sync += later.eq(where)
+            where = later
         m.d.comb += [
             anchor_w.addr.eq(where), anchor_w.en.eq(group_valid[-1] & ~sweeping),
             self.busy.eq((group_valid != 0) | (waiting != 0) | self.o.valid | sweeping),

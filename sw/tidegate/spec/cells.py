@@ -102,7 +102,7 @@ LSTM = Cell("lstm", "LSTM", (Gate("o", 3, 3), Gate("i", 0, 0), Gate("f", 1, 1), 
 # one sum through one function; nothing is kept but the sum
 UNIT = Cell("unit", "unit", (Gate("m", 0, 0),), ("arg", "v"),
             Work(looked_up=CANDIDATE.bits, state=0, added=0, products=0),
-            delay=5, serial_delay=5, activations=("identity", "relu", "tanh", "sigmoid"), own_optional=True)
+            delay=6, serial_delay=5, activations=("identity", "relu", "tanh", "sigmoid"), own_optional=True)
 CELLS = {cell.name: cell for cell in (GRU, LSTM, UNIT)}
 
 

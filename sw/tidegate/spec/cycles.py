@@ -43,7 +43,8 @@ LANES = 4           # fetched → copied
 SNAPSHOT = 1        # the last gate's first word copied → first group
 SNAPSHOT_ONLY = 3   # the same, for a cell with a single gate
 ENCODER = 3         # a group's values there → its first event; features are there a cycle after their group is taken
-REST = 3            # an encoder, after the last group of a frame; one more in designs with errors that leak
+REST = 3            # an encoder, after the last group of a frame
+LEAKS = 2           # ... and in designs with errors that leak
 QUEUE = 2           # a group that had to wait in the encoder → its events (the encoder's bench asserts it)
 SCHEDULER = 1       # a hidden event comes → its column is selected
 LOGITS = 3          # copied → first logit
@@ -53,6 +54,10 @@ WORD_LOGITS = 1     # without a snapshot: a word copied → its first logit
 WORD_REST = ADDRESSER + 1 + LANES + WORD_LOGITS            # with the P logits of a word: its fetch → that of the next
 _JOB = 2            # from one job to the next, however short
 NEVER = 1 << 62
+
+
+def _rest(design: Design) -> int:
+    return REST + LEAKS * design.diffuses
 
 
 def loop(cell: Cell, snapshot: bool = True) -> int:
@@ -137,7 +142,7 @@ def steady_cycles(layout: Layout, events: Sequence[float]) -> float:
                          start + gates * min(spacing, size - 1) + n * length,
                          start + gates * min(n * spacing, size - 1) + min(n, 1) * length,
                          start + gates * (size - 1) + 1)
-    features = -(-network.features // design.encoder_rate) + REST + design.diffuses
+    features = -(-network.features // design.encoder_rate) + _rest(design)
     if design.snapshot:
         return max(total, features, network.classes + ADDRESSER + LANES + LOGITS + 1 + RESULT)
     more = max(1, layout.logit_words) - 1
@@ -193,7 +198,7 @@ class _Features:
 
     def __init__(self, design: Design):
         self.begun: list[int] = []
-        self._rest = REST + design.diffuses
+        self._rest = _rest(design)
         self._output, self._left = _Output(), []    # events of each frame that are not taken yet
         self._taken = 0                             # the encoder may take the next frame from this cycle on
         self._free, self._held = 0, NEVER           # one can be held from this cycle on; one is, since then

@@ -93,8 +93,10 @@ class Model:
         return replace(self, network=replace(self.network, thresholds=tuple(thresholds)))
 
     def turned(self, factor: float) -> "Model":
-        """The same weights with all Θ multiplied, rounded and saturated (``whole_theta``): more makes values of the rule
-        ``delta`` move further before they are sent, and neurons of the rule ``diffuse`` collect more before they fire.
+        """The same weights with all Θ multiplied, rounded and saturated (``whole_theta``).
+
+        With more, values of the rule ``delta`` move further before they are sent, and neurons of the rule ``diffuse``
+        collect more before they fire.
         """
         return self.with_thresholds(*(whole_theta(factor * t) for t in self.network.thresholds))
 
