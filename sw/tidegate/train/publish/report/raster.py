@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import LinearSegmentedColormap, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
@@ -132,11 +132,12 @@ def codings(clips: Sequence[tuple[str, ClipEvents]], hop: float) -> Figure:
     """What several networks sent of one clip: a row each, features at the left, the last layer at the right."""
     figure = Figure(figsize=(9.2, 0.7 + 1.5 * len(clips)), layout="constrained")
     rows = figure.subplots(len(clips), 2, sharex=True, squeeze=False)
-    for row, (name, events) in zip(rows, clips, strict=True):
-        for panel, fired, look in zip(row, (events.fired[0], events.fired[-1]), ((_EVENT, 1.8), (COLOURS[0], 1.0)),
-                                      strict=True):
-            _dashes(panel, fired, hop, look)
-            panel.set(ylim=(-0.5, fired.shape[1] - 0.5), title=f"{short(name)}: {fired.mean():.1%} sent")
+    for n, (row, (name, events)) in enumerate(zip(rows, clips, strict=True)):
+        for panel, fired, colour in zip(row, (events.fired[0], events.fired[-1]), (_EVENT, COLOURS[0]), strict=True):
+            panel.imshow(fired.T, gid=f"sent-{n}-{colour[1:]}", aspect="auto", origin="lower", interpolation="none",
+                         vmin=0, vmax=1, cmap=ListedColormap(["#ffffff00", colour]),
+                         extent=(0, hop * len(fired), -0.5, fired.shape[1] - 0.5))
+            panel.set_title(f"{short(name)}: {fired.mean():.1%} sent")
             panel.yaxis.set_major_locator(MaxNLocator(integer=True))
             panel.grid(visible=False)
         row[0].set_ylabel("mel band")
