@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tidegate.golden import DeltaNetwork, kernel
-from tidegate.golden.cells.gru import DeltaGRU, advance, sequence
+from tidegate.golden.cells.gru import advance, layer, sequence
 from tidegate.golden.encoder import encode, priced_events
 
 # not by kernel.usable: a kernel that does not compile is to fail
@@ -80,7 +80,7 @@ def test_a_gradient_whose_axes_are_permuted(torch_only):
     bias, x = torch.zeros(4, 30), walk(9, 5, 11)
     pull, runs = torch.randn(5, 9, 30), []
     for _ in range(2):
-        anchors, _ = DeltaGRU.apply(x, *weights, bias, 7, 40, None, None)
+        anchors, _ = layer(x, *weights, bias, 7, 40, None, None)
         runs.append(torch.autograd.grad((anchors.transpose(0, 1) * pull).sum(), weights))
         torch_only()
     for a, b in zip(*runs, strict=True):
@@ -101,7 +101,7 @@ def test_gradients_of_inputs_and_of_a_learned_threshold(torch_only):
     bias, x = torch.randint(-9000, 9000, (4, 70)).float(), walk(19, 4, 11).requires_grad_()
     theta, pull, runs = torch.tensor(40.0, requires_grad=True), torch.randn(19, 4, 70), []
     for _ in range(2):
-        anchors, _ = DeltaGRU.apply(x, *weights, bias, 7, theta, None, None)
+        anchors, _ = layer(x, *weights, bias, 7, theta, None, None)
         runs.append(torch.autograd.grad((anchors * pull).sum(), (x, theta)))
         torch_only()
     for a, b in zip(*runs, strict=True):

@@ -144,9 +144,10 @@ def forward(x: Tensor, weights: Tensor, recurrent: Tensor, bias: Tensor, lag: fl
 
 @torch.no_grad()
 def backward(grad: Tensor, x: Tensor, w_ih: Tensor, w_hh: Tensor, kept: Kept, lag: float,
-             inputs: bool) -> tuple[Tensor | None, Tensor, Tensor, Tensor]:
+             inputs: bool) -> tuple[Tensor | None, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of x (or None), of the weights (3H, inputs) and (3H, H) in the order nx, r, z and r, z, nh, and of the
-    accumulators' biases (4H,), divided by 2**SIGNAL.frac.
+    accumulators' biases (4H,), divided by 2**SIGNAL.frac; and of the anchors and states (B, H) before the first frame,
+    both in units of 2**-SIGNAL.frac.
 
     ``grad`` (T, B, H) belongs to the anchors in LSBs; what the next frame makes of each frame's anchors is added to it.
     ``w_ih`` in the order nx, r, z, both in real units.
@@ -176,7 +177,7 @@ def backward(grad: Tensor, x: Tensor, w_ih: Tensor, w_hh: Tensor, kept: Kept, la
         g_bias += made.sum(0)
         if g_x is not None:
             g_x[here] = (made[:, : 3 * hidden] @ w_ih).view(group, batch, -1)
-    return g_x, g_ih.t(), g_hh.t(), g_bias
+    return g_x, g_ih.t(), g_hh.t(), g_bias, held.addmm_(fed[0], w_hh), carry
 
 
 def _at(tensor: Tensor, element: int = 0) -> int:
