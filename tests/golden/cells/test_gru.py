@@ -155,7 +155,8 @@ def test_a_sequence_that_goes_on(threshold):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_the_start_gets_a_gradient_and_states_are_taken_at_the_ends(threshold, dtype):
     args, generator = layer_arguments(6, 7, 13, 7)
-    start = [torch.randint(-most, most, (4, 13), generator=generator).double().requires_grad_() for most in (200, 30000)]
+    start = [torch.randint(-most, most, (4, 13), generator=generator).double().requires_grad_()
+             for most in (200, 30000)]
     cost = torch.randn(25, 4, 13, generator=generator, dtype=torch.float64)
     wanted = torch.autograd.grad((plain_layer(*args, 7, threshold, None, start) * cost).sum(), (*start, *args))
     single = [a.detach().to(dtype).requires_grad_() for a in (*start, *args)]

@@ -86,7 +86,8 @@ def test_forward_and_gradient(threshold, features, hidden, weight_frac):
 @pytest.mark.parametrize("ends", [None, [24, 3, 0, 11]])
 def test_start_and_last_states_get_a_gradient(threshold, ends):
     args, generator = layer_arguments(6, 7, 13, 7, 4)
-    start = [torch.randint(-most, most, (4, 13), generator=generator).double().requires_grad_() for most in (200, 30000)]
+    start = [torch.randint(-most, most, (4, 13), generator=generator).double().requires_grad_()
+             for most in (200, 30000)]
     cost, of_state = (torch.randn(25, 4, 13, generator=generator, dtype=torch.float64) for _ in range(2))
     ends = None if ends is None else torch.tensor(ends)
     results = []

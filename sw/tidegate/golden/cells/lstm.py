@@ -188,8 +188,10 @@ def _backward(grad: Tensor, grad_last: Tensor | None, w_hh: Tensor, run: Sequenc
 
 
 class LSTMFunction(torch.autograd.Function):
-    """What ``layer`` computes: ``apply(x, w_ih, w_hh, bias, weight_frac, threshold, noise, anchors, states, ends)`` with
-    the anchors and the states before the first frame, or None for both."""
+    """What ``layer`` computes: ``apply(x, w_ih, w_hh, bias, weight_frac, threshold, noise, anchors, states, ends)``.
+
+    ``anchors``, ``states``: those before the first frame, or None for both.
+    """
 
     @staticmethod
     def forward(ctx, x, w_ih, w_hh, bias, weight_frac: int, threshold: Tensor | int, noise: Tensor | None,
