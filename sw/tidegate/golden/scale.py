@@ -1,12 +1,13 @@
 """Scales of a layer's weights: which of them hold the weights, and at which of them no accumulator can wrap."""
 
 from collections.abc import Iterator, Sequence
-from math import floor
+from math import floor, isfinite
 
 import torch
 from torch import Tensor
 
 from ..spec.cells import Cell
+from ..spec.errors import ModelError
 from ..spec.formats import ACC_BITS, BIAS_MAX, WEIGHT_BITS, WEIGHT_FRACS, acc_frac, weight_max
 from .network import of_gates
 
@@ -25,9 +26,11 @@ def scales(cell: Cell, weights: Sequence[Tensor], bias: Tensor, reach: Sequence[
 
     ``weights``: a layer's (rows, inputs) and (rows, H), or the classifier's alone, real; ``bias`` (gates, H) or
     (classes,), real; ``reach``: the largest |v̂| of the signal of each of the weights, in LSBs.  ``clip``: weights need
-    not be in range.  There are none for NaN.
+    not be in range.  ModelError if a number is NaN or infinite.
     """
     ranges, of_bias = [_range(w) for w in weights], _range(bias)
+    if not isfinite(sum(map(abs, sum((*ranges, of_bias), ())))):
+        raise ModelError("a weight or bias is NaN or infinite; train again, with a lower learning rate")
     for frac in reversed(WEIGHT_FRACS):
         fits = all(_within(edges, frac, _WEIGHT_MAX) for edges in ranges)
         if not (clip or fits) or not _within(of_bias, acc_frac(frac), BIAS_MAX):
@@ -56,7 +59,6 @@ def _range(x: Tensor) -> tuple[float, float]:
 
 
 def _within(edges: tuple[float, float], frac: int, most: int) -> bool:
-    """Whether real numbers between these two round to integers within ±most; false for NaN."""
+    """Whether real numbers between these two round to integers within ±most."""
     low, high = edges
-    return abs(low) + abs(high) < float("inf") and (
-        floor(high * 2.0**frac + 0.5) <= most and floor(low * 2.0**frac + 0.5) >= -most)
+    return floor(high * 2.0**frac + 0.5) <= most and floor(low * 2.0**frac + 0.5) >= -most

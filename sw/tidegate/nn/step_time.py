@@ -30,8 +30,9 @@ def step_times(modules: list[nn.Module], x: torch.Tensor, rounds: int) -> list[f
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tidegate.nn.step_time", description=__doc__.splitlines()[0])
-    for name, value in (("features", 20), ("hidden", 128), ("layers", 1), ("frames", 60), ("batch", 64), ("rounds", 20)):
+    parser = argparse.ArgumentParser(prog="python -m tidegate.nn.step_time", description="Measure training steps.")
+    sizes = {"features": 20, "hidden": 128, "layers": 1, "frames": 60, "batch": 64, "rounds": 20}
+    for name, value in sizes.items():
         parser.add_argument(f"--{name}", type=int, default=value, help=f"default {value}")
     wanted = parser.parse_args()
     torch.manual_seed(0)
@@ -40,8 +41,8 @@ def main() -> None:
     print(f"{wanted.layers} x {wanted.hidden} neurons, {wanted.features} features, {wanted.frames} frames, batch "
           f"{wanted.batch}, {torch.get_num_threads()} threads")
     for plain, delta in ((nn.GRU, DeltaGRU), (nn.LSTM, DeltaLSTM)):
-        sizes = (wanted.features, wanted.hidden, wanted.layers)
-        modules = [plain(*sizes), delta(*sizes), delta(*sizes, theta=0.25), delta(*sizes, fetch_reduction=8)]
+        shape = (wanted.features, wanted.hidden, wanted.layers)
+        modules = [plain(*shape), delta(*shape), delta(*shape, theta=0.25), delta(*shape, fetch_reduction=8)]
         first, *others = step_times(modules, x, wanted.rounds)
         print(f"  torch.nn.{plain.__name__:<27}{1000 * first:8.1f} ms")
         for options, seconds in zip(("", "theta=0.25", "fetch_reduction=8"), others, strict=True):
