@@ -15,6 +15,12 @@ def shrink(threshold: int) -> float:
     return max(threshold, 1) - 0.5
 
 
+def lag_of(threshold: int) -> float:
+    """The largest distance from its anchor at which an element of a layer's signal does not fire; -1 if the anchor
+    follows every change."""
+    return shrink(threshold) if threshold > 1 else -1.0
+
+
 def whole_threshold(threshold: Tensor | int) -> int:
     """The Θ that the hardware gets, of a learned one too."""
     return threshold if isinstance(threshold, int) else whole_theta(threshold.item())

@@ -35,7 +35,7 @@ from ...spec.formats import (
 )
 from ...spec.network import Layer
 from .. import kernel
-from ..encoder import at_ends, lag_gradient, shrink, whole_threshold
+from ..encoder import at_ends, lag_gradient, lag_of, shrink, whole_threshold
 from ..fixed import scalar, sigmoid, sigmoid_, tanh, tanh_, through
 
 _STATE_SHIFT = STATE.frac - SIGNAL.frac
@@ -123,18 +123,13 @@ def scaled(w_ih: Tensor, w_hh: Tensor, bias: Tensor, weight_frac: int) -> tuple[
     return _input_order(w_ih * row).t(), (w_hh * row).t(), b
 
 
-def _lag_of(threshold: int) -> float:
-    """The largest distance from its anchor at which an element does not fire; -1 if the anchor follows every change."""
-    return shrink(threshold) if threshold > 1 else -1.0
-
-
 @torch.no_grad()
 def advance(x: Tensor, w_ih: Tensor, w_hh: Tensor, bias: Tensor, weight_frac: int, threshold: int,
             start: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
     """Anchors (T, B, H) after each frame and states (B, H) after the last one, from reset or from the last (anchors,
     states) of a run before; arguments as in ``layer``."""
     if kernel.usable(x):
-        anchors, last, _ = kernel.forward(x, *scaled(w_ih, w_hh, bias, weight_frac), _lag_of(threshold), None, start,
+        anchors, last, _ = kernel.forward(x, *scaled(w_ih, w_hh, bias, weight_frac), lag_of(threshold), None, start,
                                           keep=False)
         return anchors[1:], last
     run = sequence(x, w_ih, w_hh, bias, weight_frac, threshold, start=start)
@@ -264,11 +259,11 @@ class GRUFunction(torch.autograd.Function):
         theta, training = whole_threshold(threshold), any(ctx.needs_input_grad)
         start = None if anchors is None or states is None else (anchors, states)
         if kernel.usable(x):
-            made, last, kept = kernel.forward(x, *scaled(w_ih, w_hh, bias, weight_frac), _lag_of(theta), noise,
+            made, last, kept = kernel.forward(x, *scaled(w_ih, w_hh, bias, weight_frac), lag_of(theta), noise,
                                               start, training or ends is not None)
             saved, ctx.fast = (*kept, last) if kept else (), True
             if ends is not None and kept:
-                last = at_ends(torch.cat([kept.words[1:, :, 2].to(last.dtype), last[None]]), ends)
+                last = at_ends(kept.states(last), ends)
         else:
             run = sequence(x, w_ih, w_hh, bias, weight_frac, theta, noise=noise, start=start)
             made, saved, ctx.fast = run.anchors, run[:3], False
@@ -289,7 +284,7 @@ class GRUFunction(torch.autograd.Function):
         if ctx.fast:
             kept, last = kernel.Kept(*saved[:3]), saved[3]
             g_x, g_ih, g_hh, g_bias, g_anchors, g_states = kernel.backward(
-                grad, x, w_ih, w_hh, kept, _lag_of(ctx.threshold), inputs)
+                grad, x, w_ih, w_hh, kept, lag_of(ctx.threshold), inputs)
             anchors = kept.anchors
         else:
             if ctx.spent:
@@ -306,7 +301,7 @@ class GRUFunction(torch.autograd.Function):
             anchors = run.anchors
         g_threshold = None
         if ctx.needs_input_grad[5]:
-            states = torch.cat([kept.words[1:, :, 2].to(last.dtype), last[None]]) if ctx.fast else run.states[1:]
+            states = kept.states(last) if ctx.fast else run.states[1:]
             g_threshold = lag_gradient(_lag(states, anchors[1:], noise), ctx.threshold, grad)
         begun = (g_anchors if ctx.needs_input_grad[7] else None,
                  g_states * 2.0**-_STATE_SHIFT if ctx.needs_input_grad[8] else None)
