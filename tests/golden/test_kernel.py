@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from tidegate.golden import DeltaNetwork, kernel
-from tidegate.golden.cells.gru import DeltaGRU, advance, sequence
+from tidegate.golden.cells import lstm
+from tidegate.golden.cells.gru import advance, layer, sequence
 from tidegate.golden.encoder import encode, priced_events
 
 # not by kernel.usable: a kernel that does not compile is to fail
@@ -80,7 +81,7 @@ def test_a_gradient_whose_axes_are_permuted(torch_only):
     bias, x = torch.zeros(4, 30), walk(9, 5, 11)
     pull, runs = torch.randn(5, 9, 30), []
     for _ in range(2):
-        anchors, _ = DeltaGRU.apply(x, *weights, bias, 7, 40, None, None)
+        anchors, _ = layer(x, *weights, bias, 7, 40, None, None)
         runs.append(torch.autograd.grad((anchors.transpose(0, 1) * pull).sum(), weights))
         torch_only()
     for a, b in zip(*runs, strict=True):
@@ -101,7 +102,7 @@ def test_gradients_of_inputs_and_of_a_learned_threshold(torch_only):
     bias, x = torch.randint(-9000, 9000, (4, 70)).float(), walk(19, 4, 11).requires_grad_()
     theta, pull, runs = torch.tensor(40.0, requires_grad=True), torch.randn(19, 4, 70), []
     for _ in range(2):
-        anchors, _ = DeltaGRU.apply(x, *weights, bias, 7, theta, None, None)
+        anchors, _ = layer(x, *weights, bias, 7, theta, None, None)
         runs.append(torch.autograd.grad((anchors * pull).sum(), (x, theta)))
         torch_only()
     for a, b in zip(*runs, strict=True):
@@ -161,3 +162,31 @@ def test_without_a_compiler_that_works(monkeypatch, tmp_path, compiler):
         assert not kernel.usable(torch.zeros(1))
     finally:
         kernel._found.cache_clear()
+
+
+@pytest.mark.parametrize("threshold", [0, 1.0, 30, 41.7])
+@pytest.mark.parametrize("hidden", [1, 63, 130])
+@pytest.mark.parametrize("more", [False, True], ids=["plain", "noise, start and ends"])
+def test_lstm_layer(threshold, hidden, more, torch_only):
+    torch.manual_seed(hidden)
+    weights = [torch.randint(-100, 101, (4 * hidden, n)).float() for n in (11, hidden)]
+    args = [walk(21, 3, 11), *weights, torch.randint(-30000, 30000, (4, hidden)).float()]
+    theta = torch.tensor(threshold, requires_grad=True) if isinstance(threshold, float) else threshold
+    noise = torch.randint(-5, 6, (21, 3, hidden)).float() if more else None
+    start = [torch.randint(-most, most + 1, (3, hidden)).float().requires_grad_() for most in (255, 32767)]
+    ends = torch.tensor([20, 0, 7]) if more else None
+    cost, of_state = torch.randn(21, 3, hidden), torch.randn(3, hidden) / 100
+    results = []
+    for _ in range(2):
+        inputs = [a.clone().requires_grad_() for a in args] + [theta] * isinstance(threshold, float) + start * more
+        anchors, states = lstm.layer(*inputs[:4], 7, theta, noise, tuple(start) if more else None, ends)
+        with torch.no_grad():
+            again, _ = lstm.advance(*inputs[:4], 7, round(float(threshold)), tuple(start) if more else None)
+        assert noise is not None or torch.equal(again, anchors)
+        loss = (anchors * cost).sum() + (states * of_state).sum()
+        results.append((anchors, states, torch.autograd.grad(loss, inputs)))
+        torch_only()
+    (anchors, states, got), (expected, wanted_states, wanted) = results
+    assert torch.equal(anchors, expected) and torch.equal(states, wanted_states)
+    for g, w in zip(got, wanted, strict=True):
+        torch.testing.assert_close(g, w, rtol=1e-3, atol=2e-4 * float(w.abs().max()) + 1e-9)

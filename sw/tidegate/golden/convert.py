@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from ..spec.cells import CELLS, Cell
 from ..spec.errors import ModelError, TidegateWarning
-from ..spec.formats import ACC_BITS, BIAS_MAX, WEIGHT_BITS, WEIGHT_FRACS, acc_frac, weight_max
+from ..spec.formats import BIAS_MAX, WEIGHT_BITS, WEIGHT_FRACS, acc_frac, weight_max
 from ..spec.model import Model, tensor_name
 from ..spec.network import MAX_LAYERS, Layer, Network
 from .cells import golden_of
 from .network import of_gates
+from .scale import rounded, scales
 
 _WEIGHT_MAX = weight_max(WEIGHT_BITS)
 _CONVERTED = tuple(cell for cell in CELLS.values() if not cell.activations)     # PyTorch's module says all of a layer
@@ -49,7 +50,7 @@ def from_torch(rnn: Mapping[str, Tensor] | nn.Module, classifier: Mapping[str, T
     coarser.  ModelError for any other state dict, for weights that fit no scale, and for NaN.
     """
     if isinstance(rnn, nn.Module) and classifier is None:
-        rnn, classifier = _parts(rnn)
+        rnn, classifier = recurrent_and_linear(rnn)
     if classifier is None:
         raise ModelError("a classifier is missing; pass the torch.nn.Linear behind the last layer")
     states = [part.state_dict() if isinstance(part, nn.Module) else part for part in (rnn, classifier)]
@@ -84,8 +85,8 @@ def from_torch(rnn: Mapping[str, Tensor] | nn.Module, classifier: Mapping[str, T
         "frontend.scale": np.asarray(np.ones(features) if scale is None else scale, np.float32),
     }
     for l, ((weights, bias), frac) in enumerate(zip(layers, fracs, strict=True)):
-        ints = [_round(w, frac).clamp(-_WEIGHT_MAX, _WEIGHT_MAX).numpy().astype(np.int8) for w in weights]
-        bias = _round(bias, acc_frac(frac)).numpy().astype(np.int32)
+        ints = [rounded(w, frac).clamp(-_WEIGHT_MAX, _WEIGHT_MAX).numpy().astype(np.int8) for w in weights]
+        bias = rounded(bias, acc_frac(frac)).numpy().astype(np.int32)
         if l < len(sizes):
             tensors |= {tensor_name(shape.layers[l], l, what): value
                         for what, value in zip(("weight_ih", "weight_hh", "bias"), (*ints, bias), strict=True)}
@@ -101,7 +102,7 @@ def from_torch(rnn: Mapping[str, Tensor] | nn.Module, classifier: Mapping[str, T
     return model
 
 
-def _parts(module: nn.Module) -> tuple[nn.Module, nn.Module]:
+def recurrent_and_linear(module: nn.Module) -> tuple[nn.Module, nn.Module]:
     """The one recurrent module and the one linear module in a module."""
     kinds = tuple(golden_of(cell).Module for cell in _CONVERTED)
     found = [[part for part in module.modules() if isinstance(part, kind)] for kind in (kinds, nn.Linear)]
@@ -189,10 +190,6 @@ def _layers(rnn: Mapping[str, Tensor]) -> tuple[Cell, list[tuple[list[Tensor], T
     return cell, layers
 
 
-def _round(x: Tensor, frac: int) -> Tensor:
-    return torch.floor(x * 2.0**frac + 0.5)
-
-
 def _finest(cell: Cell, weights: list[Tensor], bias: Tensor, reach: list[int], name: str, clip: bool) -> int:
     """The largest weight_frac at which weights and biases fit and, with signals up to ``reach``, no accumulator wraps.
 
@@ -203,30 +200,20 @@ def _finest(cell: Cell, weights: list[Tensor], bias: Tensor, reach: list[int], n
     largest = float(torch.cat([flat, bias.flatten()]).abs().max())
     if not np.isfinite(largest):
         raise ModelError(f"{name} has a weight or bias that is NaN or infinite; train it again")
-    fitting, safe = None, []
-    for frac in reversed(WEIGHT_FRACS):
-        ints, b = [_round(w, frac).abs() for w in weights], _round(bias, acc_frac(frac)).abs()
-        if (not clip and not all(w.max() <= _WEIGHT_MAX for w in ints)) or not b.max() <= BIAS_MAX:
-            continue
-        fitting = frac
-        sums = [w.clamp(max=_WEIGHT_MAX).sum(1) * most for w, most in zip(ints, reach, strict=False)]
-        if len(sums) == 2:
-            sums = [of_gates(cell, *sums)]
-        if (sums[0] + b).max() < 1 << (ACC_BITS - 1):
-            safe.append(frac)
-    if fitting is None:
+    found = list(scales(cell, weights, bias, reach[: len(weights)], clip))
+    if not found:
         raise ModelError(f"{name} has a weight or bias of magnitude {largest:.4g}, int8 weights reach "
                          f"{_WEIGHT_MAX / (1 << WEIGHT_FRACS.start):g}; train with weight decay or rescale")
+    safe = [frac for frac, holds in found if holds] or [found[-1][0]]
     if clip:
-        return min(safe or [fitting], key=lambda frac: float(_error(flat, frac)))
-    chosen = safe[0] if safe else fitting
-    _warn_of_outliers(flat, bias, chosen, name)
-    return chosen
+        return min(safe, key=lambda frac: float(_error(flat, frac)))
+    _warn_of_outliers(flat, bias, safe[0], name)
+    return safe[0]
 
 
 def _error(weights: Tensor, frac: int) -> Tensor:
     """Squared error of rounded and clipped weights."""
-    return ((_round(weights, frac).clamp(-_WEIGHT_MAX, _WEIGHT_MAX) * 2.0**-frac - weights) ** 2).sum()
+    return ((rounded(weights, frac).clamp(-_WEIGHT_MAX, _WEIGHT_MAX) * 2.0**-frac - weights) ** 2).sum()
 
 
 def _warn_of_outliers(weights: Tensor, bias: Tensor, frac: int, name: str) -> None:
@@ -235,19 +222,19 @@ def _warn_of_outliers(weights: Tensor, bias: Tensor, frac: int, name: str) -> No
     most_outliers = int(_OUTLIERS * len(weights))
 
     def fits(weights: Tensor, frac: int) -> bool:
-        return int((_round(weights, frac).abs() > _WEIGHT_MAX).sum()) <= most_outliers
+        return int((rounded(weights, frac).abs() > _WEIGHT_MAX).sum()) <= most_outliers
 
     usual = next((f for f in range(finest, frac, -1) if fits(weights, f)), frac)
     if usual < frac + 2:
         return
-    beyond = int((_round(weights, usual).abs() > _WEIGHT_MAX).sum())
+    beyond = int((rounded(weights, usual).abs() > _WEIGHT_MAX).sum())
     norm = float((weights**2).sum()) or 1.0
     now, least = (float(_error(weights, f) / norm) ** 0.5
                   for f in (frac, min(WEIGHT_FRACS, key=lambda f: float(_error(weights, f)))))
-    if float(_round(weights, frac + 1).abs().max()) > _WEIGHT_MAX:
+    if float(rounded(weights, frac + 1).abs().max()) > _WEIGHT_MAX:
         cause = f"{beyond} of {len(weights)} weights reach {float(weights.abs().max()):.3g} and take all"
         cure = f"clip=True loses {least:.1%}"
-    elif float(_round(bias, acc_frac(frac + 1)).abs().max()) > BIAS_MAX:
+    elif float(rounded(bias, acc_frac(frac + 1)).abs().max()) > BIAS_MAX:
         cause, cure = f"biases reach {float(bias.abs().max()):.3g} and take the weights", "train with smaller biases"
     else:
         cause = "sums of weights that an accumulator could not hold take them"

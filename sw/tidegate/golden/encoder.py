@@ -15,6 +15,12 @@ def shrink(threshold: int) -> float:
     return max(threshold, 1) - 0.5
 
 
+def lag_of(threshold: int) -> float:
+    """The largest distance from its anchor at which an element of a layer's signal does not fire; -1 if the anchor
+    follows every change."""
+    return shrink(threshold) if threshold > 1 else -1.0
+
+
 def whole_threshold(threshold: Tensor | int) -> int:
     """The Θ that the hardware gets, of a learned one too."""
     return threshold if isinstance(threshold, int) else whole_theta(threshold.item())
@@ -40,11 +46,12 @@ def lag_gradient(lag: Tensor, threshold: int, grad: Tensor) -> Tensor:
 
 
 class DeltaEncoder(torch.autograd.Function):
-    """Anchors (T, B, n) of a signal (T, B, n) that nothing trains: the features.
+    """Anchors (T, B, n) of a signal (T, B, n) that no layer here makes: the features.
 
     ``apply(signal, threshold, start)``, as in ``encode``; a 0-dim tensor as Θ (LSBs, a real number that is rounded)
     gets a gradient.  Features jump, so it is that of the step: to fire moves the anchor by v − v̂, and ``near`` says
-    where Θ decides it.
+    where Θ decides it.  A signal that is trained gets an anchor's gradient where it fired, for as long as the anchor is
+    held; for Θ <= 1 the encoder is the identity, and so is its gradient.
     """
 
     @staticmethod
@@ -57,15 +64,21 @@ class DeltaEncoder(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad: Tensor):
-        if not ctx.needs_input_grad[1]:
-            return None, None, None
+        theta, (of_signal, of_threshold) = whole_threshold(ctx.threshold), ctx.needs_input_grad[:2]
+        if of_signal and not of_threshold and theta <= 1:
+            return grad, None, None
         signal, anchors, start = ctx.saved_tensors
         before = earlier(anchors, start)
         kept, carry = grad.clone(), torch.zeros_like(grad[0])
         for g, still in zip(reversed(kept.unbind(0)), reversed((anchors == before).unbind(0)), strict=True):
             torch.mul(g.add_(carry), still, out=carry)
-        change = signal - before
-        return None, -(near(change, whole_threshold(ctx.threshold)) * change * kept).sum(), None
+        g_signal = g_threshold = None
+        if of_signal:
+            g_signal = grad if theta <= 1 else kept * (anchors != before)
+        if of_threshold:
+            change = signal - before
+            g_threshold = -(near(change, theta) * change * kept).sum()
+        return g_signal, g_threshold, None
 
 
 @torch.no_grad()
@@ -87,6 +100,11 @@ def encode(signal: Tensor, threshold: int, start: Tensor | None = None) -> Tenso
 def earlier(anchors: Tensor, start: Tensor | None = None) -> Tensor:
     """The anchors (T, B, n) before each frame: ``start`` (B, n), or those of a reset, before the first."""
     return torch.cat([torch.zeros_like(anchors[:1]) if start is None else start[None], anchors[:-1]])
+
+
+def at_ends(states: Tensor, ends: Tensor | None) -> Tensor:
+    """(B, H) of states (T, B, H): after the frames ``ends`` (B,), or after the last one."""
+    return states[-1].clone() if ends is None else states[ends, torch.arange(states.shape[1], device=states.device)]
 
 
 def count_events(anchors: Tensor, dense: bool = False, start: Tensor | None = None) -> Tensor:

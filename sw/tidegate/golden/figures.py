@@ -72,7 +72,11 @@ def figures(network: Network, events, lengths=None) -> Figures:
     steps, batch = events.shape[:2]
     lengths = np.full(batch, steps) if lengths is None else np.asarray(lengths)
     valid = np.arange(steps)[:, None] < lengths
-    frames, total = int(valid.sum()), tuple(map(int, events[valid].sum(0)))
+    return figures_of(network, tuple(map(int, events[valid].sum(0))), int(valid.sum()))
+
+
+def figures_of(network: Network, total: tuple[int, ...], frames: int) -> Figures:
+    """Figures of the events of each signal in so many frames."""
     return Figures(
         frames, total, occupancy(network, total, frames), weights_read(network, total, frames),
         network.dense_weights * frames, temporal_sparsity(network, total, frames),

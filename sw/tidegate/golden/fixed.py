@@ -75,9 +75,17 @@ class _Quantise(torch.autograd.Function):
         return gradient * inside * 2.0**ctx.frac, None, None
 
 
+def quantise(x: Tensor, frac: int, most: int) -> Tensor:
+    """Real numbers → integers held in floats, with ``frac`` fraction bits, within ±``most``.
+
+    The gradient is straight-through inside the range.
+    """
+    return _Quantise.apply(x, frac, most)
+
+
 def quantise_weight(weight: Tensor, weight_frac: int, most: int = weight_max(WEIGHT_BITS)) -> Tensor:
     """Real weights → integers held in floats, ±``most``; straight-through gradient inside the range."""
-    return _Quantise.apply(weight, weight_frac, most)
+    return quantise(weight, weight_frac, most)
 
 
 def quantise_bias(bias: Tensor, weight_frac: int, grid: int = 1) -> Tensor:
@@ -86,7 +94,7 @@ def quantise_bias(bias: Tensor, weight_frac: int, grid: int = 1) -> Tensor:
     The gradient is straight-through inside the range.
     """
     shift = grid.bit_length() - 1
-    return _Quantise.apply(bias, acc_frac(weight_frac) - shift, BIAS_MAX >> shift) * float(grid)
+    return quantise(bias, acc_frac(weight_frac) - shift, BIAS_MAX >> shift) * float(grid)
 
 
 class _Through(torch.autograd.Function):

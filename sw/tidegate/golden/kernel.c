@@ -1,4 +1,5 @@
-/* The element-wise half of a delta-GRU step, forward and backward, in one pass each; see kernel.py and gru.py.
+/* The element-wise half of a step of a delta-GRU or delta-LSTM, forward and backward, in one pass each; see kernel.py,
+   gru.py and lstm.py.
 
    Integers are held in float32 and stay below 2**24, so every sum and product of the forward pass is exact, however the
    compiler orders or fuses them.  Compilers vectorise all loops here: rows come in blocks, the arrays of a block do not
@@ -14,7 +15,8 @@
 struct sizes {
     long batch, hidden;
     float lag;              /* fires if further away than this from the anchor; below 0: always */
-    float pre_max, to_candidate, to_signal, one, lsb, pre_lsb;
+    float pre_max, to_candidate, to_signal, one, lsb, pre_lsb;      /* of a GRU */
+    float cell_max, cell_one, cell_to_tanh, cell_lsb;               /* of an LSTM's c */
     const float *sigmoid, *tanh;    /* in real units, of -SIGMOID_MAX.. and of -TANH_MAX.. */
 };
 
@@ -146,6 +148,118 @@ void tidegate_step_back(const struct sizes *s, const float *grad, const float *b
             back_block(s, grad + at, before + at, after + at, words + 3 * b * s->hidden + i,
                        bytes + 2 * b * s->hidden + i, held + at, carry + at, sum, sum + s->hidden,
                        sum + 2 * s->hidden, sum + 3 * s->hidden, size);
+        }
+}
+
+APART lstm_gates(const struct sizes *restrict s, const float *restrict of_o, const float *restrict of_i,
+                 const float *restrict of_f, const float *restrict of_g, float *restrict o, float *restrict i,
+                 float *restrict f, float *restrict g, int size)
+{
+    int send[BLOCK], add[BLOCK], keep[BLOCK], candidate[BLOCK];
+    for (int k = 0; k < size; k++) {
+        send[k] = (int)clamp(floorf(of_o[k]), SIGMOID_MAX) + SIGMOID_MAX;
+        add[k] = (int)clamp(floorf(of_i[k]), SIGMOID_MAX) + SIGMOID_MAX;
+        keep[k] = (int)clamp(floorf(of_f[k]), SIGMOID_MAX) + SIGMOID_MAX;
+        candidate[k] = (int)clamp(floorf(of_g[k]), TANH_MAX) + TANH_MAX;
+    }
+    look_up(s->sigmoid, send, o, size);
+    look_up(s->sigmoid, add, i, size);
+    look_up(s->sigmoid, keep, f, size);
+    look_up(s->tanh, candidate, g, size);
+}
+
+APART lstm_cell(const struct sizes *restrict s, const float *restrict i, const float *restrict f,
+                const float *restrict g, float *restrict c, float *restrict squashed, int size)
+{
+    int argument[BLOCK];
+    for (int k = 0; k < size; k++) {
+        float state = clamp(floorf(f[k] * c[k] + i[k] * g[k] * s->cell_one + 0.5f), s->cell_max);
+        argument[k] = (int)clamp(floorf(state * s->cell_to_tanh + 0.5f), TANH_MAX) + TANH_MAX;
+        c[k] = state;
+    }
+    look_up(s->tanh, argument, squashed, size);
+}
+
+APART lstm_send(const struct sizes *restrict s, const float *restrict o, const float *restrict squashed,
+                const float *restrict noise, const float *restrict before, float *restrict after, int size)
+{
+    for (int k = 0; k < size; k++) {
+        float v = floorf(o[k] * squashed[k] * GATE_ONE + 0.5f) + noise[k];
+        after[k] = fabsf(v - before[k]) > s->lag ? v : before[k];
+    }
+}
+
+APART lstm_keep(const float *restrict o, const float *restrict i, const float *restrict f, const float *restrict g,
+                const float *restrict squashed, int16_t *restrict words, uint8_t *restrict bytes, long hidden, int size)
+{
+    for (int k = 0; k < size; k++) {
+        words[k] = (int16_t)(g[k] * GATE_ONE);
+        words[k + hidden] = (int16_t)(squashed[k] * GATE_ONE);
+        bytes[k] = (uint8_t)(o[k] * GATE_ONE);
+        bytes[k + hidden] = (uint8_t)(i[k] * GATE_ONE);
+        bytes[k + 2 * hidden] = (uint8_t)(f[k] * GATE_ONE);
+    }
+}
+
+APART lstm_keep_state(const float *restrict c, int16_t *restrict words, int size)
+{
+    for (int k = 0; k < size; k++)
+        words[k] = (int16_t)c[k];
+}
+
+/* A frame of an LSTM, as tidegate_step.  sums (batch, 4, hidden): accumulators of o, i, f, g; h: states c.  words (batch,
+   3, hidden): g, tanh(c) after the frame and c before it, bytes (batch, 3, hidden): o, i and f. */
+void tidegate_lstm_step(const struct sizes *s, const float *sums, const float *before, float *after, float *h,
+                        const float *noise, long noise_step, int16_t *words, uint8_t *bytes)
+{
+    float o[BLOCK], i[BLOCK], f[BLOCK], g[BLOCK], squashed[BLOCK];
+    for (long b = 0; b < s->batch; b++)
+        for (long k = 0; k < s->hidden; k += BLOCK) {
+            int size = s->hidden - k < BLOCK ? (int)(s->hidden - k) : BLOCK;
+            long at = b * s->hidden + k, kept = 3 * b * s->hidden + k;
+            const float *sum = sums + 4 * b * s->hidden + k;
+            lstm_gates(s, sum, sum + s->hidden, sum + 2 * s->hidden, sum + 3 * s->hidden, o, i, f, g, size);
+            if (words)
+                lstm_keep_state(h + at, words + kept + 2 * s->hidden, size);
+            lstm_cell(s, i, f, g, h + at, squashed, size);
+            if (words)
+                lstm_keep(o, i, f, g, squashed, words + kept, bytes + kept, s->hidden, size);
+            lstm_send(s, o, squashed, noise + b * noise_step + k, before + at, after + at, size);
+        }
+}
+
+APART lstm_back_block(const struct sizes *restrict s, const float *restrict grad, const float *restrict before,
+                      const float *restrict after, const int16_t *restrict words, const uint8_t *restrict bytes,
+                      float *restrict held, float *restrict carry, float *restrict g_o, float *restrict g_i,
+                      float *restrict g_f, float *restrict g_g, int size)
+{
+    long hidden = s->hidden;
+    const float grid = 1.0f / GATE_ONE;
+    for (int k = 0; k < size; k++) {
+        float g = words[k] * grid, squashed = words[k + hidden] * grid, c = words[k + 2 * hidden] * s->cell_lsb;
+        float o = bytes[k] * grid, i = bytes[k + hidden] * grid, f = bytes[k + 2 * hidden] * grid;
+        float whole = grad[k] + held[k], fired = s->lag < 0 || after[k] != before[k] ? whole : 0.0f;
+        float of_c = carry[k] + fired * o * (1.0f - squashed * squashed);
+        held[k] = whole - fired;
+        carry[k] = of_c * f;
+        g_o[k] = fired * squashed * (o - o * o);
+        g_i[k] = of_c * g * (i - i * i);
+        g_f[k] = of_c * c * (f - f * f);
+        g_g[k] = of_c * i * (1.0f - g * g);
+    }
+}
+
+/* The same frame backward, as tidegate_step_back. */
+void tidegate_lstm_step_back(const struct sizes *s, const float *grad, const float *before, const float *after,
+                             const int16_t *words, const uint8_t *bytes, float *held, float *carry, float *sums)
+{
+    for (long b = 0; b < s->batch; b++)
+        for (long k = 0; k < s->hidden; k += BLOCK) {
+            int size = s->hidden - k < BLOCK ? (int)(s->hidden - k) : BLOCK;
+            long at = b * s->hidden + k, kept = 3 * b * s->hidden + k;
+            float *sum = sums + 4 * b * s->hidden + k;
+            lstm_back_block(s, grad + at, before + at, after + at, words + kept, bytes + kept, held + at, carry + at,
+                            sum, sum + s->hidden, sum + 2 * s->hidden, sum + 3 * s->hidden, size);
         }
 }
 

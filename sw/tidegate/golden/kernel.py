@@ -1,10 +1,11 @@
-"""A delta-GRU layer over a sequence, forward and backward, with the element-wise half of each step in C.
+"""A delta-GRU or delta-LSTM layer over a sequence, forward and backward, with the element-wise half of each step in C.
 
 A step is one matrix product and some thirty element-wise operations on small tensors, each of which torch passes
 through memory by itself.  ``kernel.c`` does them in one pass, and what the way back needs is kept in less than half
 the bytes.  It is compiled for this machine when it is first used.  The
 integers are the same, so nothing depends on it: without a C compiler, on a GPU, in float64, or with
-TIDEGATE_KERNEL=0, ``gru.py`` and ``encoder.py`` do the same in torch.
+TIDEGATE_KERNEL=0, ``gru.py``, ``lstm.py`` and ``encoder.py`` do the same in
+torch.
 """
 
 import ctypes
@@ -25,7 +26,7 @@ from torch import Tensor
 
 from ..spec import activation
 from ..spec.cache import cache_folder
-from ..spec.formats import CANDIDATE_ARG, GATE_ARG, GATE_FRAC, PRE, SIGNAL, STATE
+from ..spec.formats import CANDIDATE_ARG, CELL_STATE, GATE_ARG, GATE_FRAC, PRE, SIGNAL, STATE
 from ..spec.rules import DELTA_MAX
 
 _SOURCE = Path(__file__).with_name("kernel.c")
@@ -41,17 +42,38 @@ class _Sizes(ctypes.Structure):
 
     _fields_ = [("batch", ctypes.c_long), ("hidden", ctypes.c_long),
                 *((name, ctypes.c_float) for name in ("lag", "pre_max", "to_candidate", "to_signal", "one", "lsb",
-                                                      "pre_lsb")),
+                                                      "pre_lsb", "cell_max", "cell_one", "cell_to_tanh",
+                                                      "cell_lsb")),
                 ("sigmoid", ctypes.c_void_p), ("tanh", ctypes.c_void_p)]
 
 
 class Kept(NamedTuple):
-    """What the way back needs.  ``anchors`` (T+1, B, H), entry 0 before the first frame; ``words`` (T, B, 3, H) int16:
-    n, nh and h before the frame; ``bytes_`` (T, B, 2, H) uint8: r and z."""
+    """What the way back needs.
+
+    ``anchors`` (T+1, B, H), entry 0 before the first frame.  ``words`` (T, B, 3, H) int16: of a GRU n, nh and h before
+    the frame, of an LSTM g, tanh(c) after the frame and c before it.  ``bytes_`` uint8: (T, B, 2, H) of r and z, or
+    (T, B, 3, H) of o, i and f.
+    """
 
     anchors: Tensor
     words: Tensor
     bytes_: Tensor
+
+    def states(self, last: Tensor) -> Tensor:
+        """The states (T, B, H) after each frame, in the type of those after the last one."""
+        return torch.cat([self.words[1:, :, 2].to(last.dtype), last[None]])
+
+
+class _Steps(NamedTuple):
+    """The names of a cell's functions in kernel.c, and how many of its numbers are kept in bytes."""
+
+    forward: str
+    backward: str
+    bytes_: int
+
+
+_STEPS = {"gru": _Steps("tidegate_step", "tidegate_step_back", 2),
+          "lstm": _Steps("tidegate_lstm_step", "tidegate_lstm_step_back", 3)}
 
 
 def usable(x: Tensor) -> bool:
@@ -107,56 +129,61 @@ class CountEvents(torch.autograd.Function):
 
 @torch.no_grad()
 def forward(x: Tensor, weights: Tensor, recurrent: Tensor, bias: Tensor, lag: float, noise: Tensor | None,
-            start: tuple[Tensor, Tensor] | None, keep: bool) -> tuple[Tensor, Tensor, Kept | None]:
+            start: tuple[Tensor, Tensor] | None, keep: bool, cell: str = "gru") -> tuple[Tensor, Tensor, Kept | None]:
     """Anchors (T+1, B, H), entry 0 before the first frame, the states (B, H) after the last one, and with ``keep`` what
     ``backward`` needs.
 
-    ``weights`` (inputs, 3H), ``recurrent`` (H, 3H), ``bias`` (4H,): scaled, and a half added, as in ``gru.scaled``.
-    ``lag``: fires if further away from the anchor, below 0 always.
+    ``weights`` (inputs, n·H) of the first gates, ``recurrent`` (H, n·H) of the last ones, ``bias`` (4H,): scaled, and a
+    half added, as in ``scaled`` of the cell.  ``lag``: fires if further away from the anchor, below 0 always.
     """
-    (steps, batch, inputs), hidden = x.shape, len(recurrent)
+    (steps, batch, inputs), hidden, steps_of = x.shape, len(recurrent), _STEPS[cell]
     anchors, h = x.new_empty(steps + 1, batch, hidden), x.new_zeros(batch, hidden)
     anchors[0] = 0 if start is None else start[0]
     if start is not None:
         h.copy_(start[1])
     kept = Kept(anchors, torch.empty(steps, batch, 3, hidden, dtype=torch.int16),
-                torch.empty(steps, batch, 2, hidden, dtype=torch.uint8)) if keep else None
+                torch.empty(steps, batch, steps_of.bytes_, hidden, dtype=torch.uint8)) if keep else None
     words, bytes_ = (0, 0) if kept is None else (_at(kept.words), _at(kept.bytes_))
     noise_step = 0 if noise is None else hidden
     noise = x.new_zeros(hidden) if noise is None else noise.contiguous()
     library, sizes, size = _library(), _sizes(batch, hidden, lag), batch * hidden
-    sums, x = x.new_empty(_GROUP, batch, 4 * hidden), x.reshape(steps, batch, inputs)
-    fed = sums[:, :, hidden:].unbind(0)
+    sums, x, rows = x.new_empty(_GROUP, batch, 4 * hidden), x.reshape(steps, batch, inputs), weights.shape[1]
+    fed, step = sums[:, :, 4 * hidden - recurrent.shape[1] :].unbind(0), getattr(library, steps_of.forward)
     for first in range(0, steps, _GROUP):
         group = min(_GROUP, steps - first)
-        torch.addmm(bias[: 3 * hidden], x[first : first + group].reshape(-1, inputs), weights,
-                    out=sums.view(-1, 4 * hidden)[: group * batch, : 3 * hidden])
-        sums[:group, :, 3 * hidden :] = bias[3 * hidden :]
+        torch.addmm(bias[:rows], x[first : first + group].reshape(-1, inputs), weights,
+                    out=sums.view(-1, 4 * hidden)[: group * batch, :rows])
+        sums[:group, :, rows:] = bias[rows:]
         for k, before in enumerate(anchors[first : first + group].unbind(0)):
             fed[k].addmm_(before, recurrent)
             t = first + k
-            library.tidegate_step(
-                ctypes.byref(sizes), _at(sums, 4 * k * size), _at(anchors, t * size), _at(anchors, (t + 1) * size),
-                _at(h), _at(noise, t * size if noise_step else 0), noise_step,
-                words and words + 6 * t * size, bytes_ and bytes_ + 2 * t * size)
+            step(ctypes.byref(sizes), _at(sums, 4 * k * size), _at(anchors, t * size), _at(anchors, (t + 1) * size),
+                 _at(h), _at(noise, t * size if noise_step else 0), noise_step,
+                 words and words + 6 * t * size, bytes_ and bytes_ + steps_of.bytes_ * t * size)
     return anchors, h, kept
 
 
 @torch.no_grad()
-def backward(grad: Tensor, x: Tensor, w_ih: Tensor, w_hh: Tensor, kept: Kept, lag: float,
-             inputs: bool) -> tuple[Tensor | None, Tensor, Tensor, Tensor]:
-    """Gradients of x (or None), of the weights (3H, inputs) and (3H, H) in the order nx, r, z and r, z, nh, and of the
-    accumulators' biases (4H,), divided by 2**SIGNAL.frac.
+def backward(grad: Tensor, x: Tensor, w_ih: Tensor, w_hh: Tensor, kept: Kept, lag: float, inputs: bool,
+             cell: str = "gru", grad_last: Tensor | None = None, ends: Tensor | None = None
+             ) -> tuple[Tensor | None, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of x (or None), of the weights (n·H, inputs) and (n·H, H) in the order of the accumulators, and of the
+    accumulators' biases (4H,), divided by 2**SIGNAL.frac; and of the anchors and states (B, H) before the first frame,
+    both in units of 2**-SIGNAL.frac.
 
     ``grad`` (T, B, H) belongs to the anchors in LSBs; what the next frame makes of each frame's anchors is added to it.
-    ``w_ih`` in the order nx, r, z, both in real units.
+    ``w_ih``, ``w_hh`` in the order of the accumulators, in real units.  ``grad_last`` (B, H): of the states after the
+    frames ``ends`` (B,) or after the last one, in units of 2**-SIGNAL.frac.
     """
     steps, batch, hidden = grad.shape
-    library, sizes, size = _library(), _sizes(batch, hidden, lag), batch * hidden
-    sums = grad.new_empty(_GROUP, batch, 4 * hidden)
-    fed, rows = sums[:, :, hidden:].unbind(0), sums.view(-1, 4 * hidden)
+    library, sizes, size, steps_of = _library(), _sizes(batch, hidden, lag), batch * hidden, _STEPS[cell]
+    sums, step = grad.new_empty(_GROUP, batch, 4 * hidden), getattr(library, steps_of.backward)
+    heard, own = len(w_ih), 4 * hidden - len(w_hh)          # rows that hear the input, and the first that hears h
+    fed, rows = sums[:, :, own:].unbind(0), sums.view(-1, 4 * hidden)
     held, carry = grad.new_zeros(2, batch, hidden).unbind(0)
-    g_ih, g_hh = grad.new_zeros(x.shape[2], 3 * hidden), grad.new_zeros(hidden, 3 * hidden)
+    if grad_last is not None and ends is None:
+        carry.copy_(grad_last)
+    g_ih, g_hh = grad.new_zeros(x.shape[2], heard), grad.new_zeros(hidden, len(w_hh))
     g_bias, g_x = grad.new_zeros(4 * hidden), torch.empty_like(x) if inputs else None
     anchors, words, bytes_ = kept
     grads = grad.unbind(0)
@@ -164,19 +191,21 @@ def backward(grad: Tensor, x: Tensor, w_ih: Tensor, w_hh: Tensor, kept: Kept, la
         group = min(_GROUP, steps - first)
         for k in reversed(range(group)):
             t = first + k
-            library.tidegate_step_back(
-                ctypes.byref(sizes), _at(grad, t * size), _at(anchors, t * size), _at(anchors, (t + 1) * size),
-                _at(words) + 6 * t * size, _at(bytes_) + 2 * t * size, _at(held), _at(carry), _at(sums, 4 * k * size))
+            if grad_last is not None and ends is not None:
+                carry.addcmul_(grad_last, (ends == t).to(grad.dtype)[:, None])
+            step(ctypes.byref(sizes), _at(grad, t * size), _at(anchors, t * size), _at(anchors, (t + 1) * size),
+                 _at(words) + 6 * t * size, _at(bytes_) + steps_of.bytes_ * t * size, _at(held), _at(carry),
+                 _at(sums, 4 * k * size))
             if t:
                 grads[t - 1].addmm_(fed[k], w_hh)
         made = rows[: group * batch]
         here = slice(first, first + group)
-        g_ih.addmm_(x[here].reshape(-1, x.shape[2]).t(), made[:, : 3 * hidden])
-        g_hh.addmm_(anchors[here].view(-1, hidden).t(), made[:, hidden:])
+        g_ih.addmm_(x[here].reshape(-1, x.shape[2]).t(), made[:, :heard])
+        g_hh.addmm_(anchors[here].view(-1, hidden).t(), made[:, own:])
         g_bias += made.sum(0)
         if g_x is not None:
-            g_x[here] = (made[:, : 3 * hidden] @ w_ih).view(group, batch, -1)
-    return g_x, g_ih.t(), g_hh.t(), g_bias
+            g_x[here] = (made[:, :heard] @ w_ih).view(group, batch, -1)
+    return g_x, g_ih.t(), g_hh.t(), g_bias, held.addmm_(fed[0], w_hh), carry
 
 
 def _at(tensor: Tensor, element: int = 0) -> int:
@@ -187,6 +216,8 @@ def _at(tensor: Tensor, element: int = 0) -> int:
 def _sizes(batch: int, hidden: int, lag: float) -> _Sizes:
     return _Sizes(batch, hidden, lag, PRE.max, 2.0 ** (CANDIDATE_ARG.frac - PRE.frac),
                   2.0 ** (SIGNAL.frac - STATE.frac), 1 << STATE.frac, 2.0**-STATE.frac, 2.0**-PRE.frac,
+                  CELL_STATE.max, 1 << CELL_STATE.frac, 2.0 ** (CANDIDATE_ARG.frac - CELL_STATE.frac),
+                  2.0**-CELL_STATE.frac,
                   *(table.data_ptr() for table in _tables()))
 
 
@@ -222,7 +253,9 @@ def _found() -> ctypes.CDLL | None:
         return None
     p, n = ctypes.c_void_p, ctypes.c_long
     for name, arguments in (("encode", (p, p, p, n, n, ctypes.c_float)), ("step", (p, p, p, p, p, p, n, p, p)),
-                            ("step_back", (p,) * 9), ("count", (p, p, p, n, n, n)), ("price", (p, p, p, p, n, n, n))):
+                            ("step_back", (p,) * 9), ("lstm_step", (p, p, p, p, p, p, n, p, p)),
+                            ("lstm_step_back", (p,) * 9), ("count", (p, p, p, n, n, n)),
+                            ("price", (p, p, p, p, n, n, n))):
         function = getattr(library, f"tidegate_{name}")
         function.argtypes, function.restype = arguments, None
     return library

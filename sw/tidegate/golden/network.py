@@ -136,14 +136,7 @@ class DeltaLayer(nn.Module):
 
     def integers(self) -> general.Weights:
         """(w_ih, w_hh, bias) as the cell's ``layer`` takes them, differentiable; bias (gates, H)."""
-        f, most = self.weight_frac, weight_max(self.weight_bits)
-        if self.bias_ih is None:
-            bias = self.weight_ih.new_zeros(len(self.cell.gates), self.hidden)
-        else:
-            bias = self.bias_ih[None] if self.bias_hh is None else of_gates(self.cell, self.bias_ih, self.bias_hh)
-            bias = quantise_bias(bias, f, self.shape.bias_grid)
-        own = None if self.weight_hh is None else quantise_weight(self.weight_hh, f, most)
-        return general.Weights(quantise_weight(self.weight_ih, f, most), own, bias)
+        return integers_of(self.shape, self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
 
     def forward(self, x: Tensor, threshold: Tensor | int, noise: Tensor | None = None,
                 start: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
@@ -242,11 +235,8 @@ class DeltaNetwork(nn.Module):
             missing_keys.remove(extra)
 
     def classifier_integers(self) -> tuple[Tensor, Tensor]:
-        f = self.classifier_frac
-        weight = quantise_weight(self.classifier.weight, f, weight_max(self.classifier_bits))
-        if not (grid := self.classifier_shape.bias_grid):
-            return weight, weight.new_zeros(len(weight))
-        return weight, quantise_bias(self.classifier.bias, f, grid)
+        bias = self.classifier.bias if self.classifier_shape.bias_grid else None
+        return classifier_integers_of(self.classifier_shape, self.classifier.weight, bias)
 
     def forward(self, frames: Tensor, dense: bool = False, thresholds: Sequence[Tensor | int] | None = None,
                 noise: float = 0.0, generator: torch.Generator | None = None,
@@ -367,16 +357,8 @@ class DeltaNetwork(nn.Module):
 
         ``mean``, ``scale`` (features,): normalisation, see ``spec/model.py``.  ModelError if an accumulator could wrap.
         """
-        net, tensors = self.network, {"frontend.mean": _float32(mean), "frontend.scale": _float32(scale)}
-        for l, layer in enumerate(self.layers):
-            for what, tensor in zip(("weight_ih", "weight_hh", "bias"), layer.integers(), strict=True):
-                if tensor is None:
-                    continue
-                tensors[tensor_name(net.layers[l], l, what)] = _integers(
-                    tensor, np.int32 if what == "bias" else np.int8)
-        weight, bias = self.classifier_integers()
-        tensors |= {"classifier.weight": _integers(weight, np.int8), "classifier.bias": _integers(bias, np.int32)}
-        return Model(net, tensors, tuple(labels), dict(frontend), dict(card or {}))
+        return integer_model(self.network, [layer.integers() for layer in self.layers], self.classifier_integers(),
+                             labels, frontend, mean, scale, card)
 
     @staticmethod
     @torch.no_grad()
@@ -407,6 +389,44 @@ class DeltaNetwork(nn.Module):
         if net.classifier.bias_grid:
             self.classifier.bias.copy_(real("classifier.bias", acc_frac(self.classifier_frac)))
         return self
+
+
+def integers_of(shape: Layer, weight_ih: Tensor, weight_hh: Tensor | None, bias_ih: Tensor | None,
+                bias_hh: Tensor | None) -> general.Weights:
+    """Real weights and biases, named and shaped as in PyTorch's module of the layer's cell, as integers held in floats;
+    differentiable.  Without biases these are 0."""
+    f, most = shape.weight_frac, weight_max(shape.weight_bits)
+    if bias_ih is None:
+        bias = weight_ih.new_zeros(len(shape.cell.gates), shape.size)
+    else:
+        bias = bias_ih[None] if bias_hh is None else of_gates(shape.cell, bias_ih, bias_hh)
+        bias = quantise_bias(bias, f, shape.bias_grid)
+    own = None if weight_hh is None else quantise_weight(weight_hh, f, most)
+    return general.Weights(quantise_weight(weight_ih, f, most), own, bias)
+
+
+def classifier_integers_of(shape: Layer, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Real weights (classes, H) and biases (classes,), or None for 0, as integers held in floats; differentiable."""
+    weight = quantise_weight(weight, shape.weight_frac, weight_max(shape.weight_bits))
+    if bias is None:
+        return weight, weight.new_zeros(len(weight))
+    return weight, quantise_bias(bias, shape.weight_frac, shape.bias_grid)
+
+
+@torch.no_grad()
+def integer_model(net: Network, layers: Sequence[general.Weights], classifier: tuple[Tensor, Tensor],
+                  labels: Sequence[str], frontend: dict, mean, scale, card: dict | None = None) -> Model:
+    """A model of these integers, which are held in floats.  ModelError if an accumulator could wrap."""
+    tensors = {"frontend.mean": _float32(mean), "frontend.scale": _float32(scale)}
+    for l, integers in enumerate(layers):
+        for what, tensor in zip(("weight_ih", "weight_hh", "bias"), integers, strict=True):
+            if tensor is None:
+                continue
+            tensors[tensor_name(net.layers[l], l, what)] = _integers(
+                tensor, np.int32 if what == "bias" else np.int8)
+    weight, bias = classifier
+    tensors |= {"classifier.weight": _integers(weight, np.int8), "classifier.bias": _integers(bias, np.int32)}
+    return Model(net, tensors, tuple(labels), dict(frontend), dict(card or {}))
 
 
 def of_gates(cell: Cell, rows_ih: Tensor, rows_hh: Tensor) -> Tensor:

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from tidegate.golden import DeltaGRU, kernel
+from tidegate.golden import kernel
+from tidegate.golden.cells.gru import layer
 from tidegate.golden.encoder import DeltaEncoder, priced_events
 
 
@@ -64,7 +65,7 @@ class Lag(torch.autograd.Function):
 
 
 def delta_gru(*args):
-    return DeltaGRU.apply(*args)[0]
+    return layer(*args)[0]
 
 
 def sent(v, anchor, threshold):
@@ -75,7 +76,7 @@ def sent(v, anchor, threshold):
 
 
 def plain_layer(x, w_ih, w_hh, bias, weight_frac, threshold, noise=None, start=None):
-    """Same arguments and anchors as DeltaGRU, one torch operation after another."""
+    """Same arguments and anchors as ``layer``, one torch operation after another."""
     threshold = Round.apply(torch.as_tensor(threshold, dtype=x.dtype), 0, 4094)
     a = 8 + weight_frac
     b_nx, b_r, b_z, b_nh = bias
@@ -140,14 +141,32 @@ def test_a_sequence_that_goes_on(threshold):
     args, generator = layer_arguments(5, 7, 13, 7)
     x, *weights = args
     cost = torch.randn(15, 4, 13, generator=generator, dtype=torch.float64)
-    whole, last = DeltaGRU.apply(*args, 7, threshold)
-    first, state = DeltaGRU.apply(x[:10], *weights, 7, threshold)
+    whole, last = layer(*args, 7, threshold)
+    first, state = layer(x[:10], *weights, 7, threshold)
     start = (first[-1].detach(), state)
-    got, end = DeltaGRU.apply(x[10:], *weights, 7, threshold, None, start)
+    got, end = layer(x[10:], *weights, 7, threshold, None, start)
     assert torch.equal(torch.cat([first, got]), whole) and torch.equal(end, last) and not state.requires_grad
     expected = plain_layer(x[10:], *weights, 7, threshold, None, start)
     assert torch.equal(got, expected)
     same_gradients(*(torch.autograd.grad((y * cost).sum(), args) for y in (got, expected)))
+
+
+@pytest.mark.parametrize("threshold", [0, 40])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_start_gets_a_gradient_and_states_are_taken_at_the_ends(threshold, dtype):
+    args, generator = layer_arguments(6, 7, 13, 7)
+    start = [torch.randint(-most, most, (4, 13), generator=generator).double().requires_grad_()
+             for most in (200, 30000)]
+    cost = torch.randn(25, 4, 13, generator=generator, dtype=torch.float64)
+    wanted = torch.autograd.grad((plain_layer(*args, 7, threshold, None, start) * cost).sum(), (*start, *args))
+    single = [a.detach().to(dtype).requires_grad_() for a in (*start, *args)]
+    ends = torch.tensor([24, 3, 0, 11])
+    anchors, states = layer(*single[2:], 7, threshold, None, tuple(single[:2]), ends)
+    got = torch.autograd.grad((anchors * cost).sum(), single)
+    same_gradients(got, wanted, 1e-10 if dtype == torch.float64 else 1e-3)
+    for b, end in enumerate(ends.tolist()):
+        _, last = layer(single[2][: end + 1], *single[3:], 7, threshold, None, tuple(single[:2]))
+        assert torch.equal(states[b], last[b])
 
 
 @pytest.mark.parametrize("threshold", [3.0, 17.7, 40.0])
@@ -175,6 +194,20 @@ def test_features_learn_their_threshold(threshold):
     expected, got = torch.stack(anchors), DeltaEncoder.apply(signal, theta)
     assert torch.equal(got, expected)
     same_gradients(*(torch.autograd.grad((x * cost).sum(), (theta,)) for x in (got, expected)))
+
+
+@pytest.mark.parametrize("threshold", [0, 1, 90])
+def test_a_signal_that_is_trained_gets_a_gradient(threshold):
+    generator = torch.Generator().manual_seed(4)
+    signal = torch.randn(30, 3, 5, generator=generator, dtype=torch.float64).mul(60).round().cumsum(0).requires_grad_()
+    cost = torch.randn(30, 3, 5, generator=generator, dtype=torch.float64)
+    anchor, anchors = torch.zeros_like(signal[0]), []
+    for v in signal:
+        anchor, used = sent(v, anchor, torch.tensor(threshold))
+        anchors.append(used)
+    expected, got = torch.stack(anchors), DeltaEncoder.apply(signal, threshold)
+    assert torch.equal(got, expected)
+    same_gradients(*(torch.autograd.grad((x * cost).sum(), (signal,)) for x in (got, expected)))
 
 
 def test_priced_events_count_and_cost_their_way():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tidegate.golden import FloatDelta, Golden, from_torch
-from tidegate.golden.cells.lstm import DeltaLSTM, advance, sequence, step
+from tidegate.golden.cells.lstm import advance, layer, sequence, step
 from tidegate.spec.activation import sigmoid, tanh
 from tidegate.spec.network import Layer
 
@@ -41,13 +41,13 @@ def test_cell_equals_rational_arithmetic(weight_frac):
 
 
 def plain_layer(x, w_ih, w_hh, bias, weight_frac, threshold, noise=None, start=None):
-    """Same arguments and anchors as DeltaLSTM, one torch operation after another."""
+    """Same arguments as ``layer``, one torch operation after another: anchors and states after every frame."""
     threshold = Round.apply(torch.as_tensor(threshold, dtype=x.dtype), 0, 4094)
     shift = 8 + weight_frac
     c = anchor = used = torch.zeros(x.shape[1], w_hh.shape[1], dtype=x.dtype)
     if start is not None:
         (anchor, c), used = start, start[0]
-    anchors = []
+    anchors, states = [], []
     for t, frame in enumerate(x):
         sums = [frame @ a.T + used @ b.T for a, b in zip(w_ih.chunk(4), w_hh.chunk(4), strict=True)]
         m_i, m_f, m_g, m_o = (m + b for m, b in zip(sums, (bias[1], bias[2], bias[3], bias[0]), strict=True))
@@ -59,7 +59,8 @@ def plain_layer(x, w_ih, w_hh, bias, weight_frac, threshold, noise=None, start=N
         v = Round.apply(o * squashed * 256, -255, 255) + (0 if noise is None else noise[t])
         anchor, used = sent(v, anchor, threshold)
         anchors.append(used)
-    return torch.stack(anchors)
+        states.append(c)
+    return torch.stack(anchors), torch.stack(states)
 
 
 @pytest.mark.parametrize("threshold", [0, 1, 5, 40])
@@ -70,15 +71,34 @@ def test_forward_and_gradient(threshold, features, hidden, weight_frac):
     noise = torch.randn(25, 4, hidden, generator=generator, dtype=torch.float64).round()
     for more in ((), (noise,)):
         results = []
-        for function in (lambda *a: DeltaLSTM.apply(*a)[0], plain_layer):
+        for function in (layer, plain_layer):
             theta = torch.tensor(float(threshold), dtype=torch.float64, requires_grad=True)
-            anchors = function(*args, weight_frac, theta, *more)
+            anchors, _ = function(*args, weight_frac, theta, *more)
             results.append((anchors, torch.autograd.grad((anchors * cost).sum(), [*args, theta])))
         (anchors, gradients), (expected, wanted) = results
         assert torch.equal(anchors, expected)
         same_gradients(gradients[:4], wanted[:4])
         if threshold > 1:
             same_gradients(gradients[4:], wanted[4:])
+
+
+@pytest.mark.parametrize("threshold", [0, 40])
+@pytest.mark.parametrize("ends", [None, [24, 3, 0, 11]])
+def test_start_and_last_states_get_a_gradient(threshold, ends):
+    args, generator = layer_arguments(6, 7, 13, 7, 4)
+    start = [torch.randint(-most, most, (4, 13), generator=generator).double().requires_grad_()
+             for most in (200, 30000)]
+    cost, of_state = (torch.randn(25, 4, 13, generator=generator, dtype=torch.float64) for _ in range(2))
+    ends = None if ends is None else torch.tensor(ends)
+    results = []
+    for function in (lambda *a: layer(*a, ends), plain_layer):
+        anchors, states = function(*args, 7, threshold, None, tuple(start))
+        last = states if states.ndim == 2 else states[24 if ends is None else ends, range(4)]
+        results.append((last, *torch.autograd.grad((anchors * cost).sum() + (last * of_state[0]).sum(),
+                                                   (*start, *args), retain_graph=True),
+                        *torch.autograd.grad((last * of_state[0]).sum(), (start[1], *args))))
+    assert torch.equal(results[0][0], results[1][0])
+    same_gradients(results[0][1:], results[1][1:])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

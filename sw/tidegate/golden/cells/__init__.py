@@ -23,9 +23,10 @@ class GoldenCell(Protocol):
 
     The rest is of cells without a choice of activations, for a layer whose signals all have the rule ``delta`` and that
     holds its sums; other layers are computed in ``golden/general.py``.
-    ``layer(x, w_ih, w_hh, bias, weight_frac, threshold, noise, start)`` → (anchors (T, B, H), last states (B, H)): a
-    whole sequence with gradient; its integers are those of ``step``.  ``bias`` (gates, H).  ``start``: None, or
-    (anchors, states) (B, H) before the first frame.
+    ``layer(x, w_ih, w_hh, bias, weight_frac, threshold, noise, start, ends)`` → (anchors (T, B, H), states (B, H) after
+    the last frame): a whole sequence with gradient; its integers are those of ``step``.  ``bias`` (gates, H).
+    ``start``: None, or (anchors, states) (B, H) before the first frame.  ``ends``: None, or (B,), the number of the
+    frame after which each sequence's states are taken.
     ``advance(x, w_ih, w_hh, bias, weight_frac, threshold, start)``: the same without gradient.
     ``traced(x, w_ih, w_hh, bias, weight_frac, threshold)`` → (anchors, [each of the stages (T, B, H)]), from reset.
     """

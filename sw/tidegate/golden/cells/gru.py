@@ -35,7 +35,7 @@ from ...spec.formats import (
 )
 from ...spec.network import Layer
 from .. import kernel
-from ..encoder import lag_gradient, shrink, whole_threshold
+from ..encoder import at_ends, lag_gradient, lag_of, shrink, whole_threshold
 from ..fixed import scalar, sigmoid, sigmoid_, tanh, tanh_, through
 
 _STATE_SHIFT = STATE.frac - SIGNAL.frac
@@ -123,18 +123,13 @@ def scaled(w_ih: Tensor, w_hh: Tensor, bias: Tensor, weight_frac: int) -> tuple[
     return _input_order(w_ih * row).t(), (w_hh * row).t(), b
 
 
-def _lag_of(threshold: int) -> float:
-    """The largest distance from its anchor at which an element does not fire; -1 if the anchor follows every change."""
-    return shrink(threshold) if threshold > 1 else -1.0
-
-
 @torch.no_grad()
 def advance(x: Tensor, w_ih: Tensor, w_hh: Tensor, bias: Tensor, weight_frac: int, threshold: int,
             start: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
     """Anchors (T, B, H) after each frame and states (B, H) after the last one, from reset or from the last (anchors,
-    states) of a run before; arguments as in ``DeltaGRU``."""
+    states) of a run before; arguments as in ``layer``."""
     if kernel.usable(x):
-        anchors, last, _ = kernel.forward(x, *scaled(w_ih, w_hh, bias, weight_frac), _lag_of(threshold), None, start,
+        anchors, last, _ = kernel.forward(x, *scaled(w_ih, w_hh, bias, weight_frac), lag_of(threshold), None, start,
                                           keep=False)
         return anchors[1:], last
     run = sequence(x, w_ih, w_hh, bias, weight_frac, threshold, start=start)
@@ -144,7 +139,7 @@ def advance(x: Tensor, w_ih: Tensor, w_hh: Tensor, bias: Tensor, weight_frac: in
 @torch.no_grad()
 def traced(x: Tensor, w_ih: Tensor, w_hh: Tensor, bias: Tensor, weight_frac: int,
            threshold: int) -> tuple[Tensor, list[Tensor]]:
-    """Anchors (T, B, H) after each frame, and the integers of ``Stages`` (T, B, H); arguments as in ``DeltaGRU``."""
+    """Anchors (T, B, H) after each frame, and the integers of ``Stages`` (T, B, H); arguments as in ``layer``."""
     run = sequence(x, w_ih, w_hh, bias, weight_frac, threshold, keep_args=True)
     assert run.args is not None
     nx, r, z, nh = run.args.unbind(2)
@@ -156,7 +151,7 @@ def traced(x: Tensor, w_ih: Tensor, w_hh: Tensor, bias: Tensor, weight_frac: int
 def sequence(x: Tensor, w_ih: Tensor, w_hh: Tensor, bias: Tensor, weight_frac: int, threshold: int,
              keep_args: bool = False, noise: Tensor | None = None,
              start: tuple[Tensor, Tensor] | None = None) -> Sequence:
-    """Run a layer from reset, or from the last (anchors, states) of a run before; arguments as in ``DeltaGRU``,
+    """Run a layer from reset, or from the last (anchors, states) of a run before; arguments as in ``layer``,
     dtype float32 or float64.
 
     Accumulators become gates where they lie: first touches of fresh memory cost as much as the arithmetic.
@@ -211,11 +206,12 @@ def _lag(states: Tensor, anchors: Tensor, noise: Tensor | None) -> Tensor:
     return (v if noise is None else v.add_(noise)).sub_(anchors)
 
 
-def _backward(grad: Tensor, w_hh: Tensor, run: Sequence, threshold: int) -> Tensor:
-    """Gradients (T, B, 4H) with respect to the real accumulators [nx | r | z | nh], divided by 2**SIGNAL.frac.
+def _backward(grad: Tensor, w_hh: Tensor, run: Sequence, threshold: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients (T, B, 4H) with respect to the real accumulators [nx | r | z | nh], divided by 2**SIGNAL.frac, and
+    (B, H) with respect to the anchors and states before the first frame, both in units of 2**-SIGNAL.frac.
 
-    ``grad`` (T, B, H) belongs to the anchors in LSBs, ``w_hh`` is in real units.  The result overwrites run.cells; what
-    the next frame makes of each frame's anchors is added to ``grad``.
+    ``grad`` (T, B, H) belongs to the anchors in LSBs, ``w_hh`` is in real units.  The first result overwrites
+    run.cells; what the next frame makes of each frame's anchors is added to ``grad``.
     """
     steps, batch, hidden = grad.shape
     n, r, z, nh = (part.unbind(0) for part in run.cells.split(hidden, 2))
@@ -248,37 +244,35 @@ def _backward(grad: Tensor, w_hh: Tensor, run: Sequence, threshold: int) -> Tens
         torch.mul(buffer, slope_r, out=r[t])
         if t:
             grads[t - 1].addmm_(fed[t], w_hh)
-    return run.cells
+    return run.cells, held.addmm_(fed[0], w_hh), carry_h
 
 
-class DeltaGRU(torch.autograd.Function):
-    """Anchors ĥ (T, B, H) of a delta-GRU layer, SIGNAL integers held in floats.
+class GRUFunction(torch.autograd.Function):
+    """What ``layer`` computes: ``apply(x, w_ih, w_hh, bias, weight_frac, threshold, noise, anchors, states, ends)``.
 
-    ``apply(x, w_ih, w_hh, bias, weight_frac, threshold, noise, start)``: ``x`` (T, B, inputs) anchors of the signal
-    below; ``w_ih`` (3H, inputs), ``w_hh`` (3H, H) integers, rows r, z, n; ``bias`` (4, H) accumulator LSBs, nx, r, z,
-    nh; ``threshold`` Θ in LSBs, an int or (learned, rounded in the forward pass) a 0-dim tensor; ``noise`` None or
-    (T, B, H), integers added to v in training; ``start`` None (reset) or (anchors, states) (B, H) before the first
-    frame, which get no gradient.  All in one float dtype.  Exact while |b| + Σ|w|·max|v̂| < 2**24 in float32.
-
-    Returns the anchors and, without gradient, the states (B, H) after the last frame.
+    ``anchors``, ``states``: those before the first frame, or None for both.
     """
 
     @staticmethod
-    def forward(ctx, x, w_ih, w_hh, bias, weight_frac: int, threshold: Tensor | int, noise: Tensor | None = None,
-                start: tuple[Tensor, Tensor] | None = None):
+    def forward(ctx, x, w_ih, w_hh, bias, weight_frac: int, threshold: Tensor | int, noise: Tensor | None,
+                anchors: Tensor | None, states: Tensor | None, ends: Tensor | None):
         theta, training = whole_threshold(threshold), any(ctx.needs_input_grad)
+        start = None if anchors is None or states is None else (anchors, states)
         if kernel.usable(x):
-            anchors, last, kept = kernel.forward(x, *scaled(w_ih, w_hh, bias, weight_frac), _lag_of(theta), noise,
-                                                 start, training)
-            anchors, saved, ctx.fast = anchors[1:], (*kept, last) if kept else (), True
+            made, last, kept = kernel.forward(x, *scaled(w_ih, w_hh, bias, weight_frac), lag_of(theta), noise,
+                                              start, training or ends is not None)
+            saved, ctx.fast = (*kept, last) if kept else (), True
+            if ends is not None and kept:
+                last = at_ends(kept.states(last), ends)
         else:
             run = sequence(x, w_ih, w_hh, bias, weight_frac, theta, noise=noise, start=start)
-            anchors, last, saved, ctx.fast = run.anchors[1:], run.states[-1].clone(), run[:3], False
+            made, saved, ctx.fast = run.anchors, run[:3], False
+            last = at_ends(run.states[1:], ends)
         if training:
             ctx.save_for_backward(x, w_ih, w_hh, *saved, noise)
             ctx.weight_frac, ctx.threshold, ctx.spent = weight_frac, theta, False
         ctx.mark_non_differentiable(last)
-        return anchors, last
+        return made[1:], last
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -289,14 +283,17 @@ class DeltaGRU(torch.autograd.Function):
         w_ih, w_hh = _input_order(w_ih * scale), w_hh * scale
         if ctx.fast:
             kept, last = kernel.Kept(*saved[:3]), saved[3]
-            g_x, g_ih, g_hh, g_bias = kernel.backward(grad, x, w_ih, w_hh, kept, _lag_of(ctx.threshold), inputs)
+            g_x, g_ih, g_hh, g_bias, g_anchors, g_states = kernel.backward(
+                grad, x, w_ih, w_hh, kept, lag_of(ctx.threshold), inputs)
             anchors = kept.anchors
         else:
             if ctx.spent:
-                raise RuntimeError("DeltaGRU's backward overwrites what it saved; run the forward pass again")
+                raise RuntimeError("the backward pass of a GRU layer overwrites what it saved; run the forward pass "
+                                   "again")
             ctx.spent = True
             run = Sequence(saved[0], saved[1], saved[2], None)
-            g = _backward(grad, w_hh, run, ctx.threshold).view(-1, 4 * hidden)
+            g, g_anchors, g_states = _backward(grad, w_hh, run, ctx.threshold)
+            g = g.view(-1, 4 * hidden)
             g_input, g_bias = g[:, : 3 * hidden], g.sum(0)
             g_x = (g_input @ w_ih).view(x.shape) if inputs else None
             g_ih = g_input.t() @ x.reshape(-1, x.shape[2])
@@ -304,13 +301,29 @@ class DeltaGRU(torch.autograd.Function):
             anchors = run.anchors
         g_threshold = None
         if ctx.needs_input_grad[5]:
-            states = torch.cat([kept.words[1:, :, 2].to(last.dtype), last[None]]) if ctx.fast else run.states[1:]
+            states = kept.states(last) if ctx.fast else run.states[1:]
             g_threshold = lag_gradient(_lag(states, anchors[1:], noise), ctx.threshold, grad)
+        begun = (g_anchors if ctx.needs_input_grad[7] else None,
+                 g_states * 2.0**-_STATE_SHIFT if ctx.needs_input_grad[8] else None)
         return (g_x, g_ih.roll(-hidden, 0) * scale, g_hh * scale, g_bias.view(4, hidden) * scale, None, g_threshold,
-                None, None)
+                None, *begun, None)
+
+
+def layer(x: Tensor, w_ih: Tensor, w_hh: Tensor, bias: Tensor, weight_frac: int, threshold: Tensor | int,
+          noise: Tensor | None = None, start: tuple[Tensor, Tensor] | None = None,
+          ends: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Anchors ĥ (T, B, H) of a delta-GRU layer, SIGNAL integers held in floats, and without gradient the states (B, H)
+    after the last frame.
+
+    ``x`` (T, B, inputs) anchors of the signal below; ``w_ih`` (3H, inputs), ``w_hh`` (3H, H) integers, rows r, z, n;
+    ``bias`` (4, H) accumulator LSBs, nx, r, z, nh; ``threshold`` Θ in LSBs, an int or (learned, rounded in the forward
+    pass) a 0-dim tensor; ``noise`` None or (T, B, H), integers added to v in training; ``start`` None (reset) or
+    (anchors, states) (B, H) before the first frame; ``ends`` None or (B,), the number of the last frame of each
+    sequence, after which the states are taken.  All floats in one dtype.  Exact while |b| + Σ|w|·max|v̂| < 2**24 in
+    float32.
+    """
+    anchors, states = start or (None, None)
+    return GRUFunction.apply(x, w_ih, w_hh, bias, weight_frac, threshold, noise, anchors, states, ends)
 
 
 assert GATE_FRAC == SIGNAL.frac    # r, z, n and anchors share one grid; sigmoid_ and tanh_ count on it
-
-
-layer = DeltaGRU.apply

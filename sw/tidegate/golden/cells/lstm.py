@@ -17,7 +17,8 @@ from ...spec import activation
 from ...spec.fixed import round_shift
 from ...spec.formats import CANDIDATE, CANDIDATE_ARG, CELL_STATE, GATE_ARG, GATE_FRAC, SIGNAL, acc_frac
 from ...spec.network import Layer
-from ..encoder import lag_gradient, shrink, whole_threshold
+from .. import kernel
+from ..encoder import at_ends, lag_gradient, lag_of, shrink, whole_threshold
 from ..fixed import scalar, sigmoid, sigmoid_, tanh, tanh_, through
 
 Module = torch.nn.LSTM
@@ -91,17 +92,24 @@ def _in_order(rows: Tensor) -> Tensor:
     return rows.roll(rows.shape[0] // 4, 0)
 
 
+def scaled(w_ih: Tensor, w_hh: Tensor, bias: Tensor, weight_frac: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Weights (inputs, 4H) and (H, 4H) of o, i, f, g, and biases (4H,), whose accumulators need no more than ``floor``
+    to be in their formats."""
+    frac = acc_frac(weight_frac)
+    gate, candidate = 2.0 ** (GATE_ARG.frac - frac), 2.0 ** (CANDIDATE_ARG.frac - frac)
+    scale = w_hh.new_tensor([gate, gate, gate, candidate]).repeat_interleave(w_hh.shape[1])
+    weights, recurrent = ((_in_order(w) * scale[:, None]).t() for w in (w_ih, w_hh))
+    return weights, recurrent, bias.flatten() * scale + 0.5
+
+
 @torch.no_grad()
 def sequence(x: Tensor, w_ih: Tensor, w_hh: Tensor, bias: Tensor, weight_frac: int, threshold: int,
              keep_args: bool = False, noise: Tensor | None = None,
              start: tuple[Tensor, Tensor] | None = None) -> Sequence:
-    """Run a layer from reset, or from the last (anchors, states) of a run before; arguments as in ``DeltaLSTM``."""
+    """Run a layer from reset, or from the last (anchors, states) of a run before; arguments as in ``layer``."""
     steps, batch, inputs = x.shape
-    hidden, frac = w_hh.shape[1], acc_frac(weight_frac)
-    gate, candidate = 2.0 ** (GATE_ARG.frac - frac), 2.0 ** (CANDIDATE_ARG.frac - frac)
-    scale = w_hh.new_tensor([gate, gate, gate, candidate]).repeat_interleave(hidden)    # of o, i, f, g
-    weights, recurrent = ((_in_order(w) * scale[:, None]).t() for w in (w_ih, w_hh))
-    b = bias.flatten() * scale + 0.5
+    hidden = w_hh.shape[1]
+    weights, recurrent, b = scaled(w_ih, w_hh, bias, weight_frac)
     cells = torch.addmm(b, x.reshape(-1, inputs), weights).view(steps, batch, 4 * hidden)
     args = torch.empty_like(cells) if keep_args else None
     states, anchors = (x.new_empty(steps + 1, batch, hidden) for _ in range(2))
@@ -132,17 +140,22 @@ def sequence(x: Tensor, w_ih: Tensor, w_hh: Tensor, bias: Tensor, weight_frac: i
     return Sequence(anchors, states, cells, signals, None if args is None else args.view(steps, batch, 4, hidden))
 
 
+@torch.no_grad()
 def advance(x: Tensor, w_ih: Tensor, w_hh: Tensor, bias: Tensor, weight_frac: int, threshold: int,
             start: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
     """Anchors (T, B, H) after each frame and states (B, H) after the last one, from reset or from the last (anchors,
-    states) of a run before; arguments as in ``DeltaLSTM``."""
+    states) of a run before; arguments as in ``layer``."""
+    if kernel.usable(x):
+        anchors, last, _ = kernel.forward(x, *scaled(w_ih, w_hh, bias, weight_frac), lag_of(threshold), None, start,
+                                          keep=False, cell="lstm")
+        return anchors[1:], last
     run = sequence(x, w_ih, w_hh, bias, weight_frac, threshold, start=start)
     return run.anchors[1:], run.states[-1].clone()
 
 
 def traced(x: Tensor, w_ih: Tensor, w_hh: Tensor, bias: Tensor, weight_frac: int,
            threshold: int) -> tuple[Tensor, list[Tensor]]:
-    """Anchors (T, B, H) after each frame, and the integers of ``Stages`` (T, B, H); arguments as in ``DeltaLSTM``."""
+    """Anchors (T, B, H) after each frame, and the integers of ``Stages`` (T, B, H); arguments as in ``layer``."""
     run = sequence(x, w_ih, w_hh, bias, weight_frac, threshold, keep_args=True)
     assert run.args is not None
     o, i, f, g = run.args.unbind(2)
@@ -152,17 +165,24 @@ def traced(x: Tensor, w_ih: Tensor, w_hh: Tensor, bias: Tensor, weight_frac: int
 
 
 @torch.no_grad()
-def _backward(grad: Tensor, w_hh: Tensor, run: Sequence, threshold: int) -> Tensor:
-    """Gradients (T, B, 4H) with respect to the real accumulators [o | i | f | g], divided by 2**SIGNAL.frac.
+def _backward(grad: Tensor, grad_last: Tensor | None, w_hh: Tensor, run: Sequence, threshold: int,
+              ends: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients (T, B, 4H) with respect to the real accumulators [o | i | f | g], divided by 2**SIGNAL.frac, and (B, H)
+    with respect to the anchors and states before the first frame, both in units of 2**-SIGNAL.frac.
 
-    ``grad`` (T, B, H) belongs to the anchors in LSBs, ``w_hh`` (4H, H) is in real units and in that order.  What the
-    next frame makes of each frame's anchors is added to ``grad``.
+    ``grad`` (T, B, H) belongs to the anchors in LSBs, ``grad_last`` (B, H) to the states after the frames ``ends`` (B,)
+    or after the last one, in the same units, ``w_hh`` (4H, H) is in real units and in that order.  What the next frame
+    makes of each frame's anchors is added to ``grad``.
     """
     steps, batch, hidden = grad.shape
     result = torch.empty_like(run.cells)
     states = run.states * 2.0**-CELL_STATE.frac
     held = carry = grad.new_zeros(batch, hidden)
+    if grad_last is not None and ends is None:
+        carry = grad_last
     for t in range(steps - 1, -1, -1):
+        if grad_last is not None and ends is not None:
+            carry = carry + grad_last * (ends == t)[:, None]
         o, i, f, g = run.cells[t].split(hidden, 1)
         squashed = tanh_(torch.floor(states[t + 1] * 2.0**CANDIDATE_ARG.frac + 0.5))
         sent = grad[t] + held
@@ -175,45 +195,81 @@ def _backward(grad: Tensor, w_hh: Tensor, run: Sequence, threshold: int) -> Tens
         carry = d_c * f
         if t:
             grad[t - 1].addmm_(result[t], w_hh)
-    return result
+    return result, torch.addmm(held, result[0], w_hh), carry
 
 
-class DeltaLSTM(torch.autograd.Function):
-    """Anchors ĥ (T, B, H) of a delta-LSTM layer, SIGNAL integers held in floats.
+class LSTMFunction(torch.autograd.Function):
+    """What ``layer`` computes: ``apply(x, w_ih, w_hh, bias, weight_frac, threshold, noise, anchors, states, ends)``.
 
-    ``apply(x, w_ih, w_hh, bias, weight_frac, threshold, noise, start)``: as ``DeltaGRU``, but ``w_ih`` (4H, inputs),
-    ``w_hh`` (4H, H) with rows i, f, g, o as in torch.nn.LSTM; ``bias`` (4, H) of o, i, f, g.
-
-    Returns the anchors and, without gradient, the states c (B, H) after the last frame.
+    ``anchors``, ``states``: those before the first frame, or None for both.
     """
 
     @staticmethod
-    def forward(ctx, x, w_ih, w_hh, bias, weight_frac: int, threshold: Tensor | int, noise: Tensor | None = None,
-                start: tuple[Tensor, Tensor] | None = None):
-        theta = whole_threshold(threshold)
-        run = sequence(x, w_ih, w_hh, bias, weight_frac, theta, noise=noise, start=start)
-        last = run.states[-1].clone()
-        if any(ctx.needs_input_grad):
-            ctx.save_for_backward(x, w_ih, w_hh, *run[:4])
+    def forward(ctx, x, w_ih, w_hh, bias, weight_frac: int, threshold: Tensor | int, noise: Tensor | None,
+                anchors: Tensor | None, states: Tensor | None, ends: Tensor | None):
+        theta, training = whole_threshold(threshold), any(ctx.needs_input_grad)
+        start = None if anchors is None or states is None else (anchors, states)
+        ctx.set_materialize_grads(False)
+        if kernel.usable(x):
+            made, last, kept = kernel.forward(x, *scaled(w_ih, w_hh, bias, weight_frac), lag_of(theta), noise, start,
+                                              training or ends is not None, "lstm")
+            saved, ctx.fast = kept or (), True
+            if ends is not None and kept:
+                last = at_ends(kept.states(last), ends)
+        else:
+            run = sequence(x, w_ih, w_hh, bias, weight_frac, theta, noise=noise, start=start)
+            made, saved, ctx.fast = run.anchors, run[:4], False
+            last = at_ends(run.states[1:], ends)
+        if training:
+            ctx.save_for_backward(x, w_ih, w_hh, noise, ends, *saved)
             ctx.weight_frac, ctx.threshold = weight_frac, theta
-        ctx.mark_non_differentiable(last)
-        return run.anchors[1:], last
+        return made[1:], last
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, grad: Tensor, _):
-        x, w_ih, w_hh, *saved = ctx.saved_tensors
-        anchors, states, cells, signals = saved
-        run, scale, hidden = Sequence(anchors, states, cells, signals, None), 2.0**-ctx.weight_frac, w_hh.shape[1]
-        grad = grad.clone(memory_format=torch.contiguous_format)
-        g = _backward(grad, _in_order(w_hh) * scale, run, ctx.threshold).view(-1, 4 * hidden)
-        g_x = (g @ (_in_order(w_ih) * scale)).view(x.shape) if ctx.needs_input_grad[0] else None
-        g_ih, g_hh = (g.t() @ heard.reshape(g.shape[0], -1) for heard in (x, run.anchors[:-1]))
+    def backward(ctx, grad: Tensor | None, grad_last: Tensor | None):
+        x, w_ih, w_hh, noise, ends, *saved = ctx.saved_tensors
+        scale, hidden, inputs = 2.0**-ctx.weight_frac, w_hh.shape[1], ctx.needs_input_grad[0]
+        grad = x.new_zeros(*x.shape[:2], hidden) if grad is None else grad.clone(memory_format=torch.contiguous_format)
+        w_ih, w_hh = _in_order(w_ih) * scale, _in_order(w_hh) * scale
+        if grad_last is not None:
+            grad_last = grad_last * 2.0 ** (CELL_STATE.frac - SIGNAL.frac)
+        if ctx.fast:
+            kept = kernel.Kept(*saved)
+            g_x, g_ih, g_hh, g_bias, g_anchors, g_states = kernel.backward(
+                grad, x, w_ih, w_hh, kept, lag_of(ctx.threshold), inputs, "lstm", grad_last, ends)
+            anchors = kept.anchors
+        else:
+            run = Sequence(saved[0], saved[1], saved[2], saved[3], None)
+            g, g_anchors, g_states = _backward(grad, grad_last, w_hh, run, ctx.threshold, ends)
+            g = g.view(-1, 4 * hidden)
+            g_x, g_bias = (g @ w_ih).view(x.shape) if inputs else None, g.sum(0)
+            g_ih, g_hh = (g.t() @ heard.reshape(g.shape[0], -1) for heard in (x, run.anchors[:-1]))
+            anchors = run.anchors
         g_threshold = None
         if ctx.needs_input_grad[5]:
-            g_threshold = lag_gradient(run.signals - run.anchors[1:], ctx.threshold, grad)
+            signals = _sent(kept, noise) if ctx.fast else run.signals
+            g_threshold = lag_gradient(signals - anchors[1:], ctx.threshold, grad)
         g_ih, g_hh = (rows.roll(-hidden, 0) * scale for rows in (g_ih, g_hh))
-        return g_x, g_ih, g_hh, g.sum(0).view(4, hidden) * scale, None, g_threshold, None, None
+        begun = (g_anchors if ctx.needs_input_grad[7] else None,
+                 g_states * 2.0 ** (SIGNAL.frac - CELL_STATE.frac) if ctx.needs_input_grad[8] else None)
+        return g_x, g_ih, g_hh, g_bias.view(4, hidden) * scale, None, g_threshold, None, *begun, None
 
 
-layer = DeltaLSTM.apply
+def _sent(kept: kernel.Kept, noise: Tensor | None) -> Tensor:
+    """v (T, B, H), with noise, of what the kernel kept."""
+    v = torch.floor(kept.words[:, :, 1].to(kept.anchors.dtype) * kept.bytes_[:, :, 0] * 2.0**-GATE_FRAC + 0.5)
+    return v if noise is None else v.add_(noise)
+
+
+def layer(x: Tensor, w_ih: Tensor, w_hh: Tensor, bias: Tensor, weight_frac: int, threshold: Tensor | int,
+          noise: Tensor | None = None, start: tuple[Tensor, Tensor] | None = None,
+          ends: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Anchors ĥ (T, B, H) of a delta-LSTM layer, SIGNAL integers held in floats, and the states c (B, H) after the last
+    frame, or after the frames ``ends`` (B,).
+
+    Arguments as in ``gru.layer``, but ``w_ih`` (4H, inputs), ``w_hh`` (4H, H) with rows i, f, g, o as in torch.nn.LSTM;
+    ``bias`` (4, H) of o, i, f, g.
+    """
+    anchors, states = start or (None, None)
+    return LSTMFunction.apply(x, w_ih, w_hh, bias, weight_frac, threshold, noise, anchors, states, ends)

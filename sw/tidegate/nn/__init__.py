@@ -1,0 +1,12 @@
+"""Delta layers for your own training script: ``DeltaGRU`` for ``torch.nn.GRU``, ``DeltaLSTM`` for ``torch.nn.LSTM``.
+
+They take and give real numbers, and compute in integers: exactly what a model that is exported from them computes in
+the golden model, in RTL and on a board.  ``docs/own-script.md`` shows a whole script.
+"""
+
+from .errors import LayerError
+from .export import export
+from .layers import DeltaGRU, DeltaLSTM
+from .linear import IntLinear
+
+__all__ = ["DeltaGRU", "DeltaLSTM", "IntLinear", "LayerError", "export"]
