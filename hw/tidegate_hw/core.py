@@ -76,12 +76,13 @@ class Core(wiring.Component):
         m = Module()
         d, regs = self.design, self.registers
         m.submodules.admission = admission = Admission(d)
-        m.submodules.x_encoder = x_encoder = Encoder(d.encoder_rate, admission.groups, rules=d.rules)
+        m.submodules.x_encoder = x_encoder = Encoder(
+            d.encoder_rate, admission.groups, rules=d.rules, fast=d.snapshot)
         handover = handover_of(d)(d)
         assert handover.margin <= MARGIN
         m.submodules.h_encoder = h_encoder = Encoder(
             d.cell_rate, d.neurons // d.cell_rate, max(QUEUE_DEPTH, handover.depth and handover.depth + LAG),
-            handover.late, d.rules)
+            handover.late, d.rules, fast=d.snapshot)
         m.submodules.scheduler = scheduler = Scheduler(d)
         m.submodules.addresser = addresser = Addresser(d)
         m.submodules.lanes = lanes = Lanes(d)

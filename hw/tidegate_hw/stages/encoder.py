@@ -26,8 +26,23 @@ RULE_LAYOUT = data.StructLayout({
 })
 
 
+def leaked(leak, value):
+    """What is left of a value after the leak."""
+    return value - Mux(leak == 0, 0, value >> leak)
+
+
+def diffused(rule, total):
+    """(Whether there is a spike, and Δ) of u = ``total``: w = u + step − Θ, rounded down to steps and clipped."""
+    wide = (total + rule.offset)[: SIGNAL.bits + 3].as_signed()
+    whole = (wide & ~Cat(rule.fraction, Const(0, len(wide) - len(rule.fraction)))).as_signed()
+    spiked = (whole != 0) & Mux(wide < 0, rule.lowest != 0, rule.highest != 0)
+    sent = Mux(wide >= rule.highest, rule.highest, Mux(wide < rule.lowest, rule.lowest, whole[:DELTA_BITS].as_signed()))
+    return spiked, sent[:DELTA_BITS].as_signed()
+
+
 class _Levels:
-    """Where the rule ``diffuse`` compares u, in registers: so each comparison is one carry chain, beside the sum."""
+    """The same as ``diffused`` for a faster clock: where the rule compares u is in registers, so that each comparison
+    is one carry chain, beside the sum."""
 
     def __init__(self, m: Module, rule):
         def register(value, name):
@@ -41,7 +56,7 @@ class _Levels:
                                  register(rule.lowest - rule.offset, "bottom"))
 
     def sent(self, total):
-        """(Whether there is a spike, and Δ) of u = ``total``: w = u + step − Θ, rounded down to steps and clipped."""
+        """(Whether there is a spike, and Δ) of u = ``total``."""
         rule = self.rule
         wide = (total + rule.offset)[: SIGNAL.bits + 3].as_signed()
         whole = wide & ~Cat(rule.fraction, Const(0, len(wide) - len(rule.fraction)))
@@ -62,7 +77,8 @@ class Encoder(wiring.Component):
         u = v + e − (e >> leak)       Δ = ⌊(u + step − Θ) / step⌋ · step, from lowest to highest
         fire  ⇔  Δ ≠ 0  (dense: always)       e ← clip(u − Δ), or 0 where Δ ≠ 0 if the reset is to zero
 
-    The memory has e − (e >> leak) then: its output comes late in a cycle, and there is time before it is written.
+    If it is ``fast``, the memory has e − (e >> leak): what is read comes late in a cycle, and before it is written
+    there is time.
 
         group ─► anchors ─► subtract ─► compare ─┬──► queue ──┬─► one by one        each ─► has a register
                                                  └────────────┘
@@ -79,6 +95,8 @@ class Encoder(wiring.Component):
         Cycles from a group to its values, 1 or 2; with 2 the anchors have a register of their own.
     rules : tuple[str, ...]
         The rules that there are.
+    fast : bool
+        Makes the rule ``diffuse`` fit a faster clock, with more registers; nothing else depends on it but ``rest``.
 
     Members
     -------
@@ -98,7 +116,7 @@ class Encoder(wiring.Component):
 
     Latency: ``delay`` cycles from group to first event if nothing waits before it, else 2 more.
     Throughput: one group per cycle, except in the ``rest`` cycles after a frame's last group; one event per cycle.
-    ``rest`` is ``late`` + 2, and LEAKS more with the rule ``diffuse``, where errors leak before they are written.
+    ``rest`` is ``late`` + 2, and LEAKS more if errors leak before they are written (``diffuse`` and ``fast``).
     Formats: values and anchors SIGNAL, Δ saturates symmetrically to DELTA_BITS.
     """
 
@@ -106,9 +124,10 @@ class Encoder(wiring.Component):
     gap = 2             # ... and to the anchors' being written
 
     def __init__(self, rate: int, depth: int, queue_depth: int = QUEUE_DEPTH, late: int = 1,
-                 rules: tuple[str, ...] = RULES[:1]):
+                 rules: tuple[str, ...] = RULES[:1], fast: bool = False):
         self.rate, self.depth, self.queue_depth, self.late, self.rules = rate, depth, queue_depth, late, rules
-        self.delay, self.rest = self.latency + late, self.gap + late + LEAKS * ("diffuse" in rules)
+        self.fast = fast and "diffuse" in rules
+        self.delay, self.rest = self.latency + late, self.gap + late + LEAKS * self.fast
         super().__init__({
             "i": In(stream.Signature(group_layout(rate, depth))),
             "values": In(data.ArrayLayout(signed(SIGNAL.bits), rate)),
@@ -164,7 +183,7 @@ class Encoder(wiring.Component):
         rule = self.rule if "diffuse" in self.rules else None
         on = None if rule is None else rule.diffuse if "delta" in self.rules else Const(1, 1)
         levels, leaks = None, Signal()
-        if rule is not None:
+        if self.fast:
             levels = _Levels(m, rule)
             m.d.sync += leaks.eq(on & (rule.leak != 0))
         found = Signal(found_layout)
@@ -178,7 +197,8 @@ class Encoder(wiring.Component):
             difference = Signal(signed(SIGNAL.bits + 1), name=f"difference{k}", reset_less=True)
             anchor_moved = Signal(signed(SIGNAL.bits), name=f"anchor{k}_moved", reset_less=True)
             anchor_found = Signal(signed(SIGNAL.bits), name=f"anchor{k}_found", reset_less=True)
-            change = value - anchor if rule is None else Mux(on, value + anchor, value - anchor)
+            left_of = anchor if rule is None or self.fast else leaked(rule.leak, anchor)
+            change = value - anchor if rule is None else Mux(on, value + left_of, value - anchor)
             kept_k = Signal(signed(SIGNAL.bits), name=f"kept{k}")
             m.d.sync += [difference.eq(change), anchor_moved.eq(anchor), anchor_found.eq(anchor_moved)]
             # |difference| is ``apart``, and one more if it is negative; carries if it is not more than ``below``
@@ -194,7 +214,7 @@ class Encoder(wiring.Component):
             ]
             if rule is not None:
                 total, spiked = Signal.like(difference, name=f"total{k}", reset_less=True), Signal(name=f"spiked{k}")
-                spikes, sent = levels.sent(difference)
+                spikes, sent = diffused(rule, difference) if levels is None else levels.sent(difference)
                 m.d.sync += [total.eq(difference), spiked.eq(spikes)]
                 with m.If(on):
                     left = saturate(total - found_q.deltas[k], SIGNAL.bits)
@@ -202,6 +222,7 @@ class Encoder(wiring.Component):
                         found.fired[k].eq(moved.mask[k] & (self.dense | spikes)), found.deltas[k].eq(sent),
                         kept_k.eq(Mux(rule.zero & spiked, 0, left)),
                     ]
+            if self.fast:
                 before, after, lost = (Signal.like(kept_k, name=f"{name}{k}", reset_less=True)
                                        for name in ("before", "after", "lost"))
                 m.d.sync += [before.eq(kept_k), after.eq(before), lost.eq(Mux(leaks, before >> rule.leak, 0))]
@@ -232,7 +253,7 @@ class Encoder(wiring.Component):
         m.d.comb += [self.o.p.index.eq(sending.found.index + lane), self.o.p.delta.eq(sending.found.deltas[lane])]
 
         sweep, sweeping, where = Signal(range(self.depth)), Signal(), address_q
-        for n in range(LEAKS if rule is not None else 0):
+        for n in range(LEAKS * self.fast):
             later = Signal.like(address_q, name=f"address_q{n + 2}")
             m.d.sync += later.eq(where)
             where = later

@@ -44,7 +44,7 @@ SNAPSHOT = 1        # the last gate's first word copied → first group
 SNAPSHOT_ONLY = 3   # the same, for a cell with a single gate
 ENCODER = 3         # a group's values there → its first event; features are there a cycle after their group is taken
 REST = 3            # an encoder, after the last group of a frame
-LEAKS = 2           # ... and in designs with errors that leak
+LEAKS = 2           # ... and in designs with a snapshot and errors that leak
 QUEUE = 2           # a group that had to wait in the encoder → its events (the encoder's bench asserts it)
 SCHEDULER = 1       # a hidden event comes → its column is selected
 LOGITS = 3          # copied → first logit
@@ -57,7 +57,7 @@ NEVER = 1 << 62
 
 
 def _rest(design: Design) -> int:
-    return REST + LEAKS * design.diffuses
+    return REST + LEAKS * (design.diffuses and design.snapshot)
 
 
 def loop(cell: Cell, snapshot: bool = True) -> int:
