@@ -10,7 +10,7 @@ import numpy as np
 from ..spec.errors import ModelError
 from .chain import READOUTS
 
-MOST_FRAMES = 20_000        # that are evaluated; more would only take longer
+MOST_FRAMES = 10_000        # that are evaluated; more would only take longer
 _LONGEST = 1_000            # frames of a sequence; a longer one is cut into several
 
 

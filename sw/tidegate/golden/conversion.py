@@ -116,10 +116,11 @@ class ConversionReport:
 
 @dataclass(frozen=True)
 class Conversion:
-    """A model and how it was converted; ``report`` is None without calibration data."""
+    """A model and how it was converted; ``report`` is None without calibration data.  ``warnings``: one line each."""
 
     model: Model
     report: ConversionReport | None
+    warnings: tuple[str, ...] = ()
 
 
 def report_of(chain: FloatChain, trial: Trial, float_signals: Sequence[np.ndarray], float_logits: np.ndarray,

@@ -74,10 +74,11 @@ def convert(network: FloatChain | Mapping[str, Tensor] | nn.Module,
             labels: Sequence[str] | None = None, frontend: dict | None = None, mean=None, scale=None,
             card: dict | None = None, *, calibration: Any = None, targets: Any = None,
             fetch_reduction: float | None = None, max_loss: float | None = None, readout: str | None = None,
-            clip: bool = False, source: str = "", stacklevel: int = 2) -> Conversion:
+            clip: bool = False, source: str = "", warn: bool = True, stacklevel: int = 2) -> Conversion:
     """``from_torch`` with its report; also of a ``FloatChain``, as an importer reads it.
 
-    ``source``: what was converted, for the report.  ``stacklevel``: whose line a warning names.
+    ``source``: what was converted, for the report.  ``warn``: False keeps the warnings to the result.
+    ``stacklevel``: whose line a warning names.
     """
     chain = network if isinstance(network, FloatChain) else chain_of(network, classifier)
     wanted = [name for name, value in (("thresholds", thresholds), ("fetch_reduction", fetch_reduction),
@@ -89,8 +90,9 @@ def convert(network: FloatChain | Mapping[str, Tensor] | nn.Module,
             raise ModelError(f"{wanted[0] if wanted else 'targets'} cannot be used without calibration data; give "
                              "sequences such as the model will hear")
         model, scales = rounded(chain, thresholds, labels, frontend, mean, scale, card, clip)
-        _tell([s.warning for s in scales if s.warning], stacklevel)
-        return Conversion(model, None)
+        said = [s.warning for s in scales if s.warning]
+        _tell(said if warn else (), stacklevel)
+        return Conversion(model, None, tuple(said))
     pieces = all_frames(calibration, chain.features)
     sequences = sequences_of(pieces, targets, chain.classes, readout or (
         chain.readout if targets is None or np.ndim(targets[0]) == 0 else None))
@@ -116,8 +118,8 @@ def convert(network: FloatChain | Mapping[str, Tensor] | nn.Module,
             point, chosen = search.for_loss(max_loss), f"Θ for a loss of at most {max_loss:g} points of {kind}"
         trial.model = model = model.with_thresholds(*point.thresholds)
     report = report_of(chain, trial, signals, logits, scales, chosen, source or type(network).__name__, said)
-    _tell(report.warnings, stacklevel)
-    return Conversion(replace(model, card=model.card | {"conversion": report.to_dict()}), report)
+    _tell(report.warnings if warn else (), stacklevel)
+    return Conversion(replace(model, card=model.card | {"conversion": report.to_dict()}), report, report.warnings)
 
 
 def _tell(lines: Sequence[str], stacklevel: int) -> None:

@@ -21,7 +21,7 @@ from .judge import Golden, Trace
 
 _LEAST_REDUCTION, _MOST_REDUCTION = 1.0, 1000.0
 _CLOSE = 0.01               # share by which a fetch reduction may miss the wanted one
-_STEPS = (2.0, 1.5, 1.2)    # by which Θ of one signal is moved against the others
+_STEPS = (1.5, 1.2)         # by which Θ of one signal is moved against the others
 _FLAT = 1e-4                # improvements of the loss that are none
 
 
