@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import onnx
 import torch
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from tidegate.golden import Golden
@@ -33,9 +33,9 @@ class Net(torch.nn.Module):
         return self.fc(out)
 
 
-def exported(net, shape=(2, 9), dynamic=True, **options):
+def exported(net, shape=(2, 9), dynamic=True, features=None, **options):
     """The bytes of torch's export of a network on inputs (*shape, features)."""
-    buffer, x = io.BytesIO(), torch.randn(*shape, net.rnn.input_size, dtype=next(net.parameters()).dtype)
+    buffer, x = io.BytesIO(), torch.randn(*shape, features or net.rnn.input_size, dtype=next(net.parameters()).dtype)
     more = {"dynamic_axes": {"x": {0: "a", 1: "b"}}} if dynamic else {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -84,7 +84,7 @@ def by_hand(net, layout=0, dtype=np.float32, matmul=False, **attributes):
 def model_of(nodes, initializers, features, dtype=np.float32, outputs=("y",), rank=3, opset=17):
     kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
     graph = helper.make_graph(
-        nodes, "made", [helper.make_tensor_value_info("x", kind, [*"ab"[: rank - 1], features])],
+        nodes, "made", [helper.make_tensor_value_info("x", kind, [*"abc"[: rank - 1], features])],
         [helper.make_tensor_value_info(name, kind, None) for name in outputs], initializers)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)]).SerializeToString()
 
@@ -109,5 +109,3 @@ def golden_logits(model, x):
     logits = golden.run(model.quantise(np.asarray(x)).transpose(1, 0, 2)).logits
     return logits.transpose(1, 0, 2) * 2.0**-golden.logit_frac
 
-
-assert TensorProto.FLOAT == 1

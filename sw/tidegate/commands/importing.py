@@ -107,7 +107,7 @@ def read_sequences(path: Path) -> tuple[Any, "np.ndarray | None"]:
         held = {"x": loaded} if isinstance(loaded, np.ndarray) else {
             name: loaded[name] for name in loaded.files}
     except Exception as error:      # a damaged file can fail in any way
-        if "allow_pickle" in str(error) or "pickled" in str(error):
+        if path.read_bytes()[:2] in (b"PK", b"\x93N") and "allow_pickle" in str(error):
             raise ModelError(f"'{path}' holds objects of Python, which could run code; save sequences of different "
                              "lengths as x_0, x_1, ...") from None
         raise ModelError(f"'{path}' is not a readable .npz or .npy file ({' '.join(str(error).split())[:100]}); write it "

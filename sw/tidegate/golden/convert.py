@@ -85,6 +85,9 @@ def convert(network: FloatChain | Mapping[str, Tensor] | nn.Module,
                                        ("max_loss", max_loss)) if value is not None]
     if len(wanted) > 1:
         raise ModelError(f"{' and '.join(wanted)} both say what Θ is; give one of them")
+    if thresholds is not None and len(thresholds) != len(chain.layers) + 1:
+        raise ModelError(f"{len(thresholds)} thresholds were given; the network needs {len(chain.layers) + 1}: one for the "
+                         "features and one for each layer")
     if calibration is None:
         if wanted not in ([], ["thresholds"]) or targets is not None:
             raise ModelError(f"{wanted[0] if wanted else 'targets'} cannot be used without calibration data; give "
@@ -94,8 +97,9 @@ def convert(network: FloatChain | Mapping[str, Tensor] | nn.Module,
         _tell(said if warn else (), stacklevel)
         return Conversion(model, None, tuple(said))
     pieces = all_frames(calibration, chain.features)
-    sequences = sequences_of(pieces, targets, chain.classes, readout or (
-        chain.readout if targets is None or np.ndim(targets[0]) == 0 else None))
+    said_by_source = chain.readout if targets is None or chain.readout != "frames" else None
+    per_frame = targets is not None and len(targets) and np.ndim(targets[0])
+    sequences = sequences_of(pieces, targets, chain.classes, readout or (None if per_frame else said_by_source))
     frames = np.concatenate(pieces)
     if mean is None and scale is None:
         mean, scale = _normalisation(frames)

@@ -122,6 +122,10 @@ class ThetaSearch:
                         best, self.balance = point, balance
         return best
 
+    def along(self, wanted: float) -> Point:
+        """The point at this fetch reduction with the balance as it is."""
+        return self._at(self.balance, wanted)
+
     def for_loss(self, most: float) -> Point:
         """The point of the largest fetch reduction that loses at most ``most`` percentage points (``Trial.lost``)."""
         if not most >= 0:

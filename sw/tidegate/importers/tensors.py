@@ -34,7 +34,8 @@ def read_checkpoint_file(path: Path) -> FloatChain:
     try:
         state: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:      # a damaged file can fail in any way
-        if "weights_only" in str(error) or "Unsupported" in str(error):
+        written_by_torch = path.read_bytes()[:2] in (b"PK", b"\x80\x02")
+        if written_by_torch and ("weights_only" in str(error) or "Unsupported" in str(error)):
             raise ModelError(f"'{path}' holds more than tensors, such as a whole module, which could run code; save its "
                              "state_dict() with torch.save") from None
         raise unreadable(path, "file of torch.save", error) from None
