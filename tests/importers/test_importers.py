@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 from made_networks import Net, by_hand, exported, float_logits, golden_logits, reference
+from safetensors.torch import save_file
 
 from tidegate.golden.convert import convert
 from tidegate.importers.registry import read_network

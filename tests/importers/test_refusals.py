@@ -8,9 +8,9 @@ import onnx
 import pytest
 import torch
 from command import fails, tidegate
+from made_networks import Net, by_hand, exported, model_of
 from onnx import helper, numpy_helper
 from safetensors.torch import save_file
-from made_networks import Net, by_hand, exported, model_of
 
 from tidegate.commands.importing import import_network
 from tidegate.importers import registry

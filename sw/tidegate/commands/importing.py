@@ -66,7 +66,7 @@ def import_network(
             from tidegate.train.fit.finetune import finetune
 
             model = finetune(model, x, y, epochs=epochs, fetch_reduction=fetch_reduction,
-                             readout=readout or report and report.readout)
+                             readout=readout or (report and report.readout))
     from tidegate.spec.model import save_model
 
     save_model(model, out_file)
@@ -110,8 +110,8 @@ def read_sequences(path: Path) -> tuple[Any, "np.ndarray | None"]:
         if path.read_bytes()[:2] in (b"PK", b"\x93N") and "allow_pickle" in str(error):
             raise ModelError(f"'{path}' holds objects of Python, which could run code; save sequences of different "
                              "lengths as x_0, x_1, ...") from None
-        raise ModelError(f"'{path}' is not a readable .npz or .npy file ({' '.join(str(error).split())[:100]}); write it "
-                         "again with numpy.savez") from None
+        raise ModelError(f"'{path}' is not a readable .npz or .npy file ({' '.join(str(error).split())[:100]}); write "
+                         "it again with numpy.savez") from None
     several = sorted((name for name in held if name.startswith("x_") and name[2:].isdigit()), key=lambda n: int(n[2:]))
     x = held["x"] if "x" in held else [held[name] for name in several]
     if "x" not in held and not several:

@@ -43,7 +43,7 @@ class Sequences:
     @property
     def right(self) -> np.ndarray | None:
         """The right class (answers,) of each answer."""
-        if self.targets is None or self.targets.ndim == 1 and self.readout != "frames":
+        if self.targets is None or (self.targets.ndim == 1 and self.readout != "frames"):
             return self.targets
         if self.targets.ndim == 1:
             return np.broadcast_to(self.targets, self.valid.shape)[self.valid]
@@ -110,8 +110,8 @@ def _targets(targets: Any, pieces: Sequence[np.ndarray], classes: int) -> list[n
     if len(right) != len(pieces):
         raise ModelError(f"there are {len(right)} targets for {len(pieces)} sequences; give one for each")
     for t, piece in zip(right, pieces, strict=True):
-        if t.shape not in ((), piece.shape[:1]) or t.dtype.kind not in "iu" or t.shape != right[0].shape[:t.ndim] and (
-                t.ndim != right[0].ndim):
+        if t.shape not in ((), piece.shape[:1]) or t.dtype.kind not in "iu" or (t.shape != right[0].shape[:t.ndim] and (
+                t.ndim != right[0].ndim)):
             raise ModelError(f"a target is one class number for a sequence of {len(piece)} frames, or one for each of "
                              f"its frames, not {t.dtype}{t.shape}; correct the targets")
         if t.min() < 0 or t.max() >= classes:

@@ -169,12 +169,12 @@ def _warnings(report: ConversionReport, chain: FloatChain, answers: int) -> list
     lines = []
     for s, layer in zip(report.signals[1:], chain.layers, strict=False):
         if s.saturated > _MOST_SATURATED:
-            lines.append(f"{s.name} ({layer.activation}) is beyond ±8 in {s.saturated:.1%} of its values and saturates; "
-                         "train with weight decay, or use tanh")
+            lines.append(f"{s.name} ({layer.activation}) is beyond ±8 in {s.saturated:.1%} of its values and "
+                         "saturates; train with weight decay, or use tanh")
     for s in report.signals:
         if s.rounding_db is not None and s.rounding_db < _LEAST_ROUNDING_DB:
-            lines.append(f"rounding alone leaves {s.name} only {s.rounding_db:.0f} dB above its error; see the warnings "
-                         "about saturation and coarse weights, and train with weight decay or fine-tune")
+            lines.append(f"rounding alone leaves {s.name} only {s.rounding_db:.0f} dB above its error; see the "
+                         "warnings about saturation and coarse weights, and train with weight decay or fine-tune")
     if report.point.agreement < _LEAST_AGREEMENT and any(report.point.thresholds):
         lines.append(f"{1 - report.point.agreement:.1%} of the answers differ from the float network's at this Θ; ask "
                      "for a smaller fetch reduction, or fine-tune with tidegate.finetune")

@@ -86,8 +86,8 @@ def convert(network: FloatChain | Mapping[str, Tensor] | nn.Module,
     if len(wanted) > 1:
         raise ModelError(f"{' and '.join(wanted)} both say what Θ is; give one of them")
     if thresholds is not None and len(thresholds) != len(chain.layers) + 1:
-        raise ModelError(f"{len(thresholds)} thresholds were given; the network needs {len(chain.layers) + 1}: one for the "
-                         "features and one for each layer")
+        raise ModelError(f"{len(thresholds)} thresholds were given; the network needs {len(chain.layers) + 1}: one for "
+                         "the features and one for each layer")
     if calibration is None:
         if wanted not in ([], ["thresholds"]) or targets is not None:
             raise ModelError(f"{wanted[0] if wanted else 'targets'} cannot be used without calibration data; give "

@@ -128,5 +128,5 @@ def _outliers(weights: Tensor, bias: Tensor, frac: int, name: str) -> str:
     else:
         cause = "sums of weights that an accumulator could not hold take them"
         cure = "use fewer inputs or train with weight decay"
-    return (f"{name}: {cause} from {usual} to {frac} fraction bits, so that rounding loses {now:.1%} of their magnitude; "
-            f"{cure}")
+    return (f"{name}: {cause} from {usual} to {frac} fraction bits, so that rounding loses {now:.1%} of their "
+            f"magnitude; {cure}")

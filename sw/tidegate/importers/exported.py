@@ -37,11 +37,11 @@ def read_exported(path: Path) -> FloatChain:
         if name in ("gru", "lstm"):
             state = node.args[1] if isinstance(node.args[1], list | tuple) else [node.args[1]]
             if any(getattr(s.target, "__name__", "").split(".")[0] not in zeros for s in state):
-                raise ModelError(f"the node '{node.name}' ({name}) begins with a state that is not 0, as the engine does; "
-                                 "leave it out")
+                raise ModelError(f"the node '{node.name}' ({name}) begins with a state that is not 0, as the engine "
+                                 "does; leave it out")
         if name in ("select", "slice") and node.args[2] == -1:
             last = True
-        elif name == "select" or name == "slice" and len(node.args) > 2 and node.args[2] not in (0, None):
+        elif name == "select" or (name == "slice" and len(node.args) > 2 and node.args[2] not in (0, None)):
             raise ModelError(f"the node '{node.name}' ({name}) takes a part of the frames; take the last one (-1) or all")
     names = {spec.target for spec in program.graph_signature.input_specs
              if spec.kind in (InputKind.PARAMETER, InputKind.BUFFER)}

@@ -97,8 +97,8 @@ class _Graph:
         if not found and refused:
             raise refused[0]
         if not found:
-            raise ModelError(f"'{path}' has no linear layer behind a recurrent one whose output is a result; export the "
-                             "network with its classifier")
+            raise ModelError(f"'{path}' has no linear layer behind a recurrent one whose output is a result; export "
+                             "the network with its classifier")
         if len(found) > 1:
             raise ModelError(f"'{path}' has {len(found)} results of linear layers, "
                              f"{' and '.join(name for name, _ in found)}; export a network with one")
@@ -123,8 +123,8 @@ class _Graph:
                    and not self.is_constant(n.output[0])]:
             named = ", ".join(f"'{n.name or n.output[0]}' ({n.op_type})" for n in bad[:_NAMED])
             raise ModelError(f"the engine has nothing for {'the node ' if len(bad) == 1 else 'the nodes '}{named}"
-                             f"{' and others' if len(bad) > _NAMED else ''}; it runs GRU, LSTM and RNN layers and linear "
-                             "ones, so compute the rest before the features or leave it out")
+                             f"{' and others' if len(bad) > _NAMED else ''}; it runs GRU, LSTM and RNN layers and "
+                             "linear ones, so compute the rest before the features or leave it out")
 
     # constants
 
@@ -192,8 +192,8 @@ class _Graph:
             raise ModelError(f"the graph needs the tensor '{name}', which nothing makes; export the network again")
         shape = next(i for i in self.inputs if i.name == name).type.tensor_type.shape.dim
         if len(shape) not in (2, 3):
-            raise ModelError(f"the input '{name}' has {len(shape)} axes; the engine takes features as (time, features) or "
-                             "as a batch of these")
+            raise ModelError(f"the input '{name}' has {len(shape)} axes; the engine takes features as (time, features) "
+                             "or as a batch of these")
         return _Value(("?", "??")[: len(shape) - 1] + (_WIDTH,))
 
     def stream(self, node: onnx.NodeProto) -> tuple[_Value, str, int]:
@@ -221,8 +221,8 @@ class _Graph:
         w, r = (self.real(names[i], node, what) for i, what in ((1, "weights"), (2, "recurrent weights")))
         if w.ndim != 3 or r.ndim != 3 or len(w) != 1 or r.shape[1] != len(order) * r.shape[2] or (
                 w.shape[1] != r.shape[1]):
-            raise _refusal(node, f"has weights of the shapes {tuple(w.shape)} and {tuple(r.shape)}, which are not those "
-                           f"of one {node.op_type} of one direction; export it again")
+            raise _refusal(node, f"has weights of the shapes {tuple(w.shape)} and {tuple(r.shape)}, which are not "
+                           f"those of one {node.op_type} of one direction; export it again")
         if names[3]:
             given = self.real(names[3], node, "biases")
             if given.numel() != 2 * w.shape[1]:
@@ -246,8 +246,8 @@ class _Graph:
         if (way := _text(node, "direction", "forward")) != "forward":
             raise _refusal(node, f"runs {way}, and the engine runs frame by frame; train it with one direction, forward")
         if node.op_type == "GRU" and not _attribute(node, "linear_before_reset"):
-            raise _refusal(node, "applies the reset before the product (linear_before_reset=0); the engine, as PyTorch, "
-                           "applies it behind: train with reset_after=True")
+            raise _refusal(node, "applies the reset before the product (linear_before_reset=0); the engine, as "
+                           "PyTorch, applies it behind: train with reset_after=True")
         if _attribute(node, "clip"):
             raise _refusal(node, "clips its sums (clip), which the engine does not; train it without")
         if _attribute(node, "input_forget"):
@@ -258,8 +258,8 @@ class _Graph:
         if node.op_type == "RNN" and given and given[0] in _FUNCTIONS:
             usual = [given[0]] if given[0] != "Sigmoid" else usual
         if given not in ([], usual):
-            raise _refusal(node, f"has the activations {', '.join(given)}, the engine's are {', '.join(usual)}; train it "
-                           "with these")
+            raise _refusal(node, f"has the activations {', '.join(given)}, the engine's are {', '.join(usual)}; train "
+                           "it with these")
         if names[4]:
             raise _refusal(node, "ends sequences at their own lengths (sequence_lens); leave this input out")
         for place, what in ((5, "initial_h"), (6, "initial_c")):
@@ -414,8 +414,8 @@ class _Graph:
             return replace(at, axes=tuple(a for i, a in enumerate(value.axes) if i != axis) if drop else
                            (*value.axes[:axis], _ONE, *value.axes[axis + 1 :]))
         if what == _TIME and index != -1:
-            raise _refusal(node, f"takes frame {index} of a sequence; the engine answers in every frame, so take the last "
-                           "one (-1) or all")
+            raise _refusal(node, f"takes frame {index} of a sequence; the engine answers in every frame, so take the "
+                           "last one (-1) or all")
         if what != _TIME and not (what == _ONE and index in (0, -1)):
             raise _refusal(node, f"takes a part of the axis of {what}; the engine needs all of it")
         axes = tuple(a for i, a in enumerate(value.axes) if i != axis) if drop else (
@@ -438,10 +438,10 @@ class _Graph:
             if step == 1 and start == 0 and end >= 2**31 - 1:
                 continue
             size = len(value.stack) if value.axes[axis] == _LAYERS else 0
-            if step != 1 or not (start == -1 and end >= 2**31 - 1 or size and start % size == size - 1 and end >= size
-                                 or value.axes[axis] == _ONE and start == 0 and end >= 1):
-                raise _refusal(node, f"cuts {start}:{end} out of the axis of {value.axes[axis]}; take the last frame or "
-                               "all")
+            if step != 1 or not ((start == -1 and end >= 2**31 - 1) or (size and start % size == size - 1 and end >= size)
+                                 or (value.axes[axis] == _ONE and start == 0 and end >= 1)):
+                raise _refusal(node, f"cuts {start}:{end} out of the axis of {value.axes[axis]}; take the last frame "
+                               "or all")
             value = self._at(node, value, axis, 0 if value.axes[axis] == _ONE else -1, False)
         return value
 
@@ -505,8 +505,8 @@ def _layout(node: onnx.NodeProto, value: _Value) -> tuple[str, str]:
     """What the first two axes of a recurrent layer's input are, by its attribute ``layout``."""
     wanted = (_BATCH, _TIME) if _attribute(node, "layout") else (_TIME, _BATCH)
     if len(value.axes) != 3 or value.axes[2] != _WIDTH or value.readout:
-        raise _refusal(node, f"hears the axes ({', '.join(value.axes)}), not (time, batch, features) of a whole sequence; "
-                       "feed it the features, or the output of the layer before")
+        raise _refusal(node, f"hears the axes ({', '.join(value.axes)}), not (time, batch, features) of a whole "
+                       "sequence; feed it the features, or the output of the layer before")
     for what, want in zip(value.axes[:2], wanted, strict=True):
         if what not in (want, "?", "??") and not (what == _ONE and want == _BATCH):
             raise _refusal(node, f"takes the axis of {what} for that of {want}; set its layout, or transpose its input")
@@ -569,8 +569,8 @@ def _scaled(value: _Value, factors: torch.Tensor, node: onnx.NodeProto) -> _Valu
 def _along_width(constant: torch.Tensor, node: onnx.NodeProto, width: int | None) -> torch.Tensor:
     """A constant (n,) that has one axis beside those of size 1, the last."""
     if constant.numel() not in (1, constant.shape[-1] if constant.ndim else 1):
-        raise _refusal(node, f"combines frames with a constant of the shape {tuple(constant.shape)}, which differs from "
-                       "frame to frame; the engine has none")
+        raise _refusal(node, f"combines frames with a constant of the shape {tuple(constant.shape)}, which differs "
+                       "from frame to frame; the engine has none")
     if width is not None and constant.numel() not in (1, width):
         raise _refusal(node, f"combines {width} values with a constant of {constant.numel()}; correct the network")
     return constant.reshape(-1)

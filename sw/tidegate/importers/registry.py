@@ -1,7 +1,7 @@
 """Every importer by the suffix of the files that it reads: those of this package, and those of installed packages.
 
-An importer is a function of a path that returns a ``FloatChain`` or raises a ``ModelError`` of one line.  A package adds
-one by an entry point of the group ``tidegate.importers``: its name is the suffix, such as ``.h5``, its object the
+An importer is a function of a path that returns a ``FloatChain`` or raises a ``ModelError`` of one line.  A package
+adds one by an entry point of the group ``tidegate.importers``: its name is the suffix, such as ``.h5``, its object the
 function.  The package is imported when such a file is first read.  An entry point cannot replace an importer.
 """
 
@@ -18,7 +18,7 @@ Importer = Callable[[Path], FloatChain]
 
 
 def _read_onnx(path: Path) -> FloatChain:
-    from .onnx_file import read_onnx        # onnx is an extra
+    from .onnx_file import read_onnx  # onnx is an extra
 
     return read_onnx(path)
 
@@ -50,8 +50,8 @@ def read_network(path: str | Path) -> FloatChain:
                 raise ModelError(f"the importer of {path.suffix} cannot be loaded from '{entry.value}' ({error}); "
                                  "repair its package") from None
     if importer is None:
-        raise ModelError(f"no importer reads '{path.name}'; give a file that ends in {', '.join(suffixes())}, or install "
-                         "the package that reads it")
+        raise ModelError(f"no importer reads '{path.name}'; give a file that ends in {', '.join(suffixes())}, or "
+                         "install the package that reads it")
     if not path.is_file():
         raise ModelError(f"no network file '{path}'; check the name")
     return importer(path)

@@ -36,8 +36,8 @@ def read_checkpoint_file(path: Path) -> FloatChain:
     except Exception as error:      # a damaged file can fail in any way
         written_by_torch = path.read_bytes()[:2] in (b"PK", b"\x80\x02")
         if written_by_torch and ("weights_only" in str(error) or "Unsupported" in str(error)):
-            raise ModelError(f"'{path}' holds more than tensors, such as a whole module, which could run code; save its "
-                             "state_dict() with torch.save") from None
+            raise ModelError(f"'{path}' holds more than tensors, such as a whole module, which could run code; save "
+                             "its state_dict() with torch.save") from None
         raise unreadable(path, "file of torch.save", error) from None
     for name in _INSIDE:
         if isinstance(state, Mapping) and isinstance(state.get(name), Mapping):
@@ -68,11 +68,11 @@ def chain_of_names(state: Mapping[Any, Any], path: Path) -> FloatChain:
     linear = {name: part for name, part in others.items()
               if part.keys() <= {"weight", "bias"} and "weight" in part and part["weight"].ndim == 2}
     if more := [name for name in others if name not in linear]:
-        raise ModelError(f"'{path}' also holds {', '.join(f'{n or next(iter(others[n]))!r}' for n in more[:4])}, which no "
-                         "core computes; compute that before the features, or save the recurrent and the linear module")
+        raise ModelError(f"'{path}' also holds {', '.join(f'{n or next(iter(others[n]))!r}' for n in more[:4])}, which "
+                         "no core computes; compute that before the features, or save the recurrent and the linear module")
     if len(recurrent) != 1 or len(linear) != 1:
-        raise ModelError(f"'{path}' holds {len(recurrent)} recurrent and {len(linear)} linear modules, and does not say "
-                         "how they are connected; export the network to ONNX, or save one of each")
+        raise ModelError(f"'{path}' holds {len(recurrent)} recurrent and {len(linear)} linear modules, and does not "
+                         "say how they are connected; export the network to ONNX, or save one of each")
     return chain_of(next(iter(recurrent.values())), next(iter(linear.values())))
 
 

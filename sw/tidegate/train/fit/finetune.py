@@ -1,7 +1,7 @@
 """A few more epochs for a converted model, with its thresholds in force, on the sequences of a user.
 
-The forward pass is the golden model's, so that the network learns to live with rounding and Θ.  Θ are chosen again after
-each epoch, so that the training sequences keep to the wanted fetch reduction.
+The forward pass is the golden model's, so that the network learns to live with rounding and Θ.  Θ are chosen again
+after each epoch, so that the training sequences keep to the wanted fetch reduction.
 """
 
 from collections.abc import Sequence
