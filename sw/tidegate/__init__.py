@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from .train.fit.finetune import finetune
     from .zoo import load as load_model
 
-__all__ = ["Board", "FrameResult", "TidegateError", "convert", "features_of", "finetune", "fit", "from_torch", "load_model",
-           "save_model"]
+__all__ = ["Board", "FrameResult", "TidegateError", "convert", "features_of", "finetune", "fit", "from_torch",
+           "load_model", "save_model"]
 
 _HOME = {
     "Board": (".host.board", "Board"),

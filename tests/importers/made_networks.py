@@ -59,7 +59,8 @@ def by_hand(net, layout=0, dtype=np.float32, matmul=False, **attributes):
     state = {k: v.detach().numpy().astype(dtype) for k, v in net.state_dict().items()}
     heard, order = "x", ORDER[kind]
     for l in range(net.rnn.num_layers):
-        w, r = (constant(f"{n}{l}", blocks(state[f"rnn.weight_{s}_l{l}"], order)[None]) for n, s in (("W", "ih"), ("R", "hh")))
+        w, r = (constant(f"{n}{l}", blocks(state[f"rnn.weight_{s}_l{l}"], order)[None])
+                for n, s in (("W", "ih"), ("R", "hh")))
         inputs = [heard, w, r]
         if net.rnn.bias:
             both = [blocks(state[f"rnn.bias_{s}_l{l}"], order) for s in ("ih", "hh")]
@@ -72,8 +73,8 @@ def by_hand(net, layout=0, dtype=np.float32, matmul=False, **attributes):
         heard = f"s{l}"
     if matmul or not net.last:
         nodes.append(helper.make_node("MatMul", [heard, constant("V", state["fc.weight"].T)], ["v"], "out"))
-        nodes.append(helper.make_node("Add", [constant("c", state.get("fc.bias", np.zeros(len(state["fc.weight"]), dtype))),
-                                              "v"], ["y"], "add"))
+        bias = state.get("fc.bias", np.zeros(len(state["fc.weight"]), dtype))
+        nodes.append(helper.make_node("Add", [constant("c", bias), "v"], ["y"], "add"))
     else:
         nodes.append(helper.make_node("Gather", [heard, constant("end", np.array(-1))], ["e"], "gather", axis=layout))
         nodes.append(helper.make_node("Gemm", ["e", constant("V", state["fc.weight"]), *(

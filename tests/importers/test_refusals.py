@@ -78,11 +78,14 @@ def scripted():
 
 ONNX = {
     "a convolution": (scripted, r"'.*Conv.*' \(Conv\)"),
-    "a reset before the product": (lambda: changed(by_hand(net()), linear_before_reset=0), r"'rnn0' \(GRU\).*reset_after"),
+    "a reset before the product": (lambda: changed(by_hand(net()), linear_before_reset=0),
+        r"'rnn0' \(GRU\).*reset_after"),
     "reverse": (lambda: changed(by_hand(net()), direction="reverse"), r"'rnn0' \(GRU\) runs reverse"),
-    "both directions": (lambda: changed(by_hand(net("LSTM")), direction="bidirectional"), r"\(LSTM\) runs bidirectional"),
+    "both directions": (lambda: changed(by_hand(net("LSTM")), direction="bidirectional"),
+        r"\(LSTM\) runs bidirectional"),
     "clip": (lambda: changed(by_hand(net()), clip=3.0), r"'rnn0' \(GRU\) clips"),
-    "other activations": (lambda: changed(by_hand(net()), activations=["HardSigmoid", "Tanh"]), "activations HardSigmoid"),
+    "other activations": (lambda: changed(by_hand(net()), activations=["HardSigmoid", "Tanh"]),
+        "activations HardSigmoid"),
     "coupled gates": (lambda: changed(by_hand(net("LSTM")), input_forget=1), "input_forget"),
     "peepholes": (lambda: fed(by_hand(net("LSTM")), 7, np.ones((1, 30), np.float32)), r"'rnn0' \(LSTM\) has peepholes"),
     "a first state": (lambda: fed(by_hand(net()), 5, np.ones((1, 1, 10), np.float32)), r"\(GRU\) begins with a state"),
@@ -98,7 +101,8 @@ ONNX = {
     "x + x": (lambda: before("Add"), r"'front' \(Add\) combines two values that both depend"),
     "a function on features": (lambda: before("Relu"), r"'front' \(Relu\) has no linear layer before it"),
     "whole numbers": (lambda: before("Cast", to=7), r"'front' \(Cast\) turns features into whole numbers"),
-    "no classifier": (lambda: behind(helper.make_node("Identity", ["s0"], ["y"])), "no linear layer behind a recurrent"),
+    "no classifier": (lambda: behind(helper.make_node("Identity", ["s0"], ["y"])),
+        "no linear layer behind a recurrent"),
     "two classifiers": (lambda: behind(
         helper.make_node("MatMul", ["s0", "V"], ["u"]), helper.make_node("Sum", ["u", "u"], ["y"], "both"),
         constants=[("W2", np.ones((10, 4), np.float32))]), r"'both' \(Sum\)"),
@@ -114,7 +118,8 @@ ONNX = {
     "a sum over the batch": (lambda: behind(
         helper.make_node("ReduceMean", ["s0"], ["e"], "mean", axes=[1]), helper.make_node("MatMul", ["e", "V"], ["y"])),
         r"'mean' \(ReduceMean\) takes a mean that is not over the frames"),
-    "the wrong layout": (lambda: changed(by_hand(net(layers=2)), layout=1), r"'squeeze0' \(Squeeze\)|\(GRU\) takes the axis"),
+    "the wrong layout": (lambda: changed(by_hand(net(layers=2)), layout=1),
+        r"'squeeze0' \(Squeeze\)|\(GRU\) takes the axis"),
     "no such tensor": (lambda: behind(helper.make_node("MatMul", ["nowhere", "V"], ["y"], "lost")), "nothing makes"),
     "an image": (lambda: model_of([helper.make_node("Identity", ["x"], ["y"])], [], 6, rank=4), "has 4 axes"),
     "no text": (lambda: b"this is no protobuf", "not a readable ONNX file|has no output"),
@@ -143,11 +148,15 @@ def test_what_the_engine_lacks_is_named(what, tmp_path):
 STATES = {
     "an RNN": (lambda: net("RNN").state_dict(), "layer 0 has not the rows of a cell"),
     "no linear module": (lambda: net().rnn.state_dict(), "holds 1 recurrent and 0 linear modules"),
-    "two recurrent modules": (lambda: {**net().state_dict(), **{f"b.{k}": v.clone() for k, v in net().rnn.state_dict().items()}},
+    "two recurrent modules": (lambda: {**net().state_dict(),
+        **{f"b.{k}": v.clone() for k, v in net().rnn.state_dict().items()}},
                               "holds 2 recurrent and 1 linear modules"),
-    "a convolution": (lambda: {**net().state_dict(), "conv.weight": torch.zeros(2, 2, 2)}, "also holds 'conv', which no core"),
-    "whole numbers": (lambda: {**net().state_dict(), "steps": torch.zeros(2, dtype=torch.int64)}, "'steps' of the type int64"),
-    "both directions": (lambda: {**net().state_dict(), "rnn.weight_hh_l0_reverse": torch.zeros(30, 10)}, "bidirectional"),
+    "a convolution": (lambda: {**net().state_dict(),
+        "conv.weight": torch.zeros(2, 2, 2)}, "also holds 'conv', which no core"),
+    "whole numbers": (lambda: {**net().state_dict(),
+        "steps": torch.zeros(2, dtype=torch.int64)}, "'steps' of the type int64"),
+    "both directions": (lambda: {**net().state_dict(),
+        "rnn.weight_hh_l0_reverse": torch.zeros(30, 10)}, "bidirectional"),
     "nothing": (dict, "holds no tensors"),
 }
 

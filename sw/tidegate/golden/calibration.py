@@ -15,7 +15,7 @@ _LONGEST = 1_000            # frames of a sequence; a longer one is cut into sev
 
 
 @dataclass(frozen=True)
-class Sequences:
+class CalibrationBatch:
     """``frames`` (T, N, features) float64, sequence n padded with its last frame from ``lengths[n]`` on.
 
     ``targets``: class numbers (N,), or (T, N) of every frame, or None.  ``readout``: the frames in which an answer is
@@ -69,7 +69,7 @@ def all_frames(calibration: Any, features: int) -> list[np.ndarray]:
 
 
 def sequences_of(pieces: Sequence[np.ndarray], targets: Any, classes: int, readout: str | None,
-                 most: int = MOST_FRAMES) -> Sequences:
+                 most: int = MOST_FRAMES) -> CalibrationBatch:
     """A batch of at most about ``most`` frames, taken evenly from ``pieces`` (frames, features).
 
     ``targets``: None, or a class number for each sequence, or a sequence of them for each of its frames.  ``readout``:
@@ -99,7 +99,7 @@ def sequences_of(pieces: Sequence[np.ndarray], targets: Any, classes: int, reado
     batch = padded([pieces[i] for i in chosen])
     if right is not None:
         right = padded([right[i] for i in chosen]) if per_frame else np.array([right[i] for i in chosen])   # pyright: ignore
-    return Sequences(batch, lengths, right, readout)
+    return CalibrationBatch(batch, lengths, right, readout)
 
 
 def _targets(targets: Any, pieces: Sequence[np.ndarray], classes: int) -> list[np.ndarray] | list[int]:

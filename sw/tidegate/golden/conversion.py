@@ -11,7 +11,7 @@ from ..spec.formats import SIGNAL
 from ..spec.model import Model
 from .chain import FloatChain
 from .scales import Scale
-from .thresholds import Point, Trial
+from .thresholds import ThetaPoint, Trial
 
 FACTORS = (0, 0.25, 0.5, 0.75, 1, 1.5, 2)     # on the chosen Θ, in the table
 _MOST_SATURATED = 0.001     # share of values that may saturate without a word
@@ -50,9 +50,9 @@ class SignalFigures:
 
 @dataclass(frozen=True)
 class ConversionReport:
-    """A conversion, on calibration data: ``sequences``, ``frames``, ``answers`` that were compared, read at ``readout``.
+    """A conversion, on calibration data: ``sequences``, ``frames``, ``answers`` compared, read at ``readout``.
 
-    ``chosen``: by what Θ was chosen.  ``point``: the model as it is.  ``table``: Θ times a factor, (factor, ``Point``).
+    ``chosen``: by what Θ was chosen.  ``point``: the model as it is.  ``table``: Θ times a factor, (factor, ``ThetaPoint``).
     ``float_accuracy``: of the float network, if it is known what is right.  ``signals``: features, layers, logits.
     ``warnings``: one line each; ``notes``: what the importer left out or folded.
     """
@@ -64,8 +64,8 @@ class ConversionReport:
     answers: int
     readout: str
     float_accuracy: float | None
-    point: Point
-    table: tuple[tuple[float, Point], ...]
+    point: ThetaPoint
+    table: tuple[tuple[float, ThetaPoint], ...]
     signals: tuple[SignalFigures, ...]
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()

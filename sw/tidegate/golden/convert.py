@@ -1,4 +1,4 @@
-"""Any trained ``torch.nn.GRU``, or module of another cell, as a delta network: a scale per layer, round, prove, choose Θ.
+"""Any trained ``torch.nn.GRU``, or module of another cell, as a delta network: a scale per layer, round, choose Θ.
 
 ``convert`` gives the model and a report; ``from_torch`` only the model, whose card holds the report under
 ``conversion``.

@@ -15,7 +15,7 @@ import numpy as np
 from ..spec.errors import ModelError
 from ..spec.formats import THETA_MAX, whole_theta
 from ..spec.model import Model
-from .calibration import Sequences
+from .calibration import CalibrationBatch
 from .figures import Figures, figures
 from .judge import Golden, Trace
 
@@ -26,7 +26,7 @@ _FLAT = 1e-4                # improvements of the loss that are none
 
 
 @dataclass(frozen=True)
-class Point:
+class ThetaPoint:
     """What thresholds make of calibration data.
 
     ``fetch_reduction``: None if no weight was read.  ``agreement``: share of the answers whose best class is the float
@@ -50,12 +50,12 @@ class Trial:
     ``float_logits`` (T, N, classes).
     """
 
-    def __init__(self, model: Model, sequences: Sequences, float_logits: np.ndarray):
+    def __init__(self, model: Model, sequences: CalibrationBatch, float_logits: np.ndarray):
         self.model, self.sequences = model, sequences
         self.frames = model.quantise(sequences.frames)
         self.expected = sequences.answers(float_logits)
         self.right = sequences.right
-        self._points: dict[tuple[int, ...], Point] = {}
+        self._points: dict[tuple[int, ...], ThetaPoint] = {}
 
     @cached_property
     def float_accuracy(self) -> float | None:
@@ -72,7 +72,7 @@ class Trial:
         """Logits of a trace in real units."""
         return logits * 2.0 ** -Golden(self.model).logit_frac
 
-    def point(self, thresholds: Sequence[int]) -> Point:
+    def point(self, thresholds: Sequence[int]) -> ThetaPoint:
         """What these thresholds make of the data; evaluated once."""
         key = tuple(thresholds)
         if key not in self._points:
@@ -85,12 +85,12 @@ class Trial:
             else:
                 loss = -got[np.arange(len(got)), self.right].mean()
                 accuracy = float((answers.argmax(1) == self.right).mean())
-            self._points[key] = Point(key, self.figures(trace).fetch_reduction,
+            self._points[key] = ThetaPoint(key, self.figures(trace).fetch_reduction,
                                       float((answers.argmax(1) == self.expected.argmax(1)).mean()), accuracy,
                                       float(loss))
         return self._points[key]
 
-    def lost(self, point: Point) -> float:
+    def lost(self, point: ThetaPoint) -> float:
         """Percentage points of accuracy below the float network's; where that is not known, of agreement below 100."""
         if point.accuracy is None or self.float_accuracy is None:
             return 100 * (1 - point.agreement)
@@ -105,7 +105,7 @@ class ThetaSearch:
         self.balance = [max(s, 1e-3) for s in spread]
         self.factor = 64.0
 
-    def for_reduction(self, wanted: float) -> Point:
+    def for_reduction(self, wanted: float) -> ThetaPoint:
         """The point of least loss at this fetch reduction; ModelError if it is not from 1 to 1000."""
         if not _LEAST_REDUCTION <= wanted <= _MOST_REDUCTION:
             raise ModelError(f"a fetch reduction of {wanted:g} cannot be had; choose one from {_LEAST_REDUCTION:g} to "
@@ -122,11 +122,11 @@ class ThetaSearch:
                         best, self.balance = point, balance
         return best
 
-    def along(self, wanted: float) -> Point:
+    def along(self, wanted: float) -> ThetaPoint:
         """The point at this fetch reduction with the balance as it is."""
         return self._at(self.balance, wanted)
 
-    def for_loss(self, most: float) -> Point:
+    def for_loss(self, most: float) -> ThetaPoint:
         """The point of the largest fetch reduction that loses at most ``most`` percentage points (``Trial.lost``)."""
         if not most >= 0:
             raise ModelError(f"a loss of {most:g} points cannot be had; choose one from 0 up, such as 0.5")
@@ -137,7 +137,7 @@ class ThetaSearch:
             best = max(best, self._largest(most), key=lambda point: point.reduction)
         return best
 
-    def _largest(self, most: float) -> Point:
+    def _largest(self, most: float) -> ThetaPoint:
         """Bisection of the fetch reduction, with the balance as it is."""
         best, low, high = self.trial.point((0,) * len(self.balance)), log(1.0), log(64.0)
         for _ in range(7):
@@ -149,7 +149,7 @@ class ThetaSearch:
                 high = middle
         return best
 
-    def _at(self, balance: Sequence[float], wanted: float) -> Point:
+    def _at(self, balance: Sequence[float], wanted: float) -> ThetaPoint:
         """The point on the line k · balance that reaches a fetch reduction with the least k."""
         def thetas(factor: float) -> tuple[int, ...]:
             return tuple(whole_theta(factor * b) for b in balance)
@@ -160,7 +160,7 @@ class ThetaSearch:
         return found[1]
 
 
-def _bisect(point: Callable[[float], Point], start: float, wanted: float, largest: float) -> tuple[float, Point]:
+def _bisect(point: Callable[[float], ThetaPoint], start: float, wanted: float, largest: float) -> tuple[float, ThetaPoint]:
     """(factor, point) with a fetch reduction of ``wanted`` or a little more."""
     low, high, factor, best = 0.0, largest, min(start, largest), None
     for _ in range(24):

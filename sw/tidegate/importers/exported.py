@@ -11,8 +11,8 @@ from ..spec.errors import ModelError
 from .tensors import chain_of_names, unreadable
 
 _COMPUTE = ("gru", "lstm", "linear")
-_GLUE = ("select", "slice", "transpose", "permute", "squeeze", "unsqueeze", "dropout", "zeros", "alias", "clone", "detach",
-         "contiguous", "_to_copy", "to", "sym_size", "view", "expand", "lift_fresh_copy")
+_GLUE = ("select", "slice", "transpose", "permute", "squeeze", "unsqueeze", "dropout", "zeros", "alias", "clone",
+         "detach", "contiguous", "_to_copy", "to", "sym_size", "view", "expand", "lift_fresh_copy")
 
 
 def read_exported(path: Path) -> FloatChain:
@@ -42,7 +42,8 @@ def read_exported(path: Path) -> FloatChain:
         if name in ("select", "slice") and node.args[2] == -1:
             last = True
         elif name == "select" or (name == "slice" and len(node.args) > 2 and node.args[2] not in (0, None)):
-            raise ModelError(f"the node '{node.name}' ({name}) takes a part of the frames; take the last one (-1) or all")
+            raise ModelError(f"the node '{node.name}' ({name}) takes a part of the frames; take the last one (-1) "
+                             "or all")
     names = {spec.target for spec in program.graph_signature.input_specs
              if spec.kind in (InputKind.PARAMETER, InputKind.BUFFER)}
     state = {name: tensor for name, tensor in program.state_dict.items() if name in names}

@@ -5,56 +5,42 @@ ONNX's own reference; what is left must be one of the handlers below.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import torch
-from onnx import numpy_helper
-from onnx.reference import ReferenceEvaluator
 
-from ..golden.chain import FloatChain, FloatLayer, rows_to_gates
+from ..golden.chain import FloatChain, FloatLayer
 from ..golden.network import of_gates
 from ..spec.cells import GRU, LSTM, UNIT, Cell
 from ..spec.errors import ModelError
+from .onnx_constants import KEEPS_ZERO, ConstantTensors
+from .onnx_value import (
+    BATCH,
+    LAYERS,
+    MIXED,
+    ONE,
+    TIME,
+    WIDTH,
+    GraphValue,
+    attribute,
+    open_value,
+    refusal,
+    scaled_value,
+    text_attribute,
+    with_layer,
+    with_map,
+)
 from .tensors import unreadable
 
 # blocks of rows: PyTorch's in the order of ONNX's
 _ROWS = {"GRU": (GRU, (1, 0, 2)), "LSTM": (LSTM, (0, 2, 3, 1)), "RNN": (UNIT, (0,))}
 _USUAL = {"GRU": ["Sigmoid", "Tanh"], "LSTM": ["Sigmoid", "Tanh", "Tanh"], "RNN": ["Tanh"]}
 _FUNCTIONS = {"Relu": "relu", "Tanh": "tanh", "Sigmoid": "sigmoid"}
-# shapes of constants of 0 do not matter
-_KEEPS_ZERO = {"Expand", "Slice", "Reshape", "Unsqueeze", "Squeeze", "Transpose", "Identity", "Cast", "Concat", "Tile"}
 _SHAPES = {"Shape", "Constant", "ConstantOfShape", "Expand", "Range", "Size", "Div", "Where", "Equal", "Mod"}
 _NAMED = 4
-
-# axes of a value
-_TIME, _BATCH, _WIDTH, _ONE, _LAYERS, _MIXED = "time", "batch", "features", "1", "layers", "mixed"
-
-
-@dataclass(frozen=True)
-class _Value:
-    """What a tensor of the graph is: the layers so far, and W·x + b behind them that no layer has taken yet.
-
-    ``axes``: what each axis is; "?" and "??": time or batch, as the first recurrent layer will say.  ``last``: only the
-    last frame.  ``stack``: of h_n of several layers, the value of each.
-    """
-
-    axes: tuple[str, ...]
-    layers: tuple[FloatLayer, ...] = ()
-    weight: torch.Tensor | None = None
-    bias: torch.Tensor | None = None
-    readout: str | None = None
-    stack: tuple["_Value", ...] = ()
-    notes: tuple[str, ...] = field(default=())
-    answered: bool = False
-
-    def width(self) -> int | None:
-        if self.weight is not None:
-            return self.weight.shape[0]
-        return self.layers[-1].size if self.layers else None
 
 
 def read_onnx(path: Path) -> FloatChain:
@@ -69,17 +55,13 @@ def read_onnx(path: Path) -> FloatChain:
     return graph.chain(path)
 
 
-class _Graph:
-    """The graph of a file, by the name of each tensor."""
+class _Graph(ConstantTensors):
+    """The graph of a file: what each tensor is, by its name."""
 
     def __init__(self, proto: onnx.ModelProto):
-        self.graph = proto.graph
-        self.opsets = {o.domain: o.version for o in proto.opset_import}
-        self.constants = {t.name: numpy_helper.to_array(t) for t in self.graph.initializer}
+        super().__init__(proto)
         self.inputs = [i for i in self.graph.input if i.name not in self.constants]
-        self.makers = {name: node for node in self.graph.node for name in node.output if name}
-        self.values: dict[str, _Value] = {}
-        self.opset_proto = list(proto.opset_import)
+        self.values: dict[str, GraphValue] = {}
 
     def chain(self, path: Path) -> FloatChain:
         if not self.graph.output:
@@ -118,7 +100,7 @@ class _Graph:
             seen.add(id(node))      # pyright: ignore
             needed.append(node)
             todo += node.input if node.op_type not in _ROWS else [node.input[0]]
-        known = _HANDLERS.keys() | _SHAPES | _KEEPS_ZERO
+        known = _HANDLERS.keys() | _SHAPES | KEEPS_ZERO
         if bad := [n for n in self.graph.node if any(n is m for m in needed) and n.op_type not in known
                    and not self.is_constant(n.output[0])]:
             named = ", ".join(f"'{n.name or n.output[0]}' ({n.op_type})" for n in bad[:_NAMED])
@@ -126,67 +108,19 @@ class _Graph:
                              f"{' and others' if len(bad) > _NAMED else ''}; it runs GRU, LSTM and RNN layers and "
                              "linear ones, so compute the rest before the features or leave it out")
 
-    # constants
-
-    def is_constant(self, name: str) -> bool:
-        """Whether a tensor depends on no input."""
-        if name in self.constants or not name:
-            return True
-        node = self.makers.get(name)
-        return node is not None and node.op_type not in _ROWS and all(map(self.is_constant, node.input))
-
-    def constant(self, name: str) -> np.ndarray | None:
-        """The value of a tensor that depends on no input, else None."""
-        if name not in self.constants and name in self.makers and self.is_constant(name):
-            node = self.makers[name]
-            feeds = {n: self.constant(n) for n in node.input if n}
-            graph = onnx.helper.make_graph([node], "constant", [_info(n) for n in feeds], [_info(n) for n in node.output])
-            proto = onnx.helper.make_model(graph, opset_imports=self.opset_proto)
-            try:
-                results: Any = ReferenceEvaluator(proto).run(None, feeds)       # pyright: ignore
-            except Exception as error:
-                raise _refusal(node, f"cannot be computed ({' '.join(str(error).split())[:100]}); fold constants when "
-                               "exporting") from None
-            self.constants |= dict(zip(node.output, results, strict=True))
-        return self.constants.get(name)
-
-    def real(self, name: str, node: onnx.NodeProto, what: str) -> torch.Tensor:
-        """A constant as float64; ModelError if it is none."""
-        array = self.constant(name)
-        if array is None:
-            raise _refusal(node, f"has {what} that is computed from the input, not trained; use constant weights")
-        if np.dtype(array.dtype).kind not in "fV" and str(array.dtype) != "bfloat16":
-            raise _refusal(node, f"has {what} of the type {array.dtype}; export float16, float32 or float64 weights")
-        return torch.from_numpy(np.asarray(array, np.float64).copy())
-
-    def is_zero(self, name: str) -> bool:
-        """Whether a tensor is 0, whatever its shape."""
-        if self.is_constant(name):
-            return not np.any(self.constant(name))
-        node = self.makers.get(name)
-        if node is None:
-            return False
-        if node.op_type == "ConstantOfShape":
-            value = _attribute(node, "value")
-            return value is None or not np.any(numpy_helper.to_array(value))
-        return node.op_type in _KEEPS_ZERO and all(
-            map(self.is_zero, node.input if node.op_type == "Concat" else node.input[:1]))
-
-    # the way from the input
-
-    def value(self, name: str) -> _Value:
+    def value(self, name: str) -> GraphValue:
         """What a tensor is; ModelError if it is nothing that the engine can make."""
         if name not in self.values:
             node = self.makers.get(name)
             if node is not None:
                 if node.op_type not in _HANDLERS:
-                    raise _refusal(node, "is nothing that the engine computes; compute it before the features")
+                    raise refusal(node, "is nothing that the engine computes; compute it before the features")
                 self.values[name] = _HANDLERS[node.op_type](self, node, list(node.output).index(name))
             else:
                 self.values[name] = self._input(name)
         return self.values[name]
 
-    def _input(self, name: str) -> _Value:
+    def _input(self, name: str) -> GraphValue:
         real = [i.name for i in self.inputs]
         if name not in real:
             raise ModelError(f"the graph needs the tensor '{name}', which nothing makes; export the network again")
@@ -194,101 +128,101 @@ class _Graph:
         if len(shape) not in (2, 3):
             raise ModelError(f"the input '{name}' has {len(shape)} axes; the engine takes features as (time, features) "
                              "or as a batch of these")
-        return _Value(("?", "??")[: len(shape) - 1] + (_WIDTH,))
+        return GraphValue((*("?", "??")[: len(shape) - 1], WIDTH))
 
-    def stream(self, node: onnx.NodeProto) -> tuple[_Value, str, int]:
+    def stream(self, node: onnx.NodeProto) -> tuple[GraphValue, str, int]:
         """Of a node with two inputs, one of them constant: (the other's value, the constant's name, its place)."""
         places = [i for i, name in enumerate(node.input[:2]) if self.is_constant(name)]
         if len(places) != 1:
-            raise _refusal(node, "combines two values that both depend on the input; the engine has no such connection")
+            raise refusal(node, "combines two values that both depend on the input; the engine has no such connection")
         return self.value(node.input[1 - places[0]]), node.input[places[0]], places[0]
 
     def axes_of(self, node: onnx.NodeProto, place: int, rank: int) -> list[int] | None:
         """The axes of Squeeze and the like: an attribute, or a constant input."""
-        axes = _attribute(node, "axes")
+        axes = attribute(node, "axes")
         if axes is None and len(node.input) > place and node.input[place]:
             axes = self.constant(node.input[place])
             if axes is None:
-                raise _refusal(node, "has axes that are computed from the input; export it with constant ones")
+                raise refusal(node, "has axes that are computed from the input; export it with constant ones")
         return None if axes is None else [int(a) % rank for a in np.ravel(axes)]
 
-    def recurrent(self, node: onnx.NodeProto, output: int) -> _Value:
+    def recurrent(self, node: onnx.NodeProto, output: int) -> GraphValue:
         cell, order = _ROWS[node.op_type]
-        value = _open(self.value(node.input[0]), node)
+        value = open_value(self.value(node.input[0]), node)
         names = [*node.input, *[""] * 8]
         activation = self._check_recurrent(node, cell, names)
         axes = _layout(node, value)
         w, r = (self.real(names[i], node, what) for i, what in ((1, "weights"), (2, "recurrent weights")))
         if w.ndim != 3 or r.ndim != 3 or len(w) != 1 or r.shape[1] != len(order) * r.shape[2] or (
                 w.shape[1] != r.shape[1]):
-            raise _refusal(node, f"has weights of the shapes {tuple(w.shape)} and {tuple(r.shape)}, which are not "
+            raise refusal(node, f"has weights of the shapes {tuple(w.shape)} and {tuple(r.shape)}, which are not "
                            f"those of one {node.op_type} of one direction; export it again")
         if names[3]:
             given = self.real(names[3], node, "biases")
             if given.numel() != 2 * w.shape[1]:
-                raise _refusal(node, f"has {given.numel()} biases, not {2 * w.shape[1]}; export it again")
+                raise refusal(node, f"has {given.numel()} biases, not {2 * w.shape[1]}; export it again")
             both = given.reshape(2, -1)
         else:
             both = torch.zeros(2, w.shape[1], dtype=torch.float64)
         w_ih, w_hh, b_ih, b_hh = (_reordered(x, order) for x in (w[0], r[0], *both))
         layer = FloatLayer(cell, w_ih, w_hh, of_gates(cell, b_ih, b_hh), activation, node.name)
-        value = _taken(value, layer, node)
+        value = with_layer(value, layer, node)
         if output == 0:
-            layout = (_BATCH, _TIME, _ONE, _WIDTH) if axes == (_BATCH, _TIME) else (_TIME, _ONE, _BATCH, _WIDTH)
+            layout = (BATCH, TIME, ONE, WIDTH) if axes == (BATCH, TIME) else (TIME, ONE, BATCH, WIDTH)
             return replace(value, axes=layout)
         if output == 2:
-            raise _refusal(node, "gives the cell state c to a linear layer, and the engine hands on h; use h instead")
-        layout = (_BATCH, _ONE, _WIDTH) if axes == (_BATCH, _TIME) else (_ONE, _BATCH, _WIDTH)
+            raise refusal(node, "gives the cell state c to a linear layer, and the engine hands on h; use h instead")
+        layout = (BATCH, ONE, WIDTH) if axes == (BATCH, TIME) else (ONE, BATCH, WIDTH)
         return replace(value, axes=layout, readout="last")
 
     def _check_recurrent(self, node: onnx.NodeProto, cell: Cell, names: list[str]) -> str:
         """ModelError for what the cell does not do; the activation of an RNN."""
-        if (way := _text(node, "direction", "forward")) != "forward":
-            raise _refusal(node, f"runs {way}, and the engine runs frame by frame; train it with one direction, forward")
-        if node.op_type == "GRU" and not _attribute(node, "linear_before_reset"):
-            raise _refusal(node, "applies the reset before the product (linear_before_reset=0); the engine, as "
+        if (way := text_attribute(node, "direction", "forward")) != "forward":
+            raise refusal(node, f"runs {way}, and the engine runs frame by frame; train it forward alone")
+        if node.op_type == "GRU" and not attribute(node, "linear_before_reset"):
+            raise refusal(node, "applies the reset before the product (linear_before_reset=0); the engine, as "
                            "PyTorch, applies it behind: train with reset_after=True")
-        if _attribute(node, "clip"):
-            raise _refusal(node, "clips its sums (clip), which the engine does not; train it without")
-        if _attribute(node, "input_forget"):
-            raise _refusal(node, "couples input and forget gate (input_forget), which the engine does not; train it "
+        if attribute(node, "clip"):
+            raise refusal(node, "clips its sums (clip), which the engine does not; train it without")
+        if attribute(node, "input_forget"):
+            raise refusal(node, "couples input and forget gate (input_forget), which the engine does not; train it "
                            "without")
-        given = [x.decode() for x in _attribute(node, "activations") or []]
+        given = [x.decode() for x in attribute(node, "activations") or []]
         usual = _USUAL[node.op_type]
         if node.op_type == "RNN" and given and given[0] in _FUNCTIONS:
             usual = [given[0]] if given[0] != "Sigmoid" else usual
         if given not in ([], usual):
-            raise _refusal(node, f"has the activations {', '.join(given)}, the engine's are {', '.join(usual)}; train "
+            raise refusal(node, f"has the activations {', '.join(given)}, the engine's are {', '.join(usual)}; train "
                            "it with these")
         if names[4]:
-            raise _refusal(node, "ends sequences at their own lengths (sequence_lens); leave this input out")
+            raise refusal(node, "ends sequences at their own lengths (sequence_lens); leave this input out")
         for place, what in ((5, "initial_h"), (6, "initial_c")):
             if names[place] and not (node.op_type != "LSTM" and place == 6) and not self.is_zero(names[place]):
-                raise _refusal(node, f"begins with a state ({what}) that is not 0, as the engine does; leave it out")
+                raise refusal(node, f"begins with a state ({what}) that is not 0, as the engine does; leave it out")
         if node.op_type == "LSTM" and names[7] and not self.is_zero(names[7]):
-            raise _refusal(node, "has peepholes, which the engine's LSTM has not; train it without")
+            raise refusal(node, "has peepholes, which the engine's LSTM has not; train it without")
         return _FUNCTIONS[usual[0]] if cell is UNIT else ""
 
-    def linear(self, node: onnx.NodeProto, output: int) -> _Value:
+    def linear(self, node: onnx.NodeProto, output: int) -> GraphValue:
         if node.op_type == "Gemm":
             value, weight = self.value(node.input[0]), self.real(node.input[1], node, "weights")
-            if _attribute(node, "transA"):
-                raise _refusal(node, "transposes its input (transA); export it without")
-            alpha, beta = _attribute(node, "alpha"), _attribute(node, "beta")
-            weight = (weight if _attribute(node, "transB") else weight.T) * (1.0 if alpha is None else alpha)
-            value = _with(value, weight, None, node)
+            if attribute(node, "transA"):
+                raise refusal(node, "transposes its input (transA); export it without")
+            alpha, beta = attribute(node, "alpha"), attribute(node, "beta")
+            weight = (weight if attribute(node, "transB") else weight.T) * (1.0 if alpha is None else alpha)
+            value = with_map(value, weight, None, node)
             if len(node.input) > 2 and node.input[2]:
                 bias = self.real(node.input[2], node, "biases") * (1.0 if beta is None else beta)
-                value = _with(value, None, bias, node)
+                value = with_map(value, None, bias, node)
             return value
         value, name, place = self.stream(node)
         weight = self.real(name, node, "weights")
         if weight.ndim != 2 or place == 0:
-            raise _refusal(node, f"multiplies by a constant of the shape {tuple(weight.shape)} from the "
+            raise refusal(node, f"multiplies by a constant of the shape {tuple(weight.shape)} from the "
                            f"{'left' if place == 0 else 'right'}; the engine multiplies features by a matrix")
-        return _with(value, weight.T, None, node)
+        return with_map(value, weight.T, None, node)
 
-    def elementwise(self, node: onnx.NodeProto, output: int) -> _Value:
+    def elementwise(self, node: onnx.NodeProto, output: int) -> GraphValue:
         value, name, place = self.stream(node)
         constant = self.real(name, node, "a constant")
         sign = 1.0
@@ -296,204 +230,182 @@ class _Graph:
             if node.op_type == "Sub":
                 constant, sign = (-constant, 1.0) if place else (constant, -1.0)
             if sign < 0:
-                value = _scaled(value, torch.tensor(-1.0, dtype=torch.float64), node)
-            return _with(value, None, constant, node)
+                value = scaled_value(value, torch.tensor(-1.0, dtype=torch.float64), node)
+            return with_map(value, None, constant, node)
         if node.op_type == "Div":
             if not place or not torch.all(constant != 0):
-                raise _refusal(node, "divides by the input or by 0; the engine has no division")
+                raise refusal(node, "divides by the input or by 0; the engine has no division")
             constant = 1 / constant
-        return _scaled(value, constant, node)
+        return scaled_value(value, constant, node)
 
-    def function(self, node: onnx.NodeProto, output: int) -> _Value:
+    def function(self, node: onnx.NodeProto, output: int) -> GraphValue:
         value = self.value(node.input[0])
         if node.op_type in ("Softmax", "LogSoftmax"):
             if value.weight is None:
-                raise _refusal(node, "is no result of a linear layer; the engine has softmax nowhere else")
-            note = f"{node.op_type} '{node.name or node.output[0]}' is left out: a board gives logits, whose order is the same"
+                raise refusal(node, "is no result of a linear layer; the engine has softmax nowhere else")
+            if (attribute(node, "axis") if attribute(node, "axis") is not None else -1) % len(value.axes) != len(
+                    value.axes) - 1:
+                raise refusal(node, "is not over the classes; the engine has softmax nowhere else")
+            note = f"{node.op_type} '{node.name or node.output[0]}' is left out: a board gives logits, in that order"
             return replace(value, notes=(*value.notes, note), answered=True)
-        value = _open(value, node)
+        value = open_value(value, node)
         if value.weight is None:
-            raise _refusal(node, "has no linear layer before it; the engine has such a function only behind one")
+            raise refusal(node, "has no linear layer before it; the engine has such a function only behind one")
+        if value.readout == "mean":
+            raise refusal(node, "hears the mean of all frames, which the engine does not take; take that of the logits")
         bias = torch.zeros(len(value.weight), dtype=torch.float64) if value.bias is None else value.bias
         layer = FloatLayer(UNIT, value.weight, None, bias[None], _FUNCTIONS[node.op_type], node.name)
         return replace(value, layers=(*value.layers, layer), weight=None, bias=None)
 
-    def same(self, node: onnx.NodeProto, output: int) -> _Value:
+    def same(self, node: onnx.NodeProto, output: int) -> GraphValue:
         if node.op_type == "Dropout" and len(node.input) > 2 and node.input[2] and np.any(self.constant(node.input[2])):
-            raise _refusal(node, "is exported in training mode; call eval() before the export")
-        if node.op_type == "Cast" and _attribute(node, "to") not in (1, 10, 11, 16):
-            raise _refusal(node, "turns features into whole numbers; the engine does its own rounding")
+            raise refusal(node, "is exported in training mode; call eval() before the export")
+        if node.op_type == "Cast" and attribute(node, "to") not in (1, 10, 11, 16):
+            raise refusal(node, "turns features into whole numbers; the engine does its own rounding")
         return self.value(node.input[0])
 
-    def transpose(self, node: onnx.NodeProto, output: int) -> _Value:
+    def transpose(self, node: onnx.NodeProto, output: int) -> GraphValue:
         value = self.value(node.input[0])
-        order = _attribute(node, "perm") or range(len(value.axes))[::-1]
+        order = attribute(node, "perm") or range(len(value.axes))[::-1]
         axes = tuple(value.axes[i] for i in order)
-        if axes[-1] not in (_WIDTH,) and _WIDTH in axes and axes.index(_WIDTH) != len(axes) - 1:
+        if axes[-1] not in (WIDTH,) and WIDTH in axes and axes.index(WIDTH) != len(axes) - 1:
             # an input of (batch, features, time) is turned in front of the layer
             if value.layers or value.weight is not None or len(axes) != 3:
-                raise _refusal(node, "turns features into another axis; the engine keeps a frame together")
+                raise refusal(node, "turns features into another axis; the engine keeps a frame together")
         if not value.layers and value.weight is None and len(axes) == 3 and order[-1] != 2:
-            axes = ("?", "??", _WIDTH)      # of the raw input nothing is known but what follows
+            axes = ("?", "??", WIDTH)      # of the raw input nothing is known but what follows
         return replace(value, axes=axes)
 
-    def squeeze(self, node: onnx.NodeProto, output: int) -> _Value:
+    def squeeze(self, node: onnx.NodeProto, output: int) -> GraphValue:
         value = self.value(node.input[0])
         axes = self.axes_of(node, 1, len(value.axes))
         if axes is None:
-            axes = [i for i, a in enumerate(value.axes) if a == _ONE]
+            axes = [i for i, a in enumerate(value.axes) if a == ONE]
         for a in axes:
-            if value.axes[a] == _WIDTH or (value.axes[a] == _TIME and value.readout != "last"):
-                raise _refusal(node, f"drops the axis of {value.axes[a]}; the engine needs all of it")
+            if value.axes[a] == WIDTH or (value.axes[a] == TIME and value.readout != "last"):
+                raise refusal(node, f"drops the axis of {value.axes[a]}; the engine needs all of it")
         return replace(value, axes=tuple(x for i, x in enumerate(value.axes) if i not in axes))
 
-    def unsqueeze(self, node: onnx.NodeProto, output: int) -> _Value:
+    def unsqueeze(self, node: onnx.NodeProto, output: int) -> GraphValue:
         value = self.value(node.input[0])
         axes = list(value.axes)
         for a in sorted(self.axes_of(node, 1, len(axes) + 1) or []):
-            axes.insert(a, _ONE)
+            axes.insert(a, ONE)
         return replace(value, axes=tuple(axes))
 
-    def reshape(self, node: onnx.NodeProto, output: int) -> _Value:
+    def reshape(self, node: onnx.NodeProto, output: int) -> GraphValue:
         value = self.value(node.input[0])
         if node.op_type == "Flatten":
-            axis = _attribute(node, "axis")
+            axis = attribute(node, "axis")
             axis = 1 if axis is None else axis % len(value.axes)
             head, tail = value.axes[:axis], value.axes[axis:]
-            if [a for a in tail if a != _ONE] != [_WIDTH]:
-                raise _refusal(node, "joins several frames to one; the engine gives each frame to the next layer alone")
-            real = [a for a in head if a != _ONE] or [_ONE]
-            return replace(value, axes=(real[0] if len(real) == 1 else _MIXED, _WIDTH))
+            if [a for a in tail if a != ONE] != [WIDTH]:
+                raise refusal(node, "joins several frames to one; the engine gives each frame to the next layer alone")
+            real = [a for a in head if a != ONE] or [ONE]
+            return replace(value, axes=(real[0] if len(real) == 1 else MIXED, WIDTH))
         target = self._target(node)
-        width, kept = value.width(), [a for a in value.axes if a != _ONE]
+        width, kept = value.width(), [a for a in value.axes if a != ONE]
         copied = target[:-1]
         if target[-1] == -1 and all(n in (0, 1) for n in copied):
-            whole = [a for a, n in zip(value.axes, copied, strict=False) if n == 0] + [_WIDTH]
-            fits = [a for a in whole if a != _ONE] == kept
+            whole = [a for a, n in zip(value.axes, copied, strict=False) if n == 0] + [WIDTH]
+            fits = [a for a in whole if a != ONE] == kept
         else:
-            fits = target[-1] is not None and (target[-1] == width or (target[-1] == 0 and len(target) == len(value.axes)))
-        if not fits or kept[-1] != _WIDTH:
-            raise _refusal(node, "joins or cuts frames; the engine gives each frame to the next layer alone")
-        heads = [a for a in kept if a != _WIDTH]
+            same = target[-1] == 0 and len(target) == len(value.axes)
+            fits = target[-1] is not None and (target[-1] == width or same)
+        if not fits or kept[-1] != WIDTH:
+            raise refusal(node, "joins or cuts frames; the engine gives each frame to the next layer alone")
+        heads = [a for a in kept if a != WIDTH]
         free = [i for i, n in enumerate(copied) if n != 1]
         if len(free) == len(heads):
             places = dict(zip(free, heads, strict=True))
-            axes = tuple(places.get(i, _ONE) for i in range(len(copied)))
+            axes = tuple(places.get(i, ONE) for i in range(len(copied)))
         else:
-            axes = tuple(_MIXED if n != 1 else _ONE for n in copied)
-        return replace(value, axes=(*axes, _WIDTH))
+            axes = tuple(MIXED if n != 1 else ONE for n in copied)
+        return replace(value, axes=(*axes, WIDTH))
 
     def _target(self, node: onnx.NodeProto) -> list[int | None]:
         """The shape of Reshape; None for what is computed from the input's shape."""
-        shape = _attribute(node, "shape")
+        shape = attribute(node, "shape")
         if shape is None:
             shape = self.constant(node.input[1])
         if shape is not None:
             return [int(n) for n in shape]
         maker = self.makers.get(node.input[1])
         if maker is None or maker.op_type != "Concat":
-            raise _refusal(node, "has a shape that is computed in a way that is not understood; export it with constants")
+            raise refusal(node, "has a shape that is computed in an unknown way; export it with constants")
         parts = [self.constant(name) for name in maker.input]
         return [n for part in parts for n in ([None] if part is None else [int(x) for x in np.ravel(part)])]
 
-    def pick(self, node: onnx.NodeProto, output: int) -> _Value:
+    def pick(self, node: onnx.NodeProto, output: int) -> GraphValue:
         """One place of an axis: the last frame, or a layer of h_n."""
         value = self.value(node.input[0])
-        axis = (_attribute(node, "axis") or 0) % len(value.axes)
+        axis = (attribute(node, "axis") or 0) % len(value.axes)
         index = self.constant(node.input[1])
         if index is None or index.size != 1:
-            raise _refusal(node, "picks frames by what is computed from the input, or several; pick the last frame")
+            raise refusal(node, "picks frames by what is computed from the input, or several; pick the last frame")
         drop = index.ndim == 0
         return self._at(node, value, axis, int(index.ravel()[0]), drop)
 
-    def _at(self, node: onnx.NodeProto, value: _Value, axis: int, index: int, drop: bool) -> _Value:
+    def _at(self, node: onnx.NodeProto, value: GraphValue, axis: int, index: int, drop: bool) -> GraphValue:
         """The value with one place of an axis taken; ``drop``: the axis goes away."""
         what = value.axes[axis]
-        if what == _LAYERS:
+        if what == LAYERS:
             at = value.stack[index]
             return replace(at, axes=tuple(a for i, a in enumerate(value.axes) if i != axis) if drop else
-                           (*value.axes[:axis], _ONE, *value.axes[axis + 1 :]))
-        if what == _TIME and index != -1:
-            raise _refusal(node, f"takes frame {index} of a sequence; the engine answers in every frame, so take the "
+                           (*value.axes[:axis], ONE, *value.axes[axis + 1 :]))
+        if what == TIME and index != -1:
+            raise refusal(node, f"takes frame {index} of a sequence; the engine answers in every frame, so take the "
                            "last one (-1) or all")
-        if what != _TIME and not (what == _ONE and index in (0, -1)):
-            raise _refusal(node, f"takes a part of the axis of {what}; the engine needs all of it")
+        if what != TIME and not (what == ONE and index in (0, -1)):
+            raise refusal(node, f"takes a part of the axis of {what}; the engine needs all of it")
         axes = tuple(a for i, a in enumerate(value.axes) if i != axis) if drop else (
-            *value.axes[:axis], _ONE, *value.axes[axis + 1 :])
-        return replace(value, axes=axes, readout="last" if what == _TIME else value.readout)
+            *value.axes[:axis], ONE, *value.axes[axis + 1 :])
+        return replace(value, axes=axes, readout="last" if what == TIME else value.readout)
 
-    def slice(self, node: onnx.NodeProto, output: int) -> _Value:
+    def slice(self, node: onnx.NodeProto, output: int) -> GraphValue:
         value = self.value(node.input[0])
         if len(node.input) > 1:
             given = [self.constant(name) if name else None for name in node.input[1:5]]
             given += [None] * (4 - len(given))
             if given[0] is None or given[1] is None:
-                raise _refusal(node, "cuts at places that are computed from the input; take the last frame or all")
+                raise refusal(node, "cuts at places that are computed from the input; take the last frame or all")
             starts, ends, axes, steps = ([int(x) for x in np.ravel(g)] if g is not None else None for g in given)
         else:
-            starts, ends, axes, steps = (_attribute(node, name) for name in ("starts", "ends", "axes", "steps"))
+            starts, ends, axes, steps = (attribute(node, name) for name in ("starts", "ends", "axes", "steps"))
         for k, (start, end) in enumerate(zip(starts or [], ends or [], strict=True)):
             axis = (axes[k] if axes else k) % len(value.axes)
             step = steps[k] if steps else 1
             if step == 1 and start == 0 and end >= 2**31 - 1:
                 continue
-            size = len(value.stack) if value.axes[axis] == _LAYERS else 0
-            if step != 1 or not ((start == -1 and end >= 2**31 - 1) or (size and start % size == size - 1 and end >= size)
-                                 or (value.axes[axis] == _ONE and start == 0 and end >= 1)):
-                raise _refusal(node, f"cuts {start}:{end} out of the axis of {value.axes[axis]}; take the last frame "
+            size = len(value.stack) if value.axes[axis] == LAYERS else 0
+            last = (start == -1 and end >= 2**31 - 1) or (size and start % size == size - 1 and end >= size)
+            if step != 1 or not (last or (value.axes[axis] == ONE and start == 0 and end >= 1)):
+                raise refusal(node, f"cuts {start}:{end} out of the axis of {value.axes[axis]}; take the last frame "
                                "or all")
-            value = self._at(node, value, axis, 0 if value.axes[axis] == _ONE else -1, False)
+            value = self._at(node, value, axis, 0 if value.axes[axis] == ONE else -1, False)
         return value
 
-    def mean(self, node: onnx.NodeProto, output: int) -> _Value:
+    def mean(self, node: onnx.NodeProto, output: int) -> GraphValue:
         """The mean of all frames, which a user's own program may take."""
-        value = self.value(node.input[0])
+        value = open_value(self.value(node.input[0]), node)
         axes = self.axes_of(node, 1, len(value.axes))
-        if axes is None or [value.axes[a] for a in axes] != [_TIME] or value.readout:
-            raise _refusal(node, "takes a mean that is not over the frames; the engine has none")
-        keep = _attribute(node, "keepdims") != 0
-        kept = tuple(_ONE if i in axes else a for i, a in enumerate(value.axes) if keep or i not in axes)
-        note = f"'{node.name or node.output[0]}' (ReduceMean) is left to you: a board gives logits for every frame, so take " \
-               "their mean"
+        if axes is None or [value.axes[a] for a in axes] != [TIME] or value.readout:
+            raise refusal(node, "takes a mean that is not over the frames; the engine has none")
+        keep = attribute(node, "keepdims") != 0
+        kept = tuple(ONE if i in axes else a for i, a in enumerate(value.axes) if keep or i not in axes)
+        note = f"'{node.name or node.output[0]}' (ReduceMean) is left to you: a board gives logits for each frame, " \
+               "so take their mean"
         return replace(value, axes=kept, readout="mean", notes=(*value.notes, note))
 
-    def concat(self, node: onnx.NodeProto, output: int) -> _Value:
+    def concat(self, node: onnx.NodeProto, output: int) -> GraphValue:
         values = [self.value(name) for name in node.input]
-        axis = (_attribute(node, "axis") or 0) % len(values[0].axes)
+        axis = (attribute(node, "axis") or 0) % len(values[0].axes)
         if len(values) == 1:
             return values[0]
-        if any(v.readout != "last" or v.axes[axis] != _ONE or v.weight is not None for v in values):
-            raise _refusal(node, "joins values; the engine has layers in a row, each of which hears the one before")
-        axes = tuple(_LAYERS if i == axis else a for i, a in enumerate(values[0].axes))
+        if any(v.readout != "last" or v.axes[axis] != ONE or v.weight is not None for v in values):
+            raise refusal(node, "joins values; the engine has layers in a row, each of which hears the one before")
+        axes = tuple(LAYERS if i == axis else a for i, a in enumerate(values[0].axes))
         return replace(values[-1], axes=axes, stack=tuple(values))
-
-
-_HANDLERS: dict[str, Callable[[_Graph, onnx.NodeProto, int], _Value]] = {
-    **dict.fromkeys(("GRU", "LSTM", "RNN"), _Graph.recurrent), **dict.fromkeys(("MatMul", "Gemm"), _Graph.linear),
-    **dict.fromkeys(("Add", "Sub", "Mul", "Div"), _Graph.elementwise),
-    **dict.fromkeys(("Relu", "Tanh", "Sigmoid", "Softmax", "LogSoftmax"), _Graph.function),
-    **dict.fromkeys(("Identity", "Dropout", "Cast"), _Graph.same), "Transpose": _Graph.transpose,
-    "Squeeze": _Graph.squeeze, "Unsqueeze": _Graph.unsqueeze, "Reshape": _Graph.reshape, "Flatten": _Graph.reshape,
-    "Gather": _Graph.pick, "Slice": _Graph.slice, "ReduceMean": _Graph.mean, "Concat": _Graph.concat,
-}
-
-
-def _refusal(node: onnx.NodeProto, why: str) -> ModelError:
-    return ModelError(f"the node '{node.name or node.output[0]}' ({node.op_type}) {why}")
-
-
-def _info(name: str) -> onnx.ValueInfoProto:
-    return onnx.helper.make_value_info(name, onnx.TypeProto())
-
-
-def _attribute(node: onnx.NodeProto, name: str) -> Any:
-    """The value of an attribute, None if it is not there."""
-    return next((onnx.helper.get_attribute_value(a) for a in node.attribute if a.name == name), None)
-
-
-def _text(node: onnx.NodeProto, name: str, default: str) -> str:
-    value = _attribute(node, name)
-    return default if value is None else value.decode()
 
 
 def _reordered(rows: torch.Tensor, order: tuple[int, ...]) -> torch.Tensor:
@@ -501,76 +413,23 @@ def _reordered(rows: torch.Tensor, order: tuple[int, ...]) -> torch.Tensor:
     return rows.unflatten(0, (len(order), -1))[list(order)].flatten(0, 1)
 
 
-def _layout(node: onnx.NodeProto, value: _Value) -> tuple[str, str]:
+def _layout(node: onnx.NodeProto, value: GraphValue) -> tuple[str, str]:
     """What the first two axes of a recurrent layer's input are, by its attribute ``layout``."""
-    wanted = (_BATCH, _TIME) if _attribute(node, "layout") else (_TIME, _BATCH)
-    if len(value.axes) != 3 or value.axes[2] != _WIDTH or value.readout:
-        raise _refusal(node, f"hears the axes ({', '.join(value.axes)}), not (time, batch, features) of a whole "
+    wanted = (BATCH, TIME) if attribute(node, "layout") else (TIME, BATCH)
+    if len(value.axes) != 3 or value.axes[2] != WIDTH or value.readout:
+        raise refusal(node, f"hears the axes ({', '.join(value.axes)}), not (time, batch, features) of a whole "
                        "sequence; feed it the features, or the output of the layer before")
     for what, want in zip(value.axes[:2], wanted, strict=True):
-        if what not in (want, "?", "??") and not (what == _ONE and want == _BATCH):
-            raise _refusal(node, f"takes the axis of {what} for that of {want}; set its layout, or transpose its input")
+        if what not in (want, "?", "??") and not (what == ONE and want == BATCH):
+            raise refusal(node, f"takes the axis of {what} for that of {want}; set its layout, or transpose its input")
     return wanted
 
 
-def _open(value: _Value, node: onnx.NodeProto) -> _Value:
-    """The value, if more may follow."""
-    if value.answered or value.stack:
-        raise _refusal(node, "hears what is no signal of a layer; the engine has layers in a row")
-    return value
-
-
-def _taken(value: _Value, layer: FloatLayer, node: onnx.NodeProto) -> _Value:
-    """A recurrent layer behind a value; a linear layer between is folded into its weights."""
-    notes = value.notes
-    if value.weight is not None or value.bias is not None:
-        w_ih, bias = layer.w_ih, layer.bias
-        if value.weight is not None and value.weight.shape[0] != w_ih.shape[1]:
-            raise _refusal(node, f"expects {w_ih.shape[1]} inputs, but gets {value.weight.shape[0]}; correct the network")
-        if value.bias is not None:
-            bias = bias + rows_to_gates(layer.cell, w_ih @ value.bias.expand(w_ih.shape[1]), layer.w_hh)
-        weight = w_ih if value.weight is None else w_ih @ value.weight
-        layer = replace(layer, w_ih=weight, bias=bias)
-        notes = (*notes, f"the linear map before '{node.name or node.output[0]}' ({node.op_type}) is folded into its weights")
-    return replace(value, layers=(*value.layers, layer), weight=None, bias=None, notes=notes)
-
-
-def _with(value: _Value, weight: torch.Tensor | None, bias: torch.Tensor | None, node: onnx.NodeProto) -> _Value:
-    """A value behind which W·x, or + b, follows."""
-    value = _open(value, node)
-    if value.axes[-1] != _WIDTH:
-        raise _refusal(node, f"works along the axis of {value.axes[-1]}; the engine works on the features of each frame")
-    if weight is not None:
-        if value.width() not in (None, weight.shape[1]):
-            raise _refusal(node, f"expects {weight.shape[1]} inputs, but gets {value.width()}; correct the network")
-        bias = None if value.bias is None else weight @ value.bias.expand(weight.shape[1])
-        return replace(value, weight=weight if value.weight is None else weight @ value.weight, bias=bias)
-    assert bias is not None
-    flat = _along_width(bias, node, value.width())
-    width = value.width() or len(flat)
-    if value.weight is None and value.layers:
-        value = replace(value, weight=torch.eye(width, dtype=torch.float64))
-    if value.weight is None and value.bias is None and not value.layers and len(flat) == 1:
-        return replace(value, bias=flat)
-    return replace(value, bias=flat.expand(width) if value.bias is None else value.bias + flat)
-
-
-def _scaled(value: _Value, factors: torch.Tensor, node: onnx.NodeProto) -> _Value:
-    """A value of which each element is multiplied."""
-    value, flat = _open(value, node), _along_width(factors, node, value.width())
-    width = value.width() or (len(flat) if value.bias is None or len(flat) > 1 else len(value.bias))
-    if value.weight is None and not value.layers and value.bias is None and width == 1:
-        raise _refusal(node, "scales all features by one number before the first layer; fold this into the features")
-    weight = torch.eye(width, dtype=torch.float64) if value.weight is None else value.weight
-    return replace(value, weight=weight * flat.expand(width)[:, None],
-                   bias=None if value.bias is None else value.bias * flat)
-
-
-def _along_width(constant: torch.Tensor, node: onnx.NodeProto, width: int | None) -> torch.Tensor:
-    """A constant (n,) that has one axis beside those of size 1, the last."""
-    if constant.numel() not in (1, constant.shape[-1] if constant.ndim else 1):
-        raise _refusal(node, f"combines frames with a constant of the shape {tuple(constant.shape)}, which differs "
-                       "from frame to frame; the engine has none")
-    if width is not None and constant.numel() not in (1, width):
-        raise _refusal(node, f"combines {width} values with a constant of {constant.numel()}; correct the network")
-    return constant.reshape(-1)
+_HANDLERS: dict[str, Callable[[_Graph, onnx.NodeProto, int], GraphValue]] = {
+    **dict.fromkeys(("GRU", "LSTM", "RNN"), _Graph.recurrent), **dict.fromkeys(("MatMul", "Gemm"), _Graph.linear),
+    **dict.fromkeys(("Add", "Sub", "Mul", "Div"), _Graph.elementwise),
+    **dict.fromkeys(("Relu", "Tanh", "Sigmoid", "Softmax", "LogSoftmax"), _Graph.function),
+    **dict.fromkeys(("Identity", "Dropout", "Cast"), _Graph.same), "Transpose": _Graph.transpose,
+    "Squeeze": _Graph.squeeze, "Unsqueeze": _Graph.unsqueeze, "Reshape": _Graph.reshape, "Flatten": _Graph.reshape,
+    "Gather": _Graph.pick, "Slice": _Graph.slice, "ReduceMean": _Graph.mean, "Concat": _Graph.concat,
+}

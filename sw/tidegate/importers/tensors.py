@@ -29,7 +29,7 @@ def read_safetensors(path: Path) -> FloatChain:
 
 
 def read_checkpoint_file(path: Path) -> FloatChain:
-    """The network whose state dict ``torch.save`` wrote, alone or under a name such as "state_dict"; ModelError if there
+    """The network whose state dict ``torch.save`` wrote, alone or under a name such as "state_dict"; ModelError where
     is none.  Nothing but tensors and plain data is loaded, so that a file cannot run code."""
     try:
         state: Any = torch.load(path, map_location="cpu", weights_only=True)
@@ -69,7 +69,7 @@ def chain_of_names(state: Mapping[Any, Any], path: Path) -> FloatChain:
               if part.keys() <= {"weight", "bias"} and "weight" in part and part["weight"].ndim == 2}
     if more := [name for name in others if name not in linear]:
         raise ModelError(f"'{path}' also holds {', '.join(f'{n or next(iter(others[n]))!r}' for n in more[:4])}, which "
-                         "no core computes; compute that before the features, or save the recurrent and the linear module")
+                         "no core computes; compute that before the features, or save one recurrent and one linear one")
     if len(recurrent) != 1 or len(linear) != 1:
         raise ModelError(f"'{path}' holds {len(recurrent)} recurrent and {len(linear)} linear modules, and does not "
                          "say how they are connected; export the network to ONNX, or save one of each")

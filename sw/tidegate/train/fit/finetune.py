@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from tidegate.golden import DeltaNetwork
-from tidegate.golden.calibration import Sequences, all_frames, sequences_of
+from tidegate.golden.calibration import CalibrationBatch, all_frames, sequences_of
 from tidegate.golden.thresholds import ThetaSearch, Trial
 from tidegate.spec.model import Model
 
@@ -85,22 +85,22 @@ def finetune(model: Model, sequences: Any, targets: Any, epochs: int = 5, fetch_
     return replace(tuned, card=model.card | {"finetuned": said}, stop=model.stop, detector=model.detector)
 
 
-def _some(data: Sequences, most: int) -> Sequences:
+def _some(data: CalibrationBatch, most: int) -> CalibrationBatch:
     """At most so many of the sequences, taken evenly."""
     chosen = np.unique(np.linspace(0, len(data.lengths) - 1, min(most, len(data.lengths))).astype(int))
     lengths = data.lengths[chosen]
     right = None if data.targets is None else data.targets[..., chosen]
     if right is not None and right.ndim == 2:
         right = right[: lengths.max()]
-    return Sequences(data.frames[: lengths.max(), chosen], lengths, right, data.readout)
+    return CalibrationBatch(data.frames[: lengths.max(), chosen], lengths, right, data.readout)
 
 
-def _trial(model: Model, data: Sequences) -> Trial:
+def _trial(model: Model, data: CalibrationBatch) -> Trial:
     steps, count, _ = data.frames.shape
     return Trial(model, data, np.zeros((steps, count, model.network.classes)))
 
 
-def _thresholds(model: Model, data: Sequences, wanted: float | None, balance: Sequence[int] | None) -> tuple[int, ...]:
+def _thresholds(model: Model, data: CalibrationBatch, wanted: float | None, balance: Sequence[int] | None) -> tuple[int, ...]:
     """Θ for a fetch reduction: on the line through ``balance``, or found anew."""
     if wanted is None:
         return model.network.thresholds
