@@ -52,7 +52,7 @@ class SignalFigures:
 class ConversionReport:
     """A conversion, on calibration data: ``sequences``, ``frames``, ``answers`` compared, read at ``readout``.
 
-    ``chosen``: by what Θ was chosen.  ``point``: the model as it is.  ``table``: Θ times a factor, (factor, ``ThetaPoint``).
+    ``chosen``: by what Θ was chosen.  ``point``: the model as it is.  ``table``: (factor on Θ, what that makes).
     ``float_accuracy``: of the float network, if it is known what is right.  ``signals``: features, layers, logits.
     ``warnings``: one line each; ``notes``: what the importer left out or folded.
     """

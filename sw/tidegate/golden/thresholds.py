@@ -160,7 +160,8 @@ class ThetaSearch:
         return found[1]
 
 
-def _bisect(point: Callable[[float], ThetaPoint], start: float, wanted: float, largest: float) -> tuple[float, ThetaPoint]:
+def _bisect(point: Callable[[float], ThetaPoint], start: float, wanted: float,
+            largest: float) -> tuple[float, ThetaPoint]:
     """(factor, point) with a fetch reduction of ``wanted`` or a little more."""
     low, high, factor, best = 0.0, largest, min(start, largest), None
     for _ in range(24):

@@ -1,6 +1,7 @@
 """A few more epochs for a converted model, with its thresholds in force, on the sequences of a user.
 
-The forward pass is the golden model's, so that the network learns to live with rounding and Θ.  Θ are chosen again
+The forward pass is the golden model's, so that the network learns to live with rounding and Θ.  The model as it was, at
+Θ = 0, is its teacher: it says how sure an answer is, not only which one is right.  Θ are chosen again
 after each epoch, so that the training sequences keep to the wanted fetch reduction.
 """
 
@@ -14,6 +15,7 @@ import torch
 from tidegate.golden import DeltaNetwork
 from tidegate.golden.calibration import CalibrationBatch, all_frames, sequences_of
 from tidegate.golden.thresholds import ThetaSearch, Trial
+from tidegate.spec.formats import SIGNAL
 from tidegate.spec.model import Model
 
 from ..errors import DataError
@@ -21,12 +23,14 @@ from .objective import until
 
 _CLIP = 1.0                 # of the gradient's norm
 _RISE = 0.2                 # share of the updates in which the learning rate rises
-_PRICE = 0.02               # of a fetched weight against a dense network's, in units of loss at the wanted reduction
+_PRICE = 0.1               # of a fetched weight against a dense network's, in units of loss at the wanted reduction
+_NOISE = 0.1                # on features while training, in units of 1
+_TAUGHT, _TEMPERATURE = 0.5, 2.0        # share of the loss that is the teacher's, and how soft its answers are
 _JUDGED = 400               # sequences by which Θ are chosen
 
 
 def finetune(model: Model, sequences: Any, targets: Any, epochs: int = 5, fetch_reduction: float | None = None, *,
-             readout: str | None = None, learning_rate: float = 2e-3, batch: int = 32, seed: int = 0) -> Model:
+             readout: str | None = None, learning_rate: float = 4e-3, batch: int = 32, seed: int = 0) -> Model:
     """The model, trained for ``epochs`` more on ``sequences`` (as the ``calibration`` of ``from_torch``) with the right
     classes ``targets``, one for each sequence or for each frame.
 
@@ -56,13 +60,18 @@ def finetune(model: Model, sequences: Any, targets: Any, epochs: int = 5, fetch_
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=max(updates, 20) + 1,
                                                    pct_start=_RISE)
     columns = torch.tensor([float(net.column_weights(s)) for s in range(net.signals)])
-    tuned = model
+    noise = torch.Generator().manual_seed(seed)
+    tuned, teacher = model, DeltaNetwork.from_model(model)
     for epoch in range(epochs):
         order = np.random.default_rng([seed, epoch]).permutation(len(data.lengths))
         for part in _batches(order, data.lengths, batch, np.random.default_rng([seed, epoch, 1])):
             lengths = torch.from_numpy(data.lengths[part])
-            run = network(frames[: int(lengths.max()), torch.from_numpy(part)])
-            loss = _loss(run.logits, lengths, torch.from_numpy(right[..., part]), data.readout)
+            heard = frames[: int(lengths.max()), torch.from_numpy(part)]
+            with torch.no_grad():
+                said = teacher(heard, dense=True).logits
+            shaken = heard + (_NOISE * 256 * torch.randn(heard.shape, generator=noise)).round_()
+            run = network(shaken.clamp_(-SIGNAL.max, SIGNAL.max))
+            loss = _loss(run.logits, said, lengths, torch.from_numpy(right[..., part]), data.readout)
             valid = until(lengths - 1, len(run.logits))
             fetched = sum((e * valid).sum() * c for e, c in zip(run.events, columns, strict=True)) / valid.sum()
             loss = loss + _PRICE * fetched * (fetch_reduction or 1.0) / net.dense_weights
@@ -100,7 +109,8 @@ def _trial(model: Model, data: CalibrationBatch) -> Trial:
     return Trial(model, data, np.zeros((steps, count, model.network.classes)))
 
 
-def _thresholds(model: Model, data: CalibrationBatch, wanted: float | None, balance: Sequence[int] | None) -> tuple[int, ...]:
+def _thresholds(model: Model, data: CalibrationBatch, wanted: float | None,
+                balance: Sequence[int] | None) -> tuple[int, ...]:
     """Θ for a fetch reduction: on the line through ``balance``, or found anew."""
     if wanted is None:
         return model.network.thresholds
@@ -117,14 +127,22 @@ def _batches(order: np.ndarray, lengths: np.ndarray, batch: int, rng: np.random.
     return [parts[i] for i in rng.permutation(len(parts))]
 
 
-def _loss(logits: torch.Tensor, lengths: torch.Tensor, right: torch.Tensor, readout: str) -> torch.Tensor:
-    """Cross-entropy of the answers; logits (T, B, classes), ``right`` (B,) or (T, B)."""
+def _loss(logits: torch.Tensor, said: torch.Tensor, lengths: torch.Tensor, right: torch.Tensor,
+          readout: str) -> torch.Tensor:
+    """Cross-entropy of the answers, and their divergence from the teacher's, ``said``; both (T, B, classes); ``right``
+    (B,) or (T, B)."""
     valid = torch.arange(len(logits))[:, None] < lengths
-    if readout == "last":
-        answers = logits[lengths - 1, torch.arange(len(lengths))]
-    elif readout == "mean":
-        answers = (logits * valid[..., None]).sum(0) / lengths[:, None]
-    else:
-        answers = logits[valid]
+
+    def answers(logits: torch.Tensor) -> torch.Tensor:
+        if readout == "last":
+            return logits[lengths - 1, torch.arange(len(lengths))]
+        if readout == "mean":
+            return (logits * valid[..., None]).sum(0) / lengths[:, None]
+        return logits[valid]
+
+    if readout == "frames":
         right = (right[: len(logits)] if right.ndim == 2 else right.expand(valid.shape))[valid]
-    return torch.nn.functional.cross_entropy(answers, right.long())
+    got, wanted = answers(logits), answers(said)
+    soft = [torch.log_softmax(x / _TEMPERATURE, -1) for x in (got, wanted)]
+    taught = torch.nn.functional.kl_div(*soft, reduction="batchmean", log_target=True) * _TEMPERATURE**2
+    return (1 - _TAUGHT) * torch.nn.functional.cross_entropy(got, right.long()) + _TAUGHT * taught
