@@ -69,7 +69,7 @@ def finetune(model: Model, sequences: Any, targets: Any, epochs: int = 5, fetch_
             heard = frames[: int(lengths.max()), torch.from_numpy(part)]
             with torch.no_grad():
                 said = teacher(heard, dense=True).logits
-            shaken = heard + (_NOISE * 256 * torch.randn(heard.shape, generator=noise)).round_()
+            shaken = heard + (_NOISE * 2**SIGNAL.frac * torch.randn(heard.shape, generator=noise)).round_()
             run = network(shaken.clamp_(-SIGNAL.max, SIGNAL.max))
             loss = _loss(run.logits, said, lengths, torch.from_numpy(right[..., part]), data.readout)
             valid = until(lengths - 1, len(run.logits))
@@ -143,6 +143,6 @@ def _loss(logits: torch.Tensor, said: torch.Tensor, lengths: torch.Tensor, right
     if readout == "frames":
         right = (right[: len(logits)] if right.ndim == 2 else right.expand(valid.shape))[valid]
     got, wanted = answers(logits), answers(said)
-    soft = [torch.log_softmax(x / _TEMPERATURE, -1) for x in (got, wanted)]
-    taught = torch.nn.functional.kl_div(*soft, reduction="batchmean", log_target=True) * _TEMPERATURE**2
+    soft, softly = (torch.log_softmax(x / _TEMPERATURE, -1) for x in (got, wanted))
+    taught = torch.nn.functional.kl_div(soft, softly, reduction="batchmean", log_target=True) * _TEMPERATURE**2
     return (1 - _TAUGHT) * torch.nn.functional.cross_entropy(got, right.long()) + _TAUGHT * taught
