@@ -229,6 +229,8 @@ def test_the_command_line(tmp_path):
     path = tmp_path / "n.onnx"
     path.write_bytes(before("Sin"))
     fails(tidegate("import", path, "--out", tmp_path / "m.tidegate"), "'front' (Sin)")
+    (tmp_path / "n.pt2").write_bytes(b"no program")        # torch would log a traceback
+    fails(tidegate("import", tmp_path / "n.pt2", "--out", tmp_path / "m.tidegate"), "is not a readable program")
     path.write_bytes(by_hand(net()))
     x = np.random.default_rng(0).normal(size=(30, 8, 6)).cumsum(1)
     done = tidegate("import", path, "--calibrate", saved(tmp_path / "d.npz", x=x), "--out", tmp_path / "m.tidegate",

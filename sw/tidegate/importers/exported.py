@@ -1,5 +1,6 @@
 """Programs of ``torch.export`` (``.pt2``): their state dict, once the graph shows that nothing else is computed."""
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,10 +18,14 @@ _GLUE = ("select", "slice", "transpose", "permute", "squeeze", "unsqueeze", "dro
 
 def read_exported(path: Path) -> FloatChain:
     """The network in a program of ``torch.export``; ModelError names the first node that the engine cannot compute."""
+    log = logging.getLogger("torch.export")     # prints the traceback of a damaged file before it raises
+    disabled, log.disabled = log.disabled, True
     try:
         program = torch.export.load(path)
     except Exception as error:      # a damaged file can fail in any way
         raise unreadable(path, "program of torch.export", error) from None
+    finally:
+        log.disabled = disabled
     last = False
     zeros = {"zeros"}
     for node in program.graph.nodes:
