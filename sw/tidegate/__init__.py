@@ -7,21 +7,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .golden.convert import from_torch
+    from .golden.convert import convert, from_torch
     from .host.board import Board, FrameResult
     from .host.features import features_of
     from .host.fit import fit
     from .spec.errors import TidegateError
     from .spec.model import save_model
+    from .train.fit.finetune import finetune
     from .zoo import load as load_model
 
-__all__ = ["Board", "FrameResult", "TidegateError", "features_of", "fit", "from_torch", "load_model", "save_model"]
+__all__ = ["Board", "FrameResult", "TidegateError", "convert", "features_of", "finetune", "fit", "from_torch",
+           "load_model", "save_model"]
 
 _HOME = {
     "Board": (".host.board", "Board"),
     "FrameResult": (".host.board", "FrameResult"),
     "TidegateError": (".spec.errors", "TidegateError"),
+    "convert": (".golden.convert", "convert"),
     "features_of": (".host.features", "features_of"),
+    "finetune": (".train.fit.finetune", "finetune"),
     "fit": (".host.fit", "fit"),
     "from_torch": (".golden.convert", "from_torch"),
     "load_model": (".zoo", "load"),

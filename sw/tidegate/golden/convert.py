@@ -1,26 +1,28 @@
-"""Any trained ``torch.nn.GRU``, or module of another cell, as a delta network: a scale per layer, round, prove, run."""
+"""Any trained ``torch.nn.GRU``, or module of another cell, as a delta network: a scale per layer, round, choose Θ.
+
+``convert`` gives the model and a report; ``from_torch`` only the model, whose card holds the report under
+``conversion``.
+"""
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from ..spec.cells import CELLS, Cell
 from ..spec.errors import ModelError, TidegateWarning
-from ..spec.formats import BIAS_MAX, WEIGHT_BITS, WEIGHT_FRACS, acc_frac, weight_max
-from ..spec.model import Model, tensor_name
-from ..spec.network import MAX_LAYERS, Layer, Network
-from .cells import golden_of
-from .network import of_gates
-from .scale import rounded, scales
+from ..spec.model import Model
+from .calibration import all_frames, sequences_of
+from .chain import FloatChain
+from .conversion import Conversion, report_of
+from .rounding import rounded
+from .state_dict import chain_of
+from .thresholds import ThetaSearch, Trial
 
-_WEIGHT_MAX = weight_max(WEIGHT_BITS)
-_CONVERTED = tuple(cell for cell in CELLS.values() if not cell.activations)     # PyTorch's module says all of a layer
-_OUTLIERS = 0.005           # share of weights that may be called a few
 _MOST_SATURATED = 0.001     # share of calibration data that may saturate without a word
+_NAMED = 3                  # features in a message
 
 
 class ConversionWarning(TidegateWarning):
@@ -30,7 +32,8 @@ class ConversionWarning(TidegateWarning):
 def from_torch(rnn: Mapping[str, Tensor] | nn.Module, classifier: Mapping[str, Tensor] | nn.Module | None = None,
                thresholds: Sequence[int] | None = None, labels: Sequence[str] | None = None,
                frontend: dict | None = None, mean=None, scale=None, card: dict | None = None, *,
-               calibration: ArrayLike | None = None, clip: bool = False) -> Model:
+               calibration: Any = None, targets: Any = None, fetch_reduction: float | None = None,
+               max_loss: float | None = None, readout: str | None = None, clip: bool = False) -> Model:
     """A model from a ``torch.nn.GRU`` (or PyTorch's module of another of ``spec.cells``) and the ``torch.nn.Linear``
     behind its last layer: modules, or their state dicts, or one module that holds one of each.
 
@@ -39,94 +42,105 @@ def from_torch(rnn: Mapping[str, Tensor] | nn.Module, classifier: Mapping[str, T
     and own state is b_ih + b_hh.
 
     ``mean``, ``scale`` (features,): the network was trained on ``(feature - mean) · scale``; default: on the features
-    themselves.  A core represents these values within ±8; larger ones saturate.  ``calibration`` (..., features):
-    features such as the model will hear.  Without ``mean`` and ``scale`` these are computed from the calibration data,
-    and the weights and biases of the first layer are changed to match, so that the network computes the same.
+    themselves.  A core represents these values within ±8; larger ones saturate.  ``calibration``: features such as the
+    model will hear, (frames, features) or (sequences, frames, features), or a list of sequences of any length.  Without
+    ``mean`` and ``scale`` these are computed from the calibration data, and the weights and biases of the first layer
+    are changed to match, so that the network computes the same.
+
+    In place of ``thresholds``: ``fetch_reduction``, such as 8: Θ are chosen so that the calibration data need so many
+    times fewer weights, at the least loss; or ``max_loss``, such as 0.5: so many percentage points may be lost, and Θ
+    are as large as that allows.  What is lost is accuracy, if ``targets`` say what is right (a class number for each
+    sequence, or for each of its frames), else agreement with the best class of the float network.  ``readout``: an
+    answer is read in the "last" frame (the default with one target for a sequence), is the "mean" of all frames, or is
+    every one of the "frames" (the default otherwise).
+
+    With calibration data the card's entry "conversion" is ``ConversionReport.to_dict()``; ``convert`` gives the report
+    itself.
 
     Every layer gets the finest scale at which nothing is clipped and no accumulator can wrap.  ``clip``: the scale at
     which the weights have the least squared error, with those clipped that are too large for it.
 
-    Warns (ConversionWarning) of calibration data that saturate, and of a layer in which a few weights make all others
-    coarser.  ModelError for any other state dict, for weights that fit no scale, and for NaN.
+    Warns (ConversionWarning) of whatever costs accuracy, such as calibration data that saturate, or a layer in which a
+    few weights make all others coarser.  ModelError for any other state dict, for weights that fit no scale, and for
+    NaN.
     """
-    if isinstance(rnn, nn.Module) and classifier is None:
-        rnn, classifier = recurrent_and_linear(rnn)
-    if classifier is None:
-        raise ModelError("a classifier is missing; pass the torch.nn.Linear behind the last layer")
-    states = [part.state_dict() if isinstance(part, nn.Module) else part for part in (rnn, classifier)]
-    for state in states:
-        if not isinstance(state, Mapping) or not all(
-                isinstance(name, str) and isinstance(t, Tensor) and t.is_floating_point() and not t.is_meta
-                for name, t in state.items()):
-            raise ModelError("modules of PyTorch or their state dicts are converted: names and tensors of real numbers")
-    rnn, classifier = ({name: t.detach().cpu() for name, t in state.items()} for state in states)
-    cell, layers = _layers(rnn)
-    sizes = [weights[1].shape[1] for weights, _ in layers]
-    weight, bias = classifier.get("weight"), classifier.get("bias")
-    if (weight is None or weight.ndim != 2 or weight.shape[1] != sizes[-1] or classifier.keys() - {"weight", "bias"}
-            or (bias is not None and bias.shape != weight.shape[:1])):
-        raise ModelError(f"the classifier must be the state dict of a torch.nn.Linear({sizes[-1]}, classes)")
-    bias = torch.zeros(weight.shape[0]) if bias is None else bias
-    layers.append(([weight.double()], bias.double()))
+    return convert(rnn, classifier, thresholds, labels, frontend, mean, scale, card, calibration=calibration,
+                   targets=targets, fetch_reduction=fetch_reduction, max_loss=max_loss, readout=readout,
+                   clip=clip, stacklevel=3).model
 
-    features, classes = layers[0][0][0].shape[1], weight.shape[0]
-    frames = None if calibration is None else _frames(calibration, features)
-    if frames is not None and mean is None and scale is None:
+
+def convert(network: FloatChain | Mapping[str, Tensor] | nn.Module,
+            classifier: Mapping[str, Tensor] | nn.Module | None = None, thresholds: Sequence[int] | None = None,
+            labels: Sequence[str] | None = None, frontend: dict | None = None, mean=None, scale=None,
+            card: dict | None = None, *, calibration: Any = None, targets: Any = None,
+            fetch_reduction: float | None = None, max_loss: float | None = None, readout: str | None = None,
+            clip: bool = False, source: str = "", warn: bool = True, stacklevel: int = 2) -> Conversion:
+    """``from_torch`` with its report; also of a ``FloatChain``, as an importer reads it.
+
+    ``source``: what was converted, for the report.  ``warn``: False keeps the warnings to the result.
+    ``stacklevel``: whose line a warning names.
+    """
+    chain = network if isinstance(network, FloatChain) else chain_of(network, classifier)
+    wanted = [name for name, value in (("thresholds", thresholds), ("fetch_reduction", fetch_reduction),
+                                       ("max_loss", max_loss)) if value is not None]
+    if len(wanted) > 1:
+        raise ModelError(f"{' and '.join(wanted)} both say what Θ is; give one of them")
+    if thresholds is not None and len(thresholds) != len(chain.layers) + 1:
+        raise ModelError(f"{len(thresholds)} thresholds were given; the network needs {len(chain.layers) + 1}: one for "
+                         "the features and one for each layer")
+    if calibration is None:
+        if wanted not in ([], ["thresholds"]) or targets is not None:
+            raise ModelError(f"{wanted[0] if wanted else 'targets'} cannot be used without calibration data; give "
+                             "sequences such as the model will hear")
+        model, scales = rounded(chain, thresholds, labels, frontend, mean, scale, card, clip)
+        said = [s.warning for s in scales if s.warning]
+        _tell(said if warn else (), stacklevel)
+        return Conversion(model, None, tuple(said))
+    pieces = all_frames(calibration, chain.features)
+    said_by_source = chain.readout if targets is None or chain.readout != "frames" else None
+    per_frame = targets is not None and len(targets) and np.ndim(targets[0])
+    sequences = sequences_of(pieces, targets, chain.classes, readout or (None if per_frame else said_by_source))
+    frames = np.concatenate(pieces)
+    if mean is None and scale is None:
         mean, scale = _normalisation(frames)
-        layers[0] = _denormalised(cell, *layers[0], mean, scale)
-    shape = Network(features, tuple(Layer(size, cell=cell) for size in sizes), Layer(classes), (0,) * (len(sizes) + 1))
-    reach = [shape.max_anchor(s) for s in range(shape.signals)]
-    names = [f"layer {l}" for l in range(len(sizes))] + ["the classifier"]
-    fracs = [_finest(cell, *layer, reach[l : l + 2], names[l], clip) for l, layer in enumerate(layers)]
-    thresholds = (0,) * (len(sizes) + 1) if thresholds is None else tuple(thresholds)
-    labels = tuple(map(str, range(classes))) if labels is None else tuple(labels)
-    tensors = {
-        "frontend.mean": np.asarray(np.zeros(features) if mean is None else mean, np.float32),
-        "frontend.scale": np.asarray(np.ones(features) if scale is None else scale, np.float32),
-    }
-    for l, ((weights, bias), frac) in enumerate(zip(layers, fracs, strict=True)):
-        ints = [rounded(w, frac).clamp(-_WEIGHT_MAX, _WEIGHT_MAX).numpy().astype(np.int8) for w in weights]
-        bias = rounded(bias, acc_frac(frac)).numpy().astype(np.int32)
-        if l < len(sizes):
-            tensors |= {tensor_name(shape.layers[l], l, what): value
-                        for what, value in zip(("weight_ih", "weight_hh", "bias"), (*ints, bias), strict=True)}
+        chain = chain.on_normalised(mean, scale)
+    model, scales = rounded(chain, thresholds, labels, frontend, mean, scale, card, clip)
+    said = [s.warning for s in scales if s.warning] + _saturation(model, frames)
+    mean, scale = (model.tensors[f"frontend.{what}"].astype(np.float64) for what in ("mean", "scale"))
+    heard = (sequences.frames - mean) * scale
+    signals, logits = chain.run(heard)
+    signals, logits = [heard, *(x.numpy() for x in signals)], logits.numpy()
+    trial = Trial(model, sequences, logits)
+    chosen = "Θ as given" if thresholds is not None else "Θ = 0"
+    if fetch_reduction is not None or max_loss is not None:
+        search = ThetaSearch(trial, [float(x[sequences.valid].std()) for x in signals])
+        if max_loss is None:
+            assert fetch_reduction is not None
+            point, chosen = search.for_reduction(fetch_reduction), f"Θ for a fetch reduction of {fetch_reduction:g}"
         else:
-            tensors |= {"classifier.weight": ints[0], "classifier.bias": bias}
-    run = tuple(Layer(size, frac, cell=cell) for size, frac in zip(sizes, fracs, strict=False))
-    network = Network(features, run, Layer(classes, fracs[-1]), thresholds)
-    model = Model(network, tensors, labels, dict(frontend or {}), dict(card or {}))
-    if frames is not None and (share := model.saturated(frames)) > _MOST_SATURATED:
-        warnings.warn(ConversionWarning(
-            f"{share:.1%} of the calibration data lie beyond ±8 and saturate; normalise the features, or leave mean "
-            "and scale out, so that they are computed from the calibration data"), stacklevel=2)
-    return model
+            kind = "agreement" if targets is None else "accuracy"
+            point, chosen = search.for_loss(max_loss), f"Θ for a loss of at most {max_loss:g} points of {kind}"
+        trial.model = model = model.with_thresholds(*point.thresholds)
+    report = report_of(chain, trial, signals, logits, scales, chosen, source or type(network).__name__, said)
+    _tell(report.warnings if warn else (), stacklevel)
+    return Conversion(replace(model, card=model.card | {"conversion": report.to_dict()}), report, report.warnings)
 
 
-def recurrent_and_linear(module: nn.Module) -> tuple[nn.Module, nn.Module]:
-    """The one recurrent module and the one linear module in a module."""
-    kinds = tuple(golden_of(cell).Module for cell in _CONVERTED)
-    found = [[part for part in module.modules() if isinstance(part, kind)] for kind in (kinds, nn.Linear)]
-    if any(len(parts) != 1 for parts in found):
-        raise ModelError(f"the module holds {len(found[0])} recurrent and {len(found[1])} linear modules; pass the one "
-                         "recurrent module and the torch.nn.Linear behind it")
-    taken = {id(parameter) for part in (found[0][0], found[1][0]) for parameter in part.parameters()}
-    left = sorted({name.rpartition(".")[0] or name for name, parameter in module.named_parameters()
-                   if id(parameter) not in taken})
-    if left:
-        raise ModelError(f"the module also holds {', '.join(left)}, which no core computes; compute that before the "
-                         "features, or pass the recurrent module and the torch.nn.Linear behind it")
-    return found[0][0], found[1][0]
+def _tell(lines: Sequence[str], stacklevel: int) -> None:
+    for line in lines:
+        warnings.warn(ConversionWarning(line), stacklevel=stacklevel + 1)
 
 
-def _frames(calibration: ArrayLike, features: int) -> np.ndarray:
-    """Calibration data as float64 (n, features)."""
-    try:
-        frames = np.asarray(calibration, np.float64)
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise ModelError(f"the calibration data make no array ({' '.join(str(error).split())})") from None
-    if frames.ndim < 2 or frames.shape[-1] != features or not frames.size or not np.isfinite(frames).all():
-        raise ModelError(f"calibration data are finite features (frames, {features}), not {frames.shape}; correct them")
-    return frames.reshape(-1, features)
+def _saturation(model: Model, frames: np.ndarray) -> list[str]:
+    """A warning if too many of the calibration frames (n, features) saturate."""
+    if (share := model.saturated(frames)) <= _MOST_SATURATED:
+        return []
+    each = np.array([model.saturated(np.where(np.arange(frames.shape[1]) == i, frames, model.tensors["frontend.mean"]))
+                     for i in range(frames.shape[1])])
+    worst = [int(i) for i in np.argsort(-each, kind="stable")[:_NAMED] if each[i]]
+    return [f"{share:.1%} of the calibration data lie beyond ±8 and saturate, most of feature "
+            f"{', '.join(map(str, worst))}; normalise the features, or leave mean and scale out, so that they are "
+            "computed from the calibration data"]
 
 
 def _normalisation(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -134,111 +148,3 @@ def _normalisation(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     deviation = frames.std(0)
     deviation[deviation < 1e-6 * np.maximum(np.abs(frames).max(0), 1e-6)] = 1
     return frames.mean(0).astype(np.float32), (1 / deviation).astype(np.float32)
-
-
-def _denormalised(cell: Cell, weights: list[Tensor], bias: Tensor, mean: np.ndarray,
-                  scale: np.ndarray) -> tuple[list[Tensor], Tensor]:
-    """The first layer's weights and bias for normalised features: W·x + b = (W / scale)·x' + (b + W·mean)."""
-    w_ih, w_hh = weights
-    more = of_gates(cell, w_ih @ torch.from_numpy(mean).double(), w_hh.new_zeros(w_hh.shape[0]))
-    return [w_ih / torch.from_numpy(scale).double(), w_hh], bias + more
-
-
-def _layers(rnn: Mapping[str, Tensor]) -> tuple[Cell, list[tuple[list[Tensor], Tensor]]]:
-    """The cell, and per layer ([w_ih, w_hh], bias (gates, H) in the order of the accumulators), float64.
-
-    ModelError if it is no plain recurrent network of a cell that there is.
-    """
-    wanted = " or ".join(f"torch.nn.{golden_of(cell).Module.__name__}" for cell in _CONVERTED)
-    if any(name.endswith("_reverse") for name in rnn):
-        raise ModelError("a bidirectional network cannot run frame by frame; train it with bidirectional=False")
-    if any(name.startswith("weight_hr") for name in rnn):
-        raise ModelError(f"a recurrent layer with a projection (proj_size) does not run here; train a {wanted} without")
-    count = sum(name.startswith("weight_hh_l") for name in rnn)
-    if not 1 <= count <= MAX_LAYERS:
-        raise ModelError(f"the state dict has {count} recurrent layers, tidegate runs 1 to {MAX_LAYERS}; "
-                         f"pass the state_dict() of a {wanted}")
-    layers, blocks = [], {len(cell.own_rows): cell for cell in _CONVERTED}
-    first = rnn.get("weight_hh_l0")
-    cell = None if first is None or first.ndim != 2 else blocks.get(first.shape[0] // max(1, first.shape[1]))
-    for l in range(count):
-        w_ih, w_hh = rnn.get(f"weight_ih_l{l}"), rnn.get(f"weight_hh_l{l}")
-        if (cell is None or w_ih is None or w_hh is None or w_hh.shape[0] != len(cell.own_rows) * w_hh.shape[1]
-                or w_ih.shape[0] != w_hh.shape[0]):
-            rows = " or ".join(f"{count}·H of a {cell.title}" for count, cell in blocks.items())
-            raise ModelError(f"layer {l} has not the rows of a cell that there is ({rows}); "
-                             f"pass the state_dict() of a {wanted}")
-        if l and w_ih.shape[1] != layers[-1][0][1].shape[1]:
-            raise ModelError(f"layer {l} expects {w_ih.shape[1]} inputs, layer {l - 1} has "
-                             f"{layers[-1][0][1].shape[1]} neurons")
-        for name in (f"bias_{side}_l{l}" for side in ("ih", "hh")):
-            if name in rnn and rnn[name].shape != w_hh.shape[:1]:
-                raise ModelError(f"{name} has the shape {tuple(rnn[name].shape)}, not {tuple(w_hh.shape[:1])}; "
-                                 f"pass the state_dict() of a {wanted}")
-        given = [side for side in ("ih", "hh") if f"bias_{side}_l{l}" in rnn]
-        if len(given) == 1:
-            raise ModelError(f"layer {l} has bias_{given[0]} but not its twin; pass both biases, or none (bias=False)")
-        zeros = w_hh.new_zeros(w_hh.shape[0])
-        biases = [rnn.get(f"bias_{side}_l{l}", zeros).double() for side in ("ih", "hh")]
-        layers.append(([w_ih.double(), w_hh.double()], of_gates(cell, *biases)))
-    if len({f"bias_ih_l{l}" in rnn for l in range(count)}) > 1:
-        raise ModelError("some layers have biases and others have none; pass all, or none (bias=False)")
-    known = {f"{kind}_{side}_l{l}" for kind in ("weight", "bias") for side in ("ih", "hh") for l in range(count)}
-    if other := sorted(rnn.keys() - known):
-        raise ModelError(f"'{other[0]}' belongs to no {wanted}; pass the state dict of that alone")
-    assert cell is not None
-    return cell, layers
-
-
-def _finest(cell: Cell, weights: list[Tensor], bias: Tensor, reach: list[int], name: str, clip: bool) -> int:
-    """The largest weight_frac at which weights and biases fit and, with signals up to ``reach``, no accumulator wraps.
-
-    If only the accumulators do not fit, the coarsest is returned, and ``Model`` names the row.  ``clip``: weights need
-    not fit, and of all weight_fracs that one is returned at which their squared error is least.
-    """
-    flat = torch.cat([w.flatten() for w in weights])
-    largest = float(torch.cat([flat, bias.flatten()]).abs().max())
-    if not np.isfinite(largest):
-        raise ModelError(f"{name} has a weight or bias that is NaN or infinite; train it again")
-    found = list(scales(cell, weights, bias, reach[: len(weights)], clip))
-    if not found:
-        raise ModelError(f"{name} has a weight or bias of magnitude {largest:.4g}, int8 weights reach "
-                         f"{_WEIGHT_MAX / (1 << WEIGHT_FRACS.start):g}; train with weight decay or rescale")
-    safe = [frac for frac, holds in found if holds] or [found[-1][0]]
-    if clip:
-        return min(safe, key=lambda frac: float(_error(flat, frac)))
-    _warn_of_outliers(flat, bias, safe[0], name)
-    return safe[0]
-
-
-def _error(weights: Tensor, frac: int) -> Tensor:
-    """Squared error of rounded and clipped weights."""
-    return ((rounded(weights, frac).clamp(-_WEIGHT_MAX, _WEIGHT_MAX) * 2.0**-frac - weights) ** 2).sum()
-
-
-def _warn_of_outliers(weights: Tensor, bias: Tensor, frac: int, name: str) -> None:
-    """Say so if a few weights, or the biases, make all weights two bits or more coarser."""
-    finest = WEIGHT_FRACS.stop - 1
-    most_outliers = int(_OUTLIERS * len(weights))
-
-    def fits(weights: Tensor, frac: int) -> bool:
-        return int((rounded(weights, frac).abs() > _WEIGHT_MAX).sum()) <= most_outliers
-
-    usual = next((f for f in range(finest, frac, -1) if fits(weights, f)), frac)
-    if usual < frac + 2:
-        return
-    beyond = int((rounded(weights, usual).abs() > _WEIGHT_MAX).sum())
-    norm = float((weights**2).sum()) or 1.0
-    now, least = (float(_error(weights, f) / norm) ** 0.5
-                  for f in (frac, min(WEIGHT_FRACS, key=lambda f: float(_error(weights, f)))))
-    if float(rounded(weights, frac + 1).abs().max()) > _WEIGHT_MAX:
-        cause = f"{beyond} of {len(weights)} weights reach {float(weights.abs().max()):.3g} and take all"
-        cure = f"clip=True loses {least:.1%}"
-    elif float(rounded(bias, acc_frac(frac + 1)).abs().max()) > BIAS_MAX:
-        cause, cure = f"biases reach {float(bias.abs().max()):.3g} and take the weights", "train with smaller biases"
-    else:
-        cause = "sums of weights that an accumulator could not hold take them"
-        cure = "use fewer inputs or train with weight decay"
-    warnings.warn(ConversionWarning(
-        f"{name}: {cause} from {usual} to {frac} fraction bits, so that rounding loses {now:.1%} of their magnitude; "
-        f"{cure}"), stacklevel=2)

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from tidegate.golden.convert import recurrent_and_linear
 from tidegate.golden.network import classifier_integers_of, integer_model
+from tidegate.golden.state_dict import recurrent_and_linear
 from tidegate.spec.model import Model
 from tidegate.spec.network import Network
 

@@ -1,0 +1,119 @@
+"""The verb ``import``: a network that was trained elsewhere, as a model."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tidegate.spec.errors import ModelError, TidegateError
+
+from .console import JsonOption, hint_at_extras, out, print_json
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_ARRAYS = "x (sequences, frames, features)"
+
+
+def import_network(
+    file: Annotated[Path, typer.Argument(
+        show_default=False, help="Trained network: .onnx; .safetensors, .pt or .pth with a state dict; .pt2 of "
+        "torch.export.")],
+    calibrate: Annotated[Path | None, typer.Option(
+        "--calibrate", "-c", show_default=False, help="Sequences such as the model will hear: .npz with x (sequences, "
+        "frames, features), and if you like y, the right classes; or .npy with x alone.")] = None,
+    out_file: Annotated[Path, typer.Option("--out", "-o", help="Model file to write.")] = Path("model.tidegate"),
+    fetch_reduction: Annotated[float | None, typer.Option(
+        "--fetch-reduction", show_default=False, help="Choose Θ so that so many times fewer weights are read, such as "
+        "8.")] = None,
+    max_loss: Annotated[float | None, typer.Option(
+        "--max-loss", show_default=False, help="Choose the largest Θ that lose at most so many percentage points, such "
+        "as 0.5.")] = None,
+    theta: Annotated[str | None, typer.Option(
+        "--theta", show_default=False, help="Θ of the features and of each layer in 1/256, such as 64,16.")] = None,
+    labels: Annotated[str | None, typer.Option(
+        "--labels", show_default=False, help="Names of the classes, such as yes,no (default: 0,1,...).")] = None,
+    readout: Annotated[str | None, typer.Option(
+        "--readout", show_default=False, help="Where an answer is read: last, mean or frames (default: as the network "
+        "does, if the file says it).")] = None,
+    epochs: Annotated[int, typer.Option(
+        "--epochs", min=0, help="Fine-tune for so many epochs on the calibration data, which then need y.")] = 0,
+    clip: Annotated[bool, typer.Option(
+        "--clip", help="Clip a few weights that are too large, in place of making all coarser.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Turn a trained GRU or LSTM into a model, choose its thresholds, and report what that costs."""
+    from .console import names_in
+
+    thresholds = _whole_numbers(theta)
+    if epochs and fetch_reduction is None:
+        raise TidegateError("fine-tuning needs to know how far to go; give --fetch-reduction, such as 8")
+    if not out_file.parent.is_dir():
+        raise TidegateError(f"no folder '{out_file.parent}' to write the model to; make it")
+    with hint_at_extras():
+        from tidegate.golden.convert import convert
+        from tidegate.importers.registry import read_network
+
+        chain = read_network(file)
+        x, y = (None, None) if calibrate is None else read_sequences(calibrate)
+        if epochs and y is None:
+            raise TidegateError("fine-tuning needs the right classes; give --calibrate an .npz with x and y")
+        made = convert(chain, thresholds=thresholds, labels=names_in(labels), calibration=x, targets=y,
+                       fetch_reduction=fetch_reduction, max_loss=max_loss, readout=readout, clip=clip,
+                       source=file.name, warn=False)
+        model, report = made.model, made.report
+        if epochs:
+            from tidegate.train.fit.finetune import finetune
+
+            model = finetune(model, x, y, epochs=epochs, fetch_reduction=fetch_reduction,
+                             readout=readout or (report and report.readout))
+    from tidegate.spec.model import save_model
+
+    save_model(model, out_file)
+    if json:
+        return print_json({"file": str(out_file), "digest": model.digest, "thresholds": list(model.network.thresholds),
+                           "network": model.network.to_dict(), "report": report and report.to_dict(),
+                           "warnings": list(made.warnings), "finetuned": model.card.get("finetuned")})
+    if report is None:
+        for line in made.warnings:
+            out.print(f"warning: {line}", soft_wrap=True)
+        out.print("no calibration data: Θ " + ("as given" if thresholds else "is 0") + ", features are taken as they "
+                  "are, and nothing was compared with float; give --calibrate", soft_wrap=True)
+    else:
+        out.print(report.text(), soft_wrap=True)
+    if epochs:
+        tuned = model.card["finetuned"]
+        out.print(f"fine-tuned for {epochs} epochs: fetch reduction {tuned['fetch_reduction']:.2f}x, accuracy on the "
+                  f"calibration data {tuned['accuracy']:.1%}", soft_wrap=True)
+    out.print(f"wrote {out_file}: {model.network.shape}, {model.network.features} features, {model.network.classes} "
+              "classes", soft_wrap=True)
+
+
+def _whole_numbers(text: str | None) -> list[int] | None:
+    try:
+        return None if text is None else [int(part) for part in text.split(",")]
+    except ValueError:
+        raise TidegateError(f"--theta takes whole numbers with commas between, such as 64,16, not '{text}'") from None
+
+
+def read_sequences(path: Path) -> tuple[Any, "np.ndarray | None"]:
+    """(x, y or None) of a file of calibration data; ``x`` as ``from_torch`` takes it.  ModelError if it has none."""
+    import numpy as np
+
+    if not path.is_file():
+        raise ModelError(f"no calibration data '{path}'; save an .npz with {_ARRAYS}")
+    try:
+        loaded = np.load(path)
+        held = {"x": loaded} if isinstance(loaded, np.ndarray) else {
+            name: loaded[name] for name in loaded.files}
+    except Exception as error:      # a damaged file can fail in any way
+        if path.read_bytes()[:2] in (b"PK", b"\x93N") and "allow_pickle" in str(error):
+            raise ModelError(f"'{path}' holds objects of Python, which could run code; save sequences of different "
+                             "lengths as x_0, x_1, ...") from None
+        raise ModelError(f"'{path}' is not a readable .npz or .npy file ({' '.join(str(error).split())[:100]}); write "
+                         "it again with numpy.savez") from None
+    several = sorted((name for name in held if name.startswith("x_") and name[2:].isdigit()), key=lambda n: int(n[2:]))
+    x = held["x"] if "x" in held else [held[name] for name in several]
+    if "x" not in held and not several:
+        raise ModelError(f"'{path}' holds {', '.join(held) or 'nothing'}, and no x; save an .npz with {_ARRAYS}")
+    return x, held.get("y")
