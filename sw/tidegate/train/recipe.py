@@ -187,8 +187,8 @@ class Recipe:
     decides, and later frames are not computed.  ``entropy_reward``: this multiple of the softmax's entropy in that
     frame is subtracted from the loss; more makes the softmax flatter and the decision later.
 
-    Series.  ``series``: windows and parts of the task ``series`` (``data/series_options.py``).  Of ``augmentation`` only
-    ``jitter`` counts there.
+    Series.  ``series``: windows and parts of the task ``series`` (``data/series_options.py``).  Of ``augmentation``
+    only ``jitter`` counts there.
 
     Streams.  ``listening``: after its epochs on clips, train on endless streams with the hidden state carried on
     (``data/streams.py``, ``fit/listening.py``).  An epoch is then a number of chunks; ``batch``, ``balance``,

@@ -12,13 +12,14 @@ and a part's first frames are its warm-up: the network begins each part from res
 """
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from tidegate.host.arrays import read_arrays
 from tidegate.spec.formats import SIGNAL
 
 from ..errors import DataError
@@ -199,8 +200,8 @@ def _spans(frames: int, options: SeriesOptions) -> dict[str, tuple[int, int]]:
     least = {"train": options.window, "validation": options.warm_up + 2, "test": options.warm_up + 2}
     for part, (begin, end) in spans.items():
         if end - begin < least[part]:
-            raise DataError(f"a record of {frames} frames leaves {max(0, end - begin)} for the {part} part, which needs "
-                            f"{least[part]}; give a longer one, or a smaller window, warm_up or gap in the recipe")
+            raise DataError(f"a record of {frames} frames leaves {max(0, end - begin)} for the {part} part, which "
+                            f"needs {least[part]}; give a longer one, or another series in the recipe")
     return spans
 
 
@@ -214,19 +215,11 @@ def _pieces(begin: int, end: int, options: SeriesOptions) -> list[tuple[int, int
     """Pieces of one length or nearly so that overlap by the warm-up, so that each frame after it is judged once."""
     warm, count = options.warm_up, -(-(end - begin - options.warm_up) // PIECE)
     bounds = np.linspace(begin + warm, end, count + 1).astype(int)
-    return [(int(a) - warm, int(b - a) + warm, 0) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+    return [(int(a) - warm, int(b - a) + warm, 0) for a, b in pairwise(bounds)]
 
 
 def _read(file: Path) -> Records:
-    try:
-        with np.load(file, allow_pickle=False) as archive:
-            if isinstance(archive, np.ndarray):
-                raise ValueError("it is one array")
-            held = {name: archive[name] for name in archive.files if name in ("x", "y", "names", "units", "rate")}
-    except FileNotFoundError:
-        raise DataError(f"no file '{file}'; {_WHAT}") from None
-    except (OSError, ValueError, EOFError, BadZipFile, AttributeError) as error:
-        raise DataError(f"'{file}' cannot be read ({' '.join(str(error).split())}); {_WHAT}") from None
+    held = read_arrays(file)
     if missing := [name for name in ("x", "y") if name not in held]:
         raise DataError(f"'{file}' has no array '{missing[0]}'; {_WHAT}")
     x, y = held["x"], held["y"]

@@ -1,4 +1,4 @@
-"""Public series in their publishers' files → ``Records`` of regular steps; ``write_records`` makes the ``.npz`` of them.
+"""Public series in their publishers' files → ``Records`` of regular steps; ``write_records`` makes an ``.npz`` of each.
 
     driving     comma2k19, ``NAME_t`` and ``NAME_value`` in an .npz: the steering angle from what else the car measures
     csv         a column of times and columns of numbers, as in the Numenta Anomaly Benchmark: one of these columns
@@ -9,7 +9,8 @@ measurement on, so that no frame knows what comes later.
 """
 
 import csv
-from datetime import datetime
+from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -53,16 +54,17 @@ def write_records(records: Records, path: str | Path) -> None:
     many = len(records.records) > 1
     for k, record in enumerate(records.records):
         file = path.with_name(f"{path.stem}-{k + 1}.npz") if many else path
-        more = {} if records.rate is None else {"rate": np.array(records.rate)}
+        held = {"x": record.x, "y": record.y, "names": np.array(records.names), "units": np.array(records.units)}
+        if records.rate is not None:
+            held["rate"] = np.array(records.rate)
         try:
             with replacing(file) as part, part.open("wb") as out:
-                np.savez_compressed(out, x=record.x, y=record.y, names=np.array(records.names),
-                                    units=np.array(records.units), **more)
+                np.savez_compressed(out, allow_pickle=False, **held)
         except OSError as error:
             raise DataError(f"'{file}' cannot be written ({error.strerror}); choose another place") from None
 
 
-def held(times: np.ndarray, values: np.ndarray, at: np.ndarray) -> np.ndarray:
+def last_values(times: np.ndarray, values: np.ndarray, at: np.ndarray) -> np.ndarray:
     """(len(at), ...): the last value at or before each time; the first value before that."""
     return values[np.clip(np.searchsorted(times, at, "right") - 1, 0, None)]
 
@@ -73,11 +75,12 @@ def _driving(path: Path) -> Records:
         values = {name: np.asarray(archive[f"{name}_value"], np.float64)
                   for name in (_ANGLE, "wheel_speed", "speed", "gyro", "accelerometer")}
         times = {name: np.asarray(archive[f"{name}_t"], np.float64) for name in values}
-    at = np.arange(max(t[0] for t in times.values()), min(t[-1] for t in times.values()), 1 / DRIVING_RATE)
-    wheels = held(times["wheel_speed"], values["wheel_speed"], at)
-    x = np.concatenate([held(times["speed"], values["speed"].reshape(-1, 1), at),
+    begin, end = max(float(t[0]) for t in times.values()), min(float(t[-1]) for t in times.values())
+    at = begin + np.arange(int((end - begin) * DRIVING_RATE)) / DRIVING_RATE
+    wheels = last_values(times["wheel_speed"], values["wheel_speed"], at)
+    x = np.concatenate([last_values(times["speed"], values["speed"].reshape(-1, 1), at),
                         wheels[:, 0:1] - wheels[:, 1:2], wheels[:, 2:3] - wheels[:, 3:4],
-                        *(held(times[name], values[name], at) for name in ("gyro", "accelerometer"))], 1)
+                        *(last_values(times[name], values[name], at) for name in ("gyro", "accelerometer"))], 1)
     y = np.interp(at, times[_ANGLE], values[_ANGLE].ravel())[:, None]
     return Records((Record(x.astype(np.float32), y.astype(np.float32)),), ("steering angle",), ("deg",), DRIVING_RATE)
 
@@ -99,9 +102,9 @@ def _csv(path: Path, target: str, step: float | None) -> Records:
         raise DataError(f"a step is above 0 seconds, not {step:g}")
     ends = [0, *(np.flatnonzero(steps > _GAP * max(step, float(np.median(steps)))) + 1), len(times)]
     k, records = names.index(target) if target else len(names) - 1, []
-    for begin, end in zip(ends[:-1], ends[1:], strict=True):
-        at = np.arange(times[begin], times[end - 1] + step / 2, step)
-        x = held(times[begin:end], values[begin:end], at + step / 4)
+    for begin, end in pairwise(ends):
+        at = times[begin] + step * np.arange(round(float(times[end - 1] - times[begin]) / step) + 1)
+        x = last_values(times[begin:end], values[begin:end], at + step / 4)
         y = np.interp(at, times[begin:end], values[begin:end, k])[:, None]
         records.append(Record(x.astype(np.float32), y.astype(np.float32)))
     longest = max(len(record.x) for record in records)
@@ -113,7 +116,8 @@ def _seconds(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        return datetime.fromisoformat(text).timestamp()
+        time = datetime.fromisoformat(text)
+        return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
 
 
 def _wfdb(path: Path) -> Records:

@@ -8,7 +8,8 @@ class Primary:
     """The figure that chooses the best epoch and that the verbs print.
 
     ``name``: its key in the result of ``Task.metrics``.  ``share``: it is written in percent.  ``lower``: a lower value
-    is better.  ``on``: what the task's examples are called.  Where a recipe has a budget, every percent above the budget counts as 0.01 of this figure.
+    is better.  ``on``: what the task's examples are called.  Where a recipe has a budget, every percent above the
+    budget counts as 0.01 of this figure.
     """
 
     name: str

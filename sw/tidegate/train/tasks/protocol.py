@@ -47,7 +47,8 @@ class Examples(Protocol):
 
     @property
     def targets(self) -> np.ndarray:
-        """(n, ...): the right answer to each example, in the form that the task's loss and metrics take."""
+        """(n, ...): the right answer to each example, in the form that the task's loss and metrics take.  Empty,
+        in examples that are only judged, if nobody knows the answers."""
         ...
 
     @property
