@@ -45,13 +45,13 @@ def read_source(path: str | Path, target: str = "", step: float | None = None) -
         raise DataError(f"'{path}' cannot be read ({' '.join(str(error).split())}); copy it again") from None
 
 
-def write_records(records: Records, path: str | Path) -> None:
+def write_records(records: Records, path: str | Path) -> list[Path]:
     """One record as the ``.npz`` that the task ``series`` reads, or several, each in a file of its own,
-    ``NAME-1.npz`` and so on; DataError if that cannot be written."""
+    ``NAME-1.npz`` and so on.  The files written; DataError if one cannot be."""
     path = Path(path)
     if path.suffix != ".npz":
         raise DataError(f"'{path}' is no name of an .npz file; give one that ends in .npz")
-    many = len(records.records) > 1
+    written, many = [], len(records.records) > 1
     for k, record in enumerate(records.records):
         file = path.with_name(f"{path.stem}-{k + 1}.npz") if many else path
         held = {"x": record.x, "y": record.y, "names": np.array(records.names), "units": np.array(records.units)}
@@ -62,6 +62,8 @@ def write_records(records: Records, path: str | Path) -> None:
                 np.savez_compressed(out, allow_pickle=False, **held)
         except OSError as error:
             raise DataError(f"'{file}' cannot be written ({error.strerror}); choose another place") from None
+        written.append(file)
+    return written
 
 
 def last_values(times: np.ndarray, values: np.ndarray, at: np.ndarray) -> np.ndarray:
