@@ -28,7 +28,8 @@ app = typer.Typer(cls=_Group, invoke_without_command=True)
 
 @app.callback()
 def data(context: typer.Context, to: ToOption = None, json: JsonOption = False) -> None:
-    """Download a public data set that the shipped recipes train on, make near words or series; alone, list the data sets."""
+    """Download a public data set that the shipped recipes train on, or make near words or series; alone, list the data
+    sets."""
     from tidegate.train.data.fetch import SOURCES
 
     if context.invoked_subcommand is not None:
@@ -107,8 +108,8 @@ def near_words(
 def series(
     context: typer.Context,
     source: Annotated[Path, typer.Argument(
-        help="A .csv with a column of times and columns of numbers, a segment of comma2k19 (.npz), or a record of "
-        "PhysioNet with two leads (.hea).", show_default=False)],
+        help="A .csv with a column of times and columns of numbers, a segment of comma2k19 (.npz), or a record "
+        "of PhysioNet with two leads (.hea).", show_default=False)],
     out_file: Annotated[Path | None, typer.Option(
         "--out", "-o", help="File to write.", show_default="the source's name with .series.npz, here")] = None,
     target: Annotated[str, typer.Option(
@@ -132,8 +133,8 @@ def series(
                            "features": records.records[0].x.shape[1], "outputs": list(records.names)})
     for path in written:
         out.print(f"wrote {path}", soft_wrap=True)
-    out.print(f"{frames} frames of {records.records[0].x.shape[1]} features at {records.rate:.4g} frames/s; to be told: "
-              f"{', '.join(records.names)}")
+    out.print(f"{frames} frames of {records.records[0].x.shape[1]} features at {records.rate:.4g} frames/s; to be "
+              f"told: {', '.join(records.names)}")
 
 
 def _of_model(name: str) -> list[str]:

@@ -156,7 +156,7 @@ def evaluate_directory(model: Model, directory: str | Path | None, part: str | N
             raise DataError(f"arrays of frames have no parts; leave --part {part} out")
         return evaluate(model, load_arrays(model, directory, task.name), ALL, early, bits) | _NOTHING_TOLD
     features = task.load_to_judge(model, directory, part, cache=cache, progress=progress, speaker=speaker)
-    part = part or next((name for name in ("test", "validation") if len(features.of(name))), ALL)
+    part = part or evaluated_part(features)
     return evaluate(model, features, part, early, bits) | {"skipped": [list(item) for item in features.skipped],
                                                            "warnings": list(features.warnings)}
 
@@ -165,14 +165,19 @@ def frames_of_clips(model: Model, directory: str | Path | None, count: int) -> I
     """Frames of the clips of the model's task, as ``evaluate_directory`` takes them, with an even step through the
     part: integers (T, features) per clip, ``count`` frames in all or fewer."""
     examples = find_task(task_name(model)).load_to_judge(model, directory, None)
-    part = next((name for name in ("test", "validation") if len(examples.of(name))), ALL)
-    clips = np.arange(len(examples.targets)) if part == ALL else examples.of(part)
+    part = evaluated_part(examples)
+    clips = np.arange(len(examples.offsets) - 1) if part == ALL else examples.of(part)
     wanted = -(-count // max(1, len(examples.frames(int(clips[0])))))
     for i in clips[np.linspace(0, len(clips) - 1, min(wanted, len(clips))).astype(int)]:
         clip = model.quantise(examples.frames(int(i)))[:count]
         count -= len(clip)
         if len(clip):
             yield clip
+
+
+def evaluated_part(examples: Examples) -> str:
+    """The part on which a model is judged by default: test, or validation where there is none, or else ALL."""
+    return next((name for name in ("test", "validation") if len(examples.of(name))), ALL)
 
 
 def task_name(model: Model) -> str:
