@@ -230,7 +230,9 @@ def _read(file: Path) -> Records:
     for name, values in (("x", x), ("y", y)):
         if values.dtype.kind not in "iuf":
             raise DataError(f"'{file}': {name} is {values.dtype}; give numbers")
-        if not np.isfinite(values.astype(np.float32)).all():
+        with np.errstate(over="ignore"):        # what is too large becomes infinite
+            finite = np.isfinite(values.astype(np.float32)).all()
+        if not finite:
             raise DataError(f"'{file}': {name} holds NaN, infinity or numbers too large for 32 bits; repair or leave "
                             "out these frames")
     outputs = y.shape[-1]
