@@ -37,7 +37,8 @@ def test_a_file_keeps_the_readout_and_its_digest_covers_it(model, tmp_path):
     assert read_model(path).digest == model.digest
     with safe_open(path, framework="numpy") as f:
         assert json.loads(f.metadata()["tidegate"])["version"] == 5
-    others = [replace(READOUT, scale=(4.0, 0.5)), replace(READOUT, units=("rad", "")), replace(READOUT, rate=None), None]
+    others = [replace(READOUT, scale=(4.0, 0.5)), replace(READOUT, units=("rad", "")), replace(READOUT, rate=None),
+              None]
     assert len({model.digest, *(replace(model, readout=other).digest for other in others)}) == 5
     changed = path.read_bytes().replace(b'[4.0, 0.25]', b'[4.0, 0.75]').replace(b'[4.0,0.25]', b'[4.0,0.75]')
     changed = changed.replace(rb'\"scale\": [4.0, 0.25]', rb'\"scale\": [4.0, 0.75]')

@@ -116,6 +116,8 @@ def series(
         "--target", help="Of a .csv: the column to be told.", show_default="the last")] = "",
     step: Annotated[float | None, typer.Option(
         "--step", min=1e-6, help="Of a .csv: seconds per frame.", show_default="its median step")] = None,
+    smooth: Annotated[float, typer.Option(
+        "--smooth", min=0, help="Time constant in seconds of a low-pass for x, which takes noise away (0: none).")] = 0,
     json: JsonOption = False,
 ) -> None:
     """Turn a public series into the .npz that `tidegate train` takes: x (T, features), y (T, outputs), at even steps.
@@ -125,7 +127,7 @@ def series(
     with hint_at_extras():
         from tidegate.train.data.series_sources import read_source, write_records
 
-        records = read_source(source, target, step)
+        records = read_source(source, target, step, smooth)
         written = write_records(records, out_file or Path(f"{source.stem}.series.npz"))
     frames = sum(len(record.x) for record in records.records)
     if json or context.obj[1]:

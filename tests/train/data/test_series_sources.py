@@ -4,13 +4,20 @@ import numpy as np
 import pytest
 
 from tidegate.train.data.series import read_records
-from tidegate.train.data.series_sources import last_values, read_source, write_records
+from tidegate.train.data.series_sources import last_values, read_source, smoothed, write_records
 from tidegate.train.errors import DataError
 
 
 def test_the_last_value_is_held():
     times, values = np.array([1.0, 2, 4]), np.array([[10.0], [20], [40]])
     assert last_values(times, values, np.array([0.5, 1, 1.9, 2, 3.9, 9])).ravel().tolist() == [10, 10, 10, 20, 20, 40]
+
+
+def test_smoothing_knows_no_later_frame():
+    x = np.zeros((9, 1), np.float32)
+    x[4:] = 1
+    assert np.allclose(smoothed(x, 2.0)[:, 0], [0] * 4 + [1 - np.exp(-n / 2) for n in range(1, 6)])
+    assert np.array_equal(smoothed(np.ones((5, 2), np.float32), 3.0), np.ones((5, 2)))
 
 
 def test_csv(tmp_path):
@@ -25,6 +32,10 @@ def test_csv(tmp_path):
     finer = read_source(path, "load", 60.0)
     assert finer.names == ("load",) and np.allclose(finer.records[0].y[:6, 0], np.arange(6) / 5, atol=1e-6)
     assert finer.records[0].x[:6, 0].tolist() == [0] * 5 + [1]
+    slow, = read_source(path, smooth=600.0).records[:1]
+    assert np.array_equal(slow.x, smoothed(first.x, 2.0)) and np.array_equal(slow.y, first.y)
+    with pytest.raises(DataError, match="above 0 seconds"):
+        read_source(path, smooth=float("inf"))
     written = write_records(records, tmp_path / "b.npz")
     assert [file.name for file in written] == ["b-1.npz", "b-2.npz"]
     path.unlink()
@@ -42,7 +53,8 @@ def test_wfdb_in_format_212(tmp_path):
     (tmp_path / "r.hea").write_text("r 2 360 50\nr.dat 212 200 11 1024 0 0 0 MLII\nr.dat 212 100 11 0 0 0 0 V5\n# x\n")
     record, = (records := read_source(tmp_path / "r.hea")).records
     assert records.names == ("V5",) and records.units == ("mV",) and records.rate == 360
-    assert np.allclose(record.x[:, 0], (samples[:, 0] - 1024) / 200) and np.allclose(record.y[:, 0], samples[:, 1] / 100)
+    assert np.allclose(record.x[:, 0], (samples[:, 0] - 1024) / 200)
+    assert np.allclose(record.y[:, 0], samples[:, 1] / 100)
 
 
 def test_driving(tmp_path):
@@ -70,5 +82,5 @@ def test_what_is_no_series(tmp_path):
         with pytest.raises(DataError) as error:
             read_source(tmp_path / name)
         assert name in str(error.value) and "\n" not in str(error.value)
-    with pytest.raises(DataError, match="only a .csv has a --target"):
+    with pytest.raises(DataError, match=r"only a \.csv has a --target"):
         read_source(tmp_path / "f.hea", "x")

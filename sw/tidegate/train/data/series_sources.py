@@ -6,9 +6,11 @@
 
 Values between two measurements are those of a straight line, but what a network hears is held from the last
 measurement on, so that no frame knows what comes later.
+``smoothed`` also takes the noise off, which a delta network would send.
 """
 
 import csv
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -25,11 +27,11 @@ _ANGLE = "steering_angle"
 _GAP = 3.0                  # of a csv: steps that may be missing before a new record begins
 
 
-def read_source(path: str | Path, target: str = "", step: float | None = None) -> Records:
+def read_source(path: str | Path, target: str = "", step: float | None = None, smooth: float = 0.0) -> Records:
     """Records of a file of one of the three kinds above, by its suffix; DataError if it is none or is damaged.
 
     ``target``: of a csv, the column to be told ("": the last).  ``step``: seconds per frame of a csv (None: the median
-    of its steps).
+    of its steps).  ``smooth``: time constant in seconds of the low-pass that ``x`` goes through (0: none).
     """
     path = Path(path)
     if not path.is_file():
@@ -40,9 +42,24 @@ def read_source(path: str | Path, target: str = "", step: float | None = None) -
     if path.suffix != ".csv" and (target or step):
         raise DataError("only a .csv has a --target and a --step to choose; leave them out")
     try:
-        return readers[path.suffix](path)
+        records = readers[path.suffix](path)
     except (OSError, ValueError, KeyError, IndexError, EOFError, BadZipFile, csv.Error) as error:
         raise DataError(f"'{path}' cannot be read ({' '.join(str(error).split())}); copy it again") from None
+    if not smooth:
+        return records
+    if not 0 < smooth < float("inf"):
+        raise DataError(f"a time constant is above 0 seconds, not {smooth:g}")
+    frames = smooth * (records.rate or 1.0)
+    return replace(records, records=tuple(Record(smoothed(r.x, frames), r.y) for r in records.records))
+
+
+def smoothed(x: np.ndarray, frames: float) -> np.ndarray:
+    """(T, features) float32 through a low-pass of one pole whose time constant is ``frames``; no frame knows later
+    ones.  It begins at the first frame: s[t] = s[t-1] + (1 - exp(-1/frames))·(x[t] - s[t-1])."""
+    share, made = -np.expm1(-1 / frames), x.astype(np.float64)
+    for before, row in pairwise(made):
+        row += (share - 1) * (row - before)
+    return made.astype(np.float32)
 
 
 def write_records(records: Records, path: str | Path) -> list[Path]:
