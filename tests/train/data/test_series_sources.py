@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tidegate.train.data.series import read_records
-from tidegate.train.data.series_sources import last_values, read_source, smoothed, write_records
+from tidegate.train.data.series_sources import last_values, low_passed, read_source, write_records
 from tidegate.train.errors import DataError
 
 
@@ -16,8 +16,8 @@ def test_the_last_value_is_held():
 def test_smoothing_knows_no_later_frame():
     x = np.zeros((9, 1), np.float32)
     x[4:] = 1
-    assert np.allclose(smoothed(x, 2.0)[:, 0], [0] * 4 + [1 - np.exp(-n / 2) for n in range(1, 6)])
-    assert np.array_equal(smoothed(np.ones((5, 2), np.float32), 3.0), np.ones((5, 2)))
+    assert np.allclose(low_passed(x, 2.0)[:, 0], [0] * 4 + [1 - np.exp(-n / 2) for n in range(1, 6)])
+    assert np.array_equal(low_passed(np.ones((5, 2), np.float32), 3.0), np.ones((5, 2)))
 
 
 def test_csv(tmp_path):
@@ -33,7 +33,7 @@ def test_csv(tmp_path):
     assert finer.names == ("load",) and np.allclose(finer.records[0].y[:6, 0], np.arange(6) / 5, atol=1e-6)
     assert finer.records[0].x[:6, 0].tolist() == [0] * 5 + [1]
     slow, = read_source(path, smooth=600.0).records[:1]
-    assert np.array_equal(slow.x, smoothed(first.x, 2.0)) and np.array_equal(slow.y, first.y)
+    assert np.array_equal(slow.x, low_passed(first.x, 2.0)) and np.array_equal(slow.y, first.y)
     with pytest.raises(DataError, match="above 0 seconds"):
         read_source(path, smooth=float("inf"))
     written = write_records(records, tmp_path / "b.npz")

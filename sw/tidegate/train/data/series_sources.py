@@ -6,7 +6,7 @@
 
 Values between two measurements are those of a straight line, but what a network hears is held from the last
 measurement on, so that no frame knows what comes later.
-``smoothed`` also takes the noise off, which a delta network would send.
+``low_passed`` also takes the noise off, which a delta network would send.
 """
 
 import csv
@@ -50,10 +50,10 @@ def read_source(path: str | Path, target: str = "", step: float | None = None, s
     if not 0 < smooth < float("inf"):
         raise DataError(f"a time constant is above 0 seconds, not {smooth:g}")
     frames = smooth * (records.rate or 1.0)
-    return replace(records, records=tuple(Record(smoothed(r.x, frames), r.y) for r in records.records))
+    return replace(records, records=tuple(Record(low_passed(r.x, frames), r.y) for r in records.records))
 
 
-def smoothed(x: np.ndarray, frames: float) -> np.ndarray:
+def low_passed(x: np.ndarray, frames: float) -> np.ndarray:
     """(T, features) float32 through a low-pass of one pole whose time constant is ``frames``; no frame knows later
     ones.  It begins at the first frame: s[t] = s[t-1] + (1 - exp(-1/frames))·(x[t] - s[t-1])."""
     share, made = -np.expm1(-1 / frames), x.astype(np.float64)
