@@ -24,7 +24,6 @@ from tidegate.progress import Progress
 from tidegate.spec.boards import board_spec
 from tidegate.spec.design import SIMULATED, Design
 from tidegate.spec.errors import TidegateError
-from tidegate.spec.formats import SIGNAL
 from tidegate.spec.layout import Layout
 from tidegate.spec.model import Model
 from tidegate.spec.packets import most_frames, result_dtype
@@ -255,31 +254,6 @@ def one_stream(model: Model, clips: Sequence[np.ndarray], pause: int) -> np.ndar
     samples = np.zeros(settings.window + pause * settings.hop)
     silence = model.quantise(FrontEnd(settings).accept(samples))[:pause]
     return np.concatenate([part for clip in clips for part in (clip, silence)])
-
-
-def array_frames(model: Model, paths: Iterable[Path], frames: int) -> Iterator[np.ndarray]:
-    """Frames of .npy files, at most ``frames`` in all: integers (T, features) per clip.
-
-    A file holds a clip (T, features) or several (clips, T, features): floats, which the model quantises, or integers in
-    LSBs of 2**-8.  TidegateError if it holds anything else.
-    """
-    for path in paths:
-        try:
-            values = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise TidegateError(f"cannot read '{path}' ({' '.join(str(error).split())}); give .npy files") from None
-        features = model.network.features
-        if values.ndim not in (2, 3) or values.shape[-1] != features or values.dtype.kind not in "iuf":
-            raise TidegateError(f"'{path}' holds {values.dtype} {values.shape}; this model needs numbers "
-                                f"(T, {features}) or (clips, T, {features})")
-        if values.dtype.kind == "f":
-            values = model.quantise(values)
-        elif ((values < -SIGNAL.max) | (values > SIGNAL.max)).any():
-            raise TidegateError(f"'{path}' holds integers beyond ±{SIGNAL.max}; they are LSBs of 1/256")
-        for clip in values.astype(np.int16).reshape(-1, *values.shape[-2:]):
-            if len(part := clip[:frames]):
-                frames -= len(part)
-                yield part
 
 
 def speech_frames(model: Model, paths: Iterable[Path], frames: int) -> Iterator[np.ndarray]:

@@ -7,9 +7,9 @@ from models import random_frames, random_model
 
 from tidegate.golden import Golden
 from tidegate.host.board import Board
-from tidegate.spec.errors import CapacityError, TidegateError
+from tidegate.spec.errors import CapacityError
 from tidegate.spec.model import save_model
-from tidegate_sim.verify import array_frames, verify
+from tidegate_sim.verify import verify
 
 LANES = 64
 PIXELS = 28 * 28
@@ -48,29 +48,9 @@ def test_a_frame_too_wide_is_refused_in_a_line():
 def test_verify_from_files_of_frames(tmp_path):
     model, path = random_model(features=PIXELS), tmp_path / "image.tidegate"
     save_model(model, path)
-    fails(tidegate("verify", path), "so it hears no sound; give --data a folder of .npy files")
-    fails(tidegate("verify", path, "--data", tmp_path), f"no frames in '{tmp_path}'; give a folder of .npy files")
+    fails(tidegate("verify", path, "--data", tmp_path), f"no frames in '{tmp_path}'; give a folder of .npy and .npz")
+    done = tidegate("verify", path, "-n", 20, "--seed", 7)
+    assert done.returncode == 0 and "random walks of seed 7" in done.stdout and "0 mismatches" in done.stdout, done
     np.save(tmp_path / "clips.npy", np.stack([random_frames(k, 9, PIXELS) for k in range(3)]))
     done = tidegate("verify", path, "--data", tmp_path, "-n", 20)
     assert done.returncode == 0 and "60 frames at 3 settings" in done.stdout and "0 mismatches" in done.stdout, done
-
-
-def test_frames_of_files(tmp_path):
-    model, frames = random_model(), random_frames(1, 30)
-    for name, values in {"floats": frames / 256, "one": frames, "many": frames.reshape(3, 10, 10),
-                         "wide": frames[:, :9], "words": np.array([["a"] * 10]), "large": frames.astype(int) + 5000,
-                         "nan": frames * np.nan}.items():
-        np.save(tmp_path / f"{name}.npy", values)
-    (tmp_path / "no.npy").write_text("nothing")
-
-    def clips(*names, count=100):
-        return list(array_frames(model, [tmp_path / f"{name}.npy" for name in names], count))
-
-    assert np.array_equal(np.concatenate(clips("one", "many")), np.tile(frames, (2, 1)))
-    assert [len(clip) for clip in clips("many", "one", count=25)] == [10, 10, 5]
-    assert np.array_equal(clips("floats")[0], model.quantise(frames / 256))
-    for name, text in {"wide": r"needs numbers \(T, 10\)", "words": "holds <U1", "large": "beyond ±2047", "nan": "NaN",
-                       "no": "cannot read"}.items():
-        with pytest.raises(TidegateError, match=text) as error:
-            clips(name)
-        assert "\n" not in str(error.value)

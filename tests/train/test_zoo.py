@@ -1,5 +1,6 @@
 """What ships: the files belong together, and the figures on the cards are those of the models."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -80,3 +81,17 @@ def test_load_by_name_or_path(tmp_path):
             zoo.load(wrong)
     with pytest.raises(ModelError, match="digits"):
         zoo.path("nothing")
+
+
+@pytest.mark.parametrize("name", ["steering", "machine-temperature"])
+def test_a_dense_twin_differs_in_what_is_sent_alone(name):
+    recipe, twin = (Recipe.read(zoo.recipe_path(each)) for each in (name, f"{name}-dense"))
+    assert recipe.task == "series" and set(twin.thresholds) == {0} and recipe.budget
+    sparse = {"name", "about", "thresholds", "learn_thresholds", "budget"}
+    assert all(twin.to_dict()[field] == value for field, value in recipe.to_dict().items() if field not in sparse)
+
+
+def test_the_recipe_on_the_page_of_series_is_one():
+    text = (Path(__file__).parents[2] / "docs/regression.md").read_text()
+    recipe = Recipe.from_dict(json.loads(text.partition("```json\n")[2].partition("```")[0]))
+    assert recipe.task == "series" and recipe.series is not None

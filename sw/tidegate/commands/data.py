@@ -1,4 +1,4 @@
-"""The verb ``data``: public data sets, and near words spoken by synthetic voices."""
+"""The verb ``data``: public data sets, near words spoken by synthetic voices, and series from public files."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,7 +28,8 @@ app = typer.Typer(cls=_Group, invoke_without_command=True)
 
 @app.callback()
 def data(context: typer.Context, to: ToOption = None, json: JsonOption = False) -> None:
-    """Download a public data set that the shipped recipes train on, or make near words; alone, list the data sets."""
+    """Download a public data set that the shipped recipes train on, or make near words or series; alone, list the data
+    sets."""
     from tidegate.train.data.fetch import SOURCES
 
     if context.invoked_subcommand is not None:
@@ -101,6 +102,41 @@ def near_words(
               soft_wrap=True)
     if made.too_near:
         out.print(f"{made.too_near} near words are nearer than {least:g} and left out; --near asks for more")
+
+
+@app.command("series")
+def series(
+    context: typer.Context,
+    source: Annotated[Path, typer.Argument(
+        help="A .csv with a column of times and columns of numbers, a segment of comma2k19 (.npz), or a record "
+        "of PhysioNet with two leads (.hea).", show_default=False)],
+    out_file: Annotated[Path | None, typer.Option(
+        "--out", "-o", help="File to write.", show_default="the source's name with .series.npz, here")] = None,
+    target: Annotated[str, typer.Option(
+        "--target", help="Of a .csv: the column to be told.", show_default="the last")] = "",
+    step: Annotated[float | None, typer.Option(
+        "--step", min=1e-6, help="Of a .csv: seconds per frame.", show_default="its median step")] = None,
+    smooth: Annotated[float, typer.Option(
+        "--smooth", min=0, help="Time constant in seconds of a low-pass for x, which takes noise away (0: none).")] = 0,
+    json: JsonOption = False,
+) -> None:
+    """Turn a public series into the .npz that `tidegate train` takes: x (T, features), y (T, outputs), at even steps.
+
+    Of a .csv, x are all columns and y is one of them: the recipe says how far ahead y is told.
+    """
+    with hint_at_extras():
+        from tidegate.train.data.series_sources import read_source, write_records
+
+        records = read_source(source, target, step, smooth)
+        written = write_records(records, out_file or Path(f"{source.stem}.series.npz"))
+    frames = sum(len(record.x) for record in records.records)
+    if json or context.obj[1]:
+        return print_json({"files": list(map(str, written)), "frames": frames, "rate": records.rate,
+                           "features": records.records[0].x.shape[1], "outputs": list(records.names)})
+    for path in written:
+        out.print(f"wrote {path}", soft_wrap=True)
+    out.print(f"{frames} frames of {records.records[0].x.shape[1]} features at {records.rate:.4g} frames/s; to be "
+              f"told: {', '.join(records.names)}")
 
 
 def _of_model(name: str) -> list[str]:

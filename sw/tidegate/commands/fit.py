@@ -1,5 +1,6 @@
 """The verb ``fit``: does a model fit a board, and how fast would it be; answered before any synthesis."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -8,7 +9,7 @@ from rich.text import Text
 
 from tidegate.spec.errors import TidegateError
 
-from .console import JsonOption, err, names_in, out, print_json
+from .console import JsonOption, err, hint_at_extras, names_in, out, print_json
 
 if TYPE_CHECKING:
     from tidegate.spec.model import Model
@@ -37,6 +38,9 @@ def fit(
         "--occupancy", min=0, max=100,
         help="Percent of elements that fire: one number for all signals, or one per signal, such as 30 20 (default: "
              "the card's).")] = None,
+    data: Annotated[Path | None, typer.Option(
+        "--data", "-d", help="Instead, .npy or .npz files of frames, or a folder of them, on which the golden model "
+        "measures the occupancy.", show_default=False)] = None,
     clock: Annotated[float | None, typer.Option(
         "--clock", min=0.001, help="MHz (default: the --board's, else 100).", show_default=False)] = None,
     seconds: Annotated[float, typer.Option(
@@ -52,6 +56,8 @@ def fit(
 
     network, loaded = network_of(model, cell)
     built = {"cells": names_in(cells), "rules": names_in(rules), "features": features}
+    if data is not None:
+        occupancy = _measured(loaded, data, occupancy)
     fits = Layout(network, design_of(board, lanes, **built)[0], check=False).refusal() is None
     report = {"model": model, **fit(
         loaded or network, board, lanes, **built, occupancy=_shares(network, loaded, occupancy) if fits else None,
@@ -62,6 +68,24 @@ def fit(
         _mention_fmax(board, clock)
     if refusal:
         raise TidegateError(refusal)
+
+
+def _measured(model: "Model | None", data: Path, percent: list[float] | None) -> list[float]:
+    """Percent of elements that fire, per signal, on frames from files of arrays."""
+    from tidegate.host.arrays import array_files, frame_sequences
+
+    if model is None:
+        raise TidegateError("a network that nobody trained has no weights to measure with; leave --data out and give "
+                            "--occupancy")
+    if percent is not None:
+        raise TidegateError("--data measures the occupancy and --occupancy gives it; leave one of them out")
+    if not (files := array_files(data)):
+        raise TidegateError(f"no .npy or .npz file in '{data}'; give files of frames (T, {model.network.features})")
+    sequences = [each.frames for each in frame_sequences(model, files)]
+    with hint_at_extras():
+        from tidegate.golden.figures import figures_of
+
+        return [100 * share for share in figures_of(model, sequences).occupancy]
 
 
 def _shares(network: "Network", model: "Model | None", percent: list[float] | None) -> list[float] | None:

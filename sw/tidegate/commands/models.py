@@ -24,7 +24,10 @@ from .console import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from tidegate.spec.design import Design
+    from tidegate.spec.model import Model
 
 ModelArgument = Annotated[str, typer.Argument(help="Name of a shipped model, or a model file.", show_default=False)]
 NETLIST_FRAMES = 40     # of a netlist, which takes its time
@@ -133,7 +136,8 @@ def train(
 def evaluate(
     model: ModelArgument,
     data: Annotated[Path | None, typer.Option(
-        "--data", "-d", help="Folder of words, or of the model's task.", show_default=False)] = None,
+        "--data", "-d", help="Folder of words, or data of the model's task; or .npy and .npz files of frames, a file "
+        "or a folder of them.", show_default=False)] = None,
     part: Annotated[str | None, typer.Option(
         "--part", help="train, validation, test, unseen, or all (default: test, if there is one).",
         show_default=False)] = None,
@@ -142,7 +146,11 @@ def evaluate(
     margin: MarginOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Accuracy, sparsity and fetch reduction of a model on a folder of words, by the golden model."""
+    """Accuracy, sparsity and fetch reduction of a model on a folder of words, by the golden model.
+
+    Of a model that tells numbers: RMSE, R² and correlation, on its series. Frames from arrays are judged without parts:
+    in an .npz x are the frames and y, if it is there, the class of each sequence.
+    """
     from tidegate import load_model
 
     with hint_at_extras():
@@ -160,7 +168,8 @@ def evaluate(
     if skipped := figures["skipped"]:
         err.print(f"{len(skipped)} clips could not be used, the first: {': '.join(skipped[0])}",
                   soft_wrap=True)
-    out.print(f"{figures['part']}: {primary.phrase(figures)}; "
+    told = primary.phrase(figures) if primary.name in figures else f"{figures['utterances']} sequences"
+    out.print(f"{figures['part']}: {told}; "
               f"fetch reduction {ratio_text(figures['fetch_reduction'], 2)}, "
               f"temporal sparsity {figures['temporal_sparsity']:.1%}, "
               f"occupancy {' '.join(f'{x:.1%}' for x in figures['occupancy'])}")
@@ -175,11 +184,23 @@ def evaluate(
                   f"{figures['weight_words_per_decision']:.0f} weight words a decision on {figures['lanes']} lanes, "
                   f"{ratio_text(figures['decision_reduction'])} fewer weights than a dense network on the whole clips",
                   soft_wrap=True)
+    if "rmse" in figures:
+        _print_regression(figures, loaded)
     if "recall" in figures:
         table = Table("label", "recall")
         for label, recall in figures["recall"].items():
             table.add_row(label, "-" if recall is None else f"{recall:.1%}")
         out.print(table)
+
+
+def _print_regression(figures: dict, model: "Model") -> None:
+    table = Table("output", "RMSE", "R²", "Pearson correlation")
+    units = model.readout.units if model.readout is not None else ("",) * len(model.labels)
+    for label, unit in zip(model.labels, units, strict=True):
+        pearson = figures["pearson"][label]
+        table.add_row(label, f"{figures['rmse'][label]:.4g} {unit}".strip(), f"{figures['r2'][label]:.4f}",
+                      "-" if pearson is None else f"{pearson:.4f}")
+    out.print(table)
 
 
 def verify(
@@ -188,8 +209,9 @@ def verify(
         "--frames", "-n", min=1, help="Frames per board and setting (default: 1000; netlist: 40).",
         show_default=False)] = None,
     data: Annotated[Path | None, typer.Option(
-        "--data", "-d", help="Recordings (default: the bundled clips); for a model that hears no sound, .npy files of "
-        "frames, or the data of its task.", show_default=False)] = None,
+        "--data", "-d", help="Recordings (default: the bundled clips); for a model that hears no sound, .npy or .npz "
+        "files of frames, or the data of its task (default: random walks).", show_default=False)] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the random walks.")] = 0,
     lanes: Annotated[list[int] | None, typer.Option(
         "--lanes", help="Virtual boards (default: 64), or which of the board's designs.", show_default=False)] = None,
     against: Annotated[str, typer.Option(
@@ -211,7 +233,8 @@ def verify(
 
     Every frame is also compared for whether it decides, and what; then that no frame after a decision is run.
 
-    A model that does not hear sound is compared on the data of its task.
+    A model that does not hear sound is compared on the data of its task, on frames from .npy and .npz files, or without
+    data on random walks, whose seed is printed.
 
     With --stream the recordings follow each other with pauses of 0.3 s, from one reset, and the decisions are those
     of the host's detector.
@@ -221,38 +244,44 @@ def verify(
     """
     from tidegate import load_model
     from tidegate.clips import clips
+    from tidegate.host.arrays import array_files, frame_sequences, holds_arrays, limited, random_walks
     from tidegate.host.audio import FORMATS, SUFFIXES
     from tidegate.host.detector import listening_stop
     from tidegate.host.features import settings_of
     from tidegate.spec.errors import TidegateError
 
     loaded = load_model(model)
-    sound = bool(loaded.frontend)
+    if stream and not loaded.frontend:
+        raise TidegateError("this model hears no sound, so there is no stream of recordings; leave --stream out")
     rule = listening_stop(loaded) if stream else None
     built = {"cells": names_in(cells), "rules": names_in(rules), "features": features}
     design = _check_against(against, board, lanes, built)
     task = loaded.card.get("recipe", {}).get("task")
-    suffixes = SUFFIXES if sound else (".npy",)
-    paths = [] if data is None else sorted(p for p in data.rglob("*") if p.suffix.lower() in suffixes)
-    if data is None and sound:
-        paths = [c.path for c in clips()]
+    arrays = [] if data is None else array_files(data)
+    if data is not None and data.is_file() and not holds_arrays(data):
+        arrays = []
+    sound = bool(loaded.frontend) and not arrays
+    paths = arrays
+    if sound:
+        paths = [c.path for c in clips()] if data is None else sorted(
+            p for p in data.rglob("*") if p.suffix.lower() in SUFFIXES)
     Random(0).shuffle(paths)        # a corpus is sorted by word: take some of each
-    if not sound and task is None and data is None:
-        raise TidegateError("this model has no feature front end, so it hears no sound; give --data a folder of .npy "
-                            "files, frames (T, features)")
-    if not paths and (sound or task is None):
+    if data is not None and not paths and (sound or task is None):
         raise TidegateError(f"no {'recordings' if sound else 'frames'} in '{data}'; give a folder of "
-                            f"{FORMATS if sound else '.npy'} files")
+                            f"{FORMATS if sound else '.npy and .npz'} files")
     with hint_at_extras("build" if board else None):
         from tidegate_sim import verify as walk
 
         count = frames or (1000 if board is None else NETLIST_FRAMES)
-        if paths:
-            heard = list((walk.speech_frames if sound else walk.array_frames)(loaded, paths, count))
-        else:
-            with hint_at_extras("train"):
-                from tidegate.train.judge.evaluate import frames_of_clips
-            heard = list(frames_of_clips(loaded, data, count))
+        heard, walked = None, None
+        if sound:
+            heard = list(walk.speech_frames(loaded, paths, count))
+        elif paths:
+            heard = limited([each.frames for each in frame_sequences(loaded, paths)], count)
+        elif task is not None:
+            heard = _frames_of_task(loaded, data, count)
+        if heard is None:
+            heard, walked = random_walks(loaded, count, seed), seed
         if stream:
             settings = settings_of(loaded)
             pause = round(STREAM_PAUSE_S * settings.sample_rate / settings.hop)
@@ -263,8 +292,10 @@ def verify(
             else:
                 report = walk.verify_netlist(loaded, heard, board, design, progress=step, listening=rule)
     if json:
-        print_json(report)
+        print_json(report | ({} if walked is None else {"seed": walked}))
     else:
+        if walked is not None:
+            out.print(f"random walks of seed {walked} (no --data)")
         where = f" of {board}'s netlist, {report['cycles']} cycles in {report['seconds']:.0f} s" if board else ""
         out.print(f"{report['frames']} frames at {len(report['thresholds'])} settings of Θ on "
                   f"{', '.join(map(str, report['lanes']))} lanes{where}, {report['decisions']} decisions, then "
@@ -272,6 +303,20 @@ def verify(
                   f"{report['mismatches']} mismatches", soft_wrap=True)
     if report["first_mismatch"]:
         raise TidegateError(f"golden and {'netlist' if board else 'RTL'} differ: {report['first_mismatch']['text']}")
+
+
+def _frames_of_task(model: "Model", data: Path | None, count: int) -> "list[np.ndarray] | None":
+    """Frames of the model's task; None if the task needs data and there are none."""
+    with hint_at_extras("train"):
+        from tidegate.train.errors import DataError
+        from tidegate.train.judge.evaluate import frames_of_clips
+
+        try:
+            return list(frames_of_clips(model, data, count))
+        except DataError:
+            if data is not None:
+                raise
+            return None
 
 
 def _check_against(against: str, board: str | None, lanes: list[int] | None, built: dict) -> "Design | None":

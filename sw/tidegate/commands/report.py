@@ -11,9 +11,11 @@ from .console import JsonOption, hint_at_extras, out, print_json
 def report(
     target: Annotated[str, typer.Argument(help="Name of a shipped model, a model file, or the folder of a sweep.",
                                           show_default=False)],
-    data: Annotated[Path | None, typer.Option("--data", "-d", help="Folder of words to take a clip from, where no "
-                                                                   "bundled one fits.")] = None,
-    clip: Annotated[Path | None, typer.Option("--clip", help="Recording whose events are shown.")] = None,
+    data: Annotated[Path | None, typer.Option(
+        "--data", "-d", help="Folder of words to take a clip from, where no bundled one fits; or the series of a model "
+        "that tells numbers.")] = None,
+    clip: Annotated[Path | None, typer.Option(
+        "--clip", help="Recording, or .npy or .npz file of frames, whose events are shown.")] = None,
     out_file: Annotated[Path | None, typer.Option(
         "--out", "-o", help="HTML file to write (default: report.html in the folder of a sweep, else NAME.report.html "
                             "beside the model file or, for a shipped one, here).")] = None,

@@ -1,4 +1,4 @@
-"""The verbs ``demo`` and ``run``: recordings through a board."""
+"""The verbs ``demo`` and ``run``: recordings, and other frames, through a board."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,6 +8,7 @@ from rich.text import Text
 
 from tidegate.clips import clips
 from tidegate.host.figures import Cost, comparison, ratio_text
+from tidegate.spec.errors import TidegateError
 
 from .boards import loaded_board
 from .console import (
@@ -24,6 +25,7 @@ from .console import (
 )
 
 if TYPE_CHECKING:
+    from tidegate.host.arrays import FrameSequence
     from tidegate.host.frontend import FrontEndSettings
     from tidegate.host.recordings import Decision
     from tidegate.spec.model import Model
@@ -103,21 +105,37 @@ def _cost_columns(cost: Cost, full: Cost, net: "Network") -> str:
             f"{words / n:13.0f}{full.weight_words / all_of_it:7.0f}{ratio_text(ratios['word_reduction']):>7}")
 
 
-def run(files: Annotated[list[Path], typer.Argument(help="Sound files: WAV, FLAC, Ogg, MP3.", show_default=False)],
+def run(files: Annotated[list[Path], typer.Argument(
+            help="Sound files (WAV, FLAC, Ogg, MP3), or .npy and .npz files of frames.", show_default=False)],
         model: ModelOption = "commands", board: BoardOption = "virtual", lanes: LanesOption = None,
         dense: Annotated[bool, typer.Option("--dense", help="Dense mode: every element is sent.")] = False,
         theta: ThetaOption = 1.0, early: EarlyOption = False, margin: MarginOption = None,
         json: JsonOption = False) -> None:
-    """Stream recordings of one word each through a board and print what each was decided to be.
+    """Stream recordings of one word each, or frames from arrays, through a board and print the answer to each.
 
     That is the label of its last frame, or of the frame 0.2 s after the word, if more than 0.5 s of silence follow it;
     or, early, of the first frame in which the best label leads by enough.  Of a model that listens it is the keyword
     that leads by most in any frame, if one does.
+
+    An array holds frames (T, features) or (N, T, features), in an .npz as x: floats in the model's units, or integers
+    in LSBs of 1/256. The answer is that of the last frame: a label, or the numbers of a model that tells numbers; with
+    --json those of all frames.
     """
+    from tidegate.host.arrays import frame_sequences, holds_arrays
+
+    if any(map(holds_arrays, files)):
+        if not all(map(holds_arrays, files)):
+            raise TidegateError("sound and arrays are run one kind at a time; give only one of them")
+        loaded = _loaded(model, theta, early, margin)
+        return _run_arrays(model, loaded, frame_sequences(loaded, files), board, lanes, dense, json)
+
     from tidegate.host.features import features_of, settings_of
     from tidegate.host.recordings import check_word_length, decide
 
     loaded = _loaded(model, theta, early, margin)
+    if not loaded.frontend:
+        raise TidegateError("this model has no feature front end, so it hears no sound; give it frames as .npy or .npz "
+                            "files")
     net, frontend, rows = loaded.network, settings_of(loaded), []
     sounds = [(path, features_of(loaded, path)) for path in files]
     for path, frames in sounds:
@@ -131,13 +149,39 @@ def run(files: Annotated[list[Path], typer.Argument(help="Sound files: WAV, FLAC
                          **decision.to_dict(frontend), **decision.cost.to_dict(net)})
             if not json:
                 cost = decision.cost
-                occupancy = "/".join(f"{x:.1%}" for x in cost.occupancy(net))
                 at = _when(decision, frontend, "at {:>4} of {:.2f} s  ") if loaded.stop else ""
                 out.print(Text.assemble(
                     f"{path!s:{width}}  ", (f"{decision.label:10}", "bold"), f" {decision.confidence:4.0%}  "
-                    f"{at}occupancy {occupancy}  {cost.frames} frames  {cost.cycles / cost.frames:.0f} cycles/frame  "
-                    f"{cost.weight_words / cost.frames:.0f} weight words/frame"), soft_wrap=True)
+                    f"{at}{_cost_text(cost, net)}"), soft_wrap=True)
             step(len(rows), len(sounds))
     if json:
         print_json({"model": model, "lanes": device.design.lanes, "thresholds": list(net.thresholds), "dense": dense,
+                    "files": rows})
+
+
+def _cost_text(cost: Cost, net: "Network") -> str:
+    occupancy = "/".join(f"{x:.1%}" for x in cost.occupancy(net))
+    return (f"occupancy {occupancy}  {cost.frames} frames  {cost.cycles / cost.frames:.0f} cycles/frame  "
+            f"{cost.weight_words / cost.frames:.0f} weight words/frame")
+
+
+def _run_arrays(name: str, model: "Model", sequences: "list[FrameSequence]", board: str, lanes: int | None, dense: bool,
+                json: bool) -> None:
+    """``run`` for frames that do not come from sound."""
+    from tidegate.host.answers import answer
+
+    net, rows = model.network, []
+    with loaded_board(board, lanes, model) as device, progress("streaming", json) as step:
+        device.dense, device.stop = dense, model.stop
+        width = max(len(sequence.source) for sequence in sequences)
+        for sequence in sequences:
+            told = answer(device, sequence.frames, model)
+            rows.append({"file": sequence.source, **told.to_dict(model), **told.cost.to_dict(net)})
+            if not json:
+                at = f"at frame {told.decided_at} of {told.frames}  " if told.decided_at is not None else ""
+                out.print(Text.assemble(f"{sequence.source:{width}}  ", (told.text(model), "bold"),
+                                        f"  {at}{_cost_text(told.cost, net)}"), soft_wrap=True)
+            step(len(rows), len(sequences))
+    if json:
+        print_json({"model": name, "lanes": device.design.lanes, "thresholds": list(net.thresholds), "dense": dense,
                     "files": rows})

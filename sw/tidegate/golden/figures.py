@@ -7,7 +7,9 @@ from math import log2
 import numpy as np
 
 from ..host.figures import fetch_reduction, occupancy, temporal_sparsity, weights_read
+from ..spec.model import Model
 from ..spec.network import Network
+from .judge import Golden
 
 
 @dataclass(frozen=True)
@@ -81,3 +83,10 @@ def figures_of(network: Network, total: tuple[int, ...], frames: int) -> Figures
         frames, total, occupancy(network, total, frames), weights_read(network, total, frames),
         network.dense_weights * frames, temporal_sparsity(network, total, frames),
         fetch_reduction(network, total, frames))
+
+
+def figures_of(model: Model, sequences: Sequence[np.ndarray]) -> Figures:
+    """Figures of sequences (T, features) of SIGNAL integers, each from reset."""
+    golden = Golden(model)
+    events = [golden.run(frames[:, None]).events for frames in sequences]
+    return figures(model.network, np.concatenate(events))

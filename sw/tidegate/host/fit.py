@@ -104,7 +104,9 @@ def measured_occupancy(model: Model | None) -> tuple[float, ...] | None:
 
 
 def frame_rate(model: Model | None) -> float | None:
-    """Frames per second of the model's front end, if it has one."""
+    """Frames per second of the model's front end or of its readout, if it has one."""
+    if model is not None and model.readout is not None:
+        return model.readout.rate
     settings = settings_of(model) if model is not None and model.frontend else None
     return settings.sample_rate / settings.hop if settings else None
 

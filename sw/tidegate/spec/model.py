@@ -14,7 +14,7 @@ two of a row in a byte, the first in the low half.
 
 Normalised features enter the network as ``round((feature - mean) · scale · 2**8)``.  The description is the
 metadata entry ``tidegate``: format version, network, labels, front-end settings, card, digest, and (if any) the rules
-by which the model decides early and by which it listens.
+by which the model decides early and by which it listens, and the readout of a regression (``readout.py``).
 """
 
 import json
@@ -32,11 +32,12 @@ from .errors import ModelError, TidegateError
 from .formats import ACC_BITS, BIAS_MAX, SIGNAL, WEIGHT_BITS, weight_max, whole_theta
 from .frontend import check_frontend
 from .network import Layer, Network
+from .readout import Readout
 from .stop import Stop
 
 # Format versions: the second only for files with weights of less than 8 bits, the third for cells beside the GRU, the
-# fourth for networks that are no plain chain of layers (``Network.plain``).
-_PLAIN, _NARROW, _CELLS, _RULES = _VERSIONS = 1, 2, 3, 4
+# fourth for networks that are no plain chain of layers (``Network.plain``), the fifth for models with a readout.
+_PLAIN, _NARROW, _CELLS, _RULES, _NUMBERS = _VERSIONS = 1, 2, 3, 4, 5
 SUFFIX = ".tidegate"
 
 
@@ -44,10 +45,12 @@ SUFFIX = ".tidegate"
 class Model:
     """A network with its integers.
 
-    ``tensors``: name → array as in the module's docstring.  ``labels``: one per class.  ``frontend``: settings
+    ``tensors``: name → array as in the module's docstring.  ``labels``: one per class, or the
+    names of the outputs of a regression.  ``frontend``: settings
     of the feature front end (see ``tidegate.host.frontend``).  ``card``: what a reader should know (free JSON).
     ``stop``: the rule by which it was trained to decide early on clips, if it was.  ``detector``: the rule by which it
-    detects words in a stream, if it was trained for streams.
+    detects words in a stream, if it was trained for streams.  ``readout``: the model has no classes: its logits stand
+    for numbers.
     """
 
     network: Network
@@ -57,6 +60,7 @@ class Model:
     card: dict = field(default_factory=dict)
     stop: Stop | None = None
     detector: Stop | None = None
+    readout: Readout | None = None
 
     def __post_init__(self):
         for name, (dtype, shape) in expected_tensors(self.network).items():
@@ -86,6 +90,13 @@ class Model:
                                  f"{len(self.labels)}; correct it")
         if self.detector is not None and not self.detector.stream:
             raise ModelError("a model's detector is a stop rule for streams; set its 'stream'")
+        if self.readout is not None:
+            if len(self.readout.units) != len(self.labels):
+                raise ModelError(f"the readout has {len(self.readout.units)} outputs, the network has "
+                                 f"{len(self.labels)}; give it one entry per output")
+            if self.stop is not None or self.detector is not None:
+                raise ModelError("a model whose logits are numbers has no best class, so it cannot decide early or "
+                                 "listen; leave its stop rule and detector out")
         check_bounds(self)
 
     def with_thresholds(self, *thresholds: int) -> "Model":
@@ -103,6 +114,9 @@ class Model:
     def deciding(self, margin: float | None = None) -> "Model":
         """The same model with a stop rule of this margin, in units of the logits, in place of its own; ModelError if no
         board can compare it.  Without a margin the model as it is; ModelError if it has no rule."""
+        if self.readout is not None:
+            raise ModelError("this model answers with numbers, so it cannot decide early; leave --early and --margin "
+                             "out")
         if margin is None:
             if self.stop is None:
                 raise ModelError("this model was not trained to decide early; give a --margin, such as 4")
@@ -125,8 +139,18 @@ class Model:
         return h.hexdigest()
 
     def _rules(self) -> dict[str, dict]:
-        """The rules that the model has, as JSON; files and digests of models without them do not mention them."""
-        return {name: rule.to_dict() for name in ("stop", "detector") if (rule := getattr(self, name)) is not None}
+        """The rules and the readout that the model has, as JSON; files and digests of models without do not mention
+        them."""
+        return {name: rule.to_dict() for name in ("stop", "detector", "readout")
+                if (rule := getattr(self, name)) is not None}
+
+    def numbers(self, logits: np.ndarray) -> np.ndarray:
+        """The values (..., outputs), in their units, that raw accumulators of that shape stand for; ModelError if the
+        model has no readout."""
+        if self.readout is None:
+            raise ModelError("this model tells classes apart, so its logits stand for no numbers; choose a model with "
+                             "a readout")
+        return self.readout.values(logits, self.network.classifier.weight_frac)
 
     def quantise(self, features: ArrayLike) -> np.ndarray:
         """Float features (..., features) as the front end gives them → int16 SIGNAL integers, saturated.
@@ -248,6 +272,8 @@ def save_model(model: Model, path: str | Path) -> None:
         version = _CELLS
     if not model.network.plain:
         version = _RULES
+    if model.readout is not None:
+        version = _NUMBERS
     description = {
         "version": version, "network": model.network.to_dict(), "labels": list(model.labels),
         "frontend": model.frontend, "card": model.card, "digest": model.digest, **model._rules(),
@@ -279,7 +305,8 @@ def read_model(path: str | Path) -> Model:
         tensors |= {name: unpack_nibbles(tensors[name], expected[name][1][1])
                     for name, layer in _weights(network).items() if layer.weight_bits < WEIGHT_BITS}
         stop, detector = (Stop.from_dict(d[name]) if name in d else None for name in ("stop", "detector"))
-        model = Model(network, tensors, labels, frontend, card, stop, detector)
+        readout = Readout.from_dict(d["readout"]) if "readout" in d else None
+        model = Model(network, tensors, labels, frontend, card, stop, detector, readout)
         if d.get("digest", model.digest) != model.digest:       # the first version's files have none
             raise ModelError(f"'{path}' is damaged: its content is not what was saved; copy it again or train it anew")
         return model

@@ -16,6 +16,7 @@ from tidegate.spec.network import Layer, Network
 from tidegate.spec.rules import Diffuse
 from tidegate.spec.stop import Stop
 
+from .data.series_options import SeriesOptions
 from .data.stream_options import Listening, Teaching
 from .errors import DataError
 from .validated import (
@@ -186,6 +187,9 @@ class Recipe:
     decides, and later frames are not computed.  ``entropy_reward``: this multiple of the softmax's entropy in that
     frame is subtracted from the loss; more makes the softmax flatter and the decision later.
 
+    Series.  ``series``: windows and parts of the task ``series`` (``data/series_options.py``).  Of ``augmentation``
+    only ``jitter`` counts there.
+
     Streams.  ``listening``: after its epochs on clips, train on endless streams with the hidden state carried on
     (``data/streams.py``, ``fit/listening.py``).  An epoch is then a number of chunks; ``batch``, ``balance``,
     ``decision_frames``, ``label_smoothing``, ``hidden_noise`` and ``sparsity_cost`` have no effect, and the budget is
@@ -250,6 +254,7 @@ class Recipe:
     augmentation: Augmentation = Augmentation()
     listening: Listening | None = None
     teacher: Teaching | None = None
+    series: SeriesOptions | None = None
     unknown: Choice = "folder"
     silence: Choice = "folder"
 

@@ -14,12 +14,14 @@ import numpy as np
 
 from tidegate.golden import Golden
 from tidegate.golden.figures import activity_bits, bits_per_weight, figures, sent_bits
+from tidegate.host.arrays import holds_arrays
 from tidegate.spec.design import Design
 from tidegate.spec.layout import Layout
 from tidegate.spec.model import Model
 from tidegate.spec.network import Network
 from tidegate.spec.stop import first_decisions
 
+from ..data.arrays import has_targets, load_arrays
 from ..data.split import ALL, ALL_PARTS
 from ..errors import DataError, other_words
 from ..recipe import WORDS
@@ -28,6 +30,7 @@ from ..tasks.registry import find_task
 
 LANES = 64      # on which words are counted: the virtual board's
 _BATCH = 256
+_NOTHING_TOLD = {"skipped": [], "warnings": []}
 
 
 def evaluate(model: Model, features: Examples, part: str = "validation", early: bool = False,
@@ -35,8 +38,9 @@ def evaluate(model: Model, features: Examples, part: str = "validation", early: 
     """Figures of a model on one part, or on ALL clips; DataError if there are none, or ``early`` is set and there is no
     stop rule.
 
-    ``part``, ``utterances``; the metrics of the task, as ``accuracy`` (``tasks/classify.py``); all of
-    ``golden.figures.Figures``, as ``fetch_reduction``, ``temporal_sparsity`` and, per signal, ``occupancy``.
+    ``part``, ``utterances``; where the examples have targets, the metrics of the task, such as ``accuracy``
+    (``tasks/classify.py``); all of ``golden.figures.Figures``, as ``fetch_reduction``,
+    ``temporal_sparsity`` and, per signal, ``occupancy``.
     ``early`` adds ``margin`` (of the rule, in units of the logits); ``decided``: share of the clips that met the rule
     before or at their end, ``decided_at_once``: in their first frame; ``frames_used``: mean share of a clip's frames up
     to the decision; ``weights_per_decision``, and on ``lanes`` lanes ``weight_words_per_decision``: means over the
@@ -48,7 +52,7 @@ def evaluate(model: Model, features: Examples, part: str = "validation", early: 
     if early and model.stop is None:
         raise DataError("this model has no stop rule; give a --margin, or train one with a stop_margin")
     bits = not model.network.plain if bits is None else bits
-    clips = np.arange(len(features.targets)) if part == ALL else features.of(part)
+    clips = np.arange(len(features.offsets) - 1) if part == ALL else features.of(part)
     if not len(clips):
         raise DataError(_no_part(features, part))
     if tuple(model.labels) != tuple(features.labels):
@@ -70,7 +74,9 @@ def evaluate(model: Model, features: Examples, part: str = "validation", early: 
             significant += sent_bits(model.network, trace.sent)[counts].sum(0)
         order.append(batch)
         answers += list(task.answers(model, trace.logits, at, early))
-    metrics, first = task.metrics(model.labels, features.targets[np.concatenate(order)], answers), task.primary.name
+    metrics, first = {}, task.primary.name
+    if len(features.targets):
+        metrics = task.metrics(model.labels, features.targets[np.concatenate(order)], answers)
     cost = figures(model.network, np.concatenate(events)[:, None]).to_dict()
     cost |= {name: list(cost[name]) for name in ("events", "occupancy")}        # as they come back from a card
     if bits:
@@ -81,7 +87,8 @@ def evaluate(model: Model, features: Examples, part: str = "validation", early: 
     if early:
         cost |= _per_decision(model, cost, used, decided, int(np.diff(features.offsets)[clips].sum()))
         cost["decided_at_once"] = at_once / len(clips)
-    return {"part": part, "utterances": len(clips), first: metrics[first], **cost, **metrics}
+    leading = {first: metrics[first]} if metrics else {}
+    return {"part": part, "utterances": len(clips), **leading, **cost, **metrics}
 
 
 def _no_part(features: Examples, part: str) -> str:
@@ -138,13 +145,18 @@ def evaluate_directory(model: Model, directory: str | Path | None, part: str | N
     or validation where there is none, or else all clips.
 
     ``part`` ALL judges every clip, whatever part it is in.  ``speaker``: the test part is all of this speaker's clips,
-    see ``data.scan``.
+    see ``data.scan``.  A file of arrays, or a folder of such files, is judged as it is, whatever the task; without an
+    array ``y`` only the cost is told.
     """
     if part not in (None, ALL, *ALL_PARTS):
         raise DataError(f"no part '{part}'; the parts are {', '.join(ALL_PARTS)}, and {ALL}")
     task = find_task(task_name(model))
+    if directory is not None and holds_arrays(directory) and (model.readout is None or not has_targets(directory)):
+        if part not in (None, ALL):
+            raise DataError(f"arrays of frames have no parts; leave --part {part} out")
+        return evaluate(model, load_arrays(model, directory, task.name), ALL, early, bits) | _NOTHING_TOLD
     features = task.load_to_judge(model, directory, part, cache=cache, progress=progress, speaker=speaker)
-    part = part or next((name for name in ("test", "validation") if len(features.of(name))), ALL)
+    part = part or evaluated_part(features)
     return evaluate(model, features, part, early, bits) | {"skipped": [list(item) for item in features.skipped],
                                                            "warnings": list(features.warnings)}
 
@@ -153,14 +165,19 @@ def frames_of_clips(model: Model, directory: str | Path | None, count: int) -> I
     """Frames of the clips of the model's task, as ``evaluate_directory`` takes them, with an even step through the
     part: integers (T, features) per clip, ``count`` frames in all or fewer."""
     examples = find_task(task_name(model)).load_to_judge(model, directory, None)
-    part = next((name for name in ("test", "validation") if len(examples.of(name))), ALL)
-    clips = np.arange(len(examples.targets)) if part == ALL else examples.of(part)
+    part = evaluated_part(examples)
+    clips = np.arange(len(examples.offsets) - 1) if part == ALL else examples.of(part)
     wanted = -(-count // max(1, len(examples.frames(int(clips[0])))))
     for i in clips[np.linspace(0, len(clips) - 1, min(wanted, len(clips))).astype(int)]:
         clip = model.quantise(examples.frames(int(i)))[:count]
         count -= len(clip)
         if len(clip):
             yield clip
+
+
+def evaluated_part(examples: Examples) -> str:
+    """The part on which a model is judged by default: test, or validation where there is none, or else ALL."""
+    return next((name for name in ("test", "validation") if len(examples.of(name))), ALL)
 
 
 def task_name(model: Model) -> str:

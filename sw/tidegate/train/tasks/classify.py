@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from tidegate.spec.model import Model
+from tidegate.spec.readout import Readout
 from tidegate.spec.stop import clearest
 
 from ..data.augment import Batch
@@ -36,6 +37,9 @@ class Classifier(Generic[E]):
             return torch.stack(losses).mean()
 
         return cross_entropy
+
+    def readout(self, examples: E) -> Readout | None:
+        return None
 
     def answers(self, model: Model, logits: np.ndarray, last: np.ndarray, early: bool) -> np.ndarray:
         """(B,) class numbers: of the largest logit in the last frame, or the largest sum of logits over the frames of

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tidegate.spec.model import Model
+from tidegate.spec.readout import Readout
 
 from ..data.augment import Batch
 from ..recipe import Recipe
@@ -46,7 +47,8 @@ class Examples(Protocol):
 
     @property
     def targets(self) -> np.ndarray:
-        """(n, ...): the right answer to each example, in the form that the task's loss and metrics take."""
+        """(n, ...): the right answer to each example, in the form that the task's loss and metrics take.  Empty,
+        in examples that are only judged, if nobody knows the answers."""
         ...
 
     @property
@@ -126,6 +128,10 @@ class Task(Protocol[E]):
 
     def front_end(self, recipe: Recipe) -> dict[str, Any]:
         """The feature front end that goes into the model file; {} if frames do not come from sound."""
+        ...
+
+    def readout(self, examples: E) -> Readout | None:
+        """Which numbers the logits stand for; None if the outputs are classes."""
         ...
 
     def batches(self, recipe: Recipe, examples: E, mean: np.ndarray, scale: np.ndarray) -> BatchMaker:

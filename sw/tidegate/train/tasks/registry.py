@@ -14,6 +14,7 @@ from ..errors import DataError
 from .arrays import ArrayTask
 from .images import EventTask, ImageTask
 from .protocol import Task
+from .series import SeriesTask
 from .words import WordTask
 
 GROUP = "tidegate.tasks"
@@ -52,3 +53,4 @@ for _name in SOURCES:
 for _name in CODES:
     register(ImageTask(_name, partial(load_images, _name)))
 register(EventTask("n-mnist", load_nmnist))
+register(SeriesTask())

@@ -2,7 +2,8 @@
 
     results.py   a sweep's folder and training logs → rows, groups over seeds, Pareto front
     charts.py    figures from numbers                raster.py   events of a clip
-    page.py      inline SVG, files                   model.py, sweep.py   the reports
+    page.py      inline SVG, files                   traces.py   what was told of frames that are no sound
+    model.py, sweep.py   the reports
 
 The text of the pages is in ``../templates``.
 """

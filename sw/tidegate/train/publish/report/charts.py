@@ -117,8 +117,9 @@ def curves(logs: Sequence[tuple[str, dict[str, np.ndarray]]]) -> Figure:
     """Training logs (name, columns) by epoch: loss, accuracy, fetch reduction and thresholds, where they are."""
     figure = Figure(figsize=(_WIDTH, 5.2 + 0.1 * len(logs)), layout="constrained")
     panels = figure.subplots(2, 2, sharex=True)
+    judged = next((name for name in ("accuracy", "nrmse") if any(name in log for _, log in logs)), "accuracy")
     for panel, (column, title) in zip(panels.flat, (
-            ("loss", "loss (training)"), ("accuracy", "accuracy (validation)"),
+            ("loss", "loss (training)"), (judged, f"{judged} (validation)"),
             ("fetch_reduction", "fetch reduction (validation)"), ("thresholds", "Θ / 256")), strict=True):
         for (name, log), colour in zip(logs, colours(len(logs)), strict=True):
             for s, values in enumerate(log.get(column, np.empty((0, 0))).T):

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from tidegate.host.arrays import holds_arrays
 from tidegate.host.features import settings_of
 from tidegate.spec.model import Model, read_model
 
@@ -13,15 +14,16 @@ from ...errors import DataError
 from . import charts, page
 from .raster import Example, clip_events, example, membranes, raster
 from .results import read_log
+from .traces import told_frames, traces
 
 
 def write_model_report(model_path: str | Path, log_csv: str | Path | None, out_html: str | Path,
                        clip: str | Path | None = None, data_dir: str | Path | None = None) -> Path:
     """One HTML file about a model: card, training curves, occupancy, events of a clip, confusion.
 
-    ``log_csv``: its training log, if there is one.  ``clip``: the recording to show; without, a bundled one, or one
-    of the folder of words ``data_dir``.  TidegateError if a file is missing or damaged or ``out_html`` cannot be
-    written.
+    ``log_csv``: its training log, if there is one.  ``clip``: the recording, or file of arrays, to show; without, a
+    bundled one, or one of the folder of words or the series ``data_dir``.  TidegateError if a file is
+    missing or damaged or ``out_html`` cannot be written.
     """
     model_path, out_html = Path(model_path), Path(out_html)
     model = read_model(model_path)
@@ -30,7 +32,13 @@ def write_model_report(model_path: str | Path, log_csv: str | Path | None, out_h
     training = {"recipe": recipe.get("name"), "seed": recipe.get("seed"), "epochs": recipe.get("epochs"),
                 "epoch kept": card.get("epoch")}
     used = {part: f["frames_used"] for part, f in figures.items() if f.get("frames_used") is not None}
-    seen = closer_look(model, Example(Path(clip), f"the recording {clip}") if clip is not None else None, data_dir)
+    told, example_clip = None, None
+    if (clip is not None and holds_arrays(clip)) or not model.frontend:
+        told = told_frames(model, clip, data_dir)
+    elif clip is not None:
+        example_clip = Example(Path(clip), f"the recording {clip}")
+    seen = closer_look(model, example_clip, None if told else data_dir)
+    seen |= {"told": told and {"what": told.what, "figures": told.figures, "drawing": traces(model, told)}}
     page.write(page.render(
         "model.html.jinja", name=model_path.stem, size=model_path.stat().st_size, net=model.network, recipe=recipe,
         clips=_dict(card.get("clips")), made_with=_dict(card.get("made_with")),
@@ -48,7 +56,8 @@ def closer_look(model: Model, clip: Example | None, data_dir: str | Path | None)
 
 def part_figures(model: Model) -> dict[str, dict]:
     """Figures on the model's card: part → figures of ``train.evaluate``."""
-    return {part: model.card[part] for part in JUDGED if _dict(model.card.get(part)).get("accuracy") is not None}
+    return {part: model.card[part] for part in JUDGED
+            if any(_dict(model.card.get(part)).get(name) is not None for name in ("accuracy", "nrmse"))}
 
 
 def _occupancy(model: Model) -> dict[str, Any] | None:

@@ -159,7 +159,7 @@ def raster(events: ClipEvents, labels: Sequence[str], hop: float) -> Figure:
     panels[0].imshow(events.features.T, aspect="auto", origin="lower", interpolation="none", cmap=_SPECTRUM,
                      extent=(0, time[-1], -0.5, events.features.shape[1] - 0.5))
     for s, (panel, fired) in enumerate(zip(panels, events.fired, strict=False)):
-        _dashes(panel, fired, hop, (_EVENT, 1.8) if s == 0 else (COLOURS[0], 1.4))
+        draw_events(panel, fired, hop, (_EVENT, 1.8) if s == 0 else (COLOURS[0], 1.4))
         total = int(fired.sum())
         panel.set(ylabel="mel band" if s == 0 else "unit", ylim=(-0.5, fired.shape[1] - 0.5),
                   title=f"{names[s]}: {total} events of {fired.size} possible ({total / fired.size:.1%})")
@@ -185,7 +185,7 @@ def raster(events: ClipEvents, labels: Sequence[str], hop: float) -> Figure:
     return figure
 
 
-def _dashes(panel: Axes, fired: np.ndarray, hop: float, look: tuple[str, float]) -> None:
+def draw_events(panel: Axes, fired: np.ndarray, hop: float, look: tuple[str, float]) -> None:
     """One dash per event, as long as its frame: a single path, so that a long clip stays small and sharp."""
     t, element = np.nonzero(fired)
     x = np.stack([hop * (t + 0.1), hop * (t + 0.9), np.full(len(t), np.nan)], 1)

@@ -1,0 +1,133 @@
+"""Frames that do not come from sound: from ``.npy`` and ``.npz`` files, and random walks.
+
+A file holds one sequence (T, features) or several (N, T, features); an ``.npz`` holds them as the array ``x``, or as
+its only array.  Floats are features in the model's units, which the model quantises (``Model.quantise``); integers are
+what enters the network, in LSBs of 2**-8 within ±2047.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..spec.errors import TidegateError
+from ..spec.formats import SIGNAL
+from ..spec.model import Model
+
+ARRAYS = (".npy", ".npz")
+WALK = 200                  # frames of a random walk, at most
+_PULL = 0.02                # share of a walk that goes back to 0 per frame
+
+
+@dataclass(frozen=True)
+class FrameSequence:
+    """``frames`` (T, features): SIGNAL integers, T at least 1.  ``source``: the file, and which of several it is."""
+
+    source: str
+    frames: np.ndarray
+
+
+def holds_arrays(path: str | Path) -> bool:
+    """Whether a file is one of arrays, by its suffix, or a folder has such files and nothing beside them but hidden
+    ones and folders."""
+    path = Path(path)
+    if not path.is_dir():
+        return path.suffix.lower() in ARRAYS
+    files = [file for file in path.iterdir() if file.is_file() and not file.name.startswith(".")]
+    return bool(files) and all(file.suffix.lower() in ARRAYS for file in files)
+
+
+def array_files(path: str | Path) -> list[Path]:
+    """The file itself, or all files of arrays in a folder and its folders, sorted."""
+    path = Path(path)
+    return sorted(p for p in path.rglob("*") if p.suffix.lower() in ARRAYS) if path.is_dir() else [path]
+
+
+def frame_sequences(model: Model, paths: Iterable[str | Path]) -> list[FrameSequence]:
+    """The sequences of files of arrays, as the model takes them; TidegateError of one line if one is missing, damaged,
+    empty, or holds anything but finite numbers of the model's number of features."""
+    found = []
+    for path in paths:
+        frames = _quantised(model, read_array(path), path)
+        several = frames.ndim == 3
+        for k, sequence in enumerate(frames if several else [frames]):
+            found.append(FrameSequence(f"{path}[{k}]" if several else str(path), sequence))
+    return found
+
+
+def limited(sequences: Iterable[np.ndarray], count: int) -> list[np.ndarray]:
+    """The first ``count`` frames of sequences (T, features), in all: the last sequence is cut, those after left out."""
+    kept = []
+    for frames in sequences:
+        if count > 0:
+            kept.append(frames[:count])
+            count -= len(kept[-1])
+    return kept
+
+
+def read_array(path: str | Path, name: str = "x") -> np.ndarray:
+    """The array of an ``.npy`` file, or of an ``.npz`` file that of this name or else the only one.
+
+    TidegateError of one line if it cannot be read or there are several.
+    """
+    held = read_arrays(path)
+    if name not in held and len(held) != 1:
+        raise TidegateError(f"'{path}' has {len(held)} arrays ({', '.join(held) or 'none'}); name the one with the "
+                            f"frames {name}")
+    return held[name if name in held else next(iter(held))]
+
+
+def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
+    """All arrays of an ``.npz`` file by their names, or that of an ``.npy`` file under the name "".
+
+    TidegateError of one line if the file is missing, damaged, or holds objects.
+    """
+    try:
+        held = np.load(path, allow_pickle=False)
+        if isinstance(held, np.ndarray):
+            return {"": held}
+        with held:
+            return {name: held[name] for name in held.files}
+    except FileNotFoundError:
+        raise TidegateError(f"no file '{path}'; give an .npy or .npz file of frames") from None
+    except Exception as error:      # numpy, zipfile and zlib raise a dozen kinds for damaged files
+        raise TidegateError(f"cannot read '{path}' ({' '.join(str(error).split()) or type(error).__name__}); give an "
+                            ".npy or .npz file of numbers") from None
+
+
+def _quantised(model: Model, values: np.ndarray, path: str | Path) -> np.ndarray:
+    features = model.network.features
+    if values.ndim not in (2, 3) or values.shape[-1] != features or values.dtype.kind not in "iuf":
+        raise TidegateError(f"'{path}' holds {values.dtype} {values.shape}; this model needs numbers "
+                            f"(T, {features}) or (N, T, {features})")
+    if not values.size:
+        raise TidegateError(f"'{path}' holds no frame, its shape is {values.shape}; give at least one")
+    if values.dtype.kind != "f":
+        if ((values < -SIGNAL.max) | (values > SIGNAL.max)).any():
+            raise TidegateError(f"'{path}' holds integers beyond ±{SIGNAL.max}; they are LSBs of 1/256")
+        return values.astype(np.int16)
+    if len(bad := np.argwhere(~np.isfinite(values))):
+        raise TidegateError(f"'{path}' holds NaN or infinity, first at {tuple(map(int, bad[0]))}; check what made it")
+    return model.quantise(values)
+
+
+def random_walks(model: Model, frames: int, seed: int) -> list[np.ndarray]:
+    """Walks (T, features) of SIGNAL integers, of ``WALK`` frames or fewer and ``frames`` in all, the same for one seed.
+
+    Per frame each feature moves by about half the model's Θ of the features, at least 8 LSBs, and a little back to 0,
+    so that some features fire in each frame and none does in all.
+    """
+    rng, step = np.random.default_rng(seed), max(8.0, model.network.thresholds[0] / 2)
+    walks = []
+    while frames > 0:
+        count = min(WALK, frames)
+        frames -= count
+        moves = rng.normal(0, step, (count, model.network.features))
+        at = rng.normal(0, 1 << SIGNAL.frac, model.network.features)
+        walk = np.empty_like(moves)
+        for t, move in enumerate(moves):
+            at = (1 - _PULL) * at + move
+            walk[t] = at
+        walks.append(np.clip(np.round(walk), -SIGNAL.max, SIGNAL.max).astype(np.int16))
+    return walks
