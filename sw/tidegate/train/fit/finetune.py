@@ -23,14 +23,14 @@ from .objective import until
 
 _CLIP = 1.0                 # of the gradient's norm
 _RISE = 0.2                 # share of the updates in which the learning rate rises
-_PRICE = 0.1               # of a fetched weight against a dense network's, in units of loss at the wanted reduction
-_NOISE = 0.1                # on features while training, in units of 1
-_TAUGHT, _TEMPERATURE = 0.5, 2.0        # share of the loss that is the teacher's, and how soft its answers are
+_PRICE = 0.3               # of a fetched weight against a dense network's, in units of loss at the wanted reduction
+_NOISE = 0.2                # on features while training, in units of 1
+_TAUGHT, _TEMPERATURE = 0.7, 2.0        # share of the loss that is the teacher's, and how soft its answers are
 _JUDGED = 400               # sequences by which Θ are chosen
 
 
 def finetune(model: Model, sequences: Any, targets: Any, epochs: int = 5, fetch_reduction: float | None = None, *,
-             readout: str | None = None, learning_rate: float = 4e-3, batch: int = 32, seed: int = 0) -> Model:
+             readout: str | None = None, learning_rate: float = 4e-3, batch: int = 8, seed: int = 0) -> Model:
     """The model, trained for ``epochs`` more on ``sequences`` (as the ``calibration`` of ``from_torch``) with the right
     classes ``targets``, one for each sequence or for each frame.
 
