@@ -83,9 +83,9 @@ def _measured(model: "Model | None", data: Path, percent: list[float] | None) ->
         raise TidegateError(f"no .npy or .npz file in '{data}'; give files of frames (T, {model.network.features})")
     sequences = [each.frames for each in frame_sequences(model, files)]
     with hint_at_extras():
-        from tidegate.golden.figures import figures_of
+        from tidegate.golden.figures import measured
 
-        return [100 * share for share in figures_of(model, sequences).occupancy]
+        return [100 * share for share in measured(model, sequences).occupancy]
 
 
 def _shares(network: "Network", model: "Model | None", percent: list[float] | None) -> list[float] | None:

@@ -85,7 +85,7 @@ def figures_of(network: Network, total: tuple[int, ...], frames: int) -> Figures
         fetch_reduction(network, total, frames))
 
 
-def figures_of(model: Model, sequences: Sequence[np.ndarray]) -> Figures:
+def measured(model: Model, sequences: Sequence[np.ndarray]) -> Figures:
     """Figures of sequences (T, features) of SIGNAL integers, each from reset."""
     golden = Golden(model)
     events = [golden.run(frames[:, None]).events for frames in sequences]
