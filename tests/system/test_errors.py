@@ -63,7 +63,6 @@ def test_model_without_front_end(sound, tmp_path):
 
     save_model(random_model(), tmp_path / "m.tidegate")
     fails(tidegate("run", sound, "--model", tmp_path / "m.tidegate"), "no feature front end")
-    fails(tidegate("verify", tmp_path / "m.tidegate"), "no feature front end")
     fails(tidegate("bench", tmp_path / "m.tidegate"), "no feature front end")
 
 

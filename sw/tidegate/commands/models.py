@@ -257,9 +257,7 @@ def verify(
     built = {"cells": names_in(cells), "rules": names_in(rules), "features": features}
     design = _check_against(against, board, lanes, built)
     task = loaded.card.get("recipe", {}).get("task")
-    arrays = [] if data is None else array_files(data)
-    if data is not None and data.is_file() and not holds_arrays(data):
-        arrays = []
+    arrays = array_files(data) if data is not None and (data.is_dir() or holds_arrays(data)) else []
     sound = bool(loaded.frontend) and not arrays
     paths = arrays
     if sound:

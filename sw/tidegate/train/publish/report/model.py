@@ -50,7 +50,7 @@ def write_model_report(model_path: str | Path, log_csv: str | Path | None, out_h
 
 def closer_look(model: Model, clip: Example | None, data_dir: str | Path | None) -> dict[str, Any]:
     """What ``closer_look.html.jinja`` shows of a model: occupancy, events of a clip and confusion."""
-    return {"model": model, "occupancy": _occupancy(model), "clip": _clip(model, clip, data_dir),
+    return {"model": model, "occupancy": _occupancy(model), "clip": _clip(model, clip, data_dir), "told": None,
             "confusion": _confusion(model)}
 
 
