@@ -182,9 +182,9 @@ class Encoder(wiring.Component):
         m.d.sync += below.eq(Mux(self.theta == 0, 0, self.theta - 1))
         rule = self.rule if "diffuse" in self.rules else None
         on = None if rule is None else rule.diffuse if "delta" in self.rules else Const(1, 1)
-        levels, leaks = None, Signal()
+        levels = leaks = None
         if self.fast:
-            levels = _Levels(m, rule)
+            levels, leaks = _Levels(m, rule), Signal(name="leaks")
             m.d.sync += leaks.eq(on & (rule.leak != 0))
         found = Signal(found_layout)
         m.d.comb += [found.end.eq(moved.last), found.index.eq(moved.index)]
@@ -199,7 +199,7 @@ class Encoder(wiring.Component):
             anchor_found = Signal(signed(SIGNAL.bits), name=f"anchor{k}_found", reset_less=True)
             left_of = anchor if rule is None or self.fast else leaked(rule.leak, anchor)
             change = value - anchor if rule is None else Mux(on, value + left_of, value - anchor)
-            kept_k = Signal(signed(SIGNAL.bits), name=f"kept{k}")
+            kept = Signal(signed(SIGNAL.bits), name=f"kept{k}") if self.fast else anchor_w.data[k]
             m.d.sync += [difference.eq(change), anchor_moved.eq(anchor), anchor_found.eq(anchor_moved)]
             # |difference| is ``apart``, and one more if it is negative; carries if it is not more than ``below``
             negative, apart = difference[-1], Signal(SIGNAL.bits, name=f"apart{k}")
@@ -209,8 +209,7 @@ class Encoder(wiring.Component):
                 within.eq(Cat(Const(1, 1), below) + Cat(~negative, ~apart, Const(1, len(below) - SIGNAL.bits))),
                 found.fired[k].eq(moved.mask[k] & (self.dense | ~within[-1])),
                 found.deltas[k].eq(saturate(difference, DELTA_BITS)),
-                kept_k.eq(anchor_found + Mux(found_q.fired[k], found_q.deltas[k], 0)),
-                anchor_w.data[k].eq(kept_k),
+                kept.eq(anchor_found + Mux(found_q.fired[k], found_q.deltas[k], 0)),
             ]
             if rule is not None:
                 total, spiked = Signal.like(difference, name=f"total{k}", reset_less=True), Signal(name=f"spiked{k}")
@@ -220,12 +219,12 @@ class Encoder(wiring.Component):
                     left = saturate(total - found_q.deltas[k], SIGNAL.bits)
                     m.d.comb += [
                         found.fired[k].eq(moved.mask[k] & (self.dense | spikes)), found.deltas[k].eq(sent),
-                        kept_k.eq(Mux(rule.zero & spiked, 0, left)),
+                        kept.eq(Mux(rule.zero & spiked, 0, left)),
                     ]
             if self.fast:
-                before, after, lost = (Signal.like(kept_k, name=f"{name}{k}", reset_less=True)
+                before, after, lost = (Signal.like(kept, name=f"{name}{k}", reset_less=True)
                                        for name in ("before", "after", "lost"))
-                m.d.sync += [before.eq(kept_k), after.eq(before), lost.eq(Mux(leaks, before >> rule.leak, 0))]
+                m.d.sync += [before.eq(kept), after.eq(before), lost.eq(Mux(leaks, before >> rule.leak, 0))]
                 m.d.comb += anchor_w.data[k].eq(after - lost)
 
         # and the next: the events that are still to be sent, from the queue or past it
@@ -252,9 +251,10 @@ class Encoder(wiring.Component):
                 m.d.comb += lane.eq(k)
         m.d.comb += [self.o.p.index.eq(sending.found.index + lane), self.o.p.delta.eq(sending.found.deltas[lane])]
 
-        sweep, sweeping, where = Signal(range(self.depth)), Signal(), address_q
-        for n in range(LEAKS * self.fast):
-            later = Signal.like(address_q, name=f"address_q{n + 2}")
+        sweep, sweeping = Signal(range(self.depth)), Signal()
+        where = address_q
+        for age in range(LEAKS * self.fast):
+            later = Signal.like(address_q, name=f"address_q{age + 2}")
             m.d.sync += later.eq(where)
             where = later
         m.d.comb += [
