@@ -17,7 +17,7 @@ from ..spec.model import Model
 from .calibration import all_frames, sequences_of
 from .chain import FloatChain
 from .conversion import Conversion, report_of
-from .rounding import rounded
+from .rounding import rounded_model
 from .state_dict import chain_of
 from .thresholds import ThetaSearch, Trial
 
@@ -92,7 +92,7 @@ def convert(network: FloatChain | Mapping[str, Tensor] | nn.Module,
         if wanted not in ([], ["thresholds"]) or targets is not None:
             raise ModelError(f"{wanted[0] if wanted else 'targets'} cannot be used without calibration data; give "
                              "sequences such as the model will hear")
-        model, scales = rounded(chain, thresholds, labels, frontend, mean, scale, card, clip)
+        model, scales = rounded_model(chain, thresholds, labels, frontend, mean, scale, card, clip)
         said = [s.warning for s in scales if s.warning]
         _tell(said if warn else (), stacklevel)
         return Conversion(model, None, tuple(said))
@@ -104,7 +104,7 @@ def convert(network: FloatChain | Mapping[str, Tensor] | nn.Module,
     if mean is None and scale is None:
         mean, scale = _normalisation(frames)
         chain = chain.on_normalised(mean, scale)
-    model, scales = rounded(chain, thresholds, labels, frontend, mean, scale, card, clip)
+    model, scales = rounded_model(chain, thresholds, labels, frontend, mean, scale, card, clip)
     said = [s.warning for s in scales if s.warning] + _saturation(model, frames)
     mean, scale = (model.tensors[f"frontend.{what}"].astype(np.float64) for what in ("mean", "scale"))
     heard = (sequences.frames - mean) * scale

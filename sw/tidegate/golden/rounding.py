@@ -29,7 +29,7 @@ class Scale:
     warning: str
 
 
-def rounded(chain: FloatChain, thresholds: Sequence[int] | None, labels: Sequence[str] | None, frontend: dict | None,
+def rounded_model(chain: FloatChain, thresholds: Sequence[int] | None, labels: Sequence[str] | None, frontend: dict | None,
             mean, scale, card: dict | None, clip: bool) -> tuple[Model, list[Scale]]:
     """The model of a network, and the scales of its layers and classifier; arguments as of ``from_torch``."""
     features, count = chain.features, len(chain.layers)
