@@ -29,8 +29,8 @@ class Scale:
     warning: str
 
 
-def rounded_model(chain: FloatChain, thresholds: Sequence[int] | None, labels: Sequence[str] | None, frontend: dict | None,
-            mean, scale, card: dict | None, clip: bool) -> tuple[Model, list[Scale]]:
+def rounded_model(chain: FloatChain, thresholds: Sequence[int] | None, labels: Sequence[str] | None,
+                  frontend: dict | None, mean, scale, card: dict | None, clip: bool) -> tuple[Model, list[Scale]]:
     """The model of a network, and the scales of its layers and classifier; arguments as of ``from_torch``."""
     features, count = chain.features, len(chain.layers)
     layers = [*chain.layers, FloatLayer(chain.layers[0].cell, chain.weight, None, chain.bias[None])]
