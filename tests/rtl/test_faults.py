@@ -68,6 +68,8 @@ class Faulty(wiring.Component):
 @pytest.mark.parametrize(("name", "component", "path", "bit", "bench"), [
     ("encoder", Encoder(4, 6), ("o", "payload"), 15, '[4, 6, 1, ["delta"]]'),
     ("encoder", Encoder(4, 6, rules=RULES), ("rule",), RULE_LAYOUT["leak"].offset, '[4, 6, 1, ["delta", "diffuse"]]'),
+    ("encoder", Encoder(4, 6, rules=RULES, fast=True), ("rule",), RULE_LAYOUT["leak"].offset,
+     '[4, 6, 1, ["delta", "diffuse"]]'),
     ("scheduler", Scheduler(DESIGN), ("o", "payload"), 5, BENCH),
     ("addresser", Addresser(DESIGN), ("o", "target"), 0, BENCH),
     ("stop", StopUnit(DESIGN), ("decision",), 0, BENCH),

@@ -14,7 +14,7 @@ from .rounding import Scale
 from .thresholds import ThetaPoint, Trial
 
 FACTORS = (0, 0.25, 0.5, 0.75, 1, 1.5, 2)     # on the chosen Θ, in the table
-_MOST_SATURATED = 0.001     # share of values that may saturate without a word
+MOST_SATURATED = 0.001     # share of values that may saturate without a word
 _LEAST_ROUNDING_DB = 20.0   # SNR below which rounding is worth a word
 _LEAST_AGREEMENT = 0.95
 _FEW = 20                   # answers that say little
@@ -168,7 +168,7 @@ def _warnings(report: ConversionReport, chain: FloatChain, answers: int) -> list
     """What costs accuracy, why, and what to do."""
     lines = []
     for s, layer in zip(report.signals[1:], chain.layers, strict=False):
-        if s.saturated > _MOST_SATURATED:
+        if s.saturated > MOST_SATURATED:
             lines.append(f"{s.name} ({layer.activation}) is beyond ±8 in {s.saturated:.1%} of its values and "
                          "saturates; train with weight decay, or use tanh")
     for s in report.signals:

@@ -16,12 +16,11 @@ from ..spec.errors import ModelError, TidegateWarning
 from ..spec.model import Model
 from .calibration import all_frames, sequences_of
 from .chain import FloatChain
-from .conversion import Conversion, report_of
+from .conversion import MOST_SATURATED, Conversion, report_of
 from .rounding import rounded_model
 from .state_dict import chain_of
 from .thresholds import ThetaSearch, Trial
 
-_MOST_SATURATED = 0.001     # share of calibration data that may saturate without a word
 _NAMED = 3                  # features in a message
 
 
@@ -133,7 +132,7 @@ def _tell(lines: Sequence[str], stacklevel: int) -> None:
 
 def _saturation(model: Model, frames: np.ndarray) -> list[str]:
     """A warning if too many of the calibration frames (n, features) saturate."""
-    if (share := model.saturated(frames)) <= _MOST_SATURATED:
+    if (share := model.saturated(frames)) <= MOST_SATURATED:
         return []
     each = np.array([model.saturated(np.where(np.arange(frames.shape[1]) == i, frames, model.tensors["frontend.mean"]))
                      for i in range(frames.shape[1])])
