@@ -28,7 +28,7 @@ _BUNDLED_RATE = 16000       # of the bundled clips: a faster front end would fin
 _TRACED = 3         # neurons whose membrane potential is shown
 _TOP = 3                    # classes whose probabilities are shown
 _SPECTRUM = LinearSegmentedColormap.from_list("spectrum", ["#eef2f6", "#9fb6cc", "#2b4d70", "#0f1d2e"])
-_EVENT = "#f07a1f"
+EVENT = "#f07a1f"
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def codings(clips: Sequence[tuple[str, ClipEvents]], hop: float) -> Figure:
     figure = Figure(figsize=(9.2, 0.7 + 1.5 * len(clips)), layout="constrained")
     rows = figure.subplots(len(clips), 2, sharex=True, squeeze=False)
     for n, (row, (name, events)) in enumerate(zip(rows, clips, strict=True)):
-        for panel, fired, colour in zip(row, (events.fired[0], events.fired[-1]), (_EVENT, COLOURS[0]), strict=True):
+        for panel, fired, colour in zip(row, (events.fired[0], events.fired[-1]), (EVENT, COLOURS[0]), strict=True):
             panel.imshow(fired.T, gid=f"sent-{n}-{colour[1:]}", aspect="auto", origin="lower", interpolation="none",
                          vmin=0, vmax=1, cmap=ListedColormap(["#ffffff00", colour]),
                          extent=(0, hop * len(fired), -0.5, fired.shape[1] - 0.5))
@@ -159,15 +159,10 @@ def raster(events: ClipEvents, labels: Sequence[str], hop: float) -> Figure:
     panels[0].imshow(events.features.T, aspect="auto", origin="lower", interpolation="none", cmap=_SPECTRUM,
                      extent=(0, time[-1], -0.5, events.features.shape[1] - 0.5))
     for s, (panel, fired) in enumerate(zip(panels, events.fired, strict=False)):
-        draw_events(panel, fired, hop, (_EVENT, 1.8) if s == 0 else (COLOURS[0], 1.4))
-        total = int(fired.sum())
-        panel.set(ylabel="mel band" if s == 0 else "unit", ylim=(-0.5, fired.shape[1] - 0.5),
-                  title=f"{names[s]}: {total} events of {fired.size} possible ({total / fired.size:.1%})")
-        panel.yaxis.set_major_locator(MaxNLocator(integer=True))
-        panel.grid(visible=False)
+        event_panel(panel, fired, hop, names[s], "mel band" if s == 0 else "unit")
     counts, top = panels[-2], panels[-1]
     for s, fired in enumerate(events.fired):
-        counts.stairs(fired.sum(1), time, baseline=None, color=_EVENT if s == 0 else COLOURS[s - 1], linewidth=1.3,
+        counts.stairs(fired.sum(1), time, baseline=None, color=EVENT if s == 0 else COLOURS[s - 1], linewidth=1.3,
                       label=f"{names[s]} (of {fired.shape[1]})")
     counts.set(title="events a frame", ylim=(0, None))
     best = np.argsort(-events.probabilities[events.decided], kind="stable")[:_TOP]
@@ -185,7 +180,17 @@ def raster(events: ClipEvents, labels: Sequence[str], hop: float) -> Figure:
     return figure
 
 
-def draw_events(panel: Axes, fired: np.ndarray, hop: float, look: tuple[str, float]) -> None:
+def event_panel(panel: Axes, fired: np.ndarray, hop: float, name: str, elements: str) -> None:
+    """What a signal sent, (T, elements), and its share as title; ``elements``: what they are, "unit" in a layer."""
+    _dashes(panel, fired, hop, (COLOURS[0], 1.4) if elements == "unit" else (EVENT, 1.8))
+    total = int(fired.sum())
+    panel.set(ylabel=elements, ylim=(-0.5, fired.shape[1] - 0.5),
+              title=f"{name}: {total} events of {fired.size} possible ({total / fired.size:.1%})")
+    panel.yaxis.set_major_locator(MaxNLocator(integer=True))
+    panel.grid(visible=False)
+
+
+def _dashes(panel: Axes, fired: np.ndarray, hop: float, look: tuple[str, float]) -> None:
     """One dash per event, as long as its frame: a single path, so that a long clip stays small and sharp."""
     t, element = np.nonzero(fired)
     x = np.stack([hop * (t + 0.1), hop * (t + 0.9), np.full(len(t), np.nan)], 1)

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter
 
 from tidegate.golden import Golden
 from tidegate.golden.figures import Figures, figures
@@ -20,11 +20,10 @@ from ...judge.evaluate import evaluated_part, task_name
 from ...tasks.registry import find_task
 from .charts import COLOURS, signal_names
 from .page import INK, STYLE, short
-from .raster import draw_events
+from .raster import EVENT, event_panel
 
 SHOWN = 1500        # frames of a sequence, at most: more would hide each other
 _TOP = 3            # classes whose probabilities are shown
-_EVENT = "#f07a1f"
 
 
 @dataclass(frozen=True)
@@ -100,14 +99,9 @@ def traces(model: Model, shown: ToldFrames) -> Figure:
             panel.set_title(short(f"{label}, {unit}" if unit else label))
             panel.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0, ncols=2)
     for s, (panel, fired) in enumerate(zip(panels[outputs:], shown.fired, strict=False)):
-        draw_events(panel, fired, hop, (_EVENT, 1.8) if s == 0 else (COLOURS[0], 1.4))
-        total = int(fired.sum())
-        panel.set(ylabel="feature" if s == 0 else "unit", ylim=(-0.5, fired.shape[1] - 0.5),
-                  title=f"{names[s]}: {total} events of {fired.size} possible ({total / fired.size:.1%})")
-        panel.yaxis.set_major_locator(MaxNLocator(integer=True))
-        panel.grid(visible=False)
+        event_panel(panel, fired, hop, names[s], "feature" if s == 0 else "unit")
     for s, fired in enumerate(shown.fired):
-        panels[-1].stairs(fired.sum(1), time, baseline=None, color=_EVENT if s == 0 else COLOURS[s - 1], linewidth=1.0,
+        panels[-1].stairs(fired.sum(1), time, baseline=None, color=EVENT if s == 0 else COLOURS[s - 1], linewidth=1.0,
                           label=f"{names[s]} (of {fired.shape[1]})")
     panels[-1].set(title="events per frame", ylim=(0, None), xlim=(0, time[-1]), xlabel="time, s" if rate else "frame")
     panels[-1].legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0, ncols=5)
