@@ -10,7 +10,7 @@ setup: $(VENV)/.dev             ## everything: torch, simulator, tests (demo and
 demo: $(VENV)/.sim              ## stream the bundled clips through the virtual board
 	$(BIN)/tidegate demo
 
-test: $(VENV)/.dev              ## all tests but the slow campaigns (10 minutes at most on 2 cores)
+test: $(VENV)/.dev              ## all tests but the slow campaigns (10 to 20 minutes on 2 cores)
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.dev
