@@ -97,21 +97,14 @@ def _whole_numbers(text: str | None) -> list[int] | None:
 
 
 def read_sequences(path: Path) -> tuple[Any, "np.ndarray | None"]:
-    """(x, y or None) of a file of calibration data; ``x`` as ``from_torch`` takes it.  ModelError if it has none."""
-    import numpy as np
+    """(x, y or None) of a file of calibration data; ``x`` as ``from_torch`` takes it.  TidegateError if it has none."""
+    from tidegate.host.arrays import read_arrays
 
     if not path.is_file():
         raise ModelError(f"no calibration data '{path}'; save an .npz with {_ARRAYS}")
-    try:
-        loaded = np.load(path)
-        held = {"x": loaded} if isinstance(loaded, np.ndarray) else {
-            name: loaded[name] for name in loaded.files}
-    except Exception as error:      # a damaged file can fail in any way
-        if path.read_bytes()[:2] in (b"PK", b"\x93N") and "allow_pickle" in str(error):
-            raise ModelError(f"'{path}' holds objects of Python, which could run code; save sequences of different "
-                             "lengths as x_0, x_1, ...") from None
-        raise ModelError(f"'{path}' is not a readable .npz or .npy file ({' '.join(str(error).split())[:100]}); write "
-                         "it again with numpy.savez") from None
+    held = read_arrays(path)
+    if "" in held:                      # of an .npy file
+        return held[""], None
     several = sorted((name for name in held if name.startswith("x_") and name[2:].isdigit()), key=lambda n: int(n[2:]))
     x = held["x"] if "x" in held else [held[name] for name in several]
     if "x" not in held and not several:

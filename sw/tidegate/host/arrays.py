@@ -92,6 +92,9 @@ def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
     except FileNotFoundError:
         raise TidegateError(f"no file '{path}'; give an .npy or .npz file of frames") from None
     except Exception as error:      # numpy, zipfile and zlib raise a dozen kinds for damaged files
+        if "allow_pickle" in str(error) and Path(path).read_bytes()[:2] in (b"PK", b"\x93N"):
+            raise TidegateError(f"'{path}' holds objects of Python, which could run code; save arrays of numbers, and "
+                                "sequences of different lengths each by itself") from None
         raise TidegateError(f"cannot read '{path}' ({' '.join(str(error).split()) or type(error).__name__}); give an "
                             ".npy or .npz file of numbers") from None
 
