@@ -190,7 +190,8 @@ def bad(name, tmp_path):
     ("no y", "has no array 'y'"), ("no x", "has no array 'x'"), ("short y", r"holds x \(900, 2\) and y \(9,\)"),
     ("words", "y is <U"), ("nan", "y holds NaN"), ("names", "1 outputs need 1 names, not 2"), ("twice", "two outputs"),
     ("rate", "give frames per second"), ("still", "'y' never changes in the validation part"),
-    ("short", "for the train part, which needs 64"), ("object", "holds objects of Python"), ("huge", "too large for 32 bits")])
+    ("short", "for the train part, which needs 64"), ("object", "holds objects of Python"),
+    ("huge", "too large for 32 bits")])
 def test_bad_series_are_one_line(name, text, tmp_path):
     with pytest.raises(Exception, match=text) as error:
         TASK.load(RECIPE, bad(name, tmp_path))
