@@ -39,7 +39,7 @@ _CALIBRATION, _BATCH, _DROPOUT = 256, 250, 0.3
 
 
 @dataclass(frozen=True)
-class Row:
+class Compared:
     """A network on a part: ``error``: share of wrong answers, None: has not been judged; ``operations``: additions per
     image; ``how``: in words."""
 
@@ -101,7 +101,7 @@ def _batches(clips: np.ndarray) -> list[np.ndarray]:
     return np.split(clips, range(_BATCH, len(clips), _BATCH))
 
 
-def compared(recipe: Recipe, directory: Path, out: Path, tell: Callable[[str], None]) -> list[Row]:
+def compared_networks(recipe: Recipe, directory: Path, out: Path, tell: Callable[[str], None]) -> list[Compared]:
     """Rows of one seed, on the test part."""
     data = find_task(recipe.task).load(recipe, directory)
     if not isinstance(data, Sequences):
@@ -110,23 +110,23 @@ def compared(recipe: Recipe, directory: Path, out: Path, tell: Callable[[str], N
     if not file.exists():
         run(directory, recipe, file, progress=False)
     trained = spike_error(read_model(file), data, "test")
-    rows = [Row("trained on spikes", recipe.seed, *trained)]
+    rows = [Compared("trained on spikes", recipe.seed, *trained)]
     tell(f"seed {recipe.seed}: trained on spikes {rows[-1].error:.2%} wrong")
     network = rate_network(recipe, data)
-    rows.append(Row("trained on rates, as it is", recipe.seed, rate_error(network, data, "test"), None))
+    rows.append(Compared("trained on rates, as it is", recipe.seed, rate_error(network, data, "test"), None))
     train = data.of("train")
     calibration = data.code(data.values[np.random.default_rng(recipe.seed).choice(train, _CALIBRATION, replace=False)])
     for balance in BALANCES:
         made = [spike_norm(network, calibration, data.labels, balance=balance, percentile=p).model
                 for p in PERCENTILES]
         best = min(range(len(made)), key=lambda k: spike_error(made[k], data, "validation")[0])
-        rows.append(Row(f"converted, balanced on {balance}", recipe.seed, *spike_error(made[best], data, "test")))
+        rows.append(Compared(f"converted, balanced on {balance}", recipe.seed, *spike_error(made[best], data, "test")))
         tell(f"seed {recipe.seed}: converted, balanced on {balance} ({PERCENTILES[best]:g} % of the largest sum) "
              f"{rows[-1].error:.2%} wrong")
     return rows
 
 
-def table(rows: list[Row]) -> str:
+def table(rows: list[Compared]) -> str:
     """Mean and standard deviation over the seeds of each kind of network."""
     lines = [f"{'network':<36}{'wrong answers':>18}{'additions an image':>22}"]
     for how in dict.fromkeys(row.how for row in rows):
@@ -146,13 +146,13 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, help="in place of the recipe's")
     wanted = parser.parse_args()
-    rows: list[Row] = []
+    rows: list[Compared] = []
     try:
         wanted.out.mkdir(parents=True, exist_ok=True)
         recipe = Recipe.read(wanted.recipe if wanted.recipe.endswith(".json") else zoo.recipe_path(wanted.recipe))
         recipe = replace(recipe, epochs=wanted.epochs or recipe.epochs)
         for seed in wanted.seeds:
-            rows += compared(replace(recipe, seed=seed), wanted.directory, wanted.out, partial(print, flush=True))
+            rows += compared_networks(replace(recipe, seed=seed), wanted.directory, wanted.out, partial(print, flush=True))
     except (TidegateError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
