@@ -146,13 +146,13 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, help="in place of the recipe's")
     wanted = parser.parse_args()
-    rows: list[Compared] = []
+    rows, say = list[Compared](), partial(print, flush=True)
     try:
         wanted.out.mkdir(parents=True, exist_ok=True)
         recipe = Recipe.read(wanted.recipe if wanted.recipe.endswith(".json") else zoo.recipe_path(wanted.recipe))
         recipe = replace(recipe, epochs=wanted.epochs or recipe.epochs)
         for seed in wanted.seeds:
-            rows += compared_networks(replace(recipe, seed=seed), wanted.directory, wanted.out, partial(print, flush=True))
+            rows += compared_networks(replace(recipe, seed=seed), wanted.directory, wanted.out, say)
     except (TidegateError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
