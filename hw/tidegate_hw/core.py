@@ -15,6 +15,7 @@ from .records.trace import trace_signature
 from .stages.addresser import Addresser
 from .stages.admission import Admission
 from .stages.clearing import Clearing
+from .stages.convolver import Convolver
 from .stages.counters import Counters
 from .stages.encoder import LAG, MARGIN, QUEUE_DEPTH, Encoder
 from .stages.lanes import Lanes
@@ -26,8 +27,8 @@ class Core(wiring.Component):
     """A chain of delta layers and a classifier on one engine.
 
         frame ─► admission ─► x encoder ─┐                                    ┌─► logits ─► result
-                                         ├─► scheduler ─► addresser ─► lanes ─┤
-                          ┌─► h encoder ─┘                                    └─► handover (with the cells) ─┐
+                                         ├─► scheduler ─► addresser ─► lanes ─┤    (a convolver before the addresser,
+                          ┌─► h encoder ─┘           in designs that have one)└─► handover (with the cells) ─┐
                           └──────────────────────────────────────────────────────────────────────────────────┘
 
     Consecutive frames overlap: while a cell works, the lanes add the features of the next frame, which may come as
@@ -101,7 +102,14 @@ class Core(wiring.Component):
         connect(m, admission.o, x_encoder.i)
         connect(m, x_encoder.o, scheduler.x)
         connect(m, h_encoder.o, scheduler.h)
-        connect(m, scheduler.o, addresser.i)
+        if d.convolves:
+            m.submodules.convolver = convolver = Convolver(d)
+            connect(m, scheduler.o, convolver.i)
+            connect(m, convolver.o, addresser.i)
+            m.d.comb += convolver.registers.eq(regs)
+            m.d.sync += convolver.on.eq(Cat(regs[f"CONV{s}"][0] for s in range(d.layers + 1)).any())
+        else:
+            connect(m, scheduler.o, addresser.i)
         connect(m, addresser.o, lanes.fetch)
         connect(m, addresser.o, counters.fetch)
         connect(m, lanes.copies, handover.copies)
@@ -138,6 +146,8 @@ class Core(wiring.Component):
 
         if d.choices:
             m.d.comb += handover.layer.activation.eq(of_layer("LAYER_ACTIVATION"))
+        if d.convolves:
+            m.d.comb += handover.layer.lanes.eq(of_layer("LAYER_LANES"))
         if d.diffuses:
             names = ("RULE", "OFFSET", "LOWEST", "HIGHEST")
             m.d.comb += [x_encoder.rule.eq(Cat(regs[f"{name}0"] for name in names)),
@@ -154,9 +164,10 @@ class Core(wiring.Component):
             m.d.sync += waiting.eq(0)
 
         # registers, for what is busy is all over the core
+        addressing = addresser.busy | convolver.busy if d.convolves else addresser.busy
         m.d.sync += [
             clearing.busy.eq(clearing.start | x_encoder.busy | h_encoder.busy | lanes.busy | handover.busy | stop.busy),
-            clearing.playing.eq(clearing.bias | ~scheduler.idle | addresser.busy | lanes.busy),
+            clearing.playing.eq(clearing.bias | ~scheduler.idle | addressing | lanes.busy),
         ]
         m.d.comb += [
             self.ready.eq(clearing.run & ~counters.busy), clearing.clear.eq(self.clear & ~counters.busy),

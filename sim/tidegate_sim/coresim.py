@@ -24,7 +24,7 @@ from tidegate.spec.registers import REGISTERS, stop_registers
 from tidegate.spec.stop import Stop
 
 from .simulators import REGISTER_BYTES, executable
-from .trace import Mismatch, Run, compare, decided, golden_run, read_trace, weight_words
+from .trace import Mismatch, Run, compare, decided, golden_run, golden_words, read_trace
 
 # packed as RESULT_LAYOUT of the core
 _COUNTERS = [("frames", "<u4"), ("cycles", "<u4"), ("weight_words", "<u4"), ("events", "<u2", (MAX_SIGNALS,)),
@@ -99,7 +99,7 @@ def mismatches(run: CoreRun, design: Design, model: Model, frames: np.ndarray | 
     golden = golden_run(model, clips, dense)
     if stop is not None:
         golden |= decided(golden, clips, stop)
-    golden[None, "weight words"] = weight_words(Layout(model.network, design), golden[None, "events"])
+    golden |= golden_words(model, Layout(model.network, design), clips, golden, dense)
     golden.setdefault((None, "decision"), np.zeros((sum(run.clips), 1), np.int64))
     golden[None, "frame"] = np.concatenate([np.arange(n) for n in run.clips])[:, None]
     golden[None, "cycles"] = _observed_cycles(run)[:, None]

@@ -6,12 +6,13 @@ from dataclasses import replace
 import numpy as np
 
 from tidegate.host.frontend import FrontEndSettings
-from tidegate.spec.cells import GRU, Cell
+from tidegate.spec.cells import GRU, UNIT, Cell
+from tidegate.spec.conv import STRIDES, Conv2d
 from tidegate.spec.errors import ModelError
 from tidegate.spec.formats import BIAS_DELTAS, BIAS_MAX
 from tidegate.spec.frontend import FEWEST_BANDS
 from tidegate.spec.model import Model, expected_tensors
-from tidegate.spec.network import Layer, Network
+from tidegate.spec.network import MAX_LAYERS, Layer, Network
 from tidegate.spec.rules import LEAK_MAX, RULES, Diffuse
 
 _TRIES = 8
@@ -30,7 +31,50 @@ def random_model(features: int, sizes: Sequence[int], classes: int, seed: int, e
     It hears log-mel features of 16 kHz sound like a trained model.
     """
     rng = np.random.default_rng(seed)
-    network = _network(rng, features, sizes, classes, cells or [GRU] * len(sizes), rules)
+    return filled(_network(rng, features, sizes, classes, cells or [GRU] * len(sizes), rules), rng, extreme)
+
+
+def random_images(rng: np.random.Generator, channels: Sequence[int], rules: Sequence[str] = RULES[:1], most: int = 9,
+                  layers: int = MAX_LAYERS) -> Network:
+    """A network of convolutions of random kernels, strides and paddings on an image of up to ``most`` pixels a side,
+    of which some are depthwise, and after them, at random, a layer of another cell.
+
+    ``channels``: those that an output may have.  ``rules``: those that signals may have.
+    """
+    while True:
+        height, width = rng.integers(1, most + 1, 2)
+        heard, made = int(rng.integers(1, 4)), []
+        features = int(height * width * heard)
+        for _ in range(rng.integers(1, layers + 1)):
+            kernel = int(rng.integers(1, 6))
+            depthwise = heard in channels and rng.integers(3) == 0
+            try:
+                conv = Conv2d(heard, int(height), int(width), kernel, int(rng.choice(STRIDES)),
+                              int(rng.integers(kernel)), bool(depthwise))
+            except ModelError:
+                continue
+            heard = heard if depthwise else int(rng.choice(channels))
+            height, width = conv.out_height, conv.out_width
+            made.append(Layer(conv.positions * heard, cell=UNIT, recurrent=False, conv=conv,
+                              activation=str(rng.choice(UNIT.activations))))
+        if not made:
+            continue
+        if len(made) < layers and rng.integers(2):
+            made.append(Layer(int(rng.integers(1, 20)), cell=UNIT, activation="relu", recurrent=bool(rng.integers(2))))
+        names = [str(rng.choice(rules)) for _ in range(len(made) + 1)]
+        used = [_rule(rng) if name == "diffuse" else None for name in names]
+        *made, classifier = [replace(layer, **_consuming(rng, "diffuse" in rules, used[s] is not None or (
+            layer.cell == UNIT and layer.recurrent and used[s + 1] is not None)))
+            for s, layer in enumerate([*made, Layer(int(rng.integers(1, 12)))])]
+        try:
+            return Network(features, tuple(made), classifier, (64,) + (16,) * len(made), tuple(used))
+        except ModelError:
+            continue
+
+
+def filled(network: Network, rng: np.random.Generator, extreme: bool = False) -> Model:
+    """A model of this network, of random integers, as ``random_model`` makes them."""
+    features, classes = network.features, network.classes
     tensors = {}
     for name, (dtype, shape) in expected_tensors(network).items():
         if dtype == np.int8:

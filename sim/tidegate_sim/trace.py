@@ -55,6 +55,20 @@ def golden_run(model: Model, clips: Sequence[np.ndarray], dense: bool = False) -
     return run
 
 
+def golden_words(model: Model, layout: Layout, clips: Sequence[np.ndarray], golden: Run, dense: bool = False) -> Run:
+    """Golden's weight words (frames, 1) of clips on a design; ``golden``: what ``golden_run`` gave."""
+    network = model.network
+    if not any(map(network.convolves, range(network.signals))):
+        return {(None, "weight words"): weight_words(layout, golden[None, "events"])}
+    from tidegate.golden import Golden
+
+    sent, words = Golden(model).run(padded_clips(clips), dense=dense, keep_sent=True).sent, 0
+    assert sent is not None
+    for s, values in enumerate(sent):
+        words = words + joined((values != 0) | dense, clips) @ layout.words_read(s)
+    return {(None, "weight words"): np.asarray(words)[:, None]}
+
+
 def decided(golden: Run, clips: Sequence[np.ndarray], stop: Stop) -> Run:
     """``decision`` (frames, 1), class + 1 or 0, of clips by a rule; where it ends them, see ``run_until_decided``."""
     found = [decisions(logits, stop) for logits in logits_of(golden, clips)]
@@ -92,14 +106,14 @@ def joined(values: np.ndarray, clips: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def weight_words(layout: Layout, events: np.ndarray) -> np.ndarray:
-    """Weight words (frames, 1) that events (frames, signals) make a core read."""
+    """Weight words (frames, 1) that events (frames, signals) make a core read, if no layer is a convolution."""
     return events @ np.array([[column.length] for column in layout.columns])
 
 
 def read_trace(path: Path, layout: Layout, frames: int) -> Run:
     """The cell's integers from a simulator's trace file (format: ``simulation.h``)."""
     network, g, stages = layout.network, layout.design.cell_rate, layout.design.stages
-    groups = [-(-layer.size // g) for layer in network.layers]
+    groups = [-(-size // g) for size in layout.sizes]
     records = np.fromfile(path, "<i2").reshape(-1, 2 + stages * g)
     if len(records) != frames * sum(groups):
         raise TidegateError(f"the trace has {len(records)} groups, {frames} frames need {frames * sum(groups)}")
@@ -113,7 +127,7 @@ def read_trace(path: Path, layout: Layout, frames: int) -> Run:
             raise TidegateError(f"layer {l}: the cell worked on groups in another order than golden's")
         values = mine[:, :, 2:].reshape(frames, groups[l], stages, g).swapaxes(1, 2)
         for k, stage in enumerate(layer.cell.stages):
-            run[l, stage] = values[:, k].reshape(frames, -1)[:, : layer.size]
+            run[l, stage] = values[:, k].reshape(frames, -1)[:, layout.numbers(l + 1)]
     return run
 
 

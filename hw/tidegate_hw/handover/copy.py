@@ -51,6 +51,7 @@ class Snapshot(wiring.Component):
     size : neurons of the layer.  ``words`` and ``size`` are stable from the first copy to the last group; no register
         keeps a value made of them, because a simulator may stop the clock before the first copy.
     single : the layer's cell has a single gate, stable as ``words``; there in a design with such a cell.
+    used : lanes of each word that neurons use, stable as ``words``; there in a design that convolves.
     room : groups can be taken, and those that are under way here.
     o : ``taken_signature`` of ``neurons_layout(design)``: ``ceil(size / G)`` groups in order.
     acc : ``gates_layout(design)``; gate k of a group comes ``skew(design, k)`` cycles after it.
@@ -75,6 +76,7 @@ class Snapshot(wiring.Component):
             "size": In(range(design.neurons + 1)), "room": In(1),
             "o": Out(taken_signature(neurons_layout(design))), "acc": Out(gates_layout(design)), "busy": Out(1),
             **({"single": In(1)} if design.choices else {}),
+            **({"used": In(range(design.lanes + 1))} if design.convolves else {}),
         })
 
     def elaborate(self, platform):
@@ -110,9 +112,11 @@ class Snapshot(wiring.Component):
         with m.If(start):
             m.d.sync += [emitting.eq(1), index.eq(0)]
         left = later[len(issued)]
+        exist = [left + k < self.size for k in range(g)]
+        if d.convolves:
+            exist = [x & (left % d.lanes + k < self.used) for k, x in enumerate(exist)]
         m.d.comb += [
-            o.valid.eq(issued[-1]), o.payload.index.eq(left),
-            o.payload.mask.eq(Cat(left + k < self.size for k in range(g))),
+            o.valid.eq(issued[-1]), o.payload.index.eq(left), o.payload.mask.eq(Cat(exist)),
             o.payload.last.eq(left + g >= self.size),
             self.busy.eq((self.copies.copy != Copy.NONE) | (coming != Copy.NONE) | emitting | (issued != 0)),
         ]

@@ -74,6 +74,8 @@ class SnapshotHandover(wiring.Component):
                      snapshot.room.eq(self.room)]
         if self.design.choices:
             m.d.comb += snapshot.single.eq(is_single(self.design, self.layer.cell))
+        if self.design.convolves:
+            m.d.comb += snapshot.used.eq(self.layer.lanes)
         for number, cell in enumerate(self.cells):
             mine = at_work(self.design, self.layer.cell, number)
             m.d.comb += [cell.acc.eq(snapshot.acc), cell.i.payload.eq(snapshot.o.payload),

@@ -65,9 +65,11 @@ def layer_layout(design: Design) -> data.StructLayout:
 
     ``state``: its first group of neurons in the state memories.  ``frac``: fraction bits of its weights.  ``cell``:
     which of the design's cells it has.  ``activation``: which of the cell's activations, if the design has such a cell.
+    ``lanes``: of each accumulator word, that neurons use, if the design convolves.
     """
     choice = {"activation": 2} if design.choices else {}
+    used = {"lanes": range(design.lanes + 1)} if design.convolves else {}
     return data.StructLayout({
         "number": range(MAX_LAYERS), "words": range(design.acc_words + 1), "size": range(design.neurons + 1),
-        "state": 16, "frac": 4, "cell": range(len(design.cells)), **choice,
+        "state": 16, "frac": 4, "cell": range(len(design.cells)), **choice, **used,
     })

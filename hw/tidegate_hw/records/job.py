@@ -53,6 +53,18 @@ def job_layout(design: Design) -> data.StructLayout:
     })
 
 
+def offer_layout(design: Design) -> data.StructLayout:
+    """A job as a convolver offers it to the addresser.
+
+    ``conv``: it is a run of ``length`` weight words from ``word`` on, for accumulator words from ``target`` on, and one
+    of several of an event, of which it is the ``first``.  The job's index is then of no use.
+    """
+    return data.StructLayout({
+        "job": job_layout(design), "conv": 1, "first": 1, "word": range(design.weight_words), "length": acc_range(design),
+        "target": acc_range(design),
+    })
+
+
 def acc_range(design: Design) -> range:
     """Accumulator words, and numbers of them."""
     return range(design.acc_words + 1)

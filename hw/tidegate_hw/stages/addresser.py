@@ -11,22 +11,23 @@ from tidegate.spec.formats import DELTA_BITS
 
 from ..fixed import product
 from ..handover import Place, handover_of
-from ..records.job import Kind, acc_range, fetch_signature, job_layout, tags_layout
+from ..records.job import Kind, acc_range, fetch_signature, job_layout, offer_layout, tags_layout
 from ..records.registers import registers_layout, select
 
 
 def run_layout(design: Design) -> data.StructLayout:
     """A run of ``length`` weight words from ``base + index * length`` on, for accumulator words from ``target`` on.
 
-    ``gap``: the run begins with a cycle without a word.  ``turn``: see ``Place``.
+    ``gap``: the run begins with a cycle without a word.  ``turn``: see ``Place``.  ``first``: of its event.
     """
     lengths = range(max(design.acc_words, 0 if design.snapshot else design.gates * design.neurons) + 1)
     single = {"single": 1} if design.choices and not design.snapshot else {}
+    first = {"first": 1} if design.convolves else {}
     return data.StructLayout({
         "base": range(design.weight_words), "index": job_layout(design)["index"].shape, "length": lengths,
         "target": acc_range(design), "turn": 0 if design.snapshot else acc_range(design), "delta": signed(DELTA_BITS),
         "gap": 1, "event": 1, "tags": tags_layout(design),
-        **single,
+        **single, **first,
     })
 
 
@@ -37,7 +38,8 @@ class Addresser(wiring.Component):
         target = target + k                   (or as the handover's ``step`` says)
 
     Base, length and target come from the registers: those of the signal for an event, those of the bias, or a
-    ``Place`` of the handover for a job that copies.
+    ``Place`` of the handover for a job that copies.  In a design with a convolver, they come from that for the events
+    of a convolution.
 
     Parameters
     ----------
@@ -46,7 +48,7 @@ class Addresser(wiring.Component):
     Members
     -------
     registers : ``registers_layout(design)``, stable while busy.
-    i : stream of ``job_layout(design)``.
+    i : stream of ``job_layout(design)``, or of ``offer_layout(design)`` in a design with a convolver.
     o : ``fetch_signature(design)``; has no ready, the lanes take a word every cycle.
     busy : a job is under way.
 
@@ -61,7 +63,8 @@ class Addresser(wiring.Component):
     def __init__(self, design: Design):
         self.design, self.handover = design, handover_of(design)
         super().__init__({
-            "registers": In(registers_layout(design)), "i": In(stream.Signature(job_layout(design))),
+            "registers": In(registers_layout(design)),
+            "i": In(stream.Signature(offer_layout(design) if design.convolves else job_layout(design))),
             "o": Out(fetch_signature(design)), "busy": Out(1),
         })
 
@@ -103,7 +106,8 @@ class Addresser(wiring.Component):
         with m.If(over):
             m.d.sync += [
                 o.valid.eq(valid_c & ~waits), o.word.eq(word_c), o.target.eq(run_c.target), o.delta.eq(run_c.delta),
-                o.tags.eq(run_c.tags), o.event.eq(run_c.event), o.first.eq(1), left.eq(left_c), o.last.eq(left_c == 0),
+                o.tags.eq(run_c.tags), o.event.eq(run_c.event),
+                o.first.eq(run_c.first if self.design.convolves else 1), left.eq(left_c), o.last.eq(left_c == 0),
             ]
             with m.If(valid_c & run_c.gap):
                 m.d.sync += run_c.gap.eq(0)
@@ -117,6 +121,8 @@ class Addresser(wiring.Component):
     def _run(self, m: Module):
         """The run of the job that is offered."""
         regs, job, signals = self.registers, self.i.p, self.design.layers + 1
+        if self.design.convolves:
+            job = self.i.p.job
         run = Signal(run_layout(self.design))
         places = self.handover.places(self.design, regs, job.tags.signal, job.index)
         base, length, target = (select(regs, f"COLUMN_{name}", signals, job.tags.signal)
@@ -141,4 +147,8 @@ class Addresser(wiring.Component):
                     m.d.comb += at(place)
             with m.Default():
                 m.d.comb += at(Place(target, length))
+        if self.design.convolves:
+            m.d.comb += run.first.eq(self.i.p.first)
+            with m.If(self.i.p.conv):
+                m.d.comb += [*at(Place(self.i.p.target, self.i.p.length)), run.base.eq(self.i.p.word), run.index.eq(0)]
         return run

@@ -23,8 +23,8 @@ class Scheduler(wiring.Component):
     Closing a layer copies its accumulators for the cell; from then on the lanes add features of the next frame
     while the cell works, then its hidden events as they come.  The last event of a feature frame is held back: if the
     handover ``fuses``, its column closes the layer, so that the copy costs only the words of REST.  If not, CLOSE
-    follows.  So it does if the features feed more layers than the first; those of the next frame then wait until the
-    last of these is closed.
+    follows.  So it does if the features feed more layers than the first, or a convolution; those of the next frame then
+    wait until the last of these is closed.
 
     One job copies all logits, or one job each word of them, as the handover's ``logits`` need them.
 
@@ -72,7 +72,11 @@ class Scheduler(wiring.Component):
         rest = choose(m, regs, "LAYER_REST", range(layers), next_layer) != 0 if self.handover.rests else Const(0)
         # whether the features feed the first layer only, and whether those of the next frame may be added
         only_first, may_add, branches = Signal(), Signal(), self.design.branches
-        if branches:
+        apart = branches or self.design.convolves
+        if self.design.convolves:       # no column of a convolution passes all accumulators
+            m.d.sync += only_first.eq((regs.FEATURES_AFTER == 0 if branches else 1) & ~regs.CONV0[0])
+            m.d.sync += may_add.eq(next_layer >= regs.FEATURES_AFTER if branches else 1)
+        elif branches:
             m.d.sync += [only_first.eq(regs.FEATURES_AFTER == 0), may_add.eq(next_layer >= regs.FEATURES_AFTER)]
         # how the layer consumes, and the logits do: see the register LAYER_CONSUME
         consume = logit_consume = Const(0, 3)
@@ -172,7 +176,7 @@ class Scheduler(wiring.Component):
                 with m.Elif(final):
                     m.d.comb += [*column(0, held), *(copies() if fuses else ()), use_held.eq(self.o.ready),
                                  use_end.eq(1)]
-                    if fuses and branches:
+                    if fuses and apart:
                         with m.If(~only_first):
                             m.d.comb += [job.tags.copy.eq(Copy.NONE), job.tags.closes.eq(0)]
                     with m.If(self.o.ready):
@@ -180,7 +184,7 @@ class Scheduler(wiring.Component):
                             closed()
                         else:
                             m.next = "CLOSE LAYER"
-                    if fuses and branches:
+                    if fuses and apart:
                         with m.If(self.o.ready & ~only_first):
                             m.next = "CLOSE LAYER"
                 with m.Elif(none):

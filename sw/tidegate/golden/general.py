@@ -8,15 +8,17 @@ sums, goes through that cell's own function.
 A layer that holds hears the anchors of a signal; a layer that consumes hears what was sent in the frame.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
+from torch.nn.functional import linear, unfold
 
+from ..spec.conv import Conv2d
 from ..spec.network import Layer, Network
 from .cells import golden_of
 from .encoder import DeltaEncoder
@@ -25,7 +27,8 @@ from .signals import HYBRID, Slope, delta_of, diffuse_of
 
 class Weights(NamedTuple):
     """Integers of a layer, held in floats: ``w_ih``, ``w_hh`` as in the model file (None: not recurrent), ``bias``
-    (gates, H); of the classifier ``w_ih`` (classes, H) and ``bias`` (1, classes)."""
+    (gates, H); of the classifier ``w_ih`` (classes, H) and ``bias`` (1, classes); of a convolution ``w_ih`` (channels,
+    columns) and ``bias`` (1, channels)."""
 
     w_ih: Tensor
     w_hh: Tensor | None
@@ -167,17 +170,29 @@ class _Pass:
         after = len(layer.cell.gates) - first - len(rows)
         return torch.cat([none] * first + [blocks[row] for row in rows] + [none] * after)
 
+    def _product(self, l: int, signal: int) -> Callable[[Tensor, Tensor], Tensor]:
+        """A function that adds to the sums of layer l (B, gates·H) what x (B, elements) of a signal feeds."""
+        layer = self.network.layers[l]
+        if (conv := layer.conv) is not None:
+            return lambda sums, x: sums + convolution(conv, self.layers[l].w_ih, None, x[None])[0]
+        columns = self._columns(l, signal).t()
+        return lambda sums, x: torch.addmm(sums, x, columns)
+
     def _fed(self, l: int, signals: Sequence[int]) -> Tensor:
         """Sums of layer l (T, B, gates·H) from its biases and from signals that are there for all frames."""
         layer, total = self.network.layers[l], None
         steps, batch, _ = self.signals[0].memory.shape
         for s in signals:
-            x, columns = self._masked(s, self.signals[s].heard(layer.consumes)), self._columns(l, s)
+            x = self._masked(s, self.signals[s].heard(layer.consumes))
             bias = self.layers[l].bias.flatten() if total is None else None
-            part = _linear_where_new(x, columns, bias)
+            if layer.conv is None:
+                part = _where_new(x, partial(linear, weight=self._columns(l, s), bias=bias))
+            else:
+                part = _where_new(x, partial(convolution, layer.conv, self.layers[l].w_ih, bias))
             total = part if total is None else total + part
         if total is None:
-            return self.layers[l].bias.flatten().expand(steps, batch, -1)
+            bias = self.layers[l].bias.flatten()
+            return (bias.repeat(layer.conv.positions) if layer.conv else bias).expand(steps, batch, -1)
         return total
 
     def _encoded(self, l: int, v: Tensor, memory: Tensor) -> Signal:
@@ -220,7 +235,7 @@ class _Pass:
         """Layers that go frame by frame."""
         net, made = self.network, [l + 1 for l in group]
         pre = {l: self._fed(l, [s for s in net.heard(l) if s not in made]).unbind(0) for l in group}
-        inner = {l: [(s, self._columns(l, s).t()) for s in made if s in net.heard(l) or (
+        inner = {l: [(s, self._product(l, s)) for s in made if s in net.heard(l) or (
             s == l + 1 and net.layers[l].own_rows)] for l in group}
         memory = {s: self.start.memories[s] for s in made}
         sent = {s: self.start.sent[s] for s in made}
@@ -229,9 +244,9 @@ class _Pass:
         for t in range(len(self.signals[0].memory)):
             for l in group:
                 layer, sums = net.layers[l], pre[l][t]
-                for s, columns in inner[l]:
+                for s, added in inner[l]:
                     x = sent[s] if layer.consumes or net.rule(s) else memory[s]
-                    sums = torch.addmm(sums, self._masked(s, x), columns)
+                    sums = added(sums, self._masked(s, x))
                 v = self._cell(l, layer, sums, kept[l])
                 if (noise := self.noise[l]) is not None:
                     v = v + noise[t]
@@ -256,12 +271,27 @@ class _Pass:
         return v
 
 
-def _linear_where_new(x: Tensor, columns: Tensor, bias: Tensor | None) -> Tensor:
-    """``linear`` of x (T, B, n), computed once for frames that repeat the frame before, such as those of an image that
-    is held."""
+def _where_new(x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+    """``function`` of x (T, B, n), computed once for frames that repeat the frame before, such as those of an image
+    that is held."""
     if len(x) > 1 and not x.requires_grad:
         new = (x[1:] != x[:-1]).flatten(1).any(1)
         if 2 * int(new.sum()) < len(x):
             new = torch.cat([new.new_ones(1), new])
-            return linear(x[new], columns, bias)[new.cumsum(0) - 1]
-    return linear(x, columns, bias)
+            return function(x[new])[new.cumsum(0) - 1]
+    return function(x)
+
+
+def convolution(conv: Conv2d, weight: Tensor, bias: Tensor | None, x: Tensor) -> Tensor:
+    """The sums (T, B, positions·channels) of a convolution of images x (T, B, inputs), see ``spec/conv.py``.
+
+    Products are summed one by one (no transform), so that integers held in floats stay exact.
+    """
+    images = x.reshape(-1, conv.height, conv.width, conv.channels).permute(0, 3, 1, 2)
+    columns = unfold(images, conv.kernel, padding=conv.padding, stride=conv.stride)     # (images, c·ky·kx, positions)
+    if conv.depthwise:
+        sums = (columns.unflatten(1, (conv.channels, -1)) * weight[None, :, :, None]).sum(2)
+    else:
+        sums = weight @ columns
+    sums = sums.transpose(1, 2)                                                         # (images, positions, channels)
+    return (sums if bias is None else sums + bias).reshape(*x.shape[:2], -1)

@@ -77,9 +77,14 @@ class Golden:
         self.dtype = torch.float32 if worst < _EXACT_FLOAT32 else torch.float64
         self.logit_frac = acc_frac(self.network.classifier.weight_frac)
         self._column_weights = np.array([self.network.column_weights(s) for s in range(self.network.signals)])
+        self._fan_out = [self.network.fan_out(s) for s in range(self.network.signals)]
+        self._convolves = any(map(self.network.convolves, range(self.network.signals)))
         self._columns = [self._signal_columns(s) for s in range(self.network.signals)]
         names = [*(tensor_name(layer, l, "bias") for l, layer in enumerate(self.network.layers)), "classifier.bias"]
         self._biases = [model.tensors[name].astype(np.int64)[None] for name in names]
+        for l, layer in enumerate(self.network.layers):
+            if layer.conv:
+                self._biases[l] = np.tile(self._biases[l], layer.conv.positions)
 
     def run(self, frames, dense: bool = False, keep_layers: bool = False, keep_anchors: bool = False,
             dtype: torch.dtype | None = None, keep_sent: bool = False) -> Trace:
@@ -120,7 +125,7 @@ class Golden:
         layers = [golden_of(layer.cell).Stages(*map(_int32, stages))
                   for layer, stages in zip(net.layers, run.stages, strict=True)] if keep_layers else None
         return Trace(
-            _int32(run.logits), events, (events @ self._column_weights + net.replayed_weights).astype(np.int32), layers,
+            _int32(run.logits), events, self._weights(run, events, dense), layers,
             [_int32(signal.memory) for signal in run.signals] if keep_anchors else None,
             [_int32(signal.sent) for signal in run.signals] if keep_sent else None)
 
@@ -142,6 +147,15 @@ class Golden:
             elements = [self.network.elements(s) for s in range(self.network.signals)]
             return np.broadcast_to(np.array(elements, np.int32), (steps, batch, len(elements))).copy()
         return torch.stack([(signal.sent != 0).sum(-1) for signal in run.signals], -1).to(torch.int32).numpy()
+
+    def _weights(self, run: general.Evaluation, events: np.ndarray, dense: bool) -> np.ndarray:
+        """Weights (T, B) that a run read, int32."""
+        if not self._convolves:
+            return (events @ self._column_weights + self.network.replayed_weights).astype(np.int32)
+        read = np.full(events.shape[:2], self.network.replayed_weights, np.int64)
+        for signal, weights in zip(run.signals, self._fan_out, strict=True):
+            read += weights.sum() if dense else (signal.sent != 0).numpy() @ weights
+        return read.astype(np.int32)
 
     def advance(self, x: torch.Tensor, layer: int, threshold: int,
                 start: tuple[torch.Tensor, torch.Tensor] | None = None) -> tuple[torch.Tensor, torch.Tensor]:
@@ -175,6 +189,8 @@ class Golden:
             for i in np.flatnonzero(fires.any(0)):
                 for target, rows, weights in self._columns[s]:
                     state.accumulators[target][:, rows] += sent[:, i].reshape(-1, *[1] * weights[i].ndim) * weights[i]
+                if net.convolves(s):
+                    self._add_to_image(s, int(i), sent[:, i], state)
             if s < len(net.layers):
                 layer = net.layers[s]
                 stages, state.states[s], v = golden_of(layer.cell).step(state.accumulators[s], state.states[s], layer)
@@ -185,7 +201,8 @@ class Golden:
         logits = state.accumulators[-1].copy()
         if net.classifier.consumes:
             state.accumulators[-1] = self._biases[-1].repeat(len(logits), 0)
-        weights = events @ self._column_weights + net.replayed_weights
+        weights = sum(fires @ fan_out for fires, fan_out in zip(fired, self._fan_out, strict=True))
+        weights = weights + net.replayed_weights
         return FrameTrace(logits, events, weights, layers, fired, deltas), state
 
     def _check(self, frames, dimensions: int) -> np.ndarray:
@@ -204,6 +221,8 @@ class Golden:
         """Consumers of a signal: (accumulator block, its rows, int64 weights per element)."""
         tensors, layers, consumers = self.model.tensors, self.network.layers, []
         for c in self.network.connections(signal):
+            if c.conv:
+                continue
             last = c.layer == len(layers)
             name = "classifier.weight" if last else tensor_name(layers[c.layer], c.layer, c.tensor)
             weight = tensors[name][:, c.column : c.column + self.network.elements(signal)].astype(np.int64)
@@ -213,6 +232,25 @@ class Golden:
                 blocks = weight.reshape(len(c.blocks), -1, weight.shape[1])[list(c.blocks)].transpose(2, 0, 1)
                 consumers.append((c.layer, slice(c.gate, c.gate + len(c.blocks)), blocks))
         return consumers
+
+    def _add_to_image(self, signal: int, element: int, sent: np.ndarray, state: State) -> None:
+        """Add what an event (B,) of an element feeds to the accumulators of the convolution that hears it."""
+        l = self.network.connections(signal)[0].layer
+        layer = self.network.layers[l]
+        conv = layer.conv
+        assert conv is not None
+        kernels = self.model.tensors[tensor_name(layer, l, "weight_ih")].astype(np.int64).reshape(
+            layer.channels, -1, conv.kernel, conv.kernel)
+        pixel, c = divmod(element, conv.channels)
+        y, x = divmod(pixel, conv.width)
+        image = state.accumulators[l].reshape(len(sent), conv.out_height, conv.out_width, layer.channels)
+        for row in conv.reached(y, conv.out_height):
+            for column in conv.reached(x, conv.out_width):
+                ky, kx = y + conv.padding - row * conv.stride, x + conv.padding - column * conv.stride
+                if conv.depthwise:
+                    image[:, row, column, c] += sent * kernels[c, 0, ky, kx]
+                else:
+                    image[:, row, column] += sent[:, None] * kernels[:, c, ky, kx]
 
     def _integers(self, l: int, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
         """(weight_ih, weight_hh or None, bias) of a layer."""

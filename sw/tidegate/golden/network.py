@@ -100,7 +100,8 @@ class DeltaLayer(nn.Module):
     """Master weights of one layer, named and shaped like those of PyTorch's module of its cell (as torch.nn.GRU).
 
     ``shape``: the layer's description, in place of the arguments before it.  A layer that does not hear itself has no
-    ``weight_hh`` and ``bias_hh``, and one whose biases are 0 (``Layer.bias_grid``) has no biases.
+    ``weight_hh`` and ``bias_hh``, and one whose biases are 0 (``Layer.bias_grid``) has no biases.  A convolution has a
+    row of weights and a bias for each output channel.
     """
 
     def __init__(self, inputs: int, hidden: int, weight_frac: int, weight_bits: int = WEIGHT_BITS, cell: Cell = GRU,
@@ -108,14 +109,15 @@ class DeltaLayer(nn.Module):
         super().__init__()
         self.shape = shape = Layer(hidden, weight_frac, weight_bits, cell) if shape is None else shape
         self.inputs = inputs
-        rows_ih, rows_hh = len(shape.cell.input_rows) * shape.size, len(shape.own_rows) * shape.size
-        self.weight_ih = nn.Parameter(torch.empty(rows_ih, inputs))
+        rows_ih, rows_hh = len(shape.cell.input_rows) * shape.channels, len(shape.own_rows) * shape.size
+        fan_in = shape.conv.columns if shape.conv else inputs
+        self.weight_ih = nn.Parameter(torch.empty(rows_ih, fan_in))
         self.weight_hh = nn.Parameter(torch.empty(rows_hh, shape.size)) if rows_hh else None
         self.bias_ih = nn.Parameter(torch.empty(rows_ih)) if shape.bias_grid else None
         self.bias_hh = nn.Parameter(torch.empty(rows_hh)) if shape.bias_grid and rows_hh else None
         spread = shape.size**-0.5
         for parameter in self.parameters():
-            fed = inputs**-0.5 if parameter is self.weight_ih and shape.cell.own_optional else spread
+            fed = fan_in**-0.5 if parameter is self.weight_ih and shape.cell.own_optional else spread
             nn.init.uniform_(parameter, -fed, fed)
 
     @property
@@ -330,7 +332,8 @@ class DeltaNetwork(nn.Module):
             limit = weight_max(layer.weight_bits) * 2.0**-layer.weight_frac
             layer.weight_ih.clamp_(-limit, limit)
             consumes, own, heard = layer.shape.consumes, layer.weight_hh, net.heard(l)
-            parts = layer.weight_ih.split([net.elements(s) for s in heard], 1)
+            columns = [w.conv.columns] if (w := layer.shape).conv else [net.elements(s) for s in heard]
+            parts = layer.weight_ih.split(columns, 1)
             ih = torch.stack([_reach(w, net.reach(s, consumes), layer.weight_frac)
                               for w, s in zip(parts, heard, strict=True)]).sum(0)
             if own is None:
@@ -382,7 +385,7 @@ class DeltaNetwork(nn.Module):
                 layer.bias_hh.zero_()
             for gate, bias in zip(layer.cell.gates, real(names[2], acc_frac(layer.weight_frac)), strict=True):
                 if gate.input_row is not None and layer.bias_ih is not None:
-                    layer.bias_ih.view(-1, layer.hidden)[gate.input_row] = bias
+                    layer.bias_ih.view(-1, layer.shape.channels)[gate.input_row] = bias
                 elif gate.own_row is not None and layer.bias_hh is not None:
                     layer.bias_hh.view(-1, layer.hidden)[gate.own_row] = bias
         self.classifier.weight.copy_(real("classifier.weight", self.classifier_frac))
@@ -397,7 +400,7 @@ def integers_of(shape: Layer, weight_ih: Tensor, weight_hh: Tensor | None, bias_
     differentiable.  Without biases these are 0."""
     f, most = shape.weight_frac, weight_max(shape.weight_bits)
     if bias_ih is None:
-        bias = weight_ih.new_zeros(len(shape.cell.gates), shape.size)
+        bias = weight_ih.new_zeros(len(shape.cell.gates), shape.channels)
     else:
         bias = bias_ih[None] if bias_hh is None else of_gates(shape.cell, bias_ih, bias_hh)
         bias = quantise_bias(bias, f, shape.bias_grid)

@@ -34,11 +34,12 @@ import numpy as np
 
 from .cells import Cell
 from .design import Design
-from .layout import Layout
+from .layout import Layout, Run
 from .network import Layer
 
 # Latencies of the stages: ``delay`` of the components in hw/, as tests/rtl/test_core.py asserts.
 ADDRESSER = 4       # job selected → first word fetched
+CONVOLVER = 7       # in networks with convolutions: job selected → its first run can be offered
 LANES = 4           # fetched → copied
 SNAPSHOT = 1        # the last gate's first word copied → first group
 SNAPSHOT_ONLY = 3   # the same, for a cell with a single gate
@@ -121,11 +122,11 @@ def steady_cycles(layout: Layout, events: Sequence[float]) -> float:
     """Cycles per frame when frames follow each other; ``events[s]``: events of signal s per frame, spread evenly."""
     design, network = layout.design, layout.network
     total = 1.0 + max(1, layout.logit_words) + network.classifier.columns_again * max(_JOB, layout.logit_words)
-    features, *lengths = (max(_JOB, column.length) for column in layout.columns)
-    if not (design.snapshot and network.features_after == 0):       # the last feature event's column copies nothing
+    features, *lengths = (max(_JOB, float(layout.words_read(s).mean())) for s in range(network.signals))
+    if not (design.snapshot and network.features_after == 0 and not network.convolves(0)):      # the last feature event's column copies nothing
         total += min(events[0], 1) * features
     for l, (layer, length) in enumerate(zip(network.layers, lengths, strict=True)):
-        size, n, gates = layer.size, events[l + 1], len(layer.cell.gates)
+        size, n, gates = layout.sizes[l], events[l + 1], len(layer.cell.gates)
         # what the lanes do besides copying, and adding the layer's own events
         ahead = layer.columns_again * max(_JOB, gates * layout.words[l]) + (
             max(0.0, events[0] - 1) * features if l == network.features_after else 0.0)
@@ -188,6 +189,46 @@ class _Lanes:
         self.last = first + max(1, length) - 1 if last is None else last
         self.selected, self.length, self.fetched = cycle, length, [*self.fetched[1:], start]
         return start
+
+
+class _Convolver:
+    """The convolver before the addresser, which makes a job's runs; a job that is no convolution's event is one run.
+
+    Jobs go through CONVOLVER stages, which stand still while the runs of the job before are taken.
+    """
+
+    def __init__(self, clashes: bool):
+        self._runs, self.selected = _Lanes(clashes), -2
+        self._still: list[tuple[int, int]] = []     # from when until when the stages stood still, lately
+        self._done = -1                             # the last run of the job before was taken
+
+    def free(self) -> int:
+        """First cycle in which the next job can be selected."""
+        cycle = self.selected + 2
+        for begin, end in self._still:
+            if begin <= cycle < end:
+                cycle = end
+        return cycle
+
+    def serve(self, cycle: int, length: int, first: int, last: int | None = None, gap: int = 0) -> int:
+        """As of ``_Lanes``."""
+        return self._serve(cycle, [(length, first, last, gap)])
+
+    def serve_runs(self, cycle: int, runs: Sequence[Run]) -> int:
+        """Select an event of a convolution in ``cycle``; gives the cycle of its first word."""
+        return self._serve(cycle, [(run.length, run.target, None, 0) for run in runs])
+
+    def _serve(self, cycle: int, runs: Sequence[tuple[int, int, int | None, int]]) -> int:
+        at_end = cycle + CONVOLVER + sum(end - begin for begin, end in self._still if begin >= cycle)
+        moves = max(at_end, self._done + 1)
+        if moves > at_end:
+            self._still = [*(still for still in self._still if still[1] > cycle), (at_end, moves)]
+        self.selected, taken, starts = cycle, moves, []
+        for run in runs:
+            taken = max(taken + 1, self._runs.free())
+            starts.append(self._runs.serve(taken, *run))
+        self._done = taken
+        return starts[0]
 
 
 class _Features:
@@ -253,17 +294,29 @@ def frame_cycles(layout: Layout, fired: Sequence[np.ndarray], apart: bool = Fals
     """
     design = layout.design
     # events of each group: [signal][frame]
-    counts = [_groups(sent, design.cell_rate if s else design.encoder_rate) for s, sent in enumerate(fired)]
+    counts = [_groups(events, layout, s) for s, events in enumerate(fired)]
     network, columns, layers = layout.network, layout.columns, layout.network.layers
-    lanes, features, result = _Lanes(design.choices), _Features(design), []
+    images = [network.convolves(s) for s in range(network.signals)]
+    # of signals that a convolution hears, the elements that were sent, in order
+    sent = [iter(np.nonzero(events)[1].tolist()) if image else iter(()) for events, image in zip(
+        fired, images, strict=True)]
+    lanes = _Convolver(design.choices) if any(images) else _Lanes(design.choices)
+    features, result = _Features(design), []
     for count in counts[0][: 1 if apart else None]:
         features.come(count)
     state, done = 0, -1             # first cycle of the scheduler's present state; last logit of the frame before
-    fuses = design.snapshot and network.features_after == 0
+    fuses = design.snapshot and network.features_after == 0 and not images[0]
+
+    def add(cycle: int, s: int) -> None:
+        """The lanes add the next event of a signal."""
+        if isinstance(lanes, _Convolver) and images[s]:
+            lanes.serve_runs(cycle, layout.runs(s, next(sent[s])))
+        else:
+            lanes.serve(cycle, columns[s].length, columns[s].target)
 
     def add_feature() -> None:
         cycle = max(state, features.more(), lanes.free())
-        lanes.serve(cycle, columns[0].length, columns[0].target)
+        add(cycle, 0)
         features.take(cycle)
 
     def add_bias(layer: Layer, target: int, words: int) -> int:
@@ -282,7 +335,7 @@ def frame_cycles(layout: Layout, fired: Sequence[np.ndarray], apart: bool = Fals
             add_feature()
         closed = max(state, features.last(), lanes.free())
         if not fuses and not features.empty():
-            lanes.serve(closed, columns[0].length, columns[0].target)
+            add(closed, 0)
             state = closed + 1
             features.close(closed)
             closed = max(state, lanes.free())
@@ -320,7 +373,7 @@ def frame_cycles(layout: Layout, fired: Sequence[np.ndarray], apart: bool = Fals
                     offered = max(state, taken + SCHEDULER, lanes.selected + 1)
                 if left:
                     selected_at = max(offered, lanes.free())
-                    lanes.serve(selected_at, columns[l + 1].length, columns[l + 1].target)
+                    add(selected_at, l + 1)
                 else:                           # the end
                     state = offered + 1
         last, room = 0, done + 1 + RESULT if t else 0
@@ -350,9 +403,9 @@ def _logit_jobs(layout: Layout) -> list[tuple[int, int]]:
     return [(min(lanes, classes - first), 1) for first in range(0, max(1, classes), lanes)]
 
 
-def _groups(fired: np.ndarray, width: int) -> np.ndarray:
-    """Events in each group of ``width`` elements: int (T, groups)."""
-    frames, elements = fired.shape
-    padded = np.zeros((frames, -(-elements // width) * width), np.int64)
-    padded[:, :elements] = fired
-    return padded.reshape(frames, -1, width).sum(2)
+def _groups(fired: np.ndarray, layout: Layout, signal: int) -> np.ndarray:
+    """Events in each group of elements of a signal: int (T, groups)."""
+    width = layout.design.cell_rate if signal else layout.design.encoder_rate
+    padded = np.zeros((len(fired), -(-layout.numbered(signal) // width) * width), np.int64)
+    padded[:, layout.numbers(signal)] = fired
+    return padded.reshape(len(fired), -1, width).sum(2)

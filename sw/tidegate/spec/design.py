@@ -15,6 +15,8 @@ _MOST = {"lanes": 1 << 15, "cell_rate": 1 << 7, "encoder_rate": 1 << 7, "weight_
          "acc_words": (1 << 16) - 1, "features": most_features(), "neurons": (1 << 16) - 1, "classes": most_classes(),
          "layers": MAX_LAYERS}
 _MOST_WEIGHT_BYTES = 1 << 32
+ADDRESSERS = ("dense", "conv2d")
+_LISTS = ("cells", "rules", "addressers")
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,9 @@ class Design:
     ``snapshot``: there is memory for a copy of a layer's accumulators, so that the lanes go on while the cell works;
     without, the cell takes one gate of one neuron a cycle from the lanes, which wait.  ``cells``: names of the cells
     that a layer may have, in the order of ``spec/cells.py``.  ``rules``: names of the encoder rules that a signal may
-    have, in the order of ``spec/rules.py``; with ``diffuse`` layers may consume their sums.
+    have, in the order of ``spec/rules.py``; with ``diffuse`` layers may consume their sums.  ``addressers``: how layers
+    may find their weights: ``dense``, which all designs have, and ``conv2d`` (``spec/conv.py``), which needs a snapshot
+    and the cell ``unit``.
     """
 
     lanes: int = 64
@@ -43,13 +47,14 @@ class Design:
     snapshot: bool = True
     cells: tuple[str, ...] = (GRU.name,)
     rules: tuple[str, ...] = RULES[:1]
+    addressers: tuple[str, ...] = ADDRESSERS[:1]
 
     def __post_init__(self):
         for field in fields(self):
-            if field.name not in ("snapshot", "cells", "rules"):
+            if field.name not in ("snapshot", *_LISTS):
                 object.__setattr__(self, field.name, whole(getattr(self, field.name), field.name))
         object.__setattr__(self, "snapshot", bool(self.snapshot))
-        for name in ("cells", "rules"):
+        for name in _LISTS:
             if isinstance(value := getattr(self, name), str):
                 raise TidegateError(f"{name} are a list of names, not '{value}'; write [\"{value}\"]")
         names = tuple(cell_of(name).name for name in self.cells)
@@ -63,6 +68,9 @@ class Design:
         object.__setattr__(self, "rules", tuple(name for name in RULES if name in self.rules))
         if not self.rules:
             raise TidegateError(f"a core needs an encoder rule; give it {' or '.join(RULES)}")
+        if unknown := [name for name in self.addressers if name not in ADDRESSERS]:
+            raise TidegateError(f"there is no addresser '{unknown[0]}'; this version has {', '.join(ADDRESSERS)}")
+        object.__setattr__(self, "addressers", tuple(n for n in ADDRESSERS if n in (*self.addressers, ADDRESSERS[0])))
         for name in ("lanes", "cell_rate", "encoder_rate"):
             value = getattr(self, name)
             if value < 1 or value & (value - 1):
@@ -81,6 +89,8 @@ class Design:
             raise TidegateError(f"encoder_rate {self.encoder_rate} is more than the {self.features} features")
         if not self.snapshot and self.cell_rate > 1:
             raise TidegateError(f"without a snapshot the cell_rate is 1, not {self.cell_rate}")
+        if self.convolves and not (self.snapshot and self.choices):
+            raise TidegateError("the addresser conv2d needs a snapshot and the cell unit; add them, or leave it out")
 
     @property
     def gates(self) -> int:
@@ -101,6 +111,11 @@ class Design:
     def diffuses(self) -> bool:
         """Signals may have the rule ``diffuse``, and layers may consume."""
         return "diffuse" in self.rules
+
+    @property
+    def convolves(self) -> bool:
+        """Layers may be convolutions."""
+        return "conv2d" in self.addressers
 
     @property
     def stages(self) -> int:
@@ -124,7 +139,8 @@ class Design:
 
 # The virtual board's designs: as much weight memory as an ECP5-85 has, whatever the lanes (128: half more), every cell
 # and rule that there is, and as many features as a request has room for.
-SIMULATED = {design.lanes: replace(design, features=most_features(), cells=tuple(CELLS), rules=RULES) for design in (
+SIMULATED = {design.lanes: replace(
+    design, features=most_features(), cells=tuple(CELLS), rules=RULES, addressers=ADDRESSERS) for design in (
     Design(lanes=8, cell_rate=2, encoder_rate=4, weight_words=32768, acc_words=512),
     Design(lanes=16, cell_rate=4, encoder_rate=4, weight_words=16384, acc_words=256),
     Design(lanes=64, cell_rate=8, encoder_rate=8, weight_words=4096, acc_words=64),
@@ -134,7 +150,7 @@ SIMULATED = {design.lanes: replace(design, features=most_features(), cells=tuple
 MAGIC = b"TIDE"
 PROTOCOL = 6
 FORMATS = (SIGNAL.bits, SIGNAL.frac, STATE.bits, WEIGHT_BITS, ACC_BITS, DELTA_BITS)
-_DIFFUSE, _NO_DELTA = 1 << 7, 1 << 6        # in the byte that says which cells there are: which rules
+_DIFFUSE, _NO_DELTA, _CONV2D = 1 << 7, 1 << 6, 1 << 5     # in the byte that says which cells there are
 _LAYOUT = struct.Struct("<4sB6BHBBIHHHHBBI16s")
 
 
@@ -146,9 +162,10 @@ class Identity:
     digest: bytes
 
     def pack(self) -> bytes:
-        numbers = [getattr(self.design, f.name) for f in fields(Design) if f.name not in ("cells", "rules")]
+        numbers = [getattr(self.design, f.name) for f in fields(Design) if f.name not in _LISTS]
         cells = sum(1 << number for number, name in enumerate(CELLS) if name in self.design.cells)
         cells |= _DIFFUSE * self.design.diffuses | _NO_DELTA * ("delta" not in self.design.rules)
+        cells |= _CONV2D * self.design.convolves
         return _LAYOUT.pack(MAGIC, PROTOCOL, *FORMATS, *numbers, cells, self.digest)
 
     @staticmethod
@@ -163,7 +180,9 @@ class Identity:
         *numbers, snapshot, cells = rest[6:-1]
         known = tuple(name for number, name in enumerate(CELLS) if cells >> number & 1)
         rules = RULES[bool(cells & _NO_DELTA) : 1 + bool(cells & _DIFFUSE)]
-        return Identity(Design(*numbers, snapshot=bool(snapshot), cells=known, rules=rules), rest[-1])
+        addressers = ADDRESSERS[: 1 + bool(cells & _CONV2D)]
+        design = Design(*numbers, snapshot=bool(snapshot), cells=known, rules=rules, addressers=addressers)
+        return Identity(design, rest[-1])
 
 
 IDENTITY_BYTES = _LAYOUT.size

@@ -30,6 +30,7 @@ CELL_STATE = Q(3, 12)   # c of an LSTM; saturates
 # The bias is a signal of constant elements whose columns are played at reset:
 # b = d0·1 + d1·32 + d2·1024 with int8 digits d (weight memory holds them like any column).
 BIAS_DELTAS = (1, 32, 1024)
+RECIPROCAL_BITS = 18    # of what an addresser multiplies by, in place of a division
 BIAS_MAX = 127 * 1024   # in accumulator LSBs: ±3.97 at weight_frac 7
 
 

@@ -4,6 +4,11 @@ Accumulators are kept per layer gate by gate (a GRU's as ``[nx | r | z | nh]``, 
 whole words of P.  Layers follow each other and the classifier comes last, so the connections of a hidden signal, to the
 last gates of its own layer and to the first of the next (or the logits), are neighbours: one contiguous run.
 A column of the weight memory is that run, and the bias columns run over all accumulators.
+
+The accumulators of a convolution lie position by position, each position's channels padded to whole words.  Its weights
+lie by input channel, then row and column of the kernel in the order of their slots (``conv.py``), and an event of it
+is a few runs of words, one for each row of positions that it reaches.  Neurons are numbered as the words lie: where
+channels are padded, some numbers are left out (``Layout.numbers``).
 """
 
 from dataclasses import dataclass
@@ -14,7 +19,7 @@ import numpy as np
 from .cells import CELLS
 from .design import Design
 from .errors import CapacityError
-from .formats import BIAS_DELTAS, bias_digits
+from .formats import BIAS_DELTAS, RECIPROCAL_BITS, bias_digits
 from .model import Model, tensor_name
 from .network import Network
 from .registers import BY_NAME
@@ -28,6 +33,15 @@ class Column:
     base: int
     length: int
     target: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """Words of weights from ``word`` on that are added to accumulators from ``target`` on."""
+
+    word: int
+    target: int
+    length: int
 
 
 @dataclass(frozen=True)
@@ -69,6 +83,16 @@ def consuming(bias_columns: int) -> int:
     return 1 + len(BIAS_DELTAS) - bias_columns
 
 
+def reciprocal(divisor: int) -> int:
+    """What a core multiplies by to divide: n // divisor = n · reciprocal >> RECIPROCAL_BITS, where ``divides``."""
+    return -(-(1 << RECIPROCAL_BITS) // divisor)
+
+
+def divides(divisor: int, most: int) -> bool:
+    """Whether that is exact for all n from 0 to ``most``."""
+    return most * (reciprocal(divisor) * divisor - (1 << RECIPROCAL_BITS)) < 1 << RECIPROCAL_BITS
+
+
 class Layout:
     """Addresses of a network in a design; raises CapacityError if it does not fit (unless ``check`` is False).
 
@@ -81,19 +105,28 @@ class Layout:
     def __init__(self, network: Network, design: Design, check: bool = True):
         self.network, self.design = network, design
         p, g = design.lanes, design.cell_rate
-        self.words = [-(-layer.size // p) for layer in network.layers]
+        # accumulator words of a position (of a layer that is no convolution, of a gate)
+        self.position_words = [-(-layer.channels // p) for layer in network.layers]
+        self.words = [words * (layer.conv.positions if layer.conv else 1)
+                      for layer, words in zip(network.layers, self.position_words, strict=True)]
+        # neurons with those that only fill words up
+        self.sizes = [words * p if layer.conv else layer.size
+                      for layer, words in zip(network.layers, self.words, strict=True)]
         ends = list(accumulate((len(layer.cell.gates) * words
                                 for layer, words in zip(network.layers, self.words, strict=True)), initial=0))
         self.layer_target, self.logit_target = ends[:-1], ends[-1]
         self.logit_words = -(-network.classes // p)
         self.acc_words = self.logit_target + self.logit_words
-        groups = [-(-layer.size // g) for layer in network.layers]
+        groups = [-(-size // g) for size in self.sizes]
         self.state_base = [sum(groups[:l]) for l in range(len(groups))]
         self.columns, base = [], 0
         for s in range(network.signals):
             target, length = self._run(s)
+            conv = network.connections(s)[0].conv
+            if conv is not None:
+                length = self.position_words[network.connections(s)[0].layer]
             self.columns.append(Column(base, length, target))
-            base += length * network.elements(s)
+            base += length * (conv.channels * conv.kernel**2 if conv else self.numbered(s))
         self.bias_base = base
         self.weight_words = base + len(BIAS_DELTAS) * self.acc_words
         self.needs = (
@@ -113,6 +146,8 @@ class Layout:
         if short:
             return f"the model needs {'; '.join(short)}; use a smaller model or a board with more"
         cells, rules, have = {layer.cell.name for layer in self.network.layers}, self._rule_names(), self.design
+        if awkward := self._awkward():
+            return awkward
         lacking = [f"the cell {name}" for name in CELLS if name in cells and name not in have.cells]
         lacking += [f"the rule {name}" for name in RULES if name in rules and name not in have.rules]
         if not lacking:
@@ -130,12 +165,81 @@ class Layout:
         names = {RULES[0] if net.rule(s) is None else "diffuse" for s in range(net.signals)}
         return names | ({"diffuse"} if any(x.consumes for x in (*net.layers, net.classifier)) else set())
 
+    def _awkward(self) -> str | None:
+        """Why a convolution cannot be laid out; None if it can, or if there is none."""
+        p, layers = self.design.lanes, self.network.layers
+        convolutions = [layer for layer in layers if layer.conv]
+        if convolutions and not self.design.convolves:
+            return ("the model has a convolution, which the board cannot address; use a virtual board, or a design with "
+                    "a snapshot and the addresser conv2d")
+        for layer in convolutions:
+            if layer.channels > p and layer.channels % p:
+                return (f"a convolution of {layer.channels} channels fits no {p} lanes; use up to {p} channels, or a "
+                        f"multiple of {p}")
+            if layer.conv and layer.conv.depthwise and layer.channels > p:
+                return f"a depthwise convolution has a channel per lane, up to {p}, not {layer.channels}"
+        for s in range(self.network.signals):
+            if self.network.convolves(s):
+                for divisor, most in self._divisions(s):
+                    if not divides(divisor, most):
+                        return (f"signal {s} is an image too large for the addresser; use fewer channels or a smaller "
+                                "image")
+        return None
+
+    def _divisions(self, signal: int) -> tuple[tuple[int, int], tuple[int, int]]:
+        """(divisor, largest dividend) by which a core finds the pixel, and its row, of an element of an image."""
+        conv = self.network.connections(signal)[0].conv
+        assert conv is not None
+        return ((self.pixel_numbers(signal), self.numbered(signal) - 1), (conv.width, conv.height * conv.width - 1))
+
+    def pixel_numbers(self, signal: int) -> int:
+        """Numbers of the elements of a pixel of a signal that is an image, with those that are left out."""
+        conv = self.network.connections(signal)[0].conv
+        assert conv is not None
+        made_by = self.network.layers[signal - 1] if signal else None
+        return self.position_words[signal - 1] * self.design.lanes if made_by and made_by.conv else conv.channels
+
+    def numbered(self, signal: int) -> int:
+        """Numbers that the elements of a signal have, with those that are left out."""
+        return self.sizes[signal - 1] if signal else self.network.features
+
+    def numbers(self, signal: int) -> np.ndarray:
+        """The number of each element of a signal in the core, int64 (elements,)."""
+        layer = self.network.layers[signal - 1] if signal else None
+        if layer is None or layer.conv is None:
+            return np.arange(self.network.elements(signal))
+        padded = self.position_words[signal - 1] * self.design.lanes
+        return (np.arange(layer.conv.positions)[:, None] * padded + np.arange(layer.channels)).ravel()
+
+    def runs(self, signal: int, element: int) -> list[Run]:
+        """What an event of an element (its index in the network) makes the core read."""
+        column, first = self.columns[signal], self.network.connections(signal)[0]
+        if (conv := first.conv) is None:
+            number = int(self.numbers(signal)[element]) if signal else element
+            return [Run(column.base + number * column.length, column.target, column.length)]
+        pixel, c = divmod(element, conv.channels)
+        y, x = divmod(pixel, conv.width)
+        columns, runs = conv.reached(x, conv.out_width), []
+        for row in conv.reached(y, conv.out_height):
+            ky, kx = (at + conv.padding - out * conv.stride for at, out in ((y, row), (x, columns[0])))
+            slot = (c * conv.kernel + conv.slots[ky]) * conv.kernel + conv.slots[kx]
+            target = column.target + (row * conv.out_width + columns[0]) * column.length
+            runs.append(Run(column.base + slot * column.length, target, len(columns) * column.length))
+        return runs
+
+    def words_read(self, signal: int) -> np.ndarray:
+        """Weight words that an event of each element of a signal reads, int64 (elements,)."""
+        length, first = self.columns[signal].length, self.network.connections(signal)[0]
+        if (conv := first.conv) is None:
+            return np.full(self.network.elements(signal), length, np.int64)
+        return np.repeat(conv.taps() * length, conv.channels)
+
     def closing(self, layer: int) -> tuple[int, int]:
         """Words of the two jobs that close a layer: the gates that its input feeds, and the other gates.
 
         Without a snapshot the first job copies all gates of every neuron, and there is no second one (0 words).
         """
-        cell, size, words = self.network.layers[layer].cell, self.network.layers[layer].size, self.words[layer]
+        cell, size, words = self.network.layers[layer].cell, self.sizes[layer], self.words[layer]
         if not self.design.snapshot:
             return len(cell.gates) * size, 0
         fed = len(cell.input_rows)
@@ -149,21 +253,41 @@ class Layout:
 
     def dense_words(self) -> int:
         """Weight words of a dense frame: every column once."""
-        return sum(c.length * self.network.elements(s) for s, c in enumerate(self.columns))
+        return sum(int(self.words_read(s).sum()) for s in range(self.network.signals))
 
     def pack(self, model: Model) -> np.ndarray:
         """Weight memory contents: int8 (weight_words, lanes)."""
         memory = np.zeros((self.weight_words, self.design.lanes), np.int8)
         for s, column in enumerate(self.columns):
-            rows = self._column_rows(model, s)
-            elements = self.network.elements(s)
-            view = memory[column.base : column.base + column.length * elements]
-            view.reshape(elements, -1)[:] = rows.T
+            if self.network.convolves(s):
+                self._pack_kernels(model, s, memory)
+                continue
+            rows, numbered = self._column_rows(model, s), self.numbered(s)
+            view = memory[column.base : column.base + column.length * numbered]
+            view.reshape(numbered, -1)[self.numbers(s)] = rows.T
         digits = bias_digits(self._bias(model))
         for k, digit in enumerate(digits):
             start = self.bias_base + k * self.acc_words
             memory[start : start + self.acc_words] = digit.reshape(self.acc_words, -1)
         return memory
+
+    def _pack_kernels(self, model: Model, signal: int, memory: np.ndarray) -> None:
+        """Write the weights of a convolution to the weight memory."""
+        column, l = self.columns[signal], self.network.connections(signal)[0].layer
+        layer = self.network.layers[l]
+        conv, k = layer.conv, layer.conv.kernel if layer.conv else 0
+        assert conv is not None
+        kernels = model.tensors[tensor_name(layer, l, "weight_ih")].reshape(layer.channels, -1, k, k)
+        words = np.zeros((conv.channels, k, k, column.length * self.design.lanes), np.int8)
+        slots = np.array(conv.slots)
+        rows, columns = np.ix_(slots, slots)
+        if conv.depthwise:
+            for c in range(conv.channels):
+                words[c, rows, columns, c] = kernels[c, 0]
+        else:
+            words[:, rows, columns, : layer.channels] = kernels.transpose(1, 2, 3, 0)
+        end = column.base + conv.channels * k * k * column.length
+        memory[column.base : end] = words.reshape(-1, self.design.lanes)
 
     def registers(self) -> dict[str, int]:
         """Register name → value (see ``registers.py``); MODE is left alone."""
@@ -176,7 +300,7 @@ class Layout:
             values |= {f"COLUMN_BASE{s}": column.base,
                        f"COLUMN_LENGTH{s}": column.length, f"COLUMN_TARGET{s}": column.target}
         for l, layer in enumerate(net.layers):
-            values |= {f"LAYER_SIZE{l}": layer.size, f"LAYER_WORDS{l}": self.words[l],
+            values |= {f"LAYER_SIZE{l}": self.sizes[l], f"LAYER_WORDS{l}": self.words[l],
                        f"LAYER_FRAC{l}": layer.weight_frac, f"LAYER_STATE{l}": self.state_base[l],
                        f"LAYER_TARGET{l}": self.layer_target[l],
                        f"LAYER_CELL{l}": self.design.cells.index(layer.cell.name)}
@@ -188,6 +312,8 @@ class Layout:
             values["FEATURES_AFTER"] = net.features_after
         if self.design.diffuses:
             values |= self._consuming() | self._rules()
+        if self.design.convolves:
+            values |= self._images()
         return values | threshold_registers(net)
 
     def _consuming(self) -> dict[str, int]:
@@ -196,6 +322,26 @@ class Layout:
         layers = (*self.network.layers, self.network.classifier)
         return {name: consuming(layer.bias_columns) if layer.consumes else 0
                 for name, layer in zip(names, layers, strict=True)}
+
+    def _images(self) -> dict[str, int]:
+        """Register name → value of the convolutions, and of the lanes that layers use."""
+        values, p = {}, self.design.lanes
+        for l, layer in enumerate(self.network.layers):
+            values[f"LAYER_LANES{l}"] = min(layer.channels, p) if layer.conv else p
+        for s, column in enumerate(self.columns):
+            conv = self.network.connections(s)[0].conv
+            if conv is None:
+                values[f"CONV{s}"] = 0
+                continue
+            values |= {
+                f"CONV{s}": 1 | (conv.stride.bit_length() - 1) << 1 | (conv.kernel - 1) << 3 | conv.padding << 6,
+                f"CONV_PIXEL{s}": self.pixel_numbers(s), f"CONV_PIXELS{s}": reciprocal(self.pixel_numbers(s)),
+                f"CONV_WIDTH{s}": conv.width, f"CONV_WIDTHS{s}": reciprocal(conv.width),
+                f"CONV_RIGHT{s}": conv.out_width - 1, f"CONV_BOTTOM{s}": conv.out_height - 1,
+                f"CONV_ROW{s}": conv.out_width * column.length, f"CONV_KERNEL_ROW{s}": conv.kernel * column.length,
+                f"CONV_KERNEL{s}": conv.kernel**2,
+            }
+        return values
 
     def _rules(self) -> dict[str, int]:
         """Register name → value of the rules of the signals."""
@@ -243,6 +389,10 @@ class Layout:
         """All accumulators' initial values, padded: int32 (acc_words·P,)."""
         parts = []
         for l, (layer, words) in enumerate(zip(self.network.layers, self.words, strict=True)):
-            parts += [self._pad(gate, words) for gate in model.tensors[tensor_name(layer, l, "bias")]]
+            gates = model.tensors[tensor_name(layer, l, "bias")]
+            if layer.conv is not None:
+                parts.append(np.tile(self._pad(gates[0], self.position_words[l]), layer.conv.positions))
+                continue
+            parts += [self._pad(gate, words) for gate in gates]
         parts.append(self._pad(model.tensors["classifier.bias"], self.logit_words))
         return np.concatenate(parts)

@@ -9,7 +9,8 @@ nx, r, z, nh for the biases; see ``cells.py``):
     frontend.mean       float32 (features,)      frontend.scale      float32 (features,)
 
 The columns of ``weight_ih`` belong to the signals that the layer hears, one after the other; a layer that does not hear
-its own state has no ``weight_hh``.  Weights of a layer with ``weight_bits`` 4 lie in the file as uint8,
+its own state has no ``weight_hh``.  A convolution (``conv.py``) has a row of ``weight_ih`` and a bias for each of its
+output channels.  Weights of a layer with ``weight_bits`` 4 lie in the file as uint8,
 two of a row in a byte, the first in the low half.
 
 Normalised features enter the network as ``round((feature - mean) · scale · 2**8)``.  The description is the
@@ -36,8 +37,9 @@ from .readout import Readout
 from .stop import Stop
 
 # Format versions: the second only for files with weights of less than 8 bits, the third for cells beside the GRU, the
-# fourth for networks that are no plain chain of layers (``Network.plain``), the fifth for models with a readout.
-_PLAIN, _NARROW, _CELLS, _RULES, _NUMBERS = _VERSIONS = 1, 2, 3, 4, 5
+# fourth for networks that are no plain chain of layers (``Network.plain``), the fifth for models with a readout, the
+# sixth for networks with a convolution.
+_PLAIN, _NARROW, _CELLS, _RULES, _NUMBERS, _IMAGES = _VERSIONS = 1, 2, 3, 4, 5, 6
 SUFFIX = ".tidegate"
 
 
@@ -180,6 +182,10 @@ def expected_tensors(network: Network) -> dict[str, tuple[np.dtype, tuple[int, .
     }
     for l, layer in enumerate(network.layers):
         cell = layer.cell
+        if layer.conv is not None:
+            expected[tensor_name(layer, l, "weight_ih")] = (i8, (layer.channels, layer.conv.columns))
+            expected[tensor_name(layer, l, "bias")] = (i32, (1, layer.channels))
+            continue
         expected[tensor_name(layer, l, "weight_ih")] = (i8, (len(cell.input_rows) * layer.size, network.inputs(l)))
         if layer.own_rows:
             expected[tensor_name(layer, l, "weight_hh")] = (i8, (len(layer.own_rows) * layer.size, layer.size))
@@ -233,10 +239,11 @@ def accumulator_bounds(model: Model) -> dict[str, np.ndarray]:
             last = c.layer == len(net.layers)
             layer = net.classifier if last else net.layers[c.layer]
             name = f"classifier.{c.tensor}" if last else tensor_name(layer, c.layer, c.tensor)
-            rows = np.abs(tensors[name][:, c.column : c.column + net.elements(s)].astype(np.int64)).sum(1)
+            columns = c.conv.columns if c.conv else net.elements(s)
+            rows = np.abs(tensors[name][:, c.column : c.column + columns].astype(np.int64)).sum(1)
             for k, block in enumerate(c.blocks):
                 gate = "classifier" if last else tensor_name(layer, c.layer, layer.cell.gates[c.gate + k].name)
-                part = rows.reshape(-1, layer.size)[block] if layer.size else rows
+                part = rows.reshape(-1, layer.channels)[block] if layer.size else rows
                 bounds[gate] = bounds[gate] + part * net.reach(s, layer.consumes)
     return bounds
 
@@ -274,6 +281,8 @@ def save_model(model: Model, path: str | Path) -> None:
         version = _RULES
     if model.readout is not None:
         version = _NUMBERS
+    if any(layer.conv for layer in model.network.layers):
+        version = _IMAGES
     description = {
         "version": version, "network": model.network.to_dict(), "labels": list(model.labels),
         "frontend": model.frontend, "card": model.card, "digest": model.digest, **model._rules(),

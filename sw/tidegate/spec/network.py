@@ -18,7 +18,10 @@ from dataclasses import dataclass, replace
 from operator import index
 from typing import Any
 
+import numpy as np
+
 from .cells import GRU, Cell, cell_of
+from .conv import Conv2d
 from .errors import ModelError
 from .formats import BIAS_DELTAS, SIGNAL, STATE, THETA_MAX, WEIGHT_BITS, WEIGHT_FRACS, WEIGHT_WIDTHS
 from .rules import DELTA_MAX, Diffuse
@@ -48,6 +51,8 @@ class Layer:
     ``hears``: the numbers of the signals that are its input, ascending, without its own; () for the signal before it.
     ``bias_columns``: of a layer that consumes: 0: its biases are 0; 1, 2: they are multiples of 1024 or 32 LSBs of the
     accumulators; 3: they are any.
+    ``conv``: its input is an image, of which it computes a convolution; ``size`` is then the number of all its neurons,
+    one for each position and output channel.
     """
 
     size: int
@@ -59,6 +64,7 @@ class Layer:
     consumes: bool = False
     hears: tuple[int, ...] = ()
     bias_columns: int = 0
+    conv: Conv2d | None = None
 
     def __post_init__(self):
         object.__setattr__(self, "size", whole(self.size, "the size of a layer"))
@@ -83,6 +89,24 @@ class Layer:
         object.__setattr__(self, "hears", tuple(whole(s, "the number of a signal") for s in self.hears))
         if list(self.hears) != sorted(set(self.hears)):
             raise ModelError(f"the signals that a layer hears are given once each, ascending, not {self.hears}")
+        if self.conv is not None:
+            self._check_conv(self.conv)
+
+    def _check_conv(self, conv: Conv2d) -> None:
+        if not self.cell.own_optional or self.recurrent:
+            raise ModelError("a convolution is of the cell unit and not recurrent; set 'recurrent' to false")
+        if len(self.hears) > 1:
+            raise ModelError(f"a convolution hears one signal, not {len(self.hears)}; leave the others out")
+        if self.size % conv.positions:
+            raise ModelError(f"{self.size} neurons are no whole number of channels at {conv.out_height} x "
+                             f"{conv.out_width} positions; correct the size of the layer")
+        if conv.depthwise and self.channels != conv.channels:
+            raise ModelError(f"a depthwise convolution of {conv.channels} channels has as many, not {self.channels}")
+
+    @property
+    def channels(self) -> int:
+        """Output channels of a convolution; of another layer, its neurons."""
+        return self.size // self.conv.positions if self.conv else self.size
 
     @property
     def own_rows(self) -> tuple[int, ...]:
@@ -101,14 +125,17 @@ class Layer:
 
     @property
     def title(self) -> str:
-        """The kind of layer, for people: as "GRU" or "relu"."""
-        return self.activation or self.cell.title
+        """The kind of layer, for people: as "GRU", "relu" or "relu conv 3x3"."""
+        kernel = f" conv {self.conv.kernel}x{self.conv.kernel}" if self.conv else ""
+        return (self.activation or self.cell.title) + kernel
 
     def to_dict(self) -> dict:
         narrow = {} if self.weight_bits == WEIGHT_BITS else {"weight_bits": self.weight_bits}
         other = {} if self.cell == GRU else {"cell": self.cell.name}
         said = {name: value for name in ("activation", "recurrent", "consumes", "hears", "bias_columns")
                 if (value := getattr(self, name)) != getattr(Layer, name)}
+        if self.conv is not None:
+            other["conv"] = self.conv.to_dict()
         return {"size": self.size, "weight_frac": self.weight_frac, **narrow, **other,
                 **{name: list(value) if name == "hears" else value for name, value in said.items()}}
 
@@ -118,7 +145,8 @@ class Layer:
         if any(type(value) is not type(getattr(Layer, name)) for name, value in flags.items()):
             raise ModelError(f"a layer is described by {flags}, which are not a name and true or false; correct them")
         return Layer(d["size"], d["weight_frac"], d.get("weight_bits", WEIGHT_BITS), cell_of(d.get("cell", GRU.name)),
-                     **flags, hears=tuple(d.get("hears", ())), bias_columns=d.get("bias_columns", 0))
+                     **flags, hears=tuple(d.get("hears", ())), bias_columns=d.get("bias_columns", 0),
+                     conv=Conv2d.from_dict(d["conv"]) if "conv" in d else None)
 
 
 @dataclass(frozen=True)
@@ -128,7 +156,8 @@ class Connection:
     ``layer``: number of the layer, or of layers for the classifier.  ``gate``: the first of its gates that hear the
     signal.  ``tensor``: which of the layer's weights these are ("weight_ih", "weight_hh"; of the classifier "weight").
     ``column``: the tensor's column of the signal's element 0.  ``blocks``: blocks of as many rows as the layer has
-    neurons, in the order of the gates.
+    neurons, in the order of the gates.  ``conv``: elements feed not all rows but those of a convolution; ``rows`` are
+    then all of them.
     """
 
     signal: int
@@ -138,6 +167,7 @@ class Connection:
     column: int
     blocks: tuple[int, ...]
     rows: int
+    conv: Conv2d | None = None
 
 
 @dataclass(frozen=True)
@@ -185,6 +215,8 @@ class Network:
             raise ModelError("the first layer hears the features, signal 0; add it to what it hears")
         for s in range(self.signals):
             before = None
+            if any(c.conv for c in self.connections(s)):
+                self._check_image(s)
             for c in self.connections(s):
                 if before is not None and (c.layer != before.layer + 1 or c.gate or before.gate + len(before.blocks)
                                            < len(self.layers[before.layer].cell.gates)):
@@ -199,6 +231,22 @@ class Network:
             if before is None:
                 raise ModelError(f"nothing hears signal {s}; let a layer hear it")
 
+    def _check_image(self, signal: int) -> None:
+        """ModelError if a signal that a convolution hears is no image, or feeds something else, too."""
+        first, *others = self.connections(signal)
+        conv, made_by = first.conv or others[0].conv, self.layers[signal - 1] if signal else None
+        assert conv is not None
+        if others:
+            raise ModelError(f"signal {signal} feeds a convolution and another layer; let it feed the convolution alone")
+        if conv.inputs != self.elements(signal):
+            raise ModelError(f"the convolution of layer {first.layer} hears {conv.channels} x {conv.height} x "
+                             f"{conv.width} elements, signal {signal} has {self.elements(signal)}; correct one of them")
+        if made_by is not None and made_by.conv is not None and (
+                conv.channels != made_by.channels or conv.width != made_by.conv.out_width):
+            raise ModelError(f"the convolution of layer {first.layer} hears {conv.channels} channels of {conv.height} x "
+                             f"{conv.width}, the one before makes {made_by.channels} of {made_by.conv.out_height} x "
+                             f"{made_by.conv.out_width}; correct one of them")
+
     @property
     def signals(self) -> int:
         """Number of encoded signals: the features and what each layer makes."""
@@ -211,7 +259,7 @@ class Network:
     @property
     def plain(self) -> bool:
         """A chain of layers that hold, with the rule ``delta`` everywhere."""
-        return not self.rules and not any(x.consumes or x.hears or not x.recurrent or x.cell.activations
+        return not self.rules and not any(x.consumes or x.hears or not x.recurrent or x.cell.activations or x.conv
                                           for x in (*self.layers, self.classifier))
 
     def rule(self, signal: int) -> Diffuse | None:
@@ -241,9 +289,24 @@ class Network:
         return sum(layer.columns_again * len(layer.cell.gates) * layer.size for layer in self.layers) + (
             self.classifier.columns_again * self.classes)
 
-    def column_weights(self, signal: int) -> int:
-        """Weights in one column of a signal: the rows of all its consumers (no padding)."""
+    def fan_out(self, signal: int) -> np.ndarray:
+        """Weights that an event of each element of a signal reads, int64 (elements,): the rows that it feeds (no
+        padding)."""
+        first, *_ = connections = self.connections(signal)
+        if (conv := first.conv) is None:
+            return np.full(self.elements(signal), sum(c.rows for c in connections), np.int64)
+        channels = 1 if conv.depthwise else self.layers[first.layer].channels
+        return np.repeat(conv.taps() * channels, conv.channels)
+
+    def column_weights(self, signal: int) -> float:
+        """Weights in one column of a signal: the mean of ``fan_out``, a whole number if nothing is a convolution."""
+        if self.convolves(signal):
+            return float(self.fan_out(signal).mean())
         return sum(connection.rows for connection in self.connections(signal))
+
+    def convolves(self, signal: int) -> bool:
+        """Whether a convolution hears the signal."""
+        return any(connection.conv for connection in self.connections(signal))
 
     def connections(self, signal: int) -> tuple[Connection, ...]:
         """What a signal feeds, in the order of the accumulators: layers, and last the classifier."""
@@ -257,7 +320,7 @@ class Network:
                     continue
                 column = sum(self.elements(s) for s in heard[: heard.index(signal)])
             if rows:
-                found.append(Connection(signal, l, gate, tensor, column, rows, len(rows) * layer.size))
+                found.append(Connection(signal, l, gate, tensor, column, rows, len(rows) * layer.size, layer.conv))
         if signal == len(self.layers):
             found.append(Connection(signal, signal, 0, "weight", 0, (0,), self.classes))
         return tuple(found)
@@ -265,12 +328,13 @@ class Network:
     @property
     def dense_weights(self) -> int:
         """Weights a dense network reads each frame: every column once."""
-        return sum(self.elements(s) * self.column_weights(s) for s in range(self.signals))
+        return sum(int(self.fan_out(s).sum()) for s in range(self.signals))
 
     @property
     def weight_bytes(self) -> int:
         """Bytes of all weights, each at its layer's width (biases and scales come on top)."""
-        bits = sum(x.size * (len(x.cell.input_rows) * self.inputs(l) + len(x.own_rows) * x.size) * x.weight_bits
+        bits = sum(x.channels * x.conv.columns * x.weight_bits if x.conv else
+                   x.size * (len(x.cell.input_rows) * self.inputs(l) + len(x.own_rows) * x.size) * x.weight_bits
                    for l, x in enumerate(self.layers))
         bits += self.classifier.size * self.layers[-1].size * self.classifier.weight_bits
         return -(-bits // 8)

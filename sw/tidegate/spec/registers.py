@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from .design import Design
+from .formats import RECIPROCAL_BITS
 from .network import MAX_LAYERS, MAX_SIGNALS
 from .stop import HOLD_MAX, SMOOTH_MAX, STOP_BITS, Stop
 
@@ -102,6 +103,25 @@ REGISTERS: tuple[Register, ...] = (
     *_bank("HIGHEST", 0x98, MAX_SIGNALS, 11, "most positive Δ of signal {}", only="diffuses"),
     *_bank("OFFSET", 0xA0, MAX_SIGNALS, 14, "`step` - Θ of signal {}, in two's complement; follows `THETA{}`",
            only="diffuses"),
+    *_bank("LAYER_LANES", 0xA8, MAX_LAYERS, 16, "lanes that layer {} uses of each accumulator word; in a design that "
+           "convolves, as all below", "lanes", only="convolves"),
+    *_bank("CONV", 0xB0, MAX_SIGNALS, 9, "convolution that hears signal {}: bit 0: there is one, bits 1 to 2 log2 of "
+           "the stride, bits 3 to 5 `kernel` - 1, bits 6 to 8 `padding`", only="convolves"),
+    *_bank("CONV_PIXEL", 0xB8, MAX_SIGNALS, 16, "numbers of the elements of a pixel of signal {}", only="convolves"),
+    *_bank("CONV_PIXELS", 0xC0, MAX_SIGNALS, RECIPROCAL_BITS + 1, "2**18 / `CONV_PIXEL{}`, rounded up",
+           only="convolves"),
+    *_bank("CONV_WIDTH", 0xC8, MAX_SIGNALS, 8, "pixels in a row of the image that is signal {}", only="convolves"),
+    *_bank("CONV_WIDTHS", 0xD0, MAX_SIGNALS, RECIPROCAL_BITS + 1, "2**18 / `CONV_WIDTH{}`, rounded up",
+           only="convolves"),
+    *_bank("CONV_RIGHT", 0xD8, MAX_SIGNALS, 8, "the last column of the output of signal {}'s convolution",
+           only="convolves"),
+    *_bank("CONV_BOTTOM", 0xE0, MAX_SIGNALS, 8, "the last row of the output", only="convolves"),
+    *_bank("CONV_ROW", 0xE8, MAX_SIGNALS, 16, "accumulator words of a row of the output", "acc_words",
+           only="convolves"),
+    *_bank("CONV_KERNEL_ROW", 0xF0, MAX_SIGNALS, 16, "weight words of a row of the kernel, for one input channel",
+           only="convolves"),
+    *_bank("CONV_KERNEL", 0xF8, MAX_SIGNALS, 7, "weights of the kernel, for one input and one output channel",
+           only="convolves"),
 )
 BY_NAME = {r.name: r for r in REGISTERS}
 
