@@ -53,6 +53,9 @@ RESULT = 4          # the last logit is taken → the frame's counts are there, 
 # and the cell's own ``delay`` or ``serial_delay``, see ``cells.py``
 WORD_LOGITS = 1     # without a snapshot: a word copied → its first logit
 WORD_REST = ADDRESSER + 1 + LANES + WORD_LOGITS            # with the P logits of a word: its fetch → that of the next
+# Groups that may wait in an encoder's queue when the next is taken: of features, and of neurons, which a snapshot hands
+# over HANDED cycles before they leave it.
+FEATURE_ROOM, ROOM, HANDED = 27, 8, 3
 _JOB = 2            # from one job to the next, however short
 NEVER = 1 << 62
 
@@ -74,18 +77,26 @@ def _snapshot(cell: Cell) -> int:
 
 
 class _Output:
-    """The output of an encoder: events and ends, one after the other, each from the cycle on in which it is there."""
+    """The output of an encoder: events and ends, one after the other, each from the cycle on in which it is there.
 
-    def __init__(self):
-        self._groups: list[tuple[int, int]] = []        # the cycle in which what a group sends is known, and how many
-        self._next, self._left, self._there, self._free = 0, 0, NEVER, 0
+    ``late``: cycles from a group's being handed over to its values.  ``room``: a group is handed over only if no more
+    groups than these waited in the encoder's queue two cycles before; None: always.
+    """
 
-    def add(self, there: int, counts: Sequence[int], interval: int = 1) -> None:
-        """The groups of a frame, with so many events each; ``there``: cycle in which the values of the first group are
-        valid; those of each further one follow ``interval`` cycles later."""
+    def __init__(self, late: int = 0, room: int | None = None):
+        self.late, self.room = late, room
+        self.begun: list[int] = []      # when the first group of each frame was handed over
+        # groups: the cycle in which the first of a frame can be handed over (else None), its distance, and what it sends
+        self._groups: list[tuple[int | None, int, int]] = []
+        self._next, self._left, self._there, self._free, self._handed = 0, 0, NEVER, 0, -1
+        # groups that waited: those that came to the queue, and those that left it, by now; and their cycles
+        self._in, self._out, self._came, self._went = 0, 0, [], []
+
+    def add(self, cycle: int, counts: Sequence[int], interval: int = 1, rest: int = 0) -> None:
+        """The groups of a frame, with so many events each.  The first is handed over in ``cycle``, or as soon as it can
+        be, ``rest`` cycles after the frame before; each further one follows ``interval`` cycles later."""
         for j, count in enumerate(counts):
-            if entries := count + (j == len(counts) - 1):
-                self._groups.append((there + interval * j + ENCODER - 1, entries))
+            self._groups.append((None if j else cycle, interval if j else 1 + rest, count + (j == len(counts) - 1)))
         self._load()
 
     def there(self) -> int:
@@ -99,10 +110,36 @@ class _Output:
         self._load()
 
     def _load(self) -> None:
-        if not self._left and self._next < len(self._groups):
-            here, self._left = self._groups[self._next]
+        while not self._left and self._next < len(self._groups):
+            handed, self._left = self._hand_over(*self._groups[self._next]), self._groups[self._next][2]
             self._next += 1
-            self._there = 1 + (here if self._free <= here else max(here + QUEUE, self._free))
+            if not self._left:
+                continue
+            here = handed + self.late + ENCODER - 1         # what the group sends is known
+            left = here
+            if self._free > here:
+                left = max(here + QUEUE, self._free)
+                self._came.append(here)
+                self._went.append(left)
+            self._there = 1 + left
+
+    def _hand_over(self, cycle: int | None, interval: int, _: int) -> int:
+        """The cycle in which the next group is handed over; the groups before it have left the queue."""
+        handed = self._handed + interval if cycle is None or self.begun else cycle
+        if cycle is not None:
+            handed = max(handed, cycle)
+        while self.room is not None:
+            while self._in < len(self._came) and self._came[self._in] <= handed - 2:
+                self._in += 1
+            while self._out < len(self._went) and self._went[self._out] <= handed - 2:
+                self._out += 1
+            if self._in - self._out <= self.room:
+                break
+            handed = self._went[self._out] + 2
+        if cycle is not None:
+            self.begun.append(handed)
+        self._handed = handed
+        return handed
 
 
 def event_times(there: int, counts: Sequence[int]) -> list[int]:
@@ -173,12 +210,12 @@ class _Lanes:
         self.clashes, self.selected, self.length, self.last = clashes, -2, 0, -1
         self.fetched = [-1, -1, -1]         # first words of the last jobs, the latest at last
 
-    def free(self) -> int:
-        """First cycle in which the next job can be selected."""
-        return max(self.selected + 2, self.fetched[0])
+    def free(self, cycle: int) -> int:
+        """First cycle from this one on in which the next job can be selected."""
+        return max(cycle, self.selected + 2, self.fetched[0])
 
     def serve(self, cycle: int, length: int, first: int, last: int | None = None, gap: int = 0) -> int:
-        """Select a job in ``cycle`` (``free()`` or later); gives the cycle of its first word.
+        """Select a job in ``cycle``, one that ``free`` gave,; gives the cycle of its first word.
 
         ``first``, ``last``: its first and last accumulator word, by default ``length`` words on.
         """
@@ -202,9 +239,9 @@ class _Convolver:
         self._still: list[tuple[int, int]] = []     # from when until when the stages stood still, lately
         self._done = -1                             # the last run of the job before was taken
 
-    def free(self) -> int:
-        """First cycle in which the next job can be selected."""
-        cycle = self.selected + 2
+    def free(self, cycle: int) -> int:
+        """As of ``_Lanes``."""
+        cycle = max(cycle, self.selected + 2)
         for begin, end in self._still:
             if begin <= cycle < end:
                 cycle = end
@@ -225,30 +262,29 @@ class _Convolver:
             self._still = [*(still for still in self._still if still[1] > cycle), (at_end, moves)]
         self.selected, taken, starts = cycle, moves, []
         for run in runs:
-            taken = max(taken + 1, self._runs.free())
+            taken = self._runs.free(taken + 1)
             starts.append(self._runs.serve(taken, *run))
         self._done = taken
         return starts[0]
 
 
 class _Features:
-    """When the events of the feature frames reach the scheduler, which holds one back until it knows the next.
-
-    ``begun``: cycle in which each frame's first group was taken.
-    """
+    """When the events of the feature frames reach the scheduler, which holds one back until it knows the next."""
 
     def __init__(self, design: Design):
-        self.begun: list[int] = []
         self._rest = _rest(design)
-        self._output, self._left = _Output(), []    # events of each frame that are not taken yet
-        self._taken = 0                             # the encoder may take the next frame from this cycle on
+        self._output, self._left = _Output(1, FEATURE_ROOM), []     # events of each frame that are not taken yet
         self._free, self._held = 0, NEVER           # one can be held from this cycle on; one is, since then
 
-    def come(self, counts: Sequence[int], cycle: int | None = None) -> None:
-        """The encoder takes the next frame as soon as it can, or in ``cycle``; ``counts``: events of each group."""
-        self.begun.append(self._taken if cycle is None else cycle)
-        self._output.add(self.begun[-1] + 1, counts)
-        self._taken = self.begun[-1] + len(counts) + self._rest
+    @property
+    def begun(self) -> list[int]:
+        """The cycle in which each frame's first group was taken."""
+        return self._output.begun
+
+    def come(self, counts: Sequence[int], cycle: int = 0) -> None:
+        """The encoder takes the next frame as soon as it can, in ``cycle`` or later; ``counts``: events of each group.
+        """
+        self._output.add(cycle, counts, rest=self._rest)
         self._left.append(sum(counts))
         self._hold()
 
@@ -315,7 +351,7 @@ def frame_cycles(layout: Layout, fired: Sequence[np.ndarray], apart: bool = Fals
             lanes.serve(cycle, columns[s].length, columns[s].target)
 
     def add_feature() -> None:
-        cycle = max(state, features.more(), lanes.free())
+        cycle = lanes.free(max(state, features.more()))
         add(cycle, 0)
         features.take(cycle)
 
@@ -323,7 +359,7 @@ def frame_cycles(layout: Layout, fired: Sequence[np.ndarray], apart: bool = Fals
         """The bias columns that a layer gets again; gives the cycle of the scheduler's next state."""
         after = state
         for _ in range(layer.columns_again):
-            cycle = max(after, lanes.free())
+            cycle = lanes.free(after)
             lanes.serve(cycle, words, target)
             after = cycle + 1
         return after
@@ -333,17 +369,17 @@ def frame_cycles(layout: Layout, fired: Sequence[np.ndarray], apart: bool = Fals
             features.come(counts[0][t], done + 1 + RESULT)
         while features.more() < NEVER:
             add_feature()
-        closed = max(state, features.last(), lanes.free())
+        closed = lanes.free(max(state, features.last()))
         if not fuses and not features.empty():
             add(closed, 0)
             state = closed + 1
             features.close(closed)
-            closed = max(state, lanes.free())
+            closed = lanes.free(state)
         else:
             features.close(closed)
         for l, layer in enumerate(layers):
             if l:
-                closed = max(state, lanes.free())
+                closed = lanes.free(state)
             fed, rest = layout.closing(l)
             first, gates, words = layout.layer_target[l], len(layer.cell.gates), layout.words[l]
             if design.snapshot:
@@ -352,15 +388,16 @@ def frame_cycles(layout: Layout, fired: Sequence[np.ndarray], apart: bool = Fals
                 begins = first + (words if gates > 1 else 0)
                 start, state = lanes.serve(closed, fed, begins, first + words - 1), closed + 1
             if rest:
-                copied = max(state, lanes.free())
+                copied = lanes.free(state)
                 lanes.serve(copied, rest, first + fed)
                 state = copied + 1
             state = add_bias(layer, first, gates * words)
-            output = _Output()
             if design.snapshot:
-                output.add(start + _before_last_gate(layout, l)[0] + LANES + _snapshot(layer.cell) + layer.cell.delay,
-                           counts[l + 1][t])
+                output = _Output(HANDED + layer.cell.delay, ROOM)
+                group = start + _before_last_gate(layout, l)[0] + LANES + _snapshot(layer.cell)
+                output.add(group - HANDED, counts[l + 1][t])
             else:
+                output = _Output()
                 output.add(start + LANES + layer.cell.serial_delay, counts[l + 1][t], interval=gates)
             selected_at = -1                    # of the event before
             for left in reversed(range(1 + sum(counts[l + 1][t]))):
@@ -372,13 +409,13 @@ def frame_cycles(layout: Layout, fired: Sequence[np.ndarray], apart: bool = Fals
                     add_feature()
                     offered = max(state, taken + SCHEDULER, lanes.selected + 1)
                 if left:
-                    selected_at = max(offered, lanes.free())
+                    selected_at = lanes.free(offered)
                     add(selected_at, l + 1)
                 else:                           # the end
                     state = offered + 1
         last, room = 0, done + 1 + RESULT if t else 0
         for n, (classes, words) in enumerate(_logit_jobs(layout)):
-            chosen = max(state, lanes.free(), room)
+            chosen = lanes.free(max(state, room))
             copied = lanes.serve(chosen, words, layout.logit_target + n, gap=1)
             first = copied + LANES + (LOGITS if design.snapshot else WORD_LOGITS)
             last = first + classes - 1 if classes else copied + LANES + 1
