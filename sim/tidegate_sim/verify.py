@@ -29,7 +29,7 @@ from tidegate.spec.model import Model
 from tidegate.spec.packets import most_frames, result_dtype
 from tidegate.spec.stop import MARGIN_MAX, STOP_SHIFT, Decider, Stop, best_two, leads
 
-from .trace import Mismatch, Run, compare, decided, golden_run, logits_of, read_trace, run_until_decided, weight_words
+from .trace import Mismatch, Run, compare, decided, golden_run, golden_words, logits_of, read_trace, run_until_decided
 
 if TYPE_CHECKING:
     from .netlist import NetlistBoard
@@ -166,7 +166,7 @@ class _Expected:
     """
 
     def __init__(self, model: Model, clips: list[np.ndarray], listening: Stop | None = None):
-        self.clips, self._golden = clips, golden_run(model, clips)
+        self.model, self.clips, self._golden = model, clips, golden_run(model, clips)
         self.listening = listening or listening_of(model, self._golden, clips)
         self.early = stop_of(model, self._golden)
 
@@ -181,7 +181,7 @@ class _Expected:
         return run_until_decided(self._all(layout, self.early), self.clips)
 
     def _all(self, layout: Layout, stop: Stop | None) -> Run:
-        words = {(None, "weight words"): weight_words(layout, self._golden[None, "events"])}
+        words = golden_words(self.model, layout, self.clips, self._golden)
         return self._golden | words | (decided(self._golden, self.clips, stop) if stop else {})
 
 

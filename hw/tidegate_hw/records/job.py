@@ -60,8 +60,8 @@ def offer_layout(design: Design) -> data.StructLayout:
     of several of an event, of which it is the ``first``.  The job's index is then of no use.
     """
     return data.StructLayout({
-        "job": job_layout(design), "conv": 1, "first": 1, "word": range(design.weight_words), "length": acc_range(design),
-        "target": acc_range(design),
+        "job": job_layout(design), "conv": 1, "first": 1, "word": range(design.weight_words),
+        "length": acc_range(design), "target": acc_range(design),
     })
 
 

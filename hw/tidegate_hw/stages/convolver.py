@@ -1,5 +1,7 @@
 """Convolver: from the event of a pixel to the runs of weights and accumulators that it needs."""
 
+from itertools import pairwise
+
 from amaranth.hdl import Array, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -17,7 +19,7 @@ class Convolver(wiring.Component):
     pass.
 
         pixel = index // CONV_PIXEL      c = index mod CONV_PIXEL      y, x = divmod(pixel, CONV_WIDTH)
-        rows    (y + padding − kernel + 1) / stride  ≤ y' ≤ (y + padding) / stride,  0 ≤ y' ≤ CONV_BOTTOM;  columns alike
+        rows    (y + padding − kernel + 1) / stride ≤ y' ≤ (y + padding) / stride,  0 ≤ y' ≤ CONV_BOTTOM; columns alike
         word    = COLUMN_BASE + COLUMN_LENGTH · ((c · kernel + slot(ky)) · kernel + slot(kx))
         target  = COLUMN_TARGET + COLUMN_LENGTH · (y' · width' + x')
 
@@ -65,7 +67,7 @@ class Convolver(wiring.Component):
         m.d.sync += taken.eq(accepts & self.i.valid)
         with m.If(moves):
             m.d.sync += valid.eq(valid[:-1] << 1 | (accepts & self.i.valid))
-            m.d.sync += [after.eq(before) for before, after in zip(jobs, jobs[1:], strict=False)]
+            m.d.sync += [after.eq(before) for before, after in pairwise(jobs)]
 
         def later(name: str, value, like=None):
             """A value one stage further on."""

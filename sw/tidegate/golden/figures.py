@@ -6,7 +6,7 @@ from math import log2
 
 import numpy as np
 
-from ..host.figures import fetch_reduction, occupancy, temporal_sparsity, weights_read
+from ..host.figures import occupancy, weights_read
 from ..spec.model import Model
 from ..spec.network import Network
 from .judge import Golden
@@ -67,26 +67,28 @@ def bits_per_weight(network: Network, bits: Iterable[float], frames: int) -> flo
     return float(total) / (network.dense_weights * frames) if frames else 0.0
 
 
-def figures(network: Network, events, lengths=None) -> Figures:
+def figures(network: Network, events, lengths=None, weights=None) -> Figures:
     """Figures of a batch.  ``events`` (T, B, signals) per frame and clip; ``lengths`` (B,) frames of each clip
-    (default: all T); frames from a clip's length on are padding and not counted."""
+    (default: all T); frames from a clip's length on are padding and not counted.  ``weights`` (T, B): those that were
+    read, as ``Trace.weights``; events tell them, too, but in convolutions only about."""
     events = np.asarray(events, np.int64)
     steps, batch = events.shape[:2]
     lengths = np.full(batch, steps) if lengths is None else np.asarray(lengths)
     valid = np.arange(steps)[:, None] < lengths
-    return figures_of(network, tuple(map(int, events[valid].sum(0))), int(valid.sum()))
+    read = None if weights is None else int(np.asarray(weights, np.int64)[valid].sum())
+    return figures_of(network, tuple(map(int, events[valid].sum(0))), int(valid.sum()), read)
 
 
-def figures_of(network: Network, total: tuple[int, ...], frames: int) -> Figures:
-    """Figures of the events of each signal in so many frames."""
-    return Figures(
-        frames, total, occupancy(network, total, frames), weights_read(network, total, frames),
-        network.dense_weights * frames, temporal_sparsity(network, total, frames),
-        fetch_reduction(network, total, frames))
+def figures_of(network: Network, total: tuple[int, ...], frames: int, weights: int | None = None) -> Figures:
+    """Figures of the events of each signal in so many frames; ``weights``: read, if that is known."""
+    read, dense = weights_read(network, total, frames) if weights is None else weights, network.dense_weights * frames
+    return Figures(frames, total, occupancy(network, total, frames), read, dense,
+                   1 - read / dense if frames else 0.0, dense / read if read else None)
 
 
 def measured(model: Model, sequences: Sequence[np.ndarray]) -> Figures:
     """Figures of sequences (T, features) of SIGNAL integers, each from reset."""
     golden = Golden(model)
-    events = [golden.run(frames[:, None]).events for frames in sequences]
-    return figures(model.network, np.concatenate(events))
+    runs = [golden.run(frames[:, None]) for frames in sequences]
+    return figures(model.network, np.concatenate([run.events for run in runs]),
+                   weights=np.concatenate([run.weights for run in runs]))

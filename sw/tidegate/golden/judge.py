@@ -201,8 +201,9 @@ class Golden:
         logits = state.accumulators[-1].copy()
         if net.classifier.consumes:
             state.accumulators[-1] = self._biases[-1].repeat(len(logits), 0)
-        weights = sum(fires @ fan_out for fires, fan_out in zip(fired, self._fan_out, strict=True))
-        weights = weights + net.replayed_weights
+        weights = np.full(len(logits), net.replayed_weights)
+        for fires, fan_out in zip(fired, self._fan_out, strict=True):
+            weights += fires @ fan_out
         return FrameTrace(logits, events, weights, layers, fired, deltas), state
 
     def _check(self, frames, dimensions: int) -> np.ndarray:

@@ -27,8 +27,12 @@ def occupancy(network: Network, events: Sequence[int], frames: int) -> tuple[flo
 
 
 def weights_read(network: Network, events: Sequence[int], frames: int = 0) -> int:
-    """With ``frames``, those of the biases of layers that consume among them, which are read in every frame."""
-    return sum(n * network.column_weights(s) for s, n in enumerate(events)) + frames * network.replayed_weights
+    """With ``frames``, those of the biases of layers that consume among them, which are read in every frame.
+
+    Events that a convolution hears count as the mean of all pixels, though those at the borders read fewer weights.
+    """
+    read = sum(n * network.column_weights(s) for s, n in enumerate(events))
+    return round(read) + frames * network.replayed_weights
 
 
 def temporal_sparsity(network: Network, events: Sequence[int], frames: int) -> float:

@@ -120,7 +120,7 @@ def speed_of(layout: Layout, occupancy: Sequence[float], clock: float, rate: flo
     net = layout.network
     elements = [net.elements(s) for s in range(net.signals)]
     events = [share * n for share, n in zip(occupancy, elements, strict=True)]
-    words = sum(n * column.length for n, column in zip(events, layout.columns, strict=True))
+    words = sum(n * layout.mean_words(s) for s, n in enumerate(events))
     weights = sum(n * net.column_weights(s) for s, n in enumerate(events)) + net.replayed_weights
     cycles, dense = steady_cycles(layout, events), steady_cycles(layout, elements)
     return {

@@ -51,11 +51,11 @@ class Conv2d:
             raise ModelError(f"a convolution hears an image of 1 channel or more and 1 x 1 to {SIDE_MAX} x {SIDE_MAX} "
                              f"pixels, not {self.channels} x {self.height} x {self.width}")
         if not 1 <= self.kernel <= KERNEL_MAX or self.stride not in STRIDES or not 0 <= self.padding < self.kernel:
-            raise ModelError(f"a convolution has a kernel of 1 to {KERNEL_MAX}, a stride of 1, 2 or 4, and less padding "
-                             f"than kernel, not {self.kernel}, {self.stride} and {self.padding}")
+            raise ModelError(f"a convolution has a kernel of 1 to {KERNEL_MAX}, a stride of 1, 2 or 4, and less "
+                             f"padding than kernel, not {self.kernel}, {self.stride} and {self.padding}")
         if self.stride > self.kernel:
-            raise ModelError(f"with a kernel of {self.kernel} and a stride of {self.stride} pixels would be heard by no "
-                             "output; use a larger kernel or a smaller stride")
+            raise ModelError(f"with a kernel of {self.kernel} and a stride of {self.stride} pixels would be heard by "
+                             "no output; use a larger kernel or a smaller stride")
         for side, size in (("height", self.height), ("width", self.width)):
             room = size + 2 * self.padding - self.kernel
             if room < 0:

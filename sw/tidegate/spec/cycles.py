@@ -60,6 +60,12 @@ _JOB = 2            # from one job to the next, however short
 NEVER = 1 << 62
 
 
+def _fuses(layout: Layout) -> bool:
+    """Whether the last feature event's column also copies layer 0's accumulators, and so closes it."""
+    network = layout.network
+    return layout.design.snapshot and network.features_after == 0 and not network.convolves(0)
+
+
 def _rest(design: Design) -> int:
     return REST + LEAKS * (design.diffuses and design.snapshot)
 
@@ -86,7 +92,7 @@ class _Output:
     def __init__(self, late: int = 0, room: int | None = None):
         self.late, self.room = late, room
         self.begun: list[int] = []      # when the first group of each frame was handed over
-        # groups: the cycle in which the first of a frame can be handed over (else None), its distance, and what it sends
+        # groups: the cycle in which the first of a frame can be handed over (else None), its distance, what it sends
         self._groups: list[tuple[int | None, int, int]] = []
         self._next, self._left, self._there, self._free, self._handed = 0, 0, NEVER, 0, -1
         # groups that waited: those that came to the queue, and those that left it, by now; and their cycles
@@ -159,8 +165,8 @@ def steady_cycles(layout: Layout, events: Sequence[float]) -> float:
     """Cycles per frame when frames follow each other; ``events[s]``: events of signal s per frame, spread evenly."""
     design, network = layout.design, layout.network
     total = 1.0 + max(1, layout.logit_words) + network.classifier.columns_again * max(_JOB, layout.logit_words)
-    features, *lengths = (max(_JOB, float(layout.words_read(s).mean())) for s in range(network.signals))
-    if not (design.snapshot and network.features_after == 0 and not network.convolves(0)):      # the last feature event's column copies nothing
+    features, *lengths = (max(_JOB, layout.mean_words(s)) for s in range(network.signals))
+    if not _fuses(layout):          # the last feature event's column copies nothing
         total += min(events[0], 1) * features
     for l, (layer, length) in enumerate(zip(network.layers, lengths, strict=True)):
         size, n, gates = layout.sizes[l], events[l + 1], len(layer.cell.gates)
@@ -341,7 +347,7 @@ def frame_cycles(layout: Layout, fired: Sequence[np.ndarray], apart: bool = Fals
     for count in counts[0][: 1 if apart else None]:
         features.come(count)
     state, done = 0, -1             # first cycle of the scheduler's present state; last logit of the frame before
-    fuses = design.snapshot and network.features_after == 0 and not images[0]
+    fuses = _fuses(layout)
 
     def add(cycle: int, s: int) -> None:
         """The lanes add the next event of a signal."""

@@ -142,12 +142,12 @@ class Layout:
 
     def refusal(self) -> str | None:
         """Why the network does not fit: everything that there is too little of, in one line; None if it fits."""
+        if awkward := self._awkward():
+            return awkward
         short = [str(need) for need in self.needs if not need.fits]
         if short:
             return f"the model needs {'; '.join(short)}; use a smaller model or a board with more"
         cells, rules, have = {layer.cell.name for layer in self.network.layers}, self._rule_names(), self.design
-        if awkward := self._awkward():
-            return awkward
         lacking = [f"the cell {name}" for name in CELLS if name in cells and name not in have.cells]
         lacking += [f"the rule {name}" for name in RULES if name in rules and name not in have.rules]
         if not lacking:
@@ -170,8 +170,8 @@ class Layout:
         p, layers = self.design.lanes, self.network.layers
         convolutions = [layer for layer in layers if layer.conv]
         if convolutions and not self.design.convolves:
-            return ("the model has a convolution, which the board cannot address; use a virtual board, or a design with "
-                    "a snapshot and the addresser conv2d")
+            return ("the model has a convolution, which the board cannot address; use a virtual board, or a design "
+                    "with a snapshot and the addresser conv2d")
         for layer in convolutions:
             if layer.channels > p and layer.channels % p:
                 return (f"a convolution of {layer.channels} channels fits no {p} lanes; use up to {p} channels, or a "
@@ -233,6 +233,10 @@ class Layout:
         if (conv := first.conv) is None:
             return np.full(self.network.elements(signal), length, np.int64)
         return np.repeat(conv.taps() * length, conv.channels)
+
+    def mean_words(self, signal: int) -> float:
+        """The mean of ``words_read``, a whole number if no convolution hears the signal."""
+        return float(self.words_read(signal).mean()) if self.network.convolves(signal) else self.columns[signal].length
 
     def closing(self, layer: int) -> tuple[int, int]:
         """Words of the two jobs that close a layer: the gates that its input feeds, and the other gates.

@@ -131,7 +131,7 @@ class Layer:
 
     def to_dict(self) -> dict:
         narrow = {} if self.weight_bits == WEIGHT_BITS else {"weight_bits": self.weight_bits}
-        other = {} if self.cell == GRU else {"cell": self.cell.name}
+        other: dict = {} if self.cell == GRU else {"cell": self.cell.name}
         said = {name: value for name in ("activation", "recurrent", "consumes", "hears", "bias_columns")
                 if (value := getattr(self, name)) != getattr(Layer, name)}
         if self.conv is not None:
@@ -237,14 +237,14 @@ class Network:
         conv, made_by = first.conv or others[0].conv, self.layers[signal - 1] if signal else None
         assert conv is not None
         if others:
-            raise ModelError(f"signal {signal} feeds a convolution and another layer; let it feed the convolution alone")
+            raise ModelError(f"signal {signal} feeds a convolution and another layer; let it feed one convolution")
         if conv.inputs != self.elements(signal):
             raise ModelError(f"the convolution of layer {first.layer} hears {conv.channels} x {conv.height} x "
                              f"{conv.width} elements, signal {signal} has {self.elements(signal)}; correct one of them")
         if made_by is not None and made_by.conv is not None and (
                 conv.channels != made_by.channels or conv.width != made_by.conv.out_width):
-            raise ModelError(f"the convolution of layer {first.layer} hears {conv.channels} channels of {conv.height} x "
-                             f"{conv.width}, the one before makes {made_by.channels} of {made_by.conv.out_height} x "
+            raise ModelError(f"the convolution of layer {first.layer} hears {conv.channels} channels of {conv.height} "
+                             f"x {conv.width}, the one before makes {made_by.channels} of {made_by.conv.out_height} x "
                              f"{made_by.conv.out_width}; correct one of them")
 
     @property

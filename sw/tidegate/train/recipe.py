@@ -10,6 +10,7 @@ from pydantic import Field, PlainValidator
 
 from tidegate.host.frontend import FrontEndSettings
 from tidegate.spec.cells import CELLS, GRU, UNIT, cell_of
+from tidegate.spec.conv import Conv2d
 from tidegate.spec.errors import TidegateError
 from tidegate.spec.formats import THETA_MAX
 from tidegate.spec.network import Layer, Network
@@ -103,6 +104,29 @@ class Rule:
         return Diffuse(**asdict(self))
 
 
+@validated("a recipe's convolution.")
+class Convolution:
+    """A convolution of a layer, as ``spec.conv.Conv2d``; the layer's size counts all its positions and channels."""
+
+    channels: int
+    height: int
+    width: int
+    kernel: int
+    stride: int = 1
+    padding: int = 0
+    depthwise: bool = False
+
+    def __post_init__(self):
+        try:
+            _ = self.made
+        except TidegateError as error:
+            raise ValueError(str(error)) from None
+
+    @property
+    def made(self) -> Conv2d:
+        return Conv2d(**asdict(self))
+
+
 @validated("a recipe's layer.")
 class LayerRecipe:
     """How a layer is made, or the classifier, of which only ``consumes`` and ``bias_columns`` count: the fields of
@@ -114,6 +138,7 @@ class LayerRecipe:
     consumes: bool = False
     hears: tuple[int, ...] = ()
     bias_columns: int = 0
+    conv: Convolution | None = None
 
 
 @validated("a recipe's memory.")
@@ -298,7 +323,8 @@ class Recipe:
         refuse(any(self.rules) and (self.learn_thresholds or self.agility),
                "thresholds that are learned or change are for the rule delta; leave the rules out")
         try:
-            shape = self.network(1, 1)
+            heard = [m.conv.made.inputs for l, m in enumerate(self.layers) if m.conv and 0 in (m.hears or (l,))]
+            shape = self.network(heard[0] if heard else 1, 1)
         except TidegateError as error:
             raise ValueError(str(error)) from None
         refuse(not shape.plain and (not self.rounding or not self.delta or self.stop_margin or self.listening),
@@ -316,7 +342,8 @@ class Recipe:
         fracs = self.weight_fracs or (Layer.weight_frac,) * (layers + 1)
         made = self.layers or (LayerRecipe(cell=self.cell),) * layers
         shapes = tuple(Layer(size, frac, cell=cell_of(m.cell), activation=m.activation, recurrent=m.recurrent,
-                             consumes=m.consumes, hears=m.hears, bias_columns=m.bias_columns)
+                             consumes=m.consumes, hears=m.hears, bias_columns=m.bias_columns,
+                             conv=m.conv and m.conv.made)
                        for size, frac, m in zip(self.gru, fracs, made, strict=False))
         last = Layer(classes, fracs[-1], consumes=self.classifier.consumes, bias_columns=self.classifier.bias_columns)
         return Network(features, shapes, last, self.thresholds, tuple(rule and rule.made for rule in self.rules))

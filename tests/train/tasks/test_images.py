@@ -12,7 +12,7 @@ from tidegate.train import run
 from tidegate.train.data import images
 from tidegate.train.errors import DataError
 from tidegate.train.judge.evaluate import evaluate_directory
-from tidegate.train.recipe import LayerRecipe, Memory, Recipe, Rule
+from tidegate.train.recipe import Convolution, LayerRecipe, Memory, Recipe, Rule
 from tidegate.train.tasks.classify import read_out
 from tidegate.train.tasks.registry import find_task
 
@@ -122,6 +122,21 @@ def test_a_legendre_memory_reads_pixels(blobs, tmp_path):
     model = read_model(run(blobs, recipe, tmp_path / "m.tidegate", progress=False))
     own = model.tensors["unit.0.weight_hh"]
     assert abs(np.diag(own / 128).mean() - 1) < 0.1 and model.network.layers[0].hears == (0, 2)
+
+
+def test_convolutions_are_trained(blobs, tmp_path):
+    unit = {"activation": "relu", "recurrent": False}
+    layers = (LayerRecipe(conv=Convolution(1, 28, 28, 4, 4), **unit),
+              LayerRecipe(conv=Convolution(6, 7, 7, 3, 2), **unit))
+    recipe = Recipe("conv", task="mnist-frames", steps=2, gru=(294, 72), layers=layers, thresholds=(8, 8, 8), epochs=2,
+                    anneal=0.0, batch=100, decision_frames=1, learning_rate=0.01)
+    model = read_model(run(blobs, recipe, tmp_path / "m.tidegate", progress=False))
+    assert model.card["validation"]["accuracy"] > 0.3 and Recipe.from_dict(model.card["recipe"]) == recipe
+    assert model.tensors["unit.1.weight_ih"].shape == (8, 54) and model.network.shape.startswith("relu conv 4x4 294")
+    with pytest.raises(DataError, match="no whole number of channels"):
+        replace(recipe, gru=(295, 72))
+    with pytest.raises(DataError, match="stride of 1, 2 or 4"):
+        Convolution(1, 28, 28, 4, 3)
 
 
 @pytest.mark.parametrize(("changes", "message"), [

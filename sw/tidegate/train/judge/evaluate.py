@@ -58,7 +58,7 @@ def evaluate(model: Model, features: Examples, part: str = "validation", early: 
     if tuple(model.labels) != tuple(features.labels):
         raise other_words(model.labels, features.labels)
     task, golden = find_task(features.task), Golden(model)
-    order, answers, events, used, decided, at_once = [], [], [], [], 0, 0
+    order, answers, events, weights, used, decided, at_once = [], [], [], [], [], 0, 0
     significant = np.zeros(model.network.signals)
     for batch, frames, lengths in padded(model, features, clips):
         trace = golden.run(frames, keep_sent=bits)
@@ -70,6 +70,7 @@ def evaluate(model: Model, features: Examples, part: str = "validation", early: 
             at_once += int((met & (at == 0)).sum())
         counts = np.arange(len(frames))[:, None] <= at
         events.append(trace.events[counts])
+        weights.append(trace.weights[counts])
         if trace.sent is not None:
             significant += sent_bits(model.network, trace.sent)[counts].sum(0)
         order.append(batch)
@@ -77,7 +78,7 @@ def evaluate(model: Model, features: Examples, part: str = "validation", early: 
     metrics, first = {}, task.primary.name
     if len(features.targets):
         metrics = task.metrics(model.labels, features.targets[np.concatenate(order)], answers)
-    cost = figures(model.network, np.concatenate(events)[:, None]).to_dict()
+    cost = figures(model.network, np.concatenate(events)[:, None], weights=np.concatenate(weights)[:, None]).to_dict()
     cost |= {name: list(cost[name]) for name in ("events", "occupancy")}        # as they come back from a card
     if bits:
         frames = cost["frames"]
@@ -97,14 +98,15 @@ def _no_part(features: Examples, part: str) -> str:
             f"--part, or judge all clips with --part {ALL}" if there else "no clip can be used; give other recordings")
 
 
-def column_words(network: Network, lanes: int) -> list[int]:
-    """Weight words of a column of each signal on a board of so many lanes."""
-    return [c.length for c in Layout(network, Design(lanes, cell_rate=1), check=False).columns]
+def column_words(network: Network, lanes: int) -> list[float]:
+    """Weight words of a column of each signal on a board of so many lanes, the mean of all columns."""
+    layout = Layout(network, Design(lanes, cell_rate=1), check=False)
+    return [layout.mean_words(s) for s in range(network.signals)]
 
 
 def words_read(network: Network, events: Iterable[int]) -> int:
     """Weight words, on LANES lanes, that so many events of each signal read."""
-    return sum(n * c for n, c in zip(events, column_words(network, LANES), strict=True))
+    return round(sum(n * c for n, c in zip(events, column_words(network, LANES), strict=True)))
 
 
 def _per_decision(model: Model, cost: dict, used: list[float], decided: int, frames: int) -> dict:
