@@ -152,7 +152,7 @@ def report_of(chain: FloatChain, trial: Trial, float_signals: Sequence[np.ndarra
             0.0 if bounded else float((np.abs(exact) >= most).mean()),
             None if last else figures.occupancy[s],
             None if last else figures.events[s] * network.column_weights(s) / frames,
-            None if last else network.elements(s) * network.column_weights(s),
+            None if last else int(network.fan_out(s).sum()),
             scale and scale.weight_frac, scale and scale.lost))
     point, right = trial.point(network.thresholds), trial.right
     report = ConversionReport(

@@ -3,6 +3,7 @@ the rates of spikes, and the words of a frame, with the price at which the netwo
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -34,7 +35,7 @@ class Budget:
     what both cost in the last epoch.
     """
 
-    def __init__(self, columns: list[int], target: float, steps: int):
+    def __init__(self, columns: Sequence[float], target: float, steps: int):
         self.columns, self.target, self.rate = columns, target, min(0.05, _REACH / steps)
         self.price, self.words, self.noisier = _START, 0.0, 1.0
 
