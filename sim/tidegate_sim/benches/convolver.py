@@ -1,0 +1,113 @@
+"""Bench of ``tidegate_hw.stages.convolver``: every event of an image becomes the layout's runs, other jobs pass in
+order, and the times are those of the cycle model."""
+
+import json
+import os
+
+import cocotb
+import numpy as np
+from cocotb.triggers import RisingEdge
+
+from tidegate.spec.cells import UNIT
+from tidegate.spec.design import Design
+from tidegate.spec.errors import TidegateError
+from tidegate.spec.layout import Layout
+from tidegate.spec.network import Layer, Network
+from tidegate_hw.records.job import Copy, Kind, job_layout, offer_layout
+from tidegate_hw.records.registers import registers_layout
+from tidegate_hw.stages.convolver import Convolver
+
+from ..random_networks import random_images
+from ..streams import Sink, Source, pack, reset_dut, rng_for, wait
+
+DESIGN = Design(**json.loads(os.environ["BENCH"]))
+CHANNELS = (1, 2, 3, 5, 8, 16)
+
+
+def a_layout(rng) -> Layout:
+    """A random network of convolutions that fits."""
+    while True:
+        try:
+            return Layout(random_images(np.random.default_rng(rng.randrange(1 << 32)), CHANNELS), DESIGN)
+        except TidegateError:
+            continue
+
+
+def random_job(rng, layout: Layout) -> tuple[dict, list | None]:
+    """A job, and its runs (word, target, length) if it is an event of a convolution."""
+    kind = rng.choice([Kind.EVENT] * 4 + [Kind.CLOSE, Kind.BIAS])
+    signal = rng.randrange(layout.network.signals)
+    element = rng.randrange(layout.network.elements(signal))
+    job = {"kind": kind.value, "index": int(layout.numbers(signal)[element]), "delta": rng.randint(-2047, 2047),
+           "tags": {"copy": Copy.NONE.value, "closes": rng.getrandbits(1), "signal": signal, "fresh": 0}, "again": 0}
+    if kind is not Kind.EVENT or not layout.network.convolves(signal):
+        return job, None
+    return job, [(run.word, run.target, run.length) for run in layout.runs(signal, element)]
+
+
+def times(first: int, counts: list[int]) -> tuple[list[int], list[int]]:
+    """Cycles in which jobs of so many runs, and these, are taken, if nobody waits for anything else."""
+    accepted, taken, still = [first], [], []        # ``still``: from when until when the stages stand still
+    for k, count in enumerate(counts):
+        if k:
+            at = accepted[-1] + 2
+            for begin, end in still:
+                at = end if begin <= at < end else at
+            accepted.append(at)
+        at_end = accepted[k] + Convolver.delay - 1 + sum(end - begin for begin, end in still if begin >= accepted[k])
+        moves = max(at_end, taken[-1] + 1 if taken else 0)
+        still += [(at_end, moves)] if moves > at_end else []
+        taken += range(moves + 1, moves + 1 + count)
+    return accepted, taken
+
+
+@cocotb.test()
+@cocotb.parametrize(stalls=["none", "valid", "ready"])
+async def runs_equal_the_layout(dut, stalls):
+    rng = rng_for("images")
+    source = Source(dut, "i", job_layout(DESIGN), stalls=stalls if stalls == "valid" else "none")
+    sink = Sink(dut, "o", offer_layout(DESIGN), stalls=stalls if stalls == "ready" else "none")
+    await reset_dut(dut)
+    convolved = 0
+    for _ in range(12):
+        layout = a_layout(rng)
+        dut.registers.value = pack(registers_layout(DESIGN), layout.registers())
+        dut.on.value = 1
+        jobs = [random_job(rng, layout) for _ in range(60)]
+        convolved += sum(runs is not None for _, runs in jobs)
+        await wait(dut, 2)
+        sent, taken = len(source.times), len(sink.times)
+        del sink.items[:]
+        await source.send([job for job, _ in jobs])
+        await wait(dut, 2)
+        while int(dut.busy.value):
+            await RisingEdge(dut.clk)
+        await wait(dut, 2)
+        got = iter(sink.items)
+        for job, runs in jobs:
+            for k, run in enumerate(runs or [None]):
+                offer = next(got)
+                assert offer["job"] == job, (offer["job"], job)
+                assert (offer["conv"], offer["first"]) == (int(runs is not None), int(k == 0))
+                assert run is None or (offer["word"], offer["target"], offer["length"]) == run, (layout.network, job, k)
+        assert next(got, None) is None
+        if stalls == "none":
+            counts = [len(runs or [None]) for _, runs in jobs]
+            assert (source.times[sent:], sink.times[taken:]) == times(source.times[sent], counts)
+    assert convolved > 100
+
+
+@cocotb.test()
+async def every_job_passes_at_once_without_a_convolution(dut):
+    rng = rng_for("dense")
+    source, sink = Source(dut, "i", job_layout(DESIGN)), Sink(dut, "o", offer_layout(DESIGN))
+    network = Network(9, (Layer(5, cell=UNIT, activation="relu"),), Layer(2), (0, 0))
+    layout = Layout(network, DESIGN)
+    await reset_dut(dut)
+    dut.registers.value, dut.on.value = pack(registers_layout(DESIGN), layout.registers()), 0
+    await wait(dut, 2)
+    jobs = [random_job(rng, layout)[0] for _ in range(50)]
+    await source.send(jobs)
+    await wait(dut, 2)
+    assert [offer["job"] for offer in sink.items] == jobs and sink.times == source.times
+    assert not any(offer["conv"] for offer in sink.items)
