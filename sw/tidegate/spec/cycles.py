@@ -34,7 +34,7 @@ import numpy as np
 
 from .cells import Cell
 from .design import Design
-from .layout import Layout, Run
+from .layout import Layout, WordRun
 from .network import Layer
 
 # Latencies of the stages: ``delay`` of the components in hw/, as tests/rtl/test_core.py asserts.
@@ -257,7 +257,7 @@ class _Convolver:
         """As of ``_Lanes``."""
         return self._serve(cycle, [(length, first, last, gap)])
 
-    def serve_runs(self, cycle: int, runs: Sequence[Run]) -> int:
+    def serve_runs(self, cycle: int, runs: Sequence[WordRun]) -> int:
         """Select an event of a convolution in ``cycle``; gives the cycle of its first word."""
         return self._serve(cycle, [(run.length, run.target, None, 0) for run in runs])
 

@@ -36,7 +36,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Run:
+class WordRun:
     """Words of weights from ``word`` on that are added to accumulators from ``target`` on."""
 
     word: int
@@ -211,12 +211,12 @@ class Layout:
         padded = self.position_words[signal - 1] * self.design.lanes
         return (np.arange(layer.conv.positions)[:, None] * padded + np.arange(layer.channels)).ravel()
 
-    def runs(self, signal: int, element: int) -> list[Run]:
+    def runs(self, signal: int, element: int) -> list[WordRun]:
         """What an event of an element (its index in the network) makes the core read."""
         column, first = self.columns[signal], self.network.connections(signal)[0]
         if (conv := first.conv) is None:
             number = int(self.numbers(signal)[element]) if signal else element
-            return [Run(column.base + number * column.length, column.target, column.length)]
+            return [WordRun(column.base + number * column.length, column.target, column.length)]
         pixel, c = divmod(element, conv.channels)
         y, x = divmod(pixel, conv.width)
         columns, runs = conv.reached(x, conv.out_width), []
@@ -224,7 +224,7 @@ class Layout:
             ky, kx = (at + conv.padding - out * conv.stride for at, out in ((y, row), (x, columns[0])))
             slot = (c * conv.kernel + conv.slots[ky]) * conv.kernel + conv.slots[kx]
             target = column.target + (row * conv.out_width + columns[0]) * column.length
-            runs.append(Run(column.base + slot * column.length, target, len(columns) * column.length))
+            runs.append(WordRun(column.base + slot * column.length, target, len(columns) * column.length))
         return runs
 
     def words_read(self, signal: int) -> np.ndarray:
