@@ -50,7 +50,7 @@ class FloatLayer:
         """The signal (T, N, H) that the layer makes of its input (T, N, inputs), from a state of 0."""
         if self.w_hh is None:
             sums = nn.functional.linear(x, self.w_ih, self.bias[0])[None]
-            return golden_of(self.cell).real(sums, x, self.activation)[0]
+            return golden_of(self.cell).observed(sums, x, self.activation).signal
         more = {"nonlinearity": self.activation} if self.activation else {}
         module = golden_of(self.cell).Module(self.inputs, self.size, **more).double()
         b_ih, b_hh = (torch.zeros(len(w), dtype=torch.float64) for w in (self.w_ih, self.w_hh))

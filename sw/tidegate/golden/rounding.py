@@ -97,15 +97,17 @@ def _error(weights: Tensor, frac: int) -> Tensor:
     return ((_round(weights, frac).clamp(-_WEIGHT_MAX, _WEIGHT_MAX) * 2.0**-frac - weights) ** 2).sum()
 
 
+def usual_frac(weights: Tensor, most: int = _WEIGHT_MAX) -> int:
+    """The finest weight_frac at which all but a few of a layer's weights are within ±``most``; the coarsest if there is
+    none."""
+    few = int(_OUTLIERS * weights.numel())
+    return next((f for f in reversed(WEIGHT_FRACS) if int((_round(weights, f).abs() > most).sum()) <= few),
+                WEIGHT_FRACS.start)
+
+
 def _outliers(weights: Tensor, bias: Tensor, frac: int, name: str) -> str:
     """A warning if a few weights, or the biases, make all weights two bits or more coarser; else ""."""
-    finest = WEIGHT_FRACS.stop - 1
-    most_outliers = int(_OUTLIERS * len(weights))
-
-    def fits(weights: Tensor, frac: int) -> bool:
-        return int((_round(weights, frac).abs() > _WEIGHT_MAX).sum()) <= most_outliers
-
-    usual = next((f for f in range(finest, frac, -1) if fits(weights, f)), frac)
+    usual = usual_frac(weights)
     if usual < frac + 2:
         return ""
     beyond = int((_round(weights, usual).abs() > _WEIGHT_MAX).sum())
