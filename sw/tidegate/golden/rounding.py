@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from ..spec.errors import ModelError
-from ..spec.formats import BIAS_MAX, WEIGHT_BITS, WEIGHT_FRACS, acc_frac, weight_max
+from ..spec.formats import BIAS_DELTAS, BIAS_MAX, SIGNAL, WEIGHT_BITS, WEIGHT_FRACS, acc_frac, weight_max
 from ..spec.model import Model, tensor_name
 from ..spec.network import Layer, Network
+from ..spec.rules import Diffuse
 from .chain import FloatChain, FloatLayer
 from .scale import rounded as _round
 from .scale import scales as scales_of
@@ -35,16 +36,24 @@ def rounded_model(chain: FloatChain, thresholds: Sequence[int] | None, labels: S
     features, count = chain.features, len(chain.layers)
     layers = [*chain.layers, FloatLayer(chain.layers[0].cell, chain.weight, None, chain.bias[None])]
 
+    firing = [chain.features_firing, *(layer.firing for layer in chain.layers)]
+    rules = tuple(f and Diffuse(1 << SIGNAL.frac, leak=f.leak, zero=f.zero) for f in firing)
+    consumes = [chain.hears_spikes(l) for l in range(count + 1)]
+    columns = [len(BIAS_DELTAS) if c and bool(layer.bias.any()) else 0
+               for c, layer in zip(consumes, layers, strict=True)]
+
     def network(fracs: Sequence[int], thresholds: Sequence[int]) -> Network:
         shapes = tuple(Layer(layer.size, frac, cell=layer.cell, activation=layer.activation,
-                             recurrent=layer.w_hh is not None)
-                       for layer, frac in zip(chain.layers, fracs, strict=False))
-        return Network(features, shapes, Layer(chain.classes, fracs[-1]), tuple(thresholds))
+                             recurrent=layer.w_hh is not None, consumes=c, bias_columns=b)
+                       for layer, frac, c, b in zip(chain.layers, fracs, consumes, columns, strict=False))
+        classifier = Layer(chain.classes, fracs[-1], consumes=consumes[-1], bias_columns=columns[-1])
+        return Network(features, shapes, classifier, tuple(thresholds), rules)
 
-    shape = network([WEIGHT_FRACS.start] * (count + 1), (0,) * (count + 1))
-    reach = [shape.max_anchor(s) for s in range(shape.signals)]
-    scales = [_scale(layer, reach[l : l + 2], chain.names[l], clip) for l, layer in enumerate(layers)]
-    run = network([s.weight_frac for s in scales], (0,) * (count + 1) if thresholds is None else tuple(thresholds))
+    own = tuple(f.theta if f else 0 for f in firing)
+    shape = network([WEIGHT_FRACS.start] * (count + 1), own)
+    reach = [[shape.reach(s, c) for s in range(l, min(l + 2, shape.signals))] for l, c in enumerate(consumes)]
+    scales = [_scale(layer, reach[l], chain.names[l], clip) for l, layer in enumerate(layers)]
+    run = network([s.weight_frac for s in scales], own if thresholds is None else tuple(thresholds))
     tensors = {
         "frontend.mean": np.asarray(np.zeros(features) if mean is None else mean, np.float32),
         "frontend.scale": np.asarray(np.ones(features) if scale is None else scale, np.float32),
