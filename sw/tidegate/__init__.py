@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .golden.convert import convert, from_torch
+    from .golden.float_comparison import compare_float
     from .host.board import Board, FrameResult
     from .host.features import features_of
     from .host.fit import fit
@@ -16,13 +17,14 @@ if TYPE_CHECKING:
     from .train.fit.finetune import finetune
     from .zoo import load as load_model
 
-__all__ = ["Board", "FrameResult", "TidegateError", "convert", "features_of", "finetune", "fit", "from_torch",
-           "load_model", "save_model"]
+__all__ = ["Board", "FrameResult", "TidegateError", "compare_float", "convert", "features_of", "finetune", "fit",
+           "from_torch", "load_model", "save_model"]
 
 _HOME = {
     "Board": (".host.board", "Board"),
     "FrameResult": (".host.board", "FrameResult"),
     "TidegateError": (".spec.errors", "TidegateError"),
+    "compare_float": (".golden.float_comparison", "compare_float"),
     "convert": (".golden.convert", "convert"),
     "features_of": (".host.features", "features_of"),
     "finetune": (".train.fit.finetune", "finetune"),

@@ -46,8 +46,14 @@ def test_the_page_runs_as_it_stands(tmp_path, compiled):
     (tmp_path / "mine.tidegate").unlink()
 
     commands = [line for block in blocks_of("sh") for line in block.splitlines()]
-    assert len(commands) == 2
+    assert len(commands) == 3
+    said = ""
     for line in commands:
         done = tidegate(*shlex.split(line)[1:], cwd=tmp_path, timeout=500)
         assert done.returncode == 0, done.stderr
-    assert " 0 mismatches" in done.stdout and read_model(tmp_path / "mine.tidegate").labels == tuple("abcd")
+        said += done.stdout
+    assert " 0 mismatches" in said and "every value is within its bound" in said
+    assert read_model(tmp_path / "mine.tidegate").labels == tuple("abcd")
+    done = tidegate(*shlex.split(commands[-1])[1:-2], cwd=tmp_path)         # with Θ, as the page shows it
+    shown = PAGE[PAGE.index("60 sequences, 1800 frames") :].split("```")[0]
+    assert done.returncode == 1 and done.stdout == shown

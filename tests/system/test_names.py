@@ -15,7 +15,7 @@ SEQUENCES = frozenset(file for file in CELLS if "unit" not in file)     # units 
 TENSORS_AND_SIGNALS = frozenset(("sw/tidegate/golden/fixed.py", "hw/tidegate_hw/fixed.py"))
 INTENDED = {
     # a cell is a module, and ``golden.cells.GoldenCell`` is what all of them have
-    **dict.fromkeys(("Module", "Stages", "frame", "real", "step"), CELLS),
+    **dict.fromkeys(("Module", "Stages", "frame", "observed", "step"), CELLS),
     **dict.fromkeys(("Sequence", "advance", "layer", "scaled", "sequence", "traced"), SEQUENCES),
     # one operation of the contract: on integers, on tensors, on signals
     **dict.fromkeys(("round_shift", "saturate"), TENSORS_AND_SIGNALS | {"sw/tidegate/spec/fixed.py"}),

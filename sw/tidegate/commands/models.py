@@ -10,6 +10,7 @@ from rich.table import Table
 from tidegate.host.figures import ratio_text
 from tidegate.train.tasks.primary import ACCURACY, Primary
 
+from .against_float import against_float
 from .console import (
     EarlyOption,
     JsonOption,
@@ -215,7 +216,8 @@ def verify(
     lanes: Annotated[list[int] | None, typer.Option(
         "--lanes", help="Virtual boards (default: 64), or which of the board's designs.", show_default=False)] = None,
     against: Annotated[str, typer.Option(
-        "--against", help="rtl, in virtual boards, or netlist: what synthesis makes of it for --board.")] = "rtl",
+        "--against", help="rtl, in virtual boards; netlist: what synthesis makes of it for --board; or a file of the "
+        "float network that the model was made of, such as trained.onnx.")] = "rtl",
     board: Annotated[str | None, typer.Option(
         "--board", "-b", help="Board whose netlist is simulated: icebreaker or ulx3s.", show_default=False)] = None,
     cells: Annotated[str | None, typer.Option(
@@ -227,6 +229,16 @@ def verify(
         "--features", help="Its elements of a frame.", show_default=False)] = None,
     stream: Annotated[bool, typer.Option(
         "--stream", help="Join the recordings to one stream, and detect by the rule of the host's detector.")] = False,
+    bound: Annotated[float | None, typer.Option(
+        "--bound", help="Against a float network: the largest difference that a value may have, in its own units, such "
+        "as 0.1 (default: four times what rounding alone makes of each value).", show_default=False)] = None,
+    theta: ThetaOption = 1.0,
+    readout: Annotated[str | None, typer.Option(
+        "--readout", help="Against a float network: where an answer is read: last, mean or frames.",
+        show_default=False)] = None,
+    normalised: Annotated[bool, typer.Option(
+        "--normalised", help="Against a float network: it hears features as the model's front end normalises "
+        "them.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Compare golden and RTL on real frames, every integer: at Θ = 0, at the model's own Θ and at a large Θ.
@@ -241,6 +253,9 @@ def verify(
 
     With --against netlist, the netlist of a board's bitstream in place of the RTL: logits, events and weight words.
     It is synthesised and compiled once, which takes minutes.
+
+    With --against FILE, golden and the float network of this file, on the --data that the network hears: how far apart
+    each value of each layer is, the first one beyond its bound, and why.
     """
     from tidegate import load_model
     from tidegate.clips import clips
@@ -255,6 +270,16 @@ def verify(
         raise TidegateError("this model hears no sound, so there is no stream of recordings; leave --stream out")
     rule = listening_stop(loaded) if stream else None
     built = {"cells": names_in(cells), "rules": names_in(rules), "features": features}
+    of_float = {"--bound": bound, "--theta": None if theta == 1 else theta, "--readout": readout,
+                "--normalised": normalised or None}
+    if against not in ("rtl", "netlist"):
+        of_rtl = {"--board": board, "--lanes": lanes, "--stream": stream or None} | {f"--{k}": built[k] for k in built}
+        if given := [name for name, value in of_rtl.items() if value is not None]:
+            raise TidegateError(f"{' and '.join(given)} cannot be used against a float network; leave it out")
+        return against_float(loaded.turned(theta), against, data, frames, bound, readout, normalised, json)
+    if given := [name for name, value in of_float.items() if value is not None]:
+        raise TidegateError(f"{' and '.join(given)} is for a comparison with a float network; add --against FILE, such "
+                            "as trained.onnx")
     design = _check_against(against, board, lanes, built)
     task = loaded.card.get("recipe", {}).get("task")
     arrays = array_files(data) if data is not None and (data.is_dir() or holds_arrays(data)) else []
@@ -323,8 +348,6 @@ def _check_against(against: str, board: str | None, lanes: list[int] | None, bui
     from tidegate.spec.design import SIMULATED
     from tidegate.spec.errors import TidegateError
 
-    if against not in ("rtl", "netlist"):
-        raise TidegateError(f"golden cannot be compared with '{against}'; choose rtl or netlist")
     if against == "rtl":
         if board is not None or any(option is not None for option in built.values()):
             raise TidegateError("--board, --cells, --rules and --features choose a netlist; add --against netlist")

@@ -118,3 +118,10 @@ def _targets(targets: Any, pieces: Sequence[np.ndarray], classes: int) -> list[n
             raise ModelError(f"a target is {int(t.max() if t.max() >= classes else t.min())}, the network has the "
                              f"classes 0 to {classes - 1}; correct the targets")
     return right if right[0].ndim else [int(t) for t in right]
+
+
+def normalisation(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and 1 / standard deviation (1 for a feature that is constant), as float32 holds them."""
+    deviation = frames.std(0)
+    deviation[deviation < 1e-6 * np.maximum(np.abs(frames).max(0), 1e-6)] = 1
+    return frames.mean(0).astype(np.float32), (1 / deviation).astype(np.float32)

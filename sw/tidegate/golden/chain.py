@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..spec.cells import Cell
 from ..spec.errors import ModelError
+from ..spec.formats import SIGNAL
 from ..spec.network import MAX_LAYERS
 from .cells import golden_of
 from .network import of_gates
@@ -22,12 +23,40 @@ READOUTS = ("frames", "last", "mean")
 
 
 @dataclass(frozen=True)
+class Firing:
+    """Neurons that integrate what they hear, and send spikes of 1: u ← u − u·2**-leak + sum; fire ⇔ u ≥ Θ.
+
+    ``theta``: Θ in LSBs of 2**-8.  ``leak``: 0 none.  ``zero``: a spike sets u to 0, in place of taking 1 from it.
+    """
+
+    theta: int
+    leak: int = 0
+    zero: bool = True
+
+    def step(self, sums: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        """(spikes, the new u) of one frame."""
+        u = u * (1 - 2.0**-self.leak if self.leak else 1.0) + sums
+        spikes = (u >= self.theta * 2.0**-SIGNAL.frac).to(u.dtype)
+        return spikes, u * (1 - spikes) if self.zero else u - spikes
+
+    def run(self, sums: Tensor, w_hh: Tensor | None = None) -> Tensor:
+        """Spikes (T, N, H) of sums (T, N, H), from u = 0; ``w_hh`` (H, H): of the spikes of the frame before."""
+        u = spikes = torch.zeros_like(sums[0])
+        sent = []
+        for now in sums:
+            spikes, u = self.step(now if w_hh is None else now + nn.functional.linear(spikes, w_hh), u)
+            sent.append(spikes)
+        return torch.stack(sent)
+
+
+@dataclass(frozen=True)
 class FloatLayer:
     """A layer in real numbers, float64.
 
     ``w_ih`` (rows, inputs) and ``w_hh`` (rows, H), in the row order of PyTorch's module of the cell; ``w_hh`` None: the
     layer does not hear itself.  ``bias`` (gates, H) in the order of the cell's accumulators.  ``activation``: of the
-    cell ``unit``.  ``name``: of the layer in the source, for messages.
+    cell ``unit``.  ``name``: of the layer in the source, for messages.  ``firing``: of a layer that sends spikes, which
+    is of the cell ``unit`` with the activation ``identity``.
     """
 
     cell: Cell
@@ -36,6 +65,7 @@ class FloatLayer:
     bias: Tensor
     activation: str = ""
     name: str = ""
+    firing: Firing | None = None
 
     @property
     def size(self) -> int:
@@ -48,9 +78,11 @@ class FloatLayer:
     @torch.no_grad()
     def run(self, x: Tensor) -> Tensor:
         """The signal (T, N, H) that the layer makes of its input (T, N, inputs), from a state of 0."""
+        if self.firing is not None:
+            return self.firing.run(nn.functional.linear(x, self.w_ih, self.bias[0]), self.w_hh)
         if self.w_hh is None:
             sums = nn.functional.linear(x, self.w_ih, self.bias[0])[None]
-            return golden_of(self.cell).real(sums, x, self.activation)[0]
+            return golden_of(self.cell).observed(sums, x, self.activation).signal
         more = {"nonlinearity": self.activation} if self.activation else {}
         module = golden_of(self.cell).Module(self.inputs, self.size, **more).double()
         b_ih, b_hh = (torch.zeros(len(w), dtype=torch.float64) for w in (self.w_ih, self.w_hh))
@@ -69,7 +101,8 @@ class FloatChain:
     """``weight`` (classes, H) and ``bias`` (classes,) of the classifier, float64.
 
     ``readout``: where the source takes its answer from: the last frame, the mean of all frames, or every frame; None:
-    it does not say.  ``notes``: one line each of what was left out or folded.
+    it does not say.  ``notes``: one line each of what was left out or folded.  ``features_firing``: the features are
+    sent as spikes, too; ``features_scale`` (features,): what they are multiplied by before that.
     """
 
     layers: tuple[FloatLayer, ...]
@@ -77,6 +110,8 @@ class FloatChain:
     bias: Tensor
     readout: str | None = None
     notes: tuple[str, ...] = ()
+    features_firing: Firing | None = None
+    features_scale: np.ndarray | None = None
 
     def __post_init__(self):
         if not 1 <= len(self.layers) <= MAX_LAYERS:
@@ -86,6 +121,9 @@ class FloatChain:
         for l, layer in enumerate(self.layers):
             if layer.inputs != below:
                 raise ModelError(f"layer {l} expects {layer.inputs} inputs, but gets {below}; correct the network")
+            if layer.firing is not None and layer.w_hh is not None and not self.hears_spikes(l):
+                raise ModelError(f"{self.names[l]} hears its own spikes and values that are none; the engine has such "
+                                 "layers only behind a layer that spikes")
             below = layer.size
         if self.weight.shape[1] != below:
             raise ModelError(f"the classifier expects {self.weight.shape[1]} inputs, but gets {below}; "
@@ -99,6 +137,15 @@ class FloatChain:
     def classes(self) -> int:
         return self.weight.shape[0]
 
+    @property
+    def spiking(self) -> bool:
+        """Whether anything sends spikes."""
+        return self.features_firing is not None or any(layer.firing is not None for layer in self.layers)
+
+    def hears_spikes(self, layer: int) -> bool:
+        """Whether a layer, or the classifier, has spikes as its input."""
+        return (self.features_firing if layer == 0 else self.layers[layer - 1].firing) is not None
+
     @cached_property
     def names(self) -> list[str]:
         """Of layers and classifier, for messages."""
@@ -106,8 +153,11 @@ class FloatChain:
                 "the classifier"]
 
     def run(self, frames: np.ndarray) -> tuple[list[Tensor], Tensor]:
-        """Frames (T, N, features) → (each layer's signal (T, N, H), logits (T, N, classes)), float64."""
+        """Frames (T, N, features), multiplied by ``features_scale``, → (each layer's signal (T, N, H), logits (T, N,
+        classes)), float64."""
         x, signals = torch.from_numpy(np.ascontiguousarray(frames, np.float64)), []
+        if self.features_firing is not None:
+            x = self.features_firing.run(x)
         for layer in self.layers:
             x = layer.run(x)
             signals.append(x)

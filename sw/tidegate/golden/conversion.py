@@ -116,11 +116,51 @@ class ConversionReport:
 
 @dataclass(frozen=True)
 class Conversion:
-    """A model and how it was converted; ``report`` is None without calibration data.  ``warnings``: one line each."""
+    """A model and how it was converted; ``report`` is None without calibration data, and for spiking networks.
+
+    ``warnings``: one line each.  ``spikes``: of a spiking network with calibration data.
+    """
 
     model: Model
     report: ConversionReport | None
     warnings: tuple[str, ...] = ()
+    spikes: "SpikeReport | None" = None
+
+
+@dataclass(frozen=True)
+class SpikeReport:
+    """A converted spiking network beside the float network, on ``frames`` of ``sequences``.
+
+    ``names`` of what spikes; ``rates``, ``float_rates``: spikes per element and frame; ``differ``: share of the
+    elements and frames in which one of both fires and the other does not.  ``agreement``: share of ``answers`` with the
+    same best class, read at ``readout``; ``accuracy``, ``float_accuracy``: if it is known what is right.
+    """
+
+    sequences: int
+    frames: int
+    names: tuple[str, ...]
+    rates: tuple[float, ...]
+    float_rates: tuple[float, ...]
+    differ: tuple[float, ...]
+    answers: int
+    readout: str
+    agreement: float
+    accuracy: float | None
+    float_accuracy: float | None
+
+    def to_dict(self) -> dict:
+        """Plain data for JSON."""
+        return asdict(self)
+
+    def text(self) -> str:
+        """For people."""
+        known = "" if self.accuracy is None else f", accuracy {self.accuracy:.1%} (float {self.float_accuracy:.1%})"
+        lines = [f"compared with float on {self.sequences} sequences, {self.frames} frames",
+                 f"the same answer as float {self.agreement:.1%} of {self.answers}, read in {self.readout}{known}", "",
+                 "signal     spikes/frame  of float   differ"]
+        for name, rate, wanted, differ in zip(self.names, self.rates, self.float_rates, self.differ, strict=True):
+            lines.append(f"{name:<11}{rate:>12.2%}{wanted:>10.2%}{differ:>9.2%}")
+        return "\n".join(lines)
 
 
 def report_of(chain: FloatChain, trial: Trial, float_signals: Sequence[np.ndarray], float_logits: np.ndarray,

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from ..spec.errors import ModelError, TidegateWarning
 from ..spec.model import Model
-from .calibration import all_frames, sequences_of
+from .calibration import all_frames, normalisation, sequences_of
 from .chain import FloatChain
 from .conversion import MOST_SATURATED, Conversion, report_of
 from .rounding import rounded_model
+from .spiking import converted_spikes
 from .state_dict import chain_of
 from .thresholds import ThetaSearch, Trial
 
@@ -87,6 +88,12 @@ def convert(network: FloatChain | Mapping[str, Tensor] | nn.Module,
     if thresholds is not None and len(thresholds) != len(chain.layers) + 1:
         raise ModelError(f"{len(thresholds)} thresholds were given; the network needs {len(chain.layers) + 1}: one for "
                          "the features and one for each layer")
+    if chain.spiking:
+        if wanted:
+            raise ModelError(f"a spiking network has thresholds of its own; leave {wanted[0]} out")
+        made = converted_spikes(chain, labels, frontend, mean, scale, card, calibration, targets, readout, clip)
+        _tell(made.warnings if warn else (), stacklevel)
+        return made
     if calibration is None:
         if wanted not in ([], ["thresholds"]) or targets is not None:
             raise ModelError(f"{wanted[0] if wanted else 'targets'} cannot be used without calibration data; give "
@@ -101,7 +108,7 @@ def convert(network: FloatChain | Mapping[str, Tensor] | nn.Module,
     sequences = sequences_of(pieces, targets, chain.classes, readout or (None if per_frame else said_by_source))
     frames = np.concatenate(pieces)
     if mean is None and scale is None:
-        mean, scale = _normalisation(frames)
+        mean, scale = normalisation(frames)
         chain = chain.on_normalised(mean, scale)
     model, scales = rounded_model(chain, thresholds, labels, frontend, mean, scale, card, clip)
     said = [s.warning for s in scales if s.warning] + _saturation(model, frames)
@@ -140,10 +147,3 @@ def _saturation(model: Model, frames: np.ndarray) -> list[str]:
     return [f"{share:.1%} of the calibration data lie beyond ±8 and saturate, most of feature "
             f"{', '.join(map(str, worst))}; normalise the features, or leave mean and scale out, so that they are "
             "computed from the calibration data"]
-
-
-def _normalisation(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and 1 / standard deviation (1 for a feature that is constant), as float32 holds them."""
-    deviation = frames.std(0)
-    deviation[deviation < 1e-6 * np.maximum(np.abs(frames).max(0), 1e-6)] = 1
-    return frames.mean(0).astype(np.float32), (1 / deviation).astype(np.float32)

@@ -103,7 +103,7 @@ class FloatDelta:
         anchors = []
         for heard in inputs:
             sums = of_gates(self.cell, heard.t(), nn.functional.linear(anchor, weights[1], biases[1]).t())
-            v, state = golden_of(self.cell).real(sums.mT, state)
+            _, v, state = golden_of(self.cell).observed(sums.mT, state)
             anchor = self._fire(v, anchor, threshold)
             anchors.append(anchor)
         return torch.stack(anchors)

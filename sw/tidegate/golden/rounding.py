@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from ..spec.errors import ModelError
-from ..spec.formats import BIAS_MAX, WEIGHT_BITS, WEIGHT_FRACS, acc_frac, weight_max
+from ..spec.formats import BIAS_DELTAS, BIAS_MAX, SIGNAL, WEIGHT_BITS, WEIGHT_FRACS, acc_frac, weight_max
 from ..spec.model import Model, tensor_name
 from ..spec.network import Layer, Network
+from ..spec.rules import Diffuse
 from .chain import FloatChain, FloatLayer
 from .scale import rounded as _round
 from .scale import scales as scales_of
@@ -35,16 +36,24 @@ def rounded_model(chain: FloatChain, thresholds: Sequence[int] | None, labels: S
     features, count = chain.features, len(chain.layers)
     layers = [*chain.layers, FloatLayer(chain.layers[0].cell, chain.weight, None, chain.bias[None])]
 
+    firing = [chain.features_firing, *(layer.firing for layer in chain.layers)]
+    rules = tuple(f and Diffuse(1 << SIGNAL.frac, leak=f.leak, zero=f.zero) for f in firing)
+    consumes = [chain.hears_spikes(l) for l in range(count + 1)]
+    columns = [len(BIAS_DELTAS) if c and bool(layer.bias.any()) else 0
+               for c, layer in zip(consumes, layers, strict=True)]
+
     def network(fracs: Sequence[int], thresholds: Sequence[int]) -> Network:
         shapes = tuple(Layer(layer.size, frac, cell=layer.cell, activation=layer.activation,
-                             recurrent=layer.w_hh is not None)
-                       for layer, frac in zip(chain.layers, fracs, strict=False))
-        return Network(features, shapes, Layer(chain.classes, fracs[-1]), tuple(thresholds))
+                             recurrent=layer.w_hh is not None, consumes=c, bias_columns=b)
+                       for layer, frac, c, b in zip(chain.layers, fracs, consumes, columns, strict=False))
+        classifier = Layer(chain.classes, fracs[-1], consumes=consumes[-1], bias_columns=columns[-1])
+        return Network(features, shapes, classifier, tuple(thresholds), rules)
 
-    shape = network([WEIGHT_FRACS.start] * (count + 1), (0,) * (count + 1))
-    reach = [shape.max_anchor(s) for s in range(shape.signals)]
-    scales = [_scale(layer, reach[l : l + 2], chain.names[l], clip) for l, layer in enumerate(layers)]
-    run = network([s.weight_frac for s in scales], (0,) * (count + 1) if thresholds is None else tuple(thresholds))
+    own = tuple(f.theta if f else 0 for f in firing)
+    shape = network([WEIGHT_FRACS.start] * (count + 1), own)
+    reach = [[shape.reach(s, c) for s in range(l, min(l + 2, shape.signals))] for l, c in enumerate(consumes)]
+    scales = [_scale(layer, reach[l], chain.names[l], clip) for l, layer in enumerate(layers)]
+    run = network([s.weight_frac for s in scales], own if thresholds is None else tuple(thresholds))
     tensors = {
         "frontend.mean": np.asarray(np.zeros(features) if mean is None else mean, np.float32),
         "frontend.scale": np.asarray(np.ones(features) if scale is None else scale, np.float32),
@@ -97,15 +106,17 @@ def _error(weights: Tensor, frac: int) -> Tensor:
     return ((_round(weights, frac).clamp(-_WEIGHT_MAX, _WEIGHT_MAX) * 2.0**-frac - weights) ** 2).sum()
 
 
+def usual_frac(weights: Tensor, most: int = _WEIGHT_MAX) -> int:
+    """The finest weight_frac at which all but a few of a layer's weights are within ±``most``; the coarsest if there is
+    none."""
+    few = int(_OUTLIERS * weights.numel())
+    return next((f for f in reversed(WEIGHT_FRACS) if int((_round(weights, f).abs() > most).sum()) <= few),
+                WEIGHT_FRACS.start)
+
+
 def _outliers(weights: Tensor, bias: Tensor, frac: int, name: str) -> str:
     """A warning if a few weights, or the biases, make all weights two bits or more coarser; else ""."""
-    finest = WEIGHT_FRACS.stop - 1
-    most_outliers = int(_OUTLIERS * len(weights))
-
-    def fits(weights: Tensor, frac: int) -> bool:
-        return int((_round(weights, frac).abs() > _WEIGHT_MAX).sum()) <= most_outliers
-
-    usual = next((f for f in range(finest, frac, -1) if fits(weights, f)), frac)
+    usual = usual_frac(weights)
     if usual < frac + 2:
         return ""
     beyond = int((_round(weights, usual).abs() > _WEIGHT_MAX).sum())

@@ -18,7 +18,7 @@ class GraphValue:
     """What a tensor of the graph is: the layers so far, and W·x + b behind them that no layer has taken yet.
 
     ``axes``: what each axis is; "?" and "??": time or batch, as the first recurrent layer will say.  ``last``: only the
-    last frame.  ``stack``: of h_n of several layers, the value of each.
+    last frame.  ``stack``: of h_n of several layers, the value of each.  ``mixed``: the axes that were joined to one.
     """
 
     axes: tuple[str, ...]
@@ -29,6 +29,7 @@ class GraphValue:
     stack: tuple["GraphValue", ...] = ()
     notes: tuple[str, ...] = ()
     answered: bool = False
+    mixed: tuple[str, ...] = ()
 
     def width(self) -> int | None:
         if self.weight is not None:

@@ -29,8 +29,15 @@ def _read_exported(path: Path) -> FloatChain:
     return read_exported(path)
 
 
+def _read_nir(path: Path) -> FloatChain:
+    from .nir_file import read_nir  # nir is an extra
+
+    return read_nir(path)
+
+
 _OWN: dict[str, Importer] = {".onnx": _read_onnx, ".safetensors": read_safetensors, ".pt": read_checkpoint_file,
-                             ".pth": read_checkpoint_file, ".pt2": _read_exported}
+                             ".pth": read_checkpoint_file, ".pt2": _read_exported,
+                             ".nir": _read_nir}
 
 
 def suffixes() -> tuple[str, ...]:

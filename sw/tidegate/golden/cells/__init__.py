@@ -9,13 +9,15 @@ from torch import Tensor, nn
 
 from ...spec.cells import CELLS, Cell
 from ...spec.network import Layer
+from ..arithmetic import Arithmetic, Observed
 
 
 class GoldenCell(Protocol):
     """The members of a cell's module; B sequences, H neurons, T frames.
 
     ``Module``: PyTorch's own module of the cell; a layer's weights and biases have its names and shapes.
-    ``real(sums (gates, B, H), state (B, H), activation)`` → (signal, new state): the equations in real numbers.
+    ``observed(sums (gates, B, H), state (B, H), activation, number)`` → ``Observed``: the equations in real numbers, or
+    in another ``Arithmetic``; with ``arithmetic.INTEGER`` the integers of ``step``.
     ``Stages``: named tuple of the integers of a frame that ``Cell.stages`` names.
     ``step(accumulators (B, gates, H), state (B, H), layer)`` → (stages, new state, signal v), int64.
     ``frame(sums (B, gates, H), state (B, H), layer)`` → ([each of the stages], new state, signal v): the integers of
@@ -34,7 +36,7 @@ class GoldenCell(Protocol):
     @property
     def Module(self) -> type[nn.GRU] | type[nn.LSTM] | type[nn.RNN]: ...
 
-    def real(self, sums: Tensor, state: Tensor, activation: str = ...) -> tuple[Tensor, Tensor]: ...
+    def observed(self, sums: Tensor, state: Tensor, activation: str = ..., number: Arithmetic = ...) -> Observed: ...
 
     @property
     def Stages(self) -> Callable[..., NamedTuple]: ...

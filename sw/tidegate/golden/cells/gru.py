@@ -35,6 +35,7 @@ from ...spec.formats import (
 )
 from ...spec.network import Layer
 from .. import kernel
+from ..arithmetic import REAL, Arithmetic, Observed
 from ..encoder import at_ends, lag_gradient, lag_of, shrink, whole_threshold
 from ..fixed import scalar, sigmoid, sigmoid_, tanh, tanh_, through
 
@@ -55,12 +56,14 @@ class Stages(NamedTuple):
 Module = torch.nn.GRU
 
 
-def real(sums: Tensor, state: Tensor, activation: str = "") -> tuple[Tensor, Tensor]:
-    """The equations in real numbers: sums (4, B, H) of nx, r, z, nh and h (B, H) → the signal and the new state."""
+def observed(sums: Tensor, state: Tensor, activation: str = "", number: Arithmetic = REAL) -> Observed:
+    """The equations: sums (4, B, H) of nx, r, z, nh and h (B, H) → what is seen inside, the signal, and the new h."""
     nx, r, z, nh = sums
-    n = torch.tanh(nx + torch.sigmoid(r) * nh)
-    h = n + torch.sigmoid(z) * (state - n)
-    return h, h
+    r, z = number.sigmoid(r), number.sigmoid(z)
+    nx, nh = number.to(nx, PRE, "sum"), number.to(nh, PRE, "sum")
+    n = number.tanh(nx + r * nh)
+    h = number.to(n + z * (state - n), STATE, "state")
+    return Observed({"r": r, "z": z, "nx": nx, "nh": nh, "n": n, "h": h}, number.to(h, SIGNAL, "signal"), h)
 
 
 def step(accumulators: np.ndarray, state: np.ndarray, layer: Layer) -> tuple[Stages, np.ndarray, np.ndarray]:

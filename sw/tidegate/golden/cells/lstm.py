@@ -18,6 +18,7 @@ from ...spec.fixed import round_shift
 from ...spec.formats import CANDIDATE, CANDIDATE_ARG, CELL_STATE, GATE_ARG, GATE_FRAC, SIGNAL, acc_frac
 from ...spec.network import Layer
 from .. import kernel
+from ..arithmetic import REAL, Arithmetic, Observed
 from ..encoder import at_ends, lag_gradient, lag_of, shrink, whole_threshold
 from ..fixed import scalar, sigmoid, sigmoid_, tanh, tanh_, through
 
@@ -37,11 +38,13 @@ class Stages(NamedTuple):
     v: np.ndarray
 
 
-def real(sums: Tensor, state: Tensor, activation: str = "") -> tuple[Tensor, Tensor]:
-    """The equations in real numbers: sums (4, B, H) of o, i, f, g and c (B, H) → the signal, and the new c."""
-    o, i, f, g = sums
-    c = torch.sigmoid(f) * state + torch.sigmoid(i) * torch.tanh(g)
-    return torch.sigmoid(o) * torch.tanh(c), c
+def observed(sums: Tensor, state: Tensor, activation: str = "", number: Arithmetic = REAL) -> Observed:
+    """The equations: sums (4, B, H) of o, i, f, g and c (B, H) → what is seen inside, the signal, and the new c."""
+    o, i, f = (number.sigmoid(x) for x in sums[:3])
+    g = number.tanh(sums[3])
+    c = number.to(f * state + i * g, CELL_STATE, "state")
+    v = number.to(o * number.tanh(c), SIGNAL, "signal")
+    return Observed({"i": i, "f": f, "g": g, "c": c, "o": o, "v": v}, v, c)
 
 
 def step(accumulators: np.ndarray, state: np.ndarray, layer: Layer) -> tuple[Stages, np.ndarray, np.ndarray]:

@@ -15,6 +15,7 @@ from torch import Tensor
 from ...spec import activation
 from ...spec.formats import CANDIDATE_ARG, GATE_ARG, SIGNAL, acc_frac
 from ...spec.network import Layer
+from ..arithmetic import REAL, Arithmetic, Observed
 from ..fixed import sigmoid, tanh, through
 
 Module = torch.nn.RNN
@@ -30,10 +31,14 @@ class Stages(NamedTuple):
     v: np.ndarray
 
 
-def real(sums: Tensor, state: Tensor, activation: str = "tanh") -> tuple[Tensor, Tensor]:
-    """The equations in real numbers: sums (1, B, H) → the signal, and ``state`` as it is."""
-    functions = {"relu": torch.relu, "tanh": torch.tanh, "sigmoid": torch.sigmoid}
-    return functions.get(activation, torch.clone)(sums[0]), state
+def observed(sums: Tensor, state: Tensor, activation: str = "tanh", number: Arithmetic = REAL) -> Observed:
+    """The equations: sums (1, B, H) → what is seen inside, the signal, and ``state`` as it is."""
+    if activation in ("tanh", "sigmoid"):
+        v = (number.tanh if activation == "tanh" else number.sigmoid)(sums[0])
+    else:
+        m = number.to(sums[0], SIGNAL, "sum")
+        v = torch.relu(m) if activation == "relu" else m
+    return Observed({"v": v}, v, state)
 
 
 def frame(sums: Tensor, state: Tensor, layer: Layer) -> tuple[list[Tensor], Tensor, Tensor]:
