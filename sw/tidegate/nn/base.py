@@ -118,7 +118,8 @@ class IntegerRNN(nn.Module):
         return (self.hidden_size,) * len(self.state_names)
 
     def _begun(self, real: Sequence[Tensor], frames: Tensor) -> NetworkState:
-        """The state that these real numbers (layers, B, ·) stand for, for sequences like ``frames`` (T, B, features)."""
+        """The state of which these (layers, B, ·) are the real numbers, for sequences like ``frames`` (T, B, features).
+        """
         raise NotImplementedError
 
     def _run(self, frames: Tensor, start: NetworkState | None, ends: Tensor | None) -> Run:
@@ -259,7 +260,7 @@ class IntegerRNN(nn.Module):
         super()._save_to_state_dict(destination, prefix, keep_vars)
         destination.pop(prefix + "log_theta", None)
         if hasattr(destination, "_metadata"):
-            saved: dict[str, Any] = {"theta": list(self.theta)}
+            saved: dict[str, Any] = {"theta": list(self.theta), **self._progress()}
             if self.control:
                 saved["control"] = self.control.state()
             destination._metadata[prefix[:-1]][_SAVED] = saved
@@ -272,6 +273,7 @@ class IntegerRNN(nn.Module):
         saved = local_metadata.get(_SAVED)
         if saved is None or len(saved["theta"]) != len(self._theta):
             return
+        self._go_on_from(saved)
         if self.log_theta is not None:
             with torch.no_grad():
                 self.log_theta.copy_(torch.tensor([max(t, 1e-6) for t in saved["theta"]]).log())
@@ -279,6 +281,13 @@ class IntegerRNN(nn.Module):
             self.control.restore(saved["control"])
         else:
             self._theta, self.control = list(saved["theta"]), None
+
+    def _progress(self) -> dict:
+        """What else changes while a layer trains, for the metadata of a state dict."""
+        return {}
+
+    def _go_on_from(self, saved: dict) -> None:
+        """Take what ``_progress`` gave."""
 
     def __getstate__(self):
         state = super().__getstate__()
@@ -288,7 +297,8 @@ class IntegerRNN(nn.Module):
     def extra_repr(self) -> str:
         learned = ", learn_thresholds=True" if self.log_theta is not None else ""
         wish = f", fetch_reduction={self.control.goal:g}" if self.control else ""
-        return f"{super().extra_repr()}, theta=({', '.join(f'{t:.3g}' for t in self.theta)}){learned}{wish}"
+        theta = f"theta=({', '.join(f'{t:.3g}' for t in self.theta)}){learned}{wish}"
+        return ", ".join(filter(None, (super().extra_repr(), theta)))
 
 
 def each_of(name: str, value: Any, count: int) -> list[float]:
