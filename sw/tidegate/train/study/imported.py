@@ -38,7 +38,7 @@ def parts_of(folder: str) -> dict[str, Clips]:
     assert len(takes) == len(made.targets)
     parts = {name: np.isin(takes, list(held)) for name, held in PARTS.items()}
     parts["train"] = ~(parts["test"] | parts["validation"])
-    return {name: ([made.frames(i).astype(np.float32) for i in np.flatnonzero(which)], made.targets[which])
+    return {name: ([made.frames(i).astype(np.float32) for i in map(int, np.flatnonzero(which))], made.targets[which])
             for name, which in parts.items()}
 
 
