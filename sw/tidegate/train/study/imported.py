@@ -108,16 +108,16 @@ def main() -> None:
     print(f"{len(x)} clips train, {len(judged[0])} clips of the {wanted.part} part are judged")
     for seed in range(wanted.seeds):
         net = trained(parts["train"], mean, scale, seed)
-        models = [convert(net, calibration=x, targets=y, mean=mean, scale=scale, fetch_reduction=goal, readout="last",
-                          warn=False).model for goal in (wanted.converted, wanted.tuned)]
-        tuned = finetune(models[1], x, y, wanted.epochs, wanted.tuned, readout="last", seed=seed)
-        found = [(right_of_float(net, judged, mean, scale), 1.0), *(right_of(m, judged) for m in (*models, tuned))]
+        made = convert(net, calibration=x, targets=y, mean=mean, scale=scale, fetch_reduction=wanted.converted,
+                       readout="last", warn=False).model
+        tuned = finetune(made, x, y, wanted.epochs, wanted.tuned, readout="last", seed=seed)
+        found = [(right_of_float(net, judged, mean, scale), 1.0), *(right_of(model, judged) for model in (made, tuned))]
         rows.append(found)
         print(f"seed {seed}: " + ", ".join(f"{100 * right:.2f} % at {reduction:.2f}x" for right, reduction in found),
               flush=True)
     shares = 100 * np.array(rows)[..., 0]
-    for name, column in zip(("float", f"converted, {wanted.converted:g}x", f"converted, {wanted.tuned:g}x",
-                             f"fine-tuned, {wanted.tuned:g}x"), shares.T, strict=True):
+    names = ("float", f"converted, {wanted.converted:g}x", f"fine-tuned, {wanted.tuned:g}x")
+    for name, column in zip(names, shares.T, strict=True):
         lost = shares[:, 0] - column
         print(f"{name:>20}: {column.mean():.2f} ± {column.std(ddof=min(1, len(column) - 1)):.2f} %, "
               f"lost {lost.mean():+.2f} ({lost.min():+.2f} to {lost.max():+.2f})")
