@@ -132,7 +132,7 @@ def _loss(logits: torch.Tensor, said: torch.Tensor, lengths: torch.Tensor, right
           readout: str) -> torch.Tensor:
     """Cross-entropy of the answers, and their divergence from the teacher's, ``said``; both (T, B, classes); ``right``
     (B,) or (T, B).  Where only one answer of a sequence counts, what the teacher says in its other frames is learned,
-    too: it tells what the hidden state is to hold on its way there."""
+    too, if the teacher is right in the end: it tells what the hidden state is to hold on its way there."""
     valid = torch.arange(len(logits))[:, None] < lengths
 
     def answers(logits: torch.Tensor) -> torch.Tensor:
@@ -147,7 +147,9 @@ def _loss(logits: torch.Tensor, said: torch.Tensor, lengths: torch.Tensor, right
     got, wanted = answers(logits), answers(said)
     taught = _TAUGHT * _divergence(got, wanted)
     if readout != "frames":
-        taught = taught + _FRAMES * _divergence(logits[valid], said[valid])
+        trusted = valid & (wanted.argmax(-1) == right)
+        share = trusted.sum() / valid.sum()
+        taught = taught + _FRAMES * share * _divergence(logits[trusted], said[trusted]) if share else taught
     return (1 - _TAUGHT) * torch.nn.functional.cross_entropy(got, right.long()) + taught
 
 
