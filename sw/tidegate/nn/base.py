@@ -26,7 +26,7 @@ _FIRST_THETA = 1 / 32               # where learned Θ begin
 _SAVED = "tidegate"                 # of a state dict's metadata
 
 
-class Run(NamedTuple):
+class LayerRun(NamedTuple):
     """One forward pass: ``signals``; Θ of each, in LSBs; the ``output`` (T, B, H), SIGNAL integers held in floats; what
     else the module gives, each (layers, B, ·) in real units; and where the sequences ended, without a gradient."""
 
@@ -122,7 +122,7 @@ class IntegerRNN(nn.Module):
         """
         raise NotImplementedError
 
-    def _run(self, frames: Tensor, start: NetworkState | None, ends: Tensor | None) -> Run:
+    def _run(self, frames: Tensor, start: NetworkState | None, ends: Tensor | None) -> LayerRun:
         """One pass over real frames (T, B, features); sequences end with the frames ``ends`` (B,), or with the last."""
         raise NotImplementedError
 

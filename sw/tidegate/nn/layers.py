@@ -21,7 +21,7 @@ from tidegate.spec.cells import GRU, LSTM, Cell
 from tidegate.spec.formats import CELL_STATE, SIGNAL, STATE
 from tidegate.spec.network import MAX_LAYERS, Layer, Network
 
-from .base import IntegerRNN, Run, wide
+from .base import IntegerRNN, LayerRun, wide
 from .errors import LayerError
 
 _OWN = (1 << SIGNAL.frac) - 1       # largest |v| of a layer's signal, in LSBs
@@ -86,7 +86,7 @@ class DeltaRNN(IntegerRNN, nn.RNNBase):
         anchors, states = quantise(real[0], SIGNAL.frac, _OWN), quantise(real[-1], *self.state_range)
         return NetworkState([frames.new_zeros(frames.shape[1:]), *anchors], list(states))
 
-    def _run(self, frames: Tensor, start: NetworkState | None, ends: Tensor | None) -> Run:
+    def _run(self, frames: Tensor, start: NetworkState | None, ends: Tensor | None) -> LayerRun:
         thresholds = self._thresholds()
         heard = cast(Tensor, DeltaEncoder.apply(quantise(frames, SIGNAL.frac, SIGNAL.max), thresholds[0],
                                                 start and start.anchors[0]))
@@ -107,7 +107,7 @@ class DeltaRNN(IntegerRNN, nn.RNNBase):
             last.append(torch.stack(states) * 2.0 ** -self.state_range[0])
         begun = [torch.zeros_like(a[0]) for a in anchors] if start is None else [a.detach() for a in start.anchors]
         signals = [Signal(a, b, False) for a, b in zip(anchors, begun, strict=True)]
-        return Run(signals, thresholds, anchors[-1], last, NetworkState(ended, states))
+        return LayerRun(signals, thresholds, anchors[-1], last, NetworkState(ended, states))
 
 
 class DeltaGRU(DeltaRNN, nn.GRU):

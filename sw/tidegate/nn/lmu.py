@@ -14,7 +14,7 @@ from tidegate.spec.rules import Diffuse
 
 from .base import LSB, each_of
 from .errors import LayerError
-from .units import BIAS_COLUMNS, UnitRNN, ended, quantiser, rounding, whole
+from .units import BIAS_COLUMNS, UnitRNN, ended, quantiser, rounding, whole_number
 
 _REACH = {"input": 4.0, "memory": 4.0, "hidden": 1.0}       # of the levels of a hybrid-spiking unit
 
@@ -54,7 +54,7 @@ class LMU(UnitRNN):
                  learn_thresholds: bool = False, fetch_reduction: float | None = None, anneal: int = 300,
                  weight_frac: int | Sequence[int] | None = None, device=None, dtype=None):
         super().__init__(input_size, hidden_size, num_layers, MAX_LAYERS // 2, bias, batch_first, dropout)
-        self.order, self.channels = whole("order", order, 1), whole("channels", channels, 1)
+        self.order, self.channels = whole_number("order", order, 1), whole_number("channels", channels, 1)
         if not isinstance(window, int | float) or not 1 <= window < float("inf"):
             raise LayerError(f"window is the memory's length in frames, 1 or more, not {window!r:.40}")
         if not isinstance(gain, int | float) or not 0 < gain < float("inf"):
@@ -64,7 +64,8 @@ class LMU(UnitRNN):
         if step is not None and (theta is not None or learn_thresholds or fetch_reduction is not None):
             raise LayerError("a hybrid-spiking unit sends by its step and levels; leave theta, learn_thresholds and "
                              "fetch_reduction out, or leave step out")
-        self.window, self.gain, self.anneal, self.passes = float(window), float(gain), whole("anneal", anneal, 0), 0
+        self.window, self.gain = float(window), float(gain)
+        self.anneal, self.passes = whole_number("anneal", anneal, 0), 0
         self._steps: list[Diffuse] | None = None if step is None else _rules(step, levels)
         for l in range(num_layers):
             heard = input_size if l == 0 else hidden_size

@@ -21,7 +21,7 @@ from tidegate.spec.formats import SIGNAL
 from tidegate.spec.network import Layer, Network
 from tidegate.spec.rules import DELTA_MAX, STEP_MAX, Diffuse
 
-from .base import LSB, IntegerRNN, Run, wide
+from .base import LSB, IntegerRNN, LayerRun, wide
 from .errors import LayerError
 
 BIAS_COLUMNS = 2            # biases of layers that consume are multiples of 32 LSBs of the accumulators
@@ -37,7 +37,7 @@ class UnitRNN(IntegerRNN):
         super().__init__()
         for name, value, most in (("input_size", input_size, math.inf), ("hidden_size", hidden_size, math.inf),
                                   ("num_layers", num_layers, most_layers)):
-            whole(name, value, 1, most)
+            whole_number(name, value, 1, most)
         if not 0 <= dropout < 1:
             raise LayerError(f"dropout is a share, from 0 to below 1, not {dropout}")
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
@@ -130,7 +130,7 @@ class UnitRNN(IntegerRNN):
                 memories.append(torch.zeros_like(value) if error is None else quantise(error, SIGNAL.frac, SIGNAL.max))
         return NetworkState(memories, [torch.zeros_like(m) for m in memories[1:]], sent)
 
-    def _run(self, frames: Tensor, start: NetworkState | None, ends: Tensor | None) -> Run:
+    def _run(self, frames: Tensor, start: NetworkState | None, ends: Tensor | None) -> LayerRun:
         net, thresholds = self.network, self._thresholds()
         weights = [self.integers(l, unit) for l, unit in enumerate(net.layers)]
         nothing = Weights(frames.new_zeros(0, self.hidden_size), None, frames.new_zeros(1, 0))
@@ -140,7 +140,7 @@ class UnitRNN(IntegerRNN):
         state = NetworkState([at_ends(s.memory, ends) for s in run.signals], run.states,
                              [at_ends(s.sent, ends) for s in run.signals])
         output = run.signals[-1].heard(net.classifier.consumes)
-        return Run(run.signals, thresholds, output, self.made(net, run.signals, ends), state)
+        return LayerRun(run.signals, thresholds, output, self.made(net, run.signals, ends), state)
 
     def _masks(self, net: Network, frames: Tensor) -> list[Tensor | None] | None:
         """Dropout: elements of all layers' outputs but the last one's are silent for whole sequences."""
@@ -154,7 +154,7 @@ class UnitRNN(IntegerRNN):
         return masks
 
 
-def whole(name: str, value: object, least: int, most: float = math.inf) -> int:
+def whole_number(name: str, value: object, least: int, most: float = math.inf) -> int:
     """A whole number in this range; LayerError for anything else."""
     if type(value) is not int or not least <= value <= most:
         top = "or more" if most == math.inf else f"to {most}"
@@ -177,7 +177,7 @@ def quantiser(step: float, levels: int | None, reach: float) -> Diffuse:
     """
     lsbs = steps_of(step)
     most = DELTA_MAX // lsbs
-    levels = max(1, min(int(reach / step), most)) if levels is None else whole("levels", levels, 1, most)
+    levels = max(1, min(int(reach / step), most)) if levels is None else whole_number("levels", levels, 1, most)
     return Diffuse(lsbs, -levels, levels)
 
 
