@@ -7,9 +7,10 @@ from math import log10
 import numpy as np
 
 from ..host.figures import ratio_text
-from ..spec.formats import SIGNAL
+from ..spec.formats import SIGNAL, acc_frac
 from ..spec.model import Model
 from .chain import FloatChain
+from .judge import Golden
 from .rounding import Scale
 from .thresholds import ThetaPoint, Trial
 
@@ -163,15 +164,18 @@ class SpikeReport:
         return "\n".join(lines)
 
 
-def report_of(chain: FloatChain, trial: Trial, float_signals: Sequence[np.ndarray], float_logits: np.ndarray,
-              scales: Sequence[Scale], chosen: str, source: str, warnings: Sequence[str]) -> ConversionReport:
+def report_of(chain: FloatChain, trial: Trial, plain: Model, float_signals: Sequence[np.ndarray],
+              float_logits: np.ndarray, scales: Sequence[Scale], chosen: str, source: str,
+              warnings: Sequence[str]) -> ConversionReport:
     """The report of a model with the thresholds that it has.
 
-    ``float_signals``: features and each layer's signal, (T, N, elements), as ``float_logits`` (T, N, classes) of the
-    float network.  ``scales``: of the layers and the classifier.  ``warnings``: those of the conversion so far.
+    ``plain``: the network rounded, without any other change.  ``float_signals``: features and each layer's signal,
+    (T, N, elements), as ``float_logits`` (T, N, classes) of the float network.  ``scales``: of the layers and the
+    classifier.  ``warnings``: those of the conversion so far.
     """
     network, sequences = trial.model.network, trial.sequences
-    none, own = trial.trace((0,) * network.signals, keep=True), trial.trace(network.thresholds, keep=True)
+    none = Golden(plain.with_thresholds(*(0,) * network.signals)).run(trial.frames, keep_anchors=True)
+    own, logit_frac = trial.trace(network.thresholds, keep=True), acc_frac(plain.network.classifier.weight_frac)
     assert none.anchors is not None and own.anchors is not None
     figures, valid, lsb = trial.figures(own), sequences.valid, 2.0**-SIGNAL.frac
     frames = int(valid.sum())
@@ -179,7 +183,7 @@ def report_of(chain: FloatChain, trial: Trial, float_signals: Sequence[np.ndarra
     for s, (wanted, exact, got) in enumerate(zip((*float_signals, float_logits), (*none.anchors, none.logits),
                                                  (*own.anchors, own.logits), strict=True)):
         last = s == network.signals
-        exact, got = (trial.real(x) if last else x * lsb for x in (exact, got))
+        exact, got = (exact * 2.0**-logit_frac, trial.real(got)) if last else (exact * lsb, got * lsb)
         wanted, exact, got = wanted[valid], exact[valid], got[valid]
         worst = int(np.abs(got - wanted).max(0).argmax())
         most = np.inf if last else network.max_anchor(s) * lsb

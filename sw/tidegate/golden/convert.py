@@ -17,12 +17,14 @@ from ..spec.model import Model
 from .calibration import all_frames, normalisation, sequences_of
 from .chain import FloatChain
 from .conversion import MOST_SATURATED, Conversion, report_of
+from .refit import refitted
 from .rounding import rounded_model
 from .spiking import converted_spikes
 from .state_dict import chain_of
 from .thresholds import ThetaSearch, Trial
 
 _NAMED = 3                  # features in a message
+_REFIT_FRAMES = 40_000      # to which a classifier is fitted; Θ are chosen on fewer
 
 
 class ConversionWarning(TidegateWarning):
@@ -33,7 +35,8 @@ def from_torch(rnn: Mapping[str, Tensor] | nn.Module, classifier: Mapping[str, T
                thresholds: Sequence[int] | None = None, labels: Sequence[str] | None = None,
                frontend: dict | None = None, mean=None, scale=None, card: dict | None = None, *,
                calibration: Any = None, targets: Any = None, fetch_reduction: float | None = None,
-               max_loss: float | None = None, readout: str | None = None, clip: bool = False) -> Model:
+               max_loss: float | None = None, readout: str | None = None, clip: bool = False,
+               refit: bool = True) -> Model:
     """A model from a ``torch.nn.GRU`` (or PyTorch's module of another of ``spec.cells``) and the ``torch.nn.Linear``
     behind its last layer: modules, or their state dicts, or one module that holds one of each.
 
@@ -54,6 +57,9 @@ def from_torch(rnn: Mapping[str, Tensor] | nn.Module, classifier: Mapping[str, T
     answer is read in the "last" frame (the default with one target for a sequence), is the "mean" of all frames, or is
     every one of the "frames" (the default otherwise).
 
+    ``refit``: where Θ is chosen, the classifier is fitted to what Θ leaves of the hidden state, so that its logits are
+    nearest to the float network's (``refit.py``); it stays as it is where that does not help.
+
     With calibration data the card's entry "conversion" is ``ConversionReport.to_dict()``; ``convert`` gives the report
     itself.
 
@@ -66,7 +72,7 @@ def from_torch(rnn: Mapping[str, Tensor] | nn.Module, classifier: Mapping[str, T
     """
     return convert(rnn, classifier, thresholds, labels, frontend, mean, scale, card, calibration=calibration,
                    targets=targets, fetch_reduction=fetch_reduction, max_loss=max_loss, readout=readout,
-                   clip=clip, stacklevel=3).model
+                   clip=clip, refit=refit, stacklevel=3).model
 
 
 def convert(network: FloatChain | Mapping[str, Tensor] | nn.Module,
@@ -74,7 +80,8 @@ def convert(network: FloatChain | Mapping[str, Tensor] | nn.Module,
             labels: Sequence[str] | None = None, frontend: dict | None = None, mean=None, scale=None,
             card: dict | None = None, *, calibration: Any = None, targets: Any = None,
             fetch_reduction: float | None = None, max_loss: float | None = None, readout: str | None = None,
-            clip: bool = False, source: str = "", warn: bool = True, stacklevel: int = 2) -> Conversion:
+            clip: bool = False, refit: bool = True, source: str = "", warn: bool = True,
+            stacklevel: int = 2) -> Conversion:
     """``from_torch`` with its report; also of a ``FloatChain``, as an importer reads it.
 
     ``source``: what was converted, for the report.  ``warn``: False keeps the warnings to the result.
@@ -116,7 +123,7 @@ def convert(network: FloatChain | Mapping[str, Tensor] | nn.Module,
     heard = (sequences.frames - mean) * scale
     signals, logits = chain.run(heard)
     signals, logits = [heard, *(x.numpy() for x in signals)], logits.numpy()
-    trial = Trial(model, sequences, logits)
+    trial, plain = Trial(model, sequences, logits), model
     chosen = "Θ as given" if thresholds is not None else "Θ = 0"
     if fetch_reduction is not None or max_loss is not None:
         search = ThetaSearch(trial, [float(x[sequences.valid].std()) for x in signals])
@@ -127,7 +134,15 @@ def convert(network: FloatChain | Mapping[str, Tensor] | nn.Module,
             kind = "agreement" if targets is None else "accuracy"
             point, chosen = search.for_loss(max_loss), f"Θ for a loss of at most {max_loss:g} points of {kind}"
         trial.model = model = model.with_thresholds(*point.thresholds)
-    report = report_of(chain, trial, signals, logits, scales, chosen, source or type(network).__name__, said)
+        if refit and any(point.thresholds):
+            more = sequences_of(pieces, targets, chain.classes, sequences.readout, _REFIT_FRAMES)
+            said_by_float = chain.run((more.frames - mean) * scale)[1].numpy()
+            changed = refitted(chain, Trial(model, more, said_by_float))
+            other, own = rounded_model(changed, point.thresholds, labels, frontend, mean, scale, card, clip)
+            tried = Trial(other, sequences, logits)
+            if tried.point(point.thresholds).loss < point.loss:
+                trial, model, scales, chosen = tried, other, own, f"{chosen}, classifier fitted to it"
+    report = report_of(chain, trial, plain, signals, logits, scales, chosen, source or type(network).__name__, said)
     _tell(report.warnings if warn else (), stacklevel)
     return Conversion(replace(model, card=model.card | {"conversion": report.to_dict()}), report, report.warnings)
 

@@ -21,7 +21,7 @@ from torch.nn.functional import linear, unfold
 from ..spec.conv import Conv2d
 from ..spec.network import Layer, Network
 from .cells import golden_of
-from .encoder import DeltaEncoder
+from .encoder import DeltaEncoder, priced_events
 from .signals import HYBRID, Slope, delta_of, diffuse_of
 
 
@@ -54,6 +54,22 @@ class Signal:
     def heard(self, consumed: bool) -> Tensor:
         """What a layer multiplies by its weights."""
         return self.sent if consumed or self.diffuses else self.memory
+
+    @property
+    def detached(self) -> "Signal":
+        """The same without a gradient."""
+        spikes = None if self.spikes is None else self.spikes.detach()
+        return Signal(self.memory.detach(), self.start.detach(), self.diffuses, spikes)
+
+    def priced_events(self, threshold: Tensor | int) -> Tensor:
+        """Events (T, B) in floats, with the slope of the distance sent: see ``encoder.priced_events``."""
+        if not self.diffuses:
+            return priced_events(self.memory, threshold, self.start)
+        sizes = self.sent.abs()
+        count, total = (sizes.detach() != 0).sum(-1).to(sizes.dtype), sizes.sum(-1)
+        if not sizes.requires_grad:
+            return count
+        return count + (total - total.detach()) / (sizes.detach().amax().clamp_min(1))
 
 
 class Start(NamedTuple):

@@ -78,22 +78,11 @@ class Output:
         if self.thresholds is None:
             return [a.new_full(a.shape[:2], a.shape[2]) for a in self.anchors]
         if self.signals:
-            return [_priced(s, t) for s, t in zip(self.signals, self.thresholds, strict=True)]
+            return [s.priced_events(t) for s, t in zip(self.signals, self.thresholds, strict=True)]
         features, *hidden = self.anchors
         signals = [features.detach(), *hidden]          # no price moves the features
         starts = [None] * len(signals) if self.start is None else self.start.anchors
         return [priced_events(a, t, s) for a, t, s in zip(signals, self.thresholds, starts, strict=True)]
-
-
-def _priced(signal: general.Signal, threshold: Tensor | int) -> Tensor:
-    """Events (T, B) of a signal in floats, with the slope of the distance sent: see ``encoder.priced_events``."""
-    if not signal.diffuses:
-        return priced_events(signal.memory, threshold, signal.start)
-    sizes = signal.sent.abs()
-    count, total = (sizes.detach() != 0).sum(-1).to(sizes.dtype), sizes.sum(-1)
-    if not sizes.requires_grad:
-        return count
-    return count + (total - total.detach()) / (sizes.detach().amax().clamp_min(1))
 
 
 class DeltaLayer(nn.Module):

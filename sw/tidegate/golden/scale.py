@@ -24,9 +24,10 @@ def scales(cell: Cell, weights: Sequence[Tensor], bias: Tensor, reach: Sequence[
            clip: bool = False) -> Iterator[tuple[int, bool]]:
     """(weight_frac, whether no accumulator can wrap) from the finest on, where all weights and biases are in range.
 
-    ``weights``: a layer's (rows, inputs) and (rows, H), or the classifier's alone, real; ``bias`` (gates, H) or
-    (classes,), real; ``reach``: the largest |v̂| of the signal of each of the weights, in LSBs.  ``clip``: weights need
-    not be in range.  ModelError if a number is NaN or infinite.
+    ``weights``: a layer's (rows, inputs) and (rows, H), or the classifier's alone, real, or of a cell of one gate
+    (rows, elements) of each signal; ``bias`` (gates, H) or (classes,), real; ``reach``: the largest |v̂| of the signal
+    of each of the weights, in LSBs.  ``clip``: weights need not be in range.  ModelError if a number is NaN or
+    infinite.
     """
     ranges, of_bias = [_range(w) for w in weights], _range(bias)
     if not isfinite(sum(map(abs, sum((*ranges, of_bias), ())))):
@@ -37,7 +38,7 @@ def scales(cell: Cell, weights: Sequence[Tensor], bias: Tensor, reach: Sequence[
             continue
         sums = [rounded(w, frac).abs_().clamp_(max=_WEIGHT_MAX).sum(1) * most
                 for w, most in zip(weights, reach, strict=True)]
-        total = of_gates(cell, *sums) if len(sums) == 2 else sums[0]
+        total = torch.stack(sums).sum(0) if len(sums) == 1 or len(cell.gates) == 1 else of_gates(cell, *sums)
         bound = (total + rounded(bias, acc_frac(frac)).abs()).max()
         yield frac, bool(bound < 1 << (ACC_BITS - 1))
 

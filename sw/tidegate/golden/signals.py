@@ -9,6 +9,8 @@ For the rule ``diffuse`` there are three gradients, by name (``SLOPES``); s is w
                 spikes and its input decay alike).
     surrogate   ∂s/∂u is a triangle around Θ, as wide as a step to each side; from u it goes back through the errors of
                 all frames before, but not through the jumps (Neftci et al. 2019, arXiv:1901.09948).
+
+Θ of the last two has a gradient: ∂s/∂Θ = −s / Θ, and −∂s/∂u in the frame of the spike.
 """
 
 from typing import NamedTuple, cast
@@ -69,9 +71,10 @@ class _Diffuse(torch.autograd.Function):
     """(s, e), each (T, B, n), of ``apply(v (T, B, n), e (B, n) before the first frame, rule, Θ, slope)``."""
 
     @staticmethod
-    def forward(ctx, v: Tensor, start: Tensor, rule: Diffuse, theta: int, slope: Slope) -> tuple[Tensor, Tensor]:
+    def forward(ctx, v: Tensor, start: Tensor, rule: Diffuse, threshold: Tensor | int,
+                slope: Slope) -> tuple[Tensor, Tensor]:
         ctx.set_materialize_grads(False)
-        training = ctx.needs_input_grad[0]
+        training, theta = ctx.needs_input_grad[0] or ctx.needs_input_grad[3], whole_threshold(threshold)
         sent, errors, e = torch.empty_like(v), torch.empty_like(v), start
         step, u = float(rule.step), torch.empty_like(start)
         keep = torch.empty_like(v) if training and slope.name == "surrogate" else None
@@ -100,27 +103,30 @@ class _Diffuse(torch.autograd.Function):
             fired = (sent != 0).any(0).sum(-1, keepdim=True).clamp_min(1)
             gradient = gradient * (sent.shape[-1] / fired).sqrt()
         if slope.name == "surrogate":
-            return *_through_time(gradient, carried, sent, u, rule, ctx.theta), None, None, None
+            made, first, of_theta = _through_time(gradient, carried, sent, u, rule, ctx.theta)
+            return made, first, None, of_theta if ctx.needs_input_grad[3] else None, None
         if gradient is None:
             return None, None, None, None, None
         if slope.name == "hybrid":
             inside = (v >= rule.lowest * rule.step) & (v <= rule.highest * rule.step)
             return gradient * inside, None, None, None, None
         share = rule.step / max(ctx.theta, 1)
+        of_theta = -(gradient * sent).sum() / max(ctx.theta, 1) if ctx.needs_input_grad[3] else None
         if len(sent) > 1:
-            return gradient * (share * (sent != 0).any(0)), None, None, None, None
-        return gradient * share, None, None, None, None
+            return gradient * (share * (sent != 0).any(0)), None, None, of_theta, None
+        return gradient * share, None, None, of_theta, None
 
 
 def _through_time(gradient: Tensor | None, carried: Tensor | None, sent: Tensor, u: Tensor, rule: Diffuse,
-                  theta: int) -> tuple[Tensor, Tensor]:
-    """Gradients of v (T, B, n) and of the first error (B, n); ``u`` is overwritten with the slope of s."""
+                  theta: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of v (T, B, n), of the first error (B, n) and of Θ; ``u`` is overwritten with the slope of s."""
     lowest, highest = theta + rule.lowest * rule.step, theta + (rule.highest - 1) * rule.step
     middle, half = (lowest + highest) / 2, (highest - lowest) / 2
     slope = u.sub_(middle).abs_().sub_(half).clamp_(min=0).mul_(-1 / rule.step).add_(1).clamp_(min=0)
     made = slope if gradient is None else slope.mul_(gradient)
     if gradient is None:
         made.zero_()
+    of_theta = -made.sum()
     keeps = 1 - 2.0**-rule.leak if rule.leak else 1.0
     later = torch.zeros_like(made[0])
     for t in range(len(made) - 1, -1, -1):
@@ -129,7 +135,7 @@ def _through_time(gradient: Tensor | None, carried: Tensor | None, sent: Tensor,
         if rule.zero:
             later = later * (sent[t] == 0)
         later = made[t].add_(later) * keeps
-    return made, later
+    return made, later, of_theta
 
 
 def delta_of(v: Tensor, start: Tensor, threshold: Tensor | int) -> Tensor:
@@ -140,5 +146,5 @@ def delta_of(v: Tensor, start: Tensor, threshold: Tensor | int) -> Tensor:
 
 def diffuse_of(v: Tensor, start: Tensor, rule: Diffuse, threshold: Tensor | int, slope: Slope) -> tuple[Tensor, Tensor]:
     """What is sent (T, B, n) of a signal (T, B, n) and the errors after each frame, from the errors ``start`` (B, n);
-    SIGNAL integers held in floats.  Θ gets no gradient."""
-    return cast(tuple[Tensor, Tensor], _Diffuse.apply(v, start, rule, whole_threshold(threshold), slope))
+    SIGNAL integers held in floats.  A 0-dim tensor as Θ learns if the slope is "membrane" or "surrogate"."""
+    return cast(tuple[Tensor, Tensor], _Diffuse.apply(v, start, rule, threshold, slope))

@@ -45,9 +45,9 @@ def chain_of(rnn: Mapping[str, Tensor] | nn.Module,
     return FloatChain(tuple(layers), weight.double(), bias.double())
 
 
-def recurrent_and_linear(module: nn.Module) -> tuple[nn.Module, nn.Module]:
-    """The one recurrent module and the one linear module in a module."""
-    kinds = tuple(golden_of(cell).Module for cell in CELLS.values())
+def recurrent_and_linear(module: nn.Module, more: tuple[type[nn.Module], ...] = ()) -> tuple[nn.Module, nn.Module]:
+    """The one recurrent module and the one linear module in a module; ``more`` kinds of modules that are recurrent."""
+    kinds = (*(golden_of(cell).Module for cell in CELLS.values()), *more)
     found = [[part for part in module.modules() if isinstance(part, kind)] for kind in (kinds, nn.Linear)]
     if any(len(parts) != 1 for parts in found):
         raise ModelError(f"the module holds {len(found[0])} recurrent and {len(found[1])} linear modules; pass the one "

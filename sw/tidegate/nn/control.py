@@ -25,10 +25,11 @@ class ThetaControl:
     """Moves Θ so that a layer reads ``goal`` times fewer weights than a dense one.
 
     ``theta``: per signal, what Θ is in proportion to, or None for the standard deviations of the signals.  ``anneal``:
-    passes over which the wish grows from 1 to ``goal``.  LayerError for a goal below 1 or an ``anneal`` below 0.
+    passes over which the wish grows from 1 to ``goal``.  ``rising``: Θ begins at ``theta`` and is never less, as those
+    of spiking neurons, which are not exact at Θ = 0.  LayerError for a goal below 1 or an ``anneal`` below 0.
     """
 
-    def __init__(self, signals: int, goal: float, anneal: int, theta: Sequence[float] | None):
+    def __init__(self, signals: int, goal: float, anneal: int, theta: Sequence[float] | None, rising: bool = False):
         if not goal >= 1 or not math.isfinite(goal):
             raise LayerError(f"fetch_reduction is 1 or more, such as 8 for an eighth of the weight reads, not {goal}")
         if anneal < 0:
@@ -36,13 +37,13 @@ class ThetaControl:
         if theta is not None and not all(t > 0 for t in theta):
             raise LayerError(f"with fetch_reduction, theta says in which proportion Θ grows, so all are above 0, not "
                              f"{tuple(theta)}")
-        self.goal, self.anneal, self.fixed = float(goal), int(anneal), theta is not None
+        self.goal, self.anneal, self.fixed, self.rising = float(goal), int(anneal), theta is not None, rising
         self.shares = [1.0] * signals if theta is None else list(theta)
         self.passes, self.log_scale = 0, None if theta is None else self._first_scale()
 
     def _first_scale(self) -> float:
-        """The scale at which the largest Θ is one LSB."""
-        return math.log(_LSB / max(self.shares))
+        """The least scale: the largest Θ is one LSB, or all are what is given."""
+        return 0.0 if self.rising else math.log(_LSB / max(self.shares))
 
     @property
     def theta(self) -> list[float]:

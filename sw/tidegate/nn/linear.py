@@ -9,13 +9,13 @@ from tidegate.spec.cells import GRU
 from tidegate.spec.formats import SIGNAL, acc_frac
 from tidegate.spec.network import Layer
 
-_REACH = (1 << SIGNAL.frac) - 1         # of |v̂| of a layer's signal, in LSBs
+_REACH = 1 << SIGNAL.frac               # of what a layer's signal adds, in LSBs: a spike is 1
 
 
 class IntLinear(nn.Linear):
     """``torch.nn.Linear`` whose weights and biases are rounded as ``export`` does it, with straight-through gradients.
 
-    Behind a ``DeltaGRU`` or ``DeltaLSTM`` its outputs are exactly the logits of the exported model.  A plain
+    Behind a layer of ``tidegate.nn`` its outputs are exactly the logits of the exported model.  A plain
     ``torch.nn.Linear`` may be exported, too; its weights are rounded only then.
 
     Weights have 8 bits, and the largest number of fraction bits at which all of them are in range.

@@ -7,39 +7,38 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tidegate.golden.encoder import priced_events, whole_threshold
+from tidegate.golden.encoder import whole_threshold
 from tidegate.golden.figures import Figures, figures_of
+from tidegate.golden.general import Signal
+from tidegate.host.figures import weights_read
 from tidegate.spec.network import Network
 
 
 @dataclass
 class Pass:
-    """One forward pass: per signal the anchors (T, B, elements), Θ, and the anchors (B, elements) before the first
-    frame, or None at reset; ``valid`` (T, B), or None if no frame is padding."""
+    """One forward pass: its signals, and Θ of each; ``valid`` (T, B), or None if no frame is padding."""
 
-    anchors: Sequence[Tensor]
+    signals: Sequence[Signal]
     thresholds: Sequence[Tensor | int]
-    starts: Sequence[Tensor | None]
     valid: Tensor | None
 
     def events(self, s: int) -> Tensor:
         """Events of a signal, without dimensions, differentiable."""
-        anchors = self.anchors[s] if s else self.anchors[0].detach()        # no price moves the input
-        events = priced_events(anchors, self.thresholds[s], self.starts[s])
+        signal = self.signals[s] if s else self.signals[0].detached         # no price moves the input
+        events = signal.priced_events(self.thresholds[s])
         return (events if self.valid is None else events * self.valid).sum()
 
     @property
     def frames(self) -> int:
         """Frames of all sequences, without padding."""
-        steps, batch = self.anchors[0].shape[:2]
+        steps, batch = self.signals[0].memory.shape[:2]
         return steps * batch if self.valid is None else int(self.valid.sum())
 
     @torch.no_grad()
     def counted(self) -> list[int]:
         """Events of each signal."""
-        plain = Pass([a.detach() for a in self.anchors], [whole_threshold(t) for t in self.thresholds], self.starts,
-                     self.valid)
-        return [int(n) for n in torch.stack([plain.events(s) for s in range(len(self.anchors))]).tolist()]
+        plain = Pass([s.detached for s in self.signals], [whole_threshold(t) for t in self.thresholds], self.valid)
+        return [int(n) for n in torch.stack([plain.events(s) for s in range(len(self.signals))]).tolist()]
 
 
 class Meter:
@@ -59,7 +58,7 @@ class Meter:
         frames, events = run.frames, run.counted()
         self.frames += frames
         self.events = tuple(a + b for a, b in zip(self.events, events, strict=True))
-        read = sum(n * c for n, c in zip(events, self.columns, strict=True))
+        read = weights_read(self.network, events, frames)
         return self.network.dense_weights * frames / read if read else math.inf
 
     @property
@@ -70,4 +69,5 @@ class Meter:
     def loss(self, run: Pass) -> Tensor:
         """Share of a dense network's weight reads that a pass made, 0 to 1, differentiable."""
         read = torch.stack([run.events(s) * c for s, c in enumerate(self.columns)]).sum()
+        read = read + self.network.replayed_weights * run.frames
         return read / (self.network.dense_weights * run.frames)

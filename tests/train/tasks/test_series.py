@@ -57,6 +57,15 @@ def test_parts_do_not_overlap(data, options):
     assert np.array_equal(series.x, wave()["x"][: 1600 - options.ahead])
 
 
+def test_a_change_is_what_a_host_adds_to_the_present_value(data):
+    options = replace(OPTIONS, ahead=7)
+    value, change = (cut(read_records(data), replace(options, change=c)) for c in (False, True))
+    present = wave()["y"][: len(change.y)]
+    assert np.allclose(present + change.y, value.y, atol=1e-5) and np.array_equal(change.x, value.x)
+    with pytest.raises(DataError, match="set ahead"):
+        SeriesOptions(change=True)
+
+
 def test_each_frame_after_the_warm_up_is_judged_once(tmp_path):
     options = replace(OPTIONS, validation=0.5, test=0.25)
     series = cut(read_records(write_wave(tmp_path / "long.npz", frames=4 * PIECE)), options)

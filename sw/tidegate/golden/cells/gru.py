@@ -123,7 +123,7 @@ def scaled(w_ih: Tensor, w_hh: Tensor, bias: Tensor, weight_frac: int) -> tuple[
     gate, pre_scale = 2.0 ** (GATE_ARG.frac - frac), 2.0 ** (PRE.frac - frac)
     row = w_hh.new_tensor([gate, gate, pre_scale]).repeat_interleave(hidden)[:, None]
     b = (bias * bias.new_tensor([pre_scale, gate, gate, pre_scale])[:, None] + 0.5).flatten()
-    return _input_order(w_ih * row).t(), (w_hh * row).t(), b
+    return _input_order(w_ih * row).t().contiguous(), (w_hh * row).t().contiguous(), b
 
 
 @torch.no_grad()

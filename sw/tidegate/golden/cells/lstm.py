@@ -101,7 +101,7 @@ def scaled(w_ih: Tensor, w_hh: Tensor, bias: Tensor, weight_frac: int) -> tuple[
     frac = acc_frac(weight_frac)
     gate, candidate = 2.0 ** (GATE_ARG.frac - frac), 2.0 ** (CANDIDATE_ARG.frac - frac)
     scale = w_hh.new_tensor([gate, gate, gate, candidate]).repeat_interleave(w_hh.shape[1])
-    weights, recurrent = ((_in_order(w) * scale[:, None]).t() for w in (w_ih, w_hh))
+    weights, recurrent = ((_in_order(w) * scale[:, None]).t().contiguous() for w in (w_ih, w_hh))
     return weights, recurrent, bias.flatten() * scale + 0.5
 
 

@@ -163,7 +163,8 @@ def cut(records: Records, options: SeriesOptions, jitter: float = 0.0, labels: t
     for record in records.records:
         frames = len(record.x) - options.ahead
         xs.append(record.x[: max(0, frames)])
-        ys.append(record.y[options.ahead :])
+        later = record.y[options.ahead :]
+        ys.append(later - record.y[: len(later)] if options.change else later)
         for part, (begin, end) in _spans(frames, options).items():
             cuts = _windows(begin, end, options) if part == "train" else _pieces(begin, end, options)
             if part == "train":

@@ -18,7 +18,8 @@ class SeriesOptions:
     used it begins up to a stride later.  ``warm_up``: the first frames after a reset, which cost but are neither
     trained nor judged.  ``validation``, ``test``: share of each record, at its end, in this order; the rest before them
     is for training.  ``gap``: frames between two parts that belong to none.  ``ahead``: the target is that of this
-    many frames later.
+    many frames later.  ``change``: the target is by how much it will have changed by then, which a host adds to the
+    present one.
     """
 
     window: Length = 256
@@ -28,8 +29,10 @@ class SeriesOptions:
     test: Share = 0.2
     gap: Lag = 0
     ahead: Lag = 0
+    change: bool = False
 
     def __post_init__(self):
         refuse(self.warm_up >= self.window, "warm_up is shorter than the window; make one of them fit")
         refuse(not self.validation, "validation is above 0, because it chooses the epoch")
+        refuse(self.change and not self.ahead, "a change is that over the frames ahead; set ahead, such as 12, too")
         refuse(self.validation + self.test >= 1, "validation and test together are below 1; the rest trains")

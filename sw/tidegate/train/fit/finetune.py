@@ -26,6 +26,7 @@ _RISE = 0.2                 # share of the updates in which the learning rate ri
 _PRICE = 0.3               # of a fetched weight against a dense network's, in units of loss at the wanted reduction
 _NOISE = 0.2                # on features while training, in units of 1
 _TAUGHT, _TEMPERATURE = 0.7, 2.0        # share of the loss that is the teacher's, and how soft its answers are
+_FRAMES = 0.5               # weight of what the teacher says in every frame, where only one answer counts
 _JUDGED = 400               # sequences by which Θ are chosen
 
 
@@ -130,7 +131,8 @@ def _batches(order: np.ndarray, lengths: np.ndarray, batch: int, rng: np.random.
 def _loss(logits: torch.Tensor, said: torch.Tensor, lengths: torch.Tensor, right: torch.Tensor,
           readout: str) -> torch.Tensor:
     """Cross-entropy of the answers, and their divergence from the teacher's, ``said``; both (T, B, classes); ``right``
-    (B,) or (T, B)."""
+    (B,) or (T, B).  Where only one answer of a sequence counts, what the teacher says in its other frames is learned,
+    too, if the teacher is right in the end: it tells what the hidden state is to hold on its way there."""
     valid = torch.arange(len(logits))[:, None] < lengths
 
     def answers(logits: torch.Tensor) -> torch.Tensor:
@@ -143,6 +145,15 @@ def _loss(logits: torch.Tensor, said: torch.Tensor, lengths: torch.Tensor, right
     if readout == "frames":
         right = (right[: len(logits)] if right.ndim == 2 else right.expand(valid.shape))[valid]
     got, wanted = answers(logits), answers(said)
-    soft, softly = (torch.log_softmax(x / _TEMPERATURE, -1) for x in (got, wanted))
-    taught = torch.nn.functional.kl_div(soft, softly, reduction="batchmean", log_target=True) * _TEMPERATURE**2
-    return (1 - _TAUGHT) * torch.nn.functional.cross_entropy(got, right.long()) + _TAUGHT * taught
+    taught = _TAUGHT * _divergence(got, wanted)
+    if readout != "frames":
+        trusted = valid & (wanted.argmax(-1) == right)
+        share = trusted.sum() / valid.sum()
+        taught = taught + _FRAMES * share * _divergence(logits[trusted], said[trusted]) if share else taught
+    return (1 - _TAUGHT) * torch.nn.functional.cross_entropy(got, right.long()) + taught
+
+
+def _divergence(logits: torch.Tensor, said: torch.Tensor) -> torch.Tensor:
+    """Mean Kullback-Leibler divergence of answers from the teacher's, both (n, classes)."""
+    soft, softly = (torch.log_softmax(x / _TEMPERATURE, -1) for x in (logits, said))
+    return torch.nn.functional.kl_div(soft, softly, reduction="batchmean", log_target=True) * _TEMPERATURE**2
