@@ -251,7 +251,7 @@ class Trainer:
 
     def _model(self, card: dict) -> Model:
         model = self.network.export(self.features.labels, self.task.front_end(self.recipe), self.mean, self.scale, card)
-        return replace(model, stop=self.stop, readout=self.task.readout(self.features))
+        return replace(model, stop=self.stop).read_by(self.task.readout(self.features))
 
     def _write(self) -> None:
         f, model = self.features, self._model(self._card())
