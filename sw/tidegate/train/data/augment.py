@@ -20,14 +20,15 @@ from .folders import SILENCE, UNKNOWN
 
 class Batch:
     """``frames`` (T, B, bands): SIGNAL integers held in floats.  ``decisions``: pairs of last frame (B,) and target
-    (B, ...); after the last frame of the last one there is only padding."""
+    (B, ...); after the last frame of the last one there is only padding.  ``marks`` (T, B): the label that is right in
+    a frame, -1 where any may be told; None if nobody knows."""
 
-    def __init__(self, frames: Tensor, decisions: list[tuple[Tensor, Tensor]]):
-        self.frames, self.decisions = frames, decisions
+    def __init__(self, frames: Tensor, decisions: list[tuple[Tensor, Tensor]], marks: Tensor | None = None):
+        self.frames, self.decisions, self.marks = frames, decisions, marks
 
     def to(self, device: torch.device) -> "Batch":
         decisions = [(last.to(device), target.to(device)) for last, target in self.decisions]
-        return Batch(self.frames.to(device), decisions)
+        return Batch(self.frames.to(device), decisions, None if self.marks is None else self.marks.to(device))
 
 
 class Augmenter:

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from tidegate.spec.tokens import MOST_BEAM
 
-from ..validated import Levels, Nonnegative, Ordered, Share, Spread, refuse, validated
+from ..validated import Amount, Levels, Nonnegative, Ordered, Share, Spread, refuse, validated
 
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Seconds = Annotated[Nonnegative, Field(le=60)]
@@ -31,7 +31,9 @@ class StringOptions:
 
     ``one_voice``: share of the training strings that one speaker says; in the others each word may be by another one.
     Strings that are judged are by one speaker each.  ``train_only``: names of the corpora that only train, such as
-    synthetic voices.  ``beam``: of the decoder (``spec/tokens.py``).
+    synthetic voices.  ``marks``: weight in the loss of the cross-entropy in frames of which it is known, because the string
+    is composed, that a token's word ends there or that there is none (0: CTC alone, which takes several times as many
+    epochs).  ``beam``: of the decoder (``spec/tokens.py``).
     """
 
     count: Count = 2000
@@ -50,6 +52,7 @@ class StringOptions:
     margin_s: Seconds = 0.03
     one_voice: Share = 0.25
     train_only: tuple[str, ...] = ()
+    marks: Amount = 1.0
     beam: Annotated[int, Field(ge=1, le=MOST_BEAM)] = 1
 
     def __post_init__(self):

@@ -17,6 +17,7 @@ from .string_corpora import Corpus
 from .string_options import StringOptions
 
 LOUDNESS = 0.3      # of every word: the mean energy of a band in its loud frames (``augment.speech_level``)
+_EARLY, _SURE, _LATE = 0.3, 0.7, 6   # of a word: its token may be told from here on, and is told from here on; frames
 
 
 @dataclass(frozen=True)
@@ -125,9 +126,10 @@ class StringMaker:
         varied = replace(augmentation, gain=options.word_level, snr=options.snr, lead=0, tail=0, crop=0, hold=0.0)
         self.augmenter = Augmenter(words.features, varied, mean, scale)
 
-    def strings(self, counts: Sequence[int], rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Strings of so many tokens each: energies (T, B, bands), lengths (B,), and tokens (B, most), -1 where a
-        string has no more."""
+    def strings(self, counts: Sequence[int], rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Strings of so many tokens each: energies (T, B, bands), lengths (B,), tokens (B, most), -1 where a string has
+        no more, and marks (T, B): the token in the last part of its word, -1 before and just after that, else the
+        blank."""
         chance = np.random.default_rng(int(torch.randint(2**62, (), generator=rng)))
         drawn = [self.words.draw(count, self.options.one_voice, chance) for count in counts]
         clips = torch.tensor([clip for string in drawn for clip in string])
@@ -148,8 +150,14 @@ class StringMaker:
         decibel = (2 * torch.rand(len(counts), generator=rng) - 1) * self.options.level
         targets = torch.full((len(counts), max(counts)), -1)
         targets[torch.arange(max(counts)) < torch.tensor([len(string) for string in drawn])[:, None]] = tokens
-        return mixed * (10 ** (decibel / 10))[:, None], torch.tensor(lengths), targets
+        marks = torch.full((len(mixed), len(counts)), len(self.words.features.labels))      # the blank
+        marks[torch.arange(len(mixed))[:, None] >= torch.tensor(lengths)] = -1
+        for begun, size, string, token in zip(starts, sizes.tolist(), of.tolist(), tokens.tolist(), strict=True):
+            early, sure = begun + round(_EARLY * size), begun + round(_SURE * size)
+            marks[early : begun + size + _LATE, string] = -1
+            marks[sure : begun + size, string] = token
+        return mixed * (10 ** (decibel / 10))[:, None], torch.tensor(lengths), targets, marks
 
     def batch(self, counts: Sequence[int], rng: torch.Generator) -> Batch:
-        energies, lengths, targets = self.strings(counts, rng)
-        return Batch(self.augmenter.heard(energies, rng), [(lengths - 1, targets)])
+        energies, lengths, targets, marks = self.strings(counts, rng)
+        return Batch(self.augmenter.heard(energies, rng), [(lengths - 1, targets)], marks)

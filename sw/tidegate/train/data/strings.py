@@ -94,7 +94,7 @@ class Strings:
     def normalisation(self) -> tuple[np.ndarray, np.ndarray]:
         """(mean, scale) float32 (bands,) of the frames of training strings, as they are varied."""
         maker = self.maker(np.zeros(self.width, np.float32), np.ones(self.width, np.float32))
-        energies, lengths, _ = maker.strings(self.counts[:_NORMAL], torch.Generator().manual_seed(0))
+        energies, lengths, *_ = maker.strings(self.counts[:_NORMAL], torch.Generator().manual_seed(0))
         there = torch.arange(len(energies))[:, None] < lengths
         frames = maker.augmenter.logarithms(energies)[there].double()
         return frames.mean(0).float().numpy(), (1 / (frames.std(0) + 1e-3)).float().numpy()

@@ -89,12 +89,19 @@ class StringTask:
         return examples.batcher(mean, scale)
 
     def loss(self, recipe: Recipe, examples: Strings, train: np.ndarray, device: torch.device) -> Loss:
-        blank = len(examples.labels) - 1
+        """The negative logarithm of the sum over all alignments, per token, and the recipe's ``marks``."""
+        blank, weight = len(examples.labels) - 1, examples.options.marks
 
         def alignments(logits: Tensor, batch: Batch, frames: int) -> Tensor:
             (last, tokens), = batch.decisions
-            return torch.nn.functional.ctc_loss(logits.log_softmax(-1), tokens.clamp_min(0), last + 1,
-                                                (tokens >= 0).sum(1), blank, zero_infinity=True)
+            odds = logits.log_softmax(-1)
+            loss = torch.nn.functional.ctc_loss(odds, tokens.clamp_min(0), last + 1, (tokens >= 0).sum(1), blank,
+                                                zero_infinity=True)
+            if weight and batch.marks is not None:
+                wrong = torch.nn.functional.nll_loss(odds.flatten(0, 1), batch.marks.flatten(), ignore_index=-1,
+                                                     reduction="sum")
+                loss = loss + weight * wrong / (tokens >= 0).sum()
+            return loss
 
         return alignments
 
