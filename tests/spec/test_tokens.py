@@ -49,7 +49,7 @@ def test_text():
 @pytest.mark.parametrize("wrong", [{"blank": -1}, {"blank": 1.0}, {"beam": 0}, {"beam": 1001}, {"beam": True},
                                    {"blank": None}])
 def test_what_makes_none(wrong):
-    with pytest.raises(ModelError, match="blank|beam"):
+    with pytest.raises(ModelError, match=r"blank|beam"):
         Tokens.from_dict({"blank": 2, "beam": 1} | wrong)
 
 

@@ -103,8 +103,8 @@ class Model:
                                  "listen; leave its stop rule and detector out")
         if self.tokens is not None:
             if len(self.labels) < 2 or self.tokens.blank >= len(self.labels):
-                raise ModelError(f"strings need a token and the blank {self.tokens.blank} among the labels; the network "
-                                 f"has {len(self.labels)}")
+                raise ModelError(f"strings need a token and the blank {self.tokens.blank} among the labels; the "
+                                 f"network has {len(self.labels)}")
             if self.stop is not None or self.detector is not None or self.readout is not None:
                 raise ModelError("a model that tells strings has no best class and no numbers; leave its stop rule, "
                                  "detector and readout out")

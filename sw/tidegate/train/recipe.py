@@ -191,8 +191,8 @@ class Recipe:
     Series.  ``series``: windows and parts of the task ``series`` (``data/series_options.py``).  Of ``augmentation``
     only ``jitter`` counts there.
 
-    Strings.  ``strings``: of what and how the task ``ctc`` makes its strings (``data/string_options.py``).  ``keywords``
-    are the tokens there.  Of ``augmentation`` there count ``stretch``, ``warp``, the masks and ``jitter``.
+    Strings.  ``strings``: how the task ``ctc`` makes its strings (``data/string_options.py``).  ``keywords`` are the
+    tokens there.  Of ``augmentation`` count ``noise_share``, ``stretch``, ``warp``, the masks and ``jitter``.
 
     Streams.  ``listening``: after its epochs on clips, train on endless streams with the hidden state carried on
     (``data/streams.py``, ``fit/listening.py``).  An epoch is then a number of chunks; ``batch``, ``balance``,

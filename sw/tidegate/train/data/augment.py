@@ -21,14 +21,16 @@ from .folders import SILENCE, UNKNOWN
 class Batch:
     """``frames`` (T, B, bands): SIGNAL integers held in floats.  ``decisions``: pairs of last frame (B,) and target
     (B, ...); after the last frame of the last one there is only padding.  ``marks`` (T, B): the label that is right in
-    a frame, -1 where any may be told; None if nobody knows."""
+    a frame, -1 where any may be told; None if nobody knows.  ``progress``: share of the run's epochs that are over."""
 
-    def __init__(self, frames: Tensor, decisions: list[tuple[Tensor, Tensor]], marks: Tensor | None = None):
-        self.frames, self.decisions, self.marks = frames, decisions, marks
+    def __init__(self, frames: Tensor, decisions: list[tuple[Tensor, Tensor]], marks: Tensor | None = None,
+                 progress: float = 0.0):
+        self.frames, self.decisions, self.marks, self.progress = frames, decisions, marks, progress
 
     def to(self, device: torch.device) -> "Batch":
         decisions = [(last.to(device), target.to(device)) for last, target in self.decisions]
-        return Batch(self.frames.to(device), decisions, None if self.marks is None else self.marks.to(device))
+        marks = None if self.marks is None else self.marks.to(device)
+        return Batch(self.frames.to(device), decisions, marks, self.progress)
 
 
 class Augmenter:

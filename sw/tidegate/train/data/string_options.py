@@ -31,9 +31,11 @@ class StringOptions:
 
     ``one_voice``: share of the training strings that one speaker says; in the others each word may be by another one.
     Strings that are judged are by one speaker each.  ``train_only``: names of the corpora that only train, such as
-    synthetic voices.  ``marks``: weight in the loss of the cross-entropy in frames of which it is known, because the string
-    is composed, that a token's word ends there or that there is none (0: CTC alone, which takes several times as many
-    epochs).  ``beam``: of the decoder (``spec/tokens.py``).
+    synthetic voices.
+
+    ``marks``: weight of a second loss, the cross-entropy in frames of which the label is known, because the string is
+    composed: the token where its word ends, the blank where there is no word.  It falls to 0 over the share ``marked``
+    of the epochs; without it (0) the network takes several times as many to begin to tell tokens.  ``beam``: of the decoder (``spec/tokens.py``).
     """
 
     count: Count = 2000
@@ -53,6 +55,7 @@ class StringOptions:
     one_voice: Share = 0.25
     train_only: tuple[str, ...] = ()
     marks: Amount = 1.0
+    marked: Share = 0.4
     beam: Annotated[int, Field(ge=1, le=MOST_BEAM)] = 1
 
     def __post_init__(self):

@@ -5,7 +5,7 @@ test part are made once, on samples, and go through the front end as live sound 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -115,8 +115,8 @@ def load_strings(directory: str | Path, tokens: tuple[str, ...], options: String
         skipped += words.features.skipped
         lacking = [token for number, token in enumerate(tokens) if not (words.features.targets == number).any()]
         if lacking:
-            raise DataError(f"'{directory}' has no usable recording of {', '.join(lacking)} to train with; add some, or "
-                            "leave these tokens out of the recipe's keywords")
+            raise DataError(f"'{directory}' has no usable recording of {', '.join(lacking)} to train with; add some, "
+                            "or leave these tokens out of the recipe's keywords")
         low, high = options.tokens
         counts = tuple(low + i % (high - low + 1) for i in range(options.count))
         made = [_example(words, options, count, i) for i, count in enumerate(counts)]

@@ -29,7 +29,6 @@ from ..tasks.primary import ACCURACY, Primary
 from .card import card
 
 
-
 def best(rows: list[dict], label: str, primary: Primary = ACCURACY) -> dict:
     """The row at its own Θ (factor 1) of the best run of a variant by validation, the first of equals."""
     own = [row for row in rows if row["label"] == label and row["factor"] == 1 and not row["speaker"]]

@@ -1,5 +1,5 @@
-"""The task ``ctc``: to tell a string of tokens, such as a telephone number, from sound in which nobody marked where each
-token is (connectionist temporal classification, Graves et al. 2006)."""
+"""The task ``ctc``: to tell a string of tokens, such as a telephone number, from sound (connectionist temporal
+classification, Graves et al. 2006)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from ..data.strings import BLANK, Strings, load_recorded, load_strings
 from ..errors import DataError
 from ..recipe import Recipe
 from ..validated import from_json
-from .primary import Primary
+from .primary import WER
 from .protocol import BatchMaker, Loss
 
 
@@ -35,20 +35,21 @@ class StringTask:
     """
 
     name: str = "ctc"
-    primary = Primary("wer", lower=True, on="strings")
+    primary = WER
 
     def load(self, recipe: Recipe, directory: str | Path | None, *, cache: str | Path | None = None,
              progress: bool = False, speaker: str = "") -> Strings:
         if recipe.reject or recipe.leave_out or recipe.stop_margin or recipe.balance:
             raise DataError(f"recipe '{recipe.name}': leave_out, reject, balance and stop_margin are for single words, "
                             "and the task 'ctc' tells strings; leave them out")
-        if len(set(recipe.keywords)) < max(1, len(recipe.keywords)) or BLANK in recipe.keywords or not recipe.keywords:
-            raise DataError(f"recipe '{recipe.name}': the keywords of the task 'ctc' are its tokens, each once and none "
-                            f"called '{BLANK}'; correct them")
+        tokens = recipe.keywords
+        if not tokens or len(set(tokens)) < len(tokens) or BLANK in tokens:
+            raise DataError(f"recipe '{recipe.name}': the keywords of the task 'ctc' are its tokens, at least one, "
+                            f"each once and none called '{BLANK}'; correct them")
         if directory is None or not Path(directory).is_dir():
             raise DataError(f"recipe '{recipe.name}' trains on strings of recorded words; give a folder of words, or a "
                             "folder of such folders")
-        return load_strings(directory, recipe.keywords, recipe.strings or StringOptions(), recipe.frontend,
+        return load_strings(directory, tokens, recipe.strings or StringOptions(), recipe.frontend,
                             recipe.augmentation, recipe.test_share, speaker, cache, progress)
 
     def load_to_judge(self, model: Model, directory: str | Path | None, part: str | None, *,
@@ -90,13 +91,14 @@ class StringTask:
 
     def loss(self, recipe: Recipe, examples: Strings, train: np.ndarray, device: torch.device) -> Loss:
         """The negative logarithm of the sum over all alignments, per token, and the recipe's ``marks``."""
-        blank, weight = len(examples.labels) - 1, examples.options.marks
+        blank, options = len(examples.labels) - 1, examples.options
 
         def alignments(logits: Tensor, batch: Batch, frames: int) -> Tensor:
             (last, tokens), = batch.decisions
             odds = logits.log_softmax(-1)
             loss = torch.nn.functional.ctc_loss(odds, tokens.clamp_min(0), last + 1, (tokens >= 0).sum(1), blank,
                                                 zero_infinity=True)
+            weight = options.marks * max(0.0, 1 - batch.progress / options.marked) if options.marked else 0.0
             if weight and batch.marks is not None:
                 wrong = torch.nn.functional.nll_loss(odds.flatten(0, 1), batch.marks.flatten(), ignore_index=-1,
                                                      reduction="sum")
@@ -117,6 +119,7 @@ class StringTask:
         errors = [token_errors(target[target >= 0].tolist(), answer)
                   for target, answer in zip(targets, answers, strict=True)]
         said = int((targets >= 0).sum())
-        kinds = dict(zip(("substitutions", "deletions", "insertions"), map(sum, zip(*errors, strict=True)), strict=True))
-        return {"wer": sum(kinds.values()) / said, "tokens": said, **kinds,
+        replaced, missed, inserted = (sum(kind) for kind in zip(*errors, strict=True))
+        return {"wer": (replaced + missed + inserted) / said, "tokens": said, "substitutions": replaced,
+                "deletions": missed, "insertions": inserted,
                 "strings_right": sum(not any(found) for found in errors) / len(errors)}

@@ -43,3 +43,14 @@ class Primary:
 
 
 ACCURACY = Primary("accuracy")
+NRMSE = Primary("nrmse", lower=True, on="pieces")
+WER = Primary("wer", lower=True, on="strings")
+
+
+def primary_on(card: dict) -> Primary:
+    """The figure that a model's card has of its parts, of the tasks of this package; accuracy if it has none of them.
+
+    Where torch is at hand ``registry.find_task`` knows those of other packages, too.
+    """
+    return next((primary for primary in (NRMSE, WER)
+                 if any(isinstance(part, dict) and primary.name in part for part in card.values())), ACCURACY)

@@ -86,8 +86,9 @@ def _clip(model: Model, clip: Example | None, data_dir: str | Path | None) -> di
         return None
     events, hop_ms = clip_events(model, clip.path), settings_of(model).hop_ms
     at = events.probabilities[events.decided]
+    decides = len(at) and model.tokens is None
     return {"what": clip.what, "events": events, "hop_ms": hop_ms,
-            "decision": {"label": model.labels[at.argmax()], "probability": at.max()} if len(at) else None,
+            "decision": {"label": model.labels[at.argmax()], "probability": at.max()} if decides else None,
             "drawing": raster(events, model.labels, hop_ms / 1000),
             "membranes": [membranes(events, s, hop_ms / 1000) for s in events.membranes if s]}
 

@@ -45,7 +45,8 @@ def write_report(folder: str | Path, data_dir: str | Path | None = None, clip: s
         drawings["codings"] = shown["drawing"]
     text = page.render(
         "sweep.html.jinja", sweep=sweep, part=sweep.part, **_head(sweep), **_summary(sweep), speakers=_speakers(sweep),
-        pareto=_pareto(sweep, drawings["pareto"]), curves=charts.curves(logs, sweep.primary), primary=sweep.primary, group_name=group_name,
+        pareto=_pareto(sweep, drawings["pareto"]), curves=charts.curves(logs, sweep.primary), primary=sweep.primary,
+        group_name=group_name,
         margin_text=margin_text, early={"groups": early, "drawing": drawings["early"]} if early else None,
         codings=shown, chosen=row,
         **(_chosen(sweep, row, model, example, data_dir) if row and model else {}))
