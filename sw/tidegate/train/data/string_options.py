@@ -19,7 +19,8 @@ class StringOptions:
     """What strings are made of; pairs are the least and the greatest of a uniform choice.
 
     ``count``: strings per epoch.  ``judged``: strings of the validation part, and as many of the test part; the same
-    whatever the recipe's seed.  ``tokens``: how many are in a string.
+    whatever the recipe's seed.  ``tokens``: how many are in a string.  ``trained``: how many are in one to train, for short
+    ones train faster (None: as many).
 
     Between two tokens, one of three: with the share ``overlap`` the second begins up to ``overlap_s`` seconds before
     the first has ended; with the share ``pause`` there are ``pause_s`` seconds between them; else ``gap_s``.
@@ -41,6 +42,7 @@ class StringOptions:
     count: Count = 2000
     judged: Count = 300
     tokens: Lengths = (1, 10)
+    trained: Lengths | None = None
     gap_s: Span = (0.0, 0.25)
     overlap: Share = 0.2
     overlap_s: Seconds = 0.06

@@ -4,8 +4,10 @@ Training strings are made anew for every batch, on mel energies (``string_words.
 test part are made once, on samples, and go through the front end as live sound does.
 """
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -14,20 +16,25 @@ from torch import Tensor
 
 from tidegate.host.audio import AudioError, read_audio
 from tidegate.host.frontend import FrontEnd, FrontEndSettings, log_energies
+from tidegate.spec.cache import cache_folder
 
 from ..errors import DataError
 from ..recipe import Augmentation
 from .augment import Batch
+from .features import read_cache, write_cache
 from .split import ALL_PARTS, PARTS, Clip
 from .string_corpora import Corpus, find_corpora, read_transcripts
 from .string_options import StringOptions
 from .string_words import LOUDNESS, StringMaker, StringWords, load_words, loudness_of, place, spoken_frames
 
 BLANK = "blank"
+_VERSION = 1
+_OF_TRAINING = ("count", "trained", "one_voice", "train_only", "marks", "marked", "beam")     # options that judging does not know
 MOST_SECONDS = 120.0        # of a recording of a string
 _NORMAL = 256               # training strings that say what is normal
 _JUDGED_SEED = 20
 _TILT = 1.5                 # noise falls with up to this power of the frequency
+_LOUDEST = 4.0              # samples of a composed string
 
 
 @dataclass(frozen=True)
@@ -117,14 +124,14 @@ def load_strings(directory: str | Path, tokens: tuple[str, ...], options: String
         if lacking:
             raise DataError(f"'{directory}' has no usable recording of {', '.join(lacking)} to train with; add some, "
                             "or leave these tokens out of the recipe's keywords")
-        low, high = options.tokens
+        low, high = options.trained or options.tokens
         counts = tuple(low + i % (high - low + 1) for i in range(options.count))
         made = [_example(words, options, count, i) for i, count in enumerate(counts)]
         sizes, targets = [len(energies) for energies, _ in made], [said for _, said in made]
     parts = [0] * len(counts)
     energies = [np.zeros((0, settings.bands), np.float32)]
     for number, part in enumerate(PARTS[1:], 1):
-        strings, lost = _composed(corpora, part, options, settings)
+        strings, lost = _kept(corpora, part, options, settings, cache)
         energies += [heard for heard, _ in strings]
         sizes += [len(heard) for heard, _ in strings]
         targets += [said for _, said in strings]
@@ -183,6 +190,28 @@ def _example(words: StringWords, options: StringOptions, count: int, number: int
     for start, piece in zip(starts, pieces, strict=True):
         energies[start : start + len(piece)] += piece
     return energies, [int(features.targets[clip]) for clip in clips]
+
+
+def _kept(corpora: Sequence[Corpus], part: str, options: StringOptions, settings: FrontEndSettings,
+          cache: str | Path | None) -> tuple[list[tuple[np.ndarray, list[int]]], list[tuple[str, str]]]:
+    """``_composed``, or what it made before of the same recordings, from the cache folder (default ``spec.cache``)."""
+    files = [[corpus.name, str(corpus.data.root.resolve()), clip.path, clip.label, clip.speaker, stat.st_size,
+              stat.st_mtime_ns] for corpus in corpora for clip in corpus.data.clips if clip.part == part
+             for stat in [(corpus.data.root / clip.path).stat()]]
+    of_judged = {name: value for name, value in asdict(options).items() if name not in _OF_TRAINING}
+    wanted = [_VERSION, part, of_judged, settings.of_energies(), corpora[0].data.labels, files]
+    key = sha256(json.dumps(wanted).encode()).hexdigest()[:24]
+    store = Path(cache or cache_folder()).expanduser() / f"strings-{key}.npz"
+    if (found := read_cache(store)) is not None:
+        energies, lengths, skipped, said = found
+        ends = np.cumsum(lengths)
+        strings = [(energies[end - length : end], tokens)
+                   for end, length, tokens in zip(ends, lengths, said, strict=True)]
+        return strings, [(path, why) for path, why in skipped]
+    strings, lost = _composed(corpora, part, options, settings)
+    write_cache(store, np.concatenate([np.zeros((0, settings.bands), np.float32), *(heard for heard, _ in strings)]),
+                np.array([len(heard) for heard, _ in strings], np.int64), lost, [said for _, said in strings])
+    return strings, lost
 
 
 def _composed(corpora: Sequence[Corpus], part: str, options: StringOptions,
@@ -249,7 +278,9 @@ def _mixed(words: Sequence[np.ndarray], options: StringOptions, settings: FrontE
     spectrum *= np.maximum(np.fft.rfftfreq(len(sound)), settings.low_hz / settings.sample_rate) ** (
         -rng.uniform(0, _TILT) / 2)
     noise = np.fft.irfft(spectrum, len(sound))
-    loud = np.sort(np.concatenate(words).astype(np.float64) ** 2)[-len(words[0]) :].mean() ** 0.5
-    noise *= loud * 10 ** (-rng.uniform(*options.snr) / 20) / max(noise.std(), 1e-12)
+    noise *= 0.1 / np.abs(noise).max()
+    heard, hiss = (FrontEnd(settings).energies(np.clip(part, -_LOUDEST, _LOUDEST).astype(np.float32))
+                   for part in (sound, noise))
+    noise *= (10 ** (-rng.uniform(*options.snr) / 10) * loudness_of(heard) / hiss.mean()) ** 0.5    # as in training
     level = 10 ** (rng.uniform(-options.level, options.level) / 20)
-    return np.clip((sound + noise) * level, -1, 1).astype(np.float32)
+    return np.clip((sound + noise) * level, -_LOUDEST, _LOUDEST).astype(np.float32)
