@@ -32,6 +32,9 @@ EarlyOption = Annotated[bool, typer.Option(
 MarginOption = Annotated[float | None, typer.Option(
     "--margin", help="Decide early when the best logit leads the second one by more than this, such as 3; a smaller "
     "margin decides sooner. Replaces the model's own.", show_default=False)]
+BeamOption = Annotated[int | None, typer.Option(
+    "--beam", min=1, max=1000, help="Of a model that tells strings: hypotheses that the host keeps; 1 takes the "
+    "largest logit of each frame (default: the model's own).", show_default=False)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 
 _EXTRAS = {"torch": "train", "distributed": "train", "dask": "train", "jinja2": "train", "pydantic": "train",

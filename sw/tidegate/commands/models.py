@@ -8,10 +8,11 @@ import typer
 from rich.table import Table
 
 from tidegate.host.figures import ratio_text
-from tidegate.train.tasks.primary import ACCURACY, Primary
+from tidegate.train.tasks.primary import Primary, primary_on
 
 from .against_float import against_float
 from .console import (
+    BeamOption,
     EarlyOption,
     JsonOption,
     MarginOption,
@@ -52,12 +53,13 @@ def models(json: JsonOption = False) -> None:
         return print_json(entries)
     table = Table("model", "labels", "features", "layers", "weights (number)", "Θ / 256", "figures of its card")
     for e in entries:
+        figures = "\n".join(_figures(e["card"], primary_on(e["card"])))
         table.add_row(e["name"], " ".join(e["labels"]), str(e["features"]), "-".join(map(str, e["gru"])),
-                      str(e["weights"]), ", ".join(map(str, e["thresholds"])), "\n".join(_figures(e["card"])))
+                      str(e["weights"]), ", ".join(map(str, e["thresholds"])), figures)
     out.print(table)
 
 
-def _figures(card: dict, primary: Primary = ACCURACY) -> list[str]:
+def _figures(card: dict, primary: Primary) -> list[str]:
     """The numbers of a card on one line per part (validation, test, ...)."""
     lines = []
     for part, figures in card.items():
@@ -138,18 +140,21 @@ def evaluate(
     model: ModelArgument,
     data: Annotated[Path | None, typer.Option(
         "--data", "-d", help="Folder of words, or data of the model's task; or .npy and .npz files of frames, a file "
-        "or a folder of them.", show_default=False)] = None,
+        "or a folder of them; of a model that tells strings also a .csv of recordings and what is said in them.",
+        show_default=False)] = None,
     part: Annotated[str | None, typer.Option(
         "--part", help="train, validation, test, unseen, or all (default: test, if there is one).",
         show_default=False)] = None,
     theta: ThetaOption = 1.0,
     early: EarlyOption = False,
     margin: MarginOption = None,
+    beam: BeamOption = None,
     json: JsonOption = False,
 ) -> None:
     """Accuracy, sparsity and fetch reduction of a model on a folder of words, by the golden model.
 
-    Of a model that tells numbers: RMSE, R² and correlation, on its series. Frames from arrays are judged without parts:
+    Of a model that tells numbers: RMSE, R² and correlation, on its series. Of a model that tells strings: the word
+    error rate, on strings composed of recorded words or on recorded ones. Frames from arrays are judged without parts:
     in an .npz x are the frames and y, if it is there, the class of each sequence.
     """
     from tidegate import load_model
@@ -160,6 +165,7 @@ def evaluate(
 
         loaded, early = load_model(model).turned(theta), early or margin is not None
         loaded = loaded.deciding(margin) if early else loaded
+        loaded = loaded if beam is None else loaded.with_beam(beam)
         figures = evaluate_directory(loaded, data, part, progress=True, early=early, bits=True)
         primary = find_task(task_name(loaded)).primary
     if json:
@@ -187,6 +193,10 @@ def evaluate(
                   soft_wrap=True)
     if "rmse" in figures:
         _print_regression(figures, loaded)
+    if "substitutions" in figures:
+        out.print(f"of {figures['tokens']} tokens {figures['substitutions']} replaced by another, "
+                  f"{figures['deletions']} missed, {figures['insertions']} told that were not said; "
+                  f"{figures['strings_right']:.1%} of the strings without an error", soft_wrap=True)
     if "recall" in figures:
         table = Table("label", "recall")
         for label, recall in figures["recall"].items():

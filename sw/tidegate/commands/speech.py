@@ -12,6 +12,7 @@ from tidegate.spec.errors import TidegateError
 
 from .boards import loaded_board
 from .console import (
+    BeamOption,
     BoardOption,
     EarlyOption,
     JsonOption,
@@ -25,7 +26,8 @@ from .console import (
 )
 
 if TYPE_CHECKING:
-    from tidegate.host.arrays import FrameSequence
+    import numpy as np
+
     from tidegate.host.frontend import FrontEndSettings
     from tidegate.host.recordings import Decision
     from tidegate.spec.model import Model
@@ -34,13 +36,14 @@ if TYPE_CHECKING:
 _MARKS = {True: ("✓", "green"), False: ("✗", "red"), None: " "}      # None: a word that the model cannot say
 
 
-def _loaded(model: str, theta: float, early: bool, margin: float | None) -> "Model":
-    """A model, with the rule by which the board shall decide early, or none."""
+def _loaded(model: str, theta: float, early: bool, margin: float | None, beam: int | None = None) -> "Model":
+    """A model, with the rule by which the board shall decide early, or none, and with this beam."""
     from dataclasses import replace
 
     from tidegate import load_model
 
     loaded = load_model(model).turned(theta)
+    loaded = loaded if beam is None else loaded.with_beam(beam)
     return loaded.deciding(margin) if early or margin is not None else replace(loaded, stop=None)
 
 
@@ -52,6 +55,9 @@ def demo(model: ModelOption = "commands", board: BoardOption = "virtual", lanes:
     from tidegate.host.recordings import against_dense, compare_with_dense, total_costs
 
     loaded = _loaded(model, theta, early, margin)
+    if loaded.tokens is not None:
+        raise TidegateError("this model tells strings, and the bundled clips hold one word each; give a recording to "
+                            "`tidegate run`")
     net, frontend, done = loaded.network, settings_of(loaded), []
     words = [(clip, features_of(loaded, clip.path)) for clip in clips()]
     with loaded_board(board, lanes, loaded) as device, progress("streaming", json) as step:
@@ -109,13 +115,14 @@ def run(files: Annotated[list[Path], typer.Argument(
             help="Sound files (WAV, FLAC, Ogg, MP3), or .npy and .npz files of frames.", show_default=False)],
         model: ModelOption = "commands", board: BoardOption = "virtual", lanes: LanesOption = None,
         dense: Annotated[bool, typer.Option("--dense", help="Dense mode: every element is sent.")] = False,
-        theta: ThetaOption = 1.0, early: EarlyOption = False, margin: MarginOption = None,
+        theta: ThetaOption = 1.0, early: EarlyOption = False, margin: MarginOption = None, beam: BeamOption = None,
         json: JsonOption = False) -> None:
     """Stream recordings of one word each, or frames from arrays, through a board and print the answer to each.
 
     That is the label of its last frame, or of the frame 0.2 s after the word, if more than 0.5 s of silence follow it;
     or, early, of the first frame in which the best label leads by enough.  Of a model that listens it is the keyword
-    that leads by most in any frame, if one does.
+    that leads by most in any frame, if one does.  A model that tells strings takes recordings of any length and prints
+    the string, such as a telephone number.
 
     An array holds frames (T, features) or (N, T, features), in an .npz as x: floats in the model's units, or integers
     in LSBs of 1/256. The answer is that of the last frame: a label, or the numbers of a model that tells numbers; with
@@ -126,18 +133,22 @@ def run(files: Annotated[list[Path], typer.Argument(
     if any(map(holds_arrays, files)):
         if not all(map(holds_arrays, files)):
             raise TidegateError("sound and arrays are run one kind at a time; give only one of them")
-        loaded = _loaded(model, theta, early, margin)
-        return _run_arrays(model, loaded, frame_sequences(loaded, files), board, lanes, dense, json)
+        loaded = _loaded(model, theta, early, margin, beam)
+        sequences = [(each.source, each.frames) for each in frame_sequences(loaded, files)]
+        return _run_sequences(model, loaded, sequences, board, lanes, dense, json)
 
     from tidegate.host.features import features_of, settings_of
     from tidegate.host.recordings import check_word_length, decide
 
-    loaded = _loaded(model, theta, early, margin)
+    loaded = _loaded(model, theta, early, margin, beam)
     if not loaded.frontend:
         raise TidegateError("this model has no feature front end, so it hears no sound; give it frames as .npy or .npz "
                             "files")
     net, frontend, rows = loaded.network, settings_of(loaded), []
     sounds = [(path, features_of(loaded, path)) for path in files]
+    if loaded.tokens is not None:
+        return _run_sequences(model, loaded, [(str(path), frames) for path, frames in sounds], board, lanes, dense,
+                              json)
     for path, frames in sounds:
         check_word_length(path, frames, frontend)
     with loaded_board(board, lanes, loaded) as device, progress("streaming", json) as step:
@@ -165,21 +176,21 @@ def _cost_text(cost: Cost, net: "Network") -> str:
             f"{cost.weight_words / cost.frames:.0f} weight words/frame")
 
 
-def _run_arrays(name: str, model: "Model", sequences: "list[FrameSequence]", board: str, lanes: int | None, dense: bool,
-                json: bool) -> None:
-    """``run`` for frames that do not come from sound."""
+def _run_sequences(name: str, model: "Model", sequences: "list[tuple[str, np.ndarray]]", board: str, lanes: int | None,
+                   dense: bool, json: bool) -> None:
+    """``run`` for frames that do not come from sound, and for strings: (source, frames) of each."""
     from tidegate.host.answers import answer
 
     net, rows = model.network, []
     with loaded_board(board, lanes, model) as device, progress("streaming", json) as step:
         device.dense, device.stop = dense, model.stop
-        width = max(len(sequence.source) for sequence in sequences)
-        for sequence in sequences:
-            told = answer(device, sequence.frames, model)
-            rows.append({"file": sequence.source, **told.to_dict(model), **told.cost.to_dict(net)})
+        width = max(len(source) for source, _ in sequences)
+        for source, frames in sequences:
+            told = answer(device, frames, model)
+            rows.append({"file": source, **told.to_dict(model), **told.cost.to_dict(net)})
             if not json:
                 at = f"at frame {told.decided_at} of {told.frames}  " if told.decided_at is not None else ""
-                out.print(Text.assemble(f"{sequence.source:{width}}  ", (told.text(model), "bold"),
+                out.print(Text.assemble(f"{source:{width}}  ", (told.text(model), "bold"),
                                         f"  {at}{_cost_text(told.cost, net)}"), soft_wrap=True)
             step(len(rows), len(sequences))
     if json:

@@ -1,4 +1,4 @@
-"""The verb ``sweep``: accuracy against weight fetches over any fields of a recipe."""
+"""The verb ``sweep``: a task's figure, such as accuracy, against weight fetches over any fields of a recipe."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +10,7 @@ from tidegate.host.figures import ratio_text
 from tidegate.spec.errors import TidegateError
 from tidegate.train.data.split import JUDGED
 from tidegate.train.judge.stat import spread
+from tidegate.train.tasks.primary import Primary
 
 from .console import JsonOption, err, hint_at_extras, out, print_json, progress
 
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 def sweep(
     spec: Annotated[str, typer.Argument(help="Name of a sweep that ships, or a JSON file.", show_default=False)],
     data: Annotated[Path | None, typer.Option(
-        "--data", "-d", help="Folder of words (default: data/NAME, as the sweep names it).")] = None,
+        "--data", "-d", help="Folder of words, or data of the recipe's task (default: data/NAME, as the sweep names "
+        "it).")] = None,
     out_folder: Annotated[Path | None, typer.Option(
         "--out", "-o", help="Folder of results; goes on with what is missing there (default: results/NAME).")] = None,
     workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes (default: one per core).")] = None,
@@ -45,7 +47,7 @@ def sweep(
     rows = read_results(results)
     groups, early = summary(rows), summary(read_early(results)) if rows else []
     if not json:
-        _print(plan.name, list(plan.vary), groups)
+        _print(plan.name, list(plan.vary), groups, plan.primary)
         if early:
             _print_early(list(plan.vary), early)
     page = _report(results, folder) if report and rows else None
@@ -61,10 +63,11 @@ def sweep(
 
 def _train(task: "Sweep", workers: int | None, cluster: str | None) -> list[str]:
     """Train what is left, with a line a point; returns what failed."""
-    from tidegate.train.data.survey import survey_lines
+    from tidegate.train.tasks.registry import find_task
 
-    points, failed = len(task.points), []
-    for line in dict.fromkeys(line for features in task.features.values() for line in survey_lines(features)):
+    points, failed, primary = len(task.points), [], task.plan.primary
+    for line in dict.fromkeys(line for features in task.features.values()
+                              for line in find_task(features.task).lines(features)):
         err.print(line, soft_wrap=True)       # once, if several front ends or speakers say the same
     there = points - len(task.left)
     err.print(f"{points} points, {there} of them are there; Ctrl-C keeps what is finished, the same command goes on",
@@ -72,41 +75,42 @@ def _train(task: "Sweep", workers: int | None, cluster: str | None) -> list[str]
     with progress("training") as step:
         step(there, points)
         for outcome in task.outcomes(workers, cluster):
-            err.print(_line(outcome), soft_wrap=True)
+            err.print(_line(outcome, primary), soft_wrap=True)
             step(outcome.number, points)
             if outcome.error:
                 failed.append(f"{outcome.point}: {outcome.error}")
     return failed
 
 
-def _line(outcome: "Outcome") -> str:
+def _line(outcome: "Outcome", primary: Primary) -> str:
     """A point in one line, with its figures at the Θ that it was trained with, or else at the first."""
     start = f"{outcome.number}/{outcome.total} {outcome.point}: "
     if outcome.error:
         return f"{start}failed: {outcome.error}"
     row = next((row for row in outcome.rows if row["factor"] == 1), outcome.rows[0])
-    figures = [f"{part} {row[f'{part}_accuracy']:.2%} at {ratio_text(row[f'{part}_fetch_reduction'], 2)}"
-               for part in JUDGED if f"{part}_accuracy" in row]
+    figures = [f"{part} {primary.told(row[f'{part}_{primary.name}'])} at "
+               f"{ratio_text(row[f'{part}_fetch_reduction'], 2)}"
+               for part in JUDGED if row.get(f"{part}_{primary.name}") is not None]
     return f"{start}{', '.join(figures)}, {row['seconds']:.0f} s"
 
 
-def _print(name: str, varied: list[str], groups: list[dict[str, Any]]) -> None:
+def _print(name: str, varied: list[str], groups: list[dict[str, Any]], primary: Primary) -> None:
     """One row a group; only columns that say something."""
     from tidegate.train.study.results import BITS
 
     labels = any(g["label"] for g in groups)
     fields = [field for field in varied if field != "seed"]
-    parts = [part for part in JUDGED if any(g[f"{part}_accuracy"] is not None for g in groups)]
+    parts = [part for part in JUDGED if any(g[f"{part}_{primary.name}"] is not None for g in groups)]
     bits = any(f"{part}_{BITS}" in g for part in parts for g in groups)
-    figures = ["accuracy", "fewer fetches", *["bits per weight"] * bits]
+    figures = [primary.name, "fewer fetches", *["bits per weight"] * bits]
     table = Table(*["variant"] * labels, *fields, "Θ", "n", *(f"{part} {x}" for part in parts for x in figures),
                   title=name)
     for g in groups:
         cells = [g["label"]] * labels + ["" if g[field] is None else str(g[field]) for field in fields]
         cells += [_theta(g), str(g["n"])]
         for part in parts:
-            cells += [spread(g[f"{part}_accuracy"], g[f"{part}_accuracy_std"]), ratio_text(
-                g[f"{part}_fetch_reduction"], 2)]
+            cells += [primary.spread(g[f"{part}_{primary.name}"], g[f"{part}_{primary.name}_std"]),
+                      ratio_text(g[f"{part}_fetch_reduction"], 2)]
             if bits:
                 cells.append("-" if (mean := g.get(f"{part}_{BITS}")) is None else f"{mean:.2f}")
         table.add_row(*cells)

@@ -1,4 +1,4 @@
-"""A board's answer to a sequence of frames that is no sound: a class, or numbers."""
+"""A board's answer to a sequence of frames: a class, numbers, or a string of tokens."""
 
 from dataclasses import dataclass
 
@@ -8,6 +8,7 @@ from ..spec.formats import acc_frac
 from ..spec.model import Model
 from ..spec.stop import clearest
 from .board import Board
+from .ctc import Token, decoder_of
 from .figures import Cost
 
 
@@ -17,7 +18,7 @@ class Answer:
 
     Of a model that tells classes apart: ``label`` and ``confidence`` (softmax, 0..1), and ``decided_at``, the frame in
     which the board's stop rule was met, or None.  Of a model with a readout: ``values`` (frames, outputs), in the units
-    of the outputs; ``label`` and ``confidence`` are None.
+    of the outputs; ``label`` and ``confidence`` are None.  Of a model that tells strings: ``tokens``, likewise.
     """
 
     cost: Cost
@@ -27,16 +28,22 @@ class Answer:
     confidence: float | None = None
     decided_at: int | None = None
     values: np.ndarray | None = None
+    tokens: tuple[Token, ...] | None = None
 
     def text(self, model: Model) -> str:
         """The answer for a reader; of numbers those of the last frame."""
         if self.values is not None and model.readout is not None:
             return model.readout.text(model.labels, self.values[-1])
+        if self.tokens is not None and model.tokens is not None:
+            return model.tokens.text(model.labels, (token.label for token in self.tokens))
         return f"{self.label:10} {self.confidence:4.0%}"
 
     def to_dict(self, model: Model) -> dict:
         """As plain data: numbers of all frames, those of the last one by their names, or the label."""
         where = {"frame": self.frame, "frames": self.frames}
+        if self.tokens is not None:
+            told = [{"token": model.labels[token.label], "frame": token.frame} for token in self.tokens]
+            return {"string": self.text(model), "tokens": told, **where}
         if self.values is None:
             return {"decided": self.label, "confidence": self.confidence, "decided_at": self.decided_at, **where}
         return {"numbers": dict(zip(model.labels, self.values[-1].tolist(), strict=True)),
@@ -48,8 +55,14 @@ def answer(board: Board, frames: np.ndarray, model: Model) -> Answer:
 
     A class is that of the last frame, or of the mean of the logits over as many last frames as the model was trained
     to be read in; where the board decides early, that of the deciding frame; of a model that listens, the clearest in
-    any frame.
+    any frame.  A string is made while the frames come in.
     """
+    if model.tokens is not None:
+        decoder, results, tokens = decoder_of(model), [], []
+        for result in board.stream(frames):
+            results.append(result)
+            tokens += decoder.accept([result.logits])
+        return Answer(Cost.of(results), len(results) - 1, len(frames), tokens=(*tokens, *decoder.end()))
     results = list(board.stream(frames))
     cost, last, at = Cost.of(results), results[-1], results[-1].decided_at
     logits = np.array([result.logits for result in results], np.int64)

@@ -96,6 +96,9 @@ def listening_stop(model: Model, settings: DetectorSettings | None = None, thres
 
     None: the model's own, but for ``threshold`` if that is given.  See ``DetectorSettings.rule`` for errors.
     """
+    if model.tokens is not None:
+        raise TidegateError("this model tells strings, and a detector waits for single words; give recordings to "
+                            "`tidegate run`, or choose another model")
     own = model.detector if settings is None else None
     if own is not None and threshold is None:
         return own

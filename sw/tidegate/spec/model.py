@@ -15,7 +15,8 @@ two of a row in a byte, the first in the low half.
 
 Normalised features enter the network as ``round((feature - mean) · scale · 2**8)``.  The description is the
 metadata entry ``tidegate``: format version, network, labels, front-end settings, card, digest, and (if any) the rules
-by which the model decides early and by which it listens, and the readout of a regression (``readout.py``).
+by which the model decides early and by which it listens, and how its logits are read where they are no classes: the
+readout of a regression (``readout.py``) or that of token strings (``tokens.py``).
 """
 
 import json
@@ -35,11 +36,12 @@ from .frontend import check_frontend
 from .network import Layer, Network
 from .readout import Readout
 from .stop import Stop
+from .tokens import Tokens
 
 # Format versions: the second only for files with weights of less than 8 bits, the third for cells beside the GRU, the
 # fourth for networks that are no plain chain of layers (``Network.plain``), the fifth for models with a readout, the
-# sixth for networks with a convolution.
-_PLAIN, _NARROW, _CELLS, _RULES, _NUMBERS, _IMAGES = _VERSIONS = 1, 2, 3, 4, 5, 6
+# sixth for models that tell strings, the seventh for networks with a convolution.
+_PLAIN, _NARROW, _CELLS, _RULES, _NUMBERS, _STRINGS, _IMAGES = _VERSIONS = 1, 2, 3, 4, 5, 6, 7
 SUFFIX = ".tidegate"
 
 
@@ -52,7 +54,7 @@ class Model:
     of the feature front end (see ``tidegate.host.frontend``).  ``card``: what a reader should know (free JSON).
     ``stop``: the rule by which it was trained to decide early on clips, if it was.  ``detector``: the rule by which it
     detects words in a stream, if it was trained for streams.  ``readout``: the model has no classes: its logits stand
-    for numbers.
+    for numbers.  ``tokens``: its logits are a label per frame, of which the host makes a string.
     """
 
     network: Network
@@ -63,6 +65,7 @@ class Model:
     stop: Stop | None = None
     detector: Stop | None = None
     readout: Readout | None = None
+    tokens: Tokens | None = None
 
     def __post_init__(self):
         for name, (dtype, shape) in expected_tensors(self.network).items():
@@ -99,6 +102,13 @@ class Model:
             if self.stop is not None or self.detector is not None:
                 raise ModelError("a model whose logits are numbers has no best class, so it cannot decide early or "
                                  "listen; leave its stop rule and detector out")
+        if self.tokens is not None:
+            if len(self.labels) < 2 or self.tokens.blank >= len(self.labels):
+                raise ModelError(f"strings need a token and the blank {self.tokens.blank} among the labels; the "
+                                 f"network has {len(self.labels)}")
+            if self.stop is not None or self.detector is not None or self.readout is not None:
+                raise ModelError("a model that tells strings has no best class and no numbers; leave its stop rule, "
+                                 "detector and readout out")
         check_bounds(self)
 
     def with_thresholds(self, *thresholds: int) -> "Model":
@@ -116,15 +126,26 @@ class Model:
     def deciding(self, margin: float | None = None) -> "Model":
         """The same model with a stop rule of this margin, in units of the logits, in place of its own; ModelError if no
         board can compare it.  Without a margin the model as it is; ModelError if it has no rule."""
-        if self.readout is not None:
-            raise ModelError("this model answers with numbers, so it cannot decide early; leave --early and --margin "
-                             "out")
+        if self.readout is not None or self.tokens is not None:
+            raise ModelError(f"this model answers with {'numbers' if self.readout else 'strings'}, so it cannot decide "
+                             "early; leave --early and --margin out")
         if margin is None:
             if self.stop is None:
                 raise ModelError("this model was not trained to decide early; give a --margin, such as 4")
             return self
         wanted = Stop.of(margin, self.network.classifier.weight_frac, self.labels)
         return replace(self, stop=wanted if self.stop is None else replace(self.stop, margin=wanted.margin))
+
+    def read_by(self, readout: Readout | Tokens | None) -> "Model":
+        """The same integers, whose logits are numbers, make strings, or tell classes apart (None)."""
+        numbers = readout if isinstance(readout, Readout) else None
+        return replace(self, readout=numbers, tokens=readout if isinstance(readout, Tokens) else None)
+
+    def with_beam(self, beam: int) -> "Model":
+        """The same model with so many hypotheses of a string; ModelError if it tells no strings."""
+        if self.tokens is None:
+            raise ModelError("this model tells no strings of tokens, so it has no beam; leave --beam out")
+        return replace(self, tokens=Tokens(self.tokens.blank, beam))
 
     @property
     def stop_margin(self) -> float | None:
@@ -143,7 +164,7 @@ class Model:
     def _rules(self) -> dict[str, dict]:
         """The rules and the readout that the model has, as JSON; files and digests of models without do not mention
         them."""
-        return {name: rule.to_dict() for name in ("stop", "detector", "readout")
+        return {name: rule.to_dict() for name in ("stop", "detector", "readout", "tokens")
                 if (rule := getattr(self, name)) is not None}
 
     def numbers(self, logits: np.ndarray) -> np.ndarray:
@@ -281,6 +302,8 @@ def save_model(model: Model, path: str | Path) -> None:
         version = _RULES
     if model.readout is not None:
         version = _NUMBERS
+    if model.tokens is not None:
+        version = _STRINGS
     if any(layer.conv for layer in model.network.layers):
         version = _IMAGES
     description = {
@@ -315,7 +338,8 @@ def read_model(path: str | Path) -> Model:
                     for name, layer in _weights(network).items() if layer.weight_bits < WEIGHT_BITS}
         stop, detector = (Stop.from_dict(d[name]) if name in d else None for name in ("stop", "detector"))
         readout = Readout.from_dict(d["readout"]) if "readout" in d else None
-        model = Model(network, tensors, labels, frontend, card, stop, detector, readout)
+        tokens = Tokens.from_dict(d["tokens"]) if "tokens" in d else None
+        model = Model(network, tensors, labels, frontend, card, stop, detector, readout, tokens)
         if d.get("digest", model.digest) != model.digest:       # the first version's files have none
             raise ModelError(f"'{path}' is damaged: its content is not what was saved; copy it again or train it anew")
         return model

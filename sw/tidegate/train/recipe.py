@@ -19,6 +19,7 @@ from tidegate.spec.stop import Stop
 
 from .data.series_options import SeriesOptions
 from .data.stream_options import Listening, Teaching
+from .data.string_options import StringOptions
 from .errors import DataError
 from .validated import (
     Amount,
@@ -215,6 +216,9 @@ class Recipe:
     Series.  ``series``: windows and parts of the task ``series`` (``data/series_options.py``).  Of ``augmentation``
     only ``jitter`` counts there.
 
+    Strings.  ``strings``: how the task ``ctc`` makes its strings (``data/string_options.py``).  ``keywords`` are the
+    tokens there.  Of ``augmentation`` count ``noise_share``, ``stretch``, ``warp``, the masks and ``jitter``.
+
     Streams.  ``listening``: after its epochs on clips, train on endless streams with the hidden state carried on
     (``data/streams.py``, ``fit/listening.py``).  An epoch is then a number of chunks; ``batch``, ``balance``,
     ``decision_frames``, ``label_smoothing``, ``hidden_noise`` and ``sparsity_cost`` have no effect, and the budget is
@@ -280,6 +284,7 @@ class Recipe:
     listening: Listening | None = None
     teacher: Teaching | None = None
     series: SeriesOptions | None = None
+    strings: StringOptions | None = None
     unknown: Choice = "folder"
     silence: Choice = "folder"
 

@@ -176,7 +176,7 @@ def test_noise_at_an_snr(features):
         energies[: len(clip), column] = clip
     for noise in (None, torch.rand(500, SETTINGS.bands)):
         augmenter.noise = noise
-        mixed = augmenter._noise(energies, torch.Generator().manual_seed(2))
+        mixed = augmenter.noise_beside(energies, torch.Generator().manual_seed(2))
         drawn = torch.rand(40, generator=torch.Generator().manual_seed(2)) * 17 + 3
         measured = 10 * torch.log10(speech_level(energies) / mixed.mean((0, 2)))
         assert torch.allclose(measured, drawn, atol=1e-3)

@@ -20,14 +20,17 @@ from .folders import SILENCE, UNKNOWN
 
 class Batch:
     """``frames`` (T, B, bands): SIGNAL integers held in floats.  ``decisions``: pairs of last frame (B,) and target
-    (B, ...); after the last frame of the last one there is only padding."""
+    (B, ...); after the last frame of the last one there is only padding.  ``marks`` (T, B): the label that is right in
+    a frame, -1 where any may be told; None if nobody knows.  ``progress``: share of the run's epochs that are over."""
 
-    def __init__(self, frames: Tensor, decisions: list[tuple[Tensor, Tensor]]):
-        self.frames, self.decisions = frames, decisions
+    def __init__(self, frames: Tensor, decisions: list[tuple[Tensor, Tensor]], marks: Tensor | None = None,
+                 progress: float = 0.0):
+        self.frames, self.decisions, self.marks, self.progress = frames, decisions, marks, progress
 
     def to(self, device: torch.device) -> "Batch":
         decisions = [(last.to(device), target.to(device)) for last, target in self.decisions]
-        return Batch(self.frames.to(device), decisions)
+        marks = None if self.marks is None else self.marks.to(device)
+        return Batch(self.frames.to(device), decisions, marks, self.progress)
 
 
 class Augmenter:
@@ -46,19 +49,23 @@ class Augmenter:
 
     def __call__(self, clips: Tensor, rng: torch.Generator) -> Batch:
         """A batch of these clips (B,)."""
-        energies, lengths, targets = self._vary(clips, rng)
+        energies, lengths, targets = self.vary(clips, rng)
         decisions = [(lengths - 1, targets)]
         if torch.rand((), generator=rng) < self.options.context:
             before = clips[torch.randperm(len(clips), generator=rng)]
-            earlier, ends, targets_before = self._vary(before, rng)
+            earlier, ends, targets_before = self.vary(before, rng)
             decisions = [(ends - 1, targets_before), (lengths - 1 + len(earlier), targets)]
             energies = torch.cat([earlier, energies])
-        energies = energies + self._noise(energies, rng)
-        features = (self._logarithms(energies) - self.mean) * self.scale
-        features += torch.randn(features.shape, generator=rng) * (self.options.jitter * (1 << SIGNAL.frac))
-        return Batch(torch.floor(features + 0.5).clamp_(-SIGNAL.max, SIGNAL.max), decisions)
+        return Batch(self.heard(energies + self.noise_beside(energies, rng), rng), decisions)
 
-    def _logarithms(self, energies: Tensor) -> Tensor:
+    def heard(self, energies: Tensor, rng: torch.Generator) -> Tensor:
+        """SIGNAL integers, held in floats, of energies (T, B, bands), with jitter."""
+        features = (self.logarithms(energies) - self.mean) * self.scale
+        features += torch.randn(features.shape, generator=rng) * (self.options.jitter * (1 << SIGNAL.frac))
+        return torch.floor(features + 0.5).clamp_(-SIGNAL.max, SIGNAL.max)
+
+    def logarithms(self, energies: Tensor) -> Tensor:
+        """Features of energies (T, B, bands), each recording (T, bands) from its beginning."""
         if not self.settings.rise_db:
             return torch.log(energies + self.settings.floor)
         return torch.from_numpy(log_energies(energies.numpy(), self.settings))
@@ -66,7 +73,7 @@ class Augmenter:
     def _uniform(self, rng, low: float, high: float, *shape: int) -> Tensor:
         return torch.rand(shape, generator=rng) * (high - low) + low
 
-    def _vary(self, clips: Tensor, rng) -> tuple[Tensor, Tensor, Tensor]:
+    def vary(self, clips: Tensor, rng) -> tuple[Tensor, Tensor, Tensor]:
         """Energies (T, B, bands), lengths (B,) and targets (B,) of the clips, varied, without noise."""
         o, batch = self.options, len(clips)
         first, size = self.offsets[clips], self.offsets[clips + 1] - self.offsets[clips]
@@ -135,7 +142,7 @@ class Augmenter:
             energies = torch.lerp(energies.gather(2, index), energies.gather(2, after), band - low)
         return energies * ~self._span(rng, self.bands, batch, o.mask_bands).t()
 
-    def _noise(self, energies: Tensor, rng) -> Tensor:
+    def noise_beside(self, energies: Tensor, rng) -> Tensor:
         """Noise energies (T, B, bands) for ``energies``: a stretch of the recordings, or made up of coloured noise."""
         o, (steps, batch) = self.options, energies.shape[:2]
         decibel = self._uniform(rng, *(o.snr or o.noise), batch)

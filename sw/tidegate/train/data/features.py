@@ -269,8 +269,9 @@ def read_cache(store: Path):
         return None                                 # missing or cut short: decode again
 
 
-def write_cache(store: Path, energies: np.ndarray, lengths: np.ndarray, reasons: list[str], notes: list[str]) -> None:
-    """Beside its name first: a run that is stopped here leaves no half-written cache."""
+def write_cache(store: Path, energies: np.ndarray, lengths: np.ndarray, reasons: list, notes: list) -> None:
+    """``reasons`` and ``notes`` become JSON.  Beside its name first: a run that is stopped here leaves no half-written
+    cache."""
     part = store.with_name(f"{store.stem}.{os.getpid()}.npz")
     try:
         store.parent.mkdir(parents=True, exist_ok=True)

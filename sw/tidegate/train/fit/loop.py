@@ -192,7 +192,9 @@ class Trainer:
         noise = torch.Generator().manual_seed(self.recipe.seed * 100_003 + self.epoch + 50_000_017)
         total = 0.0
         for clips in track(self._shuffled(rng), f"epoch {self.epoch + 1}", transient=True, disable=not self.progress):
-            loss = self._loss(self.augmenter(clips, rng).to(self.device), share, self._factor(rng), noise)
+            batch = self.augmenter(clips, rng).to(self.device)
+            batch.progress = self.epoch / self.recipe.epochs
+            loss = self._loss(batch, share, self._factor(rng), noise)
             self._update(loss)
             total += loss.item()
         return total / self.batches
@@ -251,7 +253,7 @@ class Trainer:
 
     def _model(self, card: dict) -> Model:
         model = self.network.export(self.features.labels, self.task.front_end(self.recipe), self.mean, self.scale, card)
-        return replace(model, stop=self.stop, readout=self.task.readout(self.features))
+        return replace(model, stop=self.stop).read_by(self.task.readout(self.features))
 
     def _write(self) -> None:
         f, model = self.features, self._model(self._card())

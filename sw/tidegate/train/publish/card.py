@@ -5,6 +5,7 @@ seeds, words left out, a stream, the comparison with the RTL.  The text of a car
 """
 
 import sys
+from functools import partial
 from pathlib import Path
 
 from jinja2 import UndefinedError
@@ -13,7 +14,9 @@ from tidegate.spec.errors import TidegateError
 from tidegate.spec.model import Model, read_model
 
 from ..data.split import JUDGED, UNSEEN
+from ..recipe import WORDS
 from ..study.early import group_name, margin_text
+from ..tasks.registry import find_task
 from .pages import render_template
 
 _PARTS = JUDGED[::-1]          # first what chose nothing
@@ -29,6 +32,7 @@ def card(model: Model, name: str, size: int) -> str:
     known = model.card
     figures = [known[part] for part in _PARTS if part in known]
     stream, sources = known.get("stream"), known.get("sources", {})
+    primary = find_task(known["recipe"].get("task", WORDS)).primary
     try:
         return render_template(
             "card.md.jinja", model=model, card=known, recipe=known["recipe"], name=name, size=size,
@@ -36,15 +40,15 @@ def card(model: Model, name: str, size: int) -> str:
             twin=known.get("left_out") or (known if UNSEEN in known else None),
             stream=stream, played=_played(stream) if stream and "seeds" in stream else [], sources=sources,
             options="".join(f" {_OPTIONS[kind]} ..." for kind in sources),
-            parts_of=_parts_of, group_name=group_name, margin_text=margin_text)
+            parts_of=partial(_parts_of, primary.name), primary=primary, group_name=group_name, margin_text=margin_text)
     except UndefinedError as error:
         raise TidegateError(f"the training card of the model '{name}' is incomplete ({error.message}); train the model "
                             "again, or attach what is missing again") from None
 
 
-def _parts_of(rows: list[dict]) -> list[str]:
-    """The parts on which some of the rows have an accuracy."""
-    return [part for part in _PARTS if any(row.get(f"{part}_accuracy") is not None for row in rows)]
+def _parts_of(figure: str, rows: list[dict]) -> list[str]:
+    """The parts on which some of the rows have the figure."""
+    return [part for part in _PARTS if any(row.get(f"{part}_{figure}") is not None for row in rows)]
 
 
 def _played(stream: dict) -> list[tuple[str, float, list[str]]]:

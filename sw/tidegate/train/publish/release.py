@@ -25,25 +25,25 @@ from ..files import replacing
 from ..judge.scoring import brief
 from ..recipe import Recipe
 from ..study.results import read_description, read_early, read_results, summary
+from ..tasks.primary import ACCURACY, Primary
 from .card import card
 
-_FIGURES = ("accuracy", "accuracy_std", "fetch_reduction")
 
-
-def best(rows: list[dict], label: str) -> dict:
+def best(rows: list[dict], label: str, primary: Primary = ACCURACY) -> dict:
     """The row at its own Θ (factor 1) of the best run of a variant by validation, the first of equals."""
     own = [row for row in rows if row["label"] == label and row["factor"] == 1 and not row["speaker"]]
     if not own:
         labels = ", ".join(sorted({f"'{row['label']}'" for row in rows}))
         raise TidegateError(f"the sweep has no run '{label}' at factor 1; its labels are {labels}")
-    return max(own, key=row_score)
+    return max(own, key=lambda row: row_score(row, primary))
 
 
-def row_score(row: dict) -> float:
-    """The score of a run, like that of an epoch (``fit.loop``): accuracy, minus a point per percent over budget."""
+def row_score(row: dict, primary: Primary = ACCURACY) -> float:
+    """The score of a run, like that of an epoch (``fit.loop``): its task's primary figure, more being better, minus a
+    point per percent over budget."""
     budget = row.get("budget")
     over = row["validation_weights_per_frame"] / budget - 1 if budget else 0.0
-    return row["validation_accuracy"] - max(0.0, over)
+    return primary.score({primary.name: row[f"validation_{primary.name}"]}) - max(0.0, over)
 
 
 def as_decided(rows: list[dict], early: list[dict], margin: float) -> list[dict]:
@@ -64,16 +64,17 @@ def compose(folder: Path, label: str) -> Model:
         rows = as_decided(rows, early, recipe["stop_margin"])
     if recipe["budget_lanes"] == 1:
         rows = [{"budget": recipe["budget"]} | row for row in rows]
-    row = best(rows, label)
+    row = best(rows, label, plan.primary)
     model = read_model(folder / "models" / f"{row['key']}.tidegate")
     found = {"sweep": plan.name, "seconds": row["seconds"]}
     if not recipe["stop_margin"]:
-        found["runs"] = [_run(group) for group in summary(rows)]
+        found["runs"] = [_run(group, plan.primary) for group in summary(rows)]
     else:
         found["early"] = summary(early)
     turned = [r for r in rows if r["key"] == row["key"] and r["factor"] is not None]
     if len(turned) > 1:
-        found["turned"] = [{k: v for k, v in r.items() if k == "factor" or k.endswith(_FIGURES)} for r in turned]
+        found["turned"] = [{k: v for k, v in r.items() if k == "factor" or k.endswith(_figures(plan.primary))}
+                           for r in turned]
     return replace(model, card=model.card | found)
 
 
@@ -91,11 +92,15 @@ def speakers(folder: Path) -> list[dict]:
     rows = read_results(folder)
     if not all(row["speaker"] for row in rows):
         raise TidegateError(f"not every run in '{folder}' left a speaker out; set 'speakers' in its description")
-    return [_run(group) for group in summary(rows)]
+    return [_run(group, ACCURACY) for group in summary(rows)]
 
 
-def _run(group: dict) -> dict:
-    figures = [f"{part}_{figure}" for part in JUDGED for figure in _FIGURES]
+def _figures(primary: Primary) -> tuple[str, ...]:
+    return primary.name, f"{primary.name}_std", "fetch_reduction"
+
+
+def _run(group: dict, primary: Primary) -> dict:
+    figures = [f"{part}_{figure}" for part in JUDGED for figure in _figures(primary)]
     return {k: group[k] for k in ("label", "theta", "factor", "n", *figures)}
 
 

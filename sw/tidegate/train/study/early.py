@@ -8,9 +8,9 @@ from typing import Any
 
 from tidegate.spec.model import Model
 
-from ..data.features import Features
 from ..data.split import JUDGED
 from ..judge.evaluate import evaluate, words_read
+from ..tasks.protocol import Examples
 from .plan import Plan
 
 FIGURES = ("accuracy", "decided", "frames_used", "fetch_reduction", "weights_per_frame", "weight_words_per_decision",
@@ -25,7 +25,7 @@ def early_columns(plan: Plan) -> tuple[str, ...]:
     return (*_SAME, *varied, "seed", "theta", "factor", "margin", *EARLY_FIGURES)
 
 
-def early_rows(model: Model, features: Features, margins: Iterable[float | None]) -> list[dict[str, Any]]:
+def early_rows(model: Model, features: Examples, margins: Iterable[float | None]) -> list[dict[str, Any]]:
     """A row for each margin (units of the logits), at the model's Θ; None: the whole clip."""
     rows = []
     for margin in margins:

@@ -33,7 +33,9 @@ from tidegate.spec.formats import THETA_MAX, whole_theta
 from tidegate.spec.stop import Stop
 
 from ..errors import DataError
-from ..recipe import Recipe, Threshold
+from ..recipe import WORDS, Recipe, Threshold
+from ..tasks.primary import Primary
+from ..tasks.registry import find_task
 from ..validated import Nonnegative, from_json, refuse, validated
 
 EACH = "each"
@@ -114,6 +116,11 @@ class Plan:
             refuse(labels.count(label) > 1, f"'variants': the label '{label}' is there twice")
             for name in changes:
                 refuse(name in self.vary, f"'{name}' is in 'vary' and in the variant '{label}'; choose one")
+
+    @property
+    def primary(self) -> Primary:
+        """The figure of the sweep's tables: that of its recipe's task, which all points share."""
+        return find_task(self.recipe.get("task", WORDS)).primary
 
     def points(self, speakers: Iterable[str] = ("",)) -> list[Point]:
         """Every point, in the order of the description; ``speakers``: each is left out in turn, "" leaves out none.

@@ -16,6 +16,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -23,27 +24,42 @@ from ..data.split import JUDGED, UNSEEN
 from ..errors import DataError
 from ..files import replacing
 from ..judge.stat import grouped, spreads
-from .early import EARLY_FIGURES, early_columns
+from ..recipe import Recipe
+from ..tasks.primary import Primary
+from .early import early_columns
 from .plan import Plan, compact, make_plan
 
 RESULTS, PLAN, DATA = "results.sqlite", "sweep.json", "data.json"
-FIGURES = ("clips", "accuracy", "fetch_reduction", "temporal_sparsity", "weights_per_frame", "rejected", "occupancy")
+_COST = ("fetch_reduction", "temporal_sparsity", "weights_per_frame", "rejected", "occupancy")
 _PARTS = (*JUDGED, UNSEEN)
 BITS = "bits_per_weight"            # of a sweep with ``bits``
-_BITS = tuple(f"{part}_{BITS}" for part in _PARTS)
+_NO_MEANS = ("clips", "occupancy")
 _FIRST = ("key", "label", "speaker")
 _SETTING = ("seed", "theta", "factor")
 _LAST = ("dense_weights", "weight_bytes", "file_bytes", "epochs", "epoch", "seconds", "tidegate", "torch", "device")
-_FIXED = (*_FIRST, *_SETTING, *(f"{part}_{figure}" for part in _PARTS for figure in FIGURES), *_LAST)
+_FIXED = (*_FIRST, *_SETTING, *_LAST)
+_RECIPE = {field.name for field in fields(Recipe)}      # what a sweep may vary, such as test_share
 _OLD = "results.csv"            # of older versions
 _BUSY = 60                      # seconds to wait for another process that writes
 _TABLE = "CREATE TABLE IF NOT EXISTS results (key TEXT NOT NULL, early INTEGER NOT NULL, row TEXT NOT NULL)"
 
 
+def sweep_figures(primary: Primary, bits: bool) -> tuple[str, ...]:
+    """Names of the figures of a sweep's rows on each part, its task's primary figure among them."""
+    return ("clips", primary.name, *_COST, *([BITS] if bits else []))
+
+
 def columns(plan: Plan) -> tuple[str, ...]:
     """Names of the columns of a sweep's rows; they follow from its description alone."""
-    varied = [field for field in plan.vary if field not in _FIXED]
-    return (*_FIRST, *varied, *_FIXED[len(_FIRST):], *(_BITS if plan.bits else ()))
+    measured = [f"{part}_{figure}" for part in _PARTS for figure in sweep_figures(plan.primary, bits=False)]
+    varied = [field for field in plan.vary if field not in (*_FIXED, *measured)]
+    return (*_FIRST, *varied, *_SETTING, *measured, *_LAST,
+            *(f"{part}_{BITS}" for part in _PARTS if plan.bits))
+
+
+def _is_figure(column: str) -> bool:
+    """Whether a column is a figure of a part, such as test_accuracy."""
+    return column.startswith(tuple(f"{part}_" for part in _PARTS)) and column.split(".")[0] not in _RECIPE
 
 
 class Results:
@@ -231,9 +247,9 @@ def alike(row: dict[str, Any]) -> tuple:
 
     These are ``label``, the varied fields, ``epochs``, ``factor``, ``margin``, and Θ where there is no factor.
     """
-    by_chance = {*_FIXED, *_BITS, *EARLY_FIGURES} - {"label", "epochs", "factor"}
+    by_chance = {*_FIXED} - {"label", "epochs", "factor"}
     theta = row["theta"] if row["factor"] is None else None
-    return (*((c, v) for c, v in row.items() if c not in by_chance), ("theta", theta))
+    return (*((c, v) for c, v in row.items() if c not in by_chance and not _is_figure(c)), ("theta", theta))
 
 
 def summary(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -250,8 +266,8 @@ def _summed(same: dict[str, Any], rows: list[dict]) -> dict[str, Any]:
     first = rows[0]
     one = {c: first[c] if all(row[c] == first[c] for row in rows) else None
            for c in ("theta", "dense_weights", "weight_bytes") if c in first}
-    whole = (*(f"{part}_{figure}" for part in _PARTS for figure in FIGURES[1:-1]), *(b for b in _BITS if b in first))
-    return same | one | {"n": len(rows)} | spreads(rows, EARLY_FIGURES if "margin" in first else whole)
+    means = [c for c in first if _is_figure(c) and not c.endswith(_NO_MEANS)]
+    return same | one | {"n": len(rows)} | spreads(rows, means)
 
 
 def _json(content: dict) -> bytes:

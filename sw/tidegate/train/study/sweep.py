@@ -18,6 +18,7 @@ from queue import SimpleQueue
 from time import monotonic, perf_counter
 from typing import Any
 
+import numpy as np
 import torch
 from dask.system import CPU_COUNT
 from distributed import Client, Future, KilledWorker
@@ -26,7 +27,6 @@ from tidegate import __version__
 from tidegate.spec.errors import TidegateError
 from tidegate.spec.model import read_model
 
-from ..data.features import Features, load_features
 from ..data.folders import DataSet, scan, scan_for
 from ..data.split import JUDGED, UNSEEN
 from ..errors import DataError
@@ -34,14 +34,20 @@ from ..fit.loop import Trainer
 from ..fit.memory import keep_freed_memory
 from ..judge.evaluate import evaluate
 from ..recipe import WORDS, Recipe
+from ..tasks.protocol import Examples
+from ..tasks.registry import find_task
 from .cluster import BROUGHT, KEPT, PATIENCE, connect, line_of, local, next_of, not_lost, sent
 from .early import early_rows
 from .plan import EACH, Plan, Point, Setting, read_plan, thresholds_at
-from .results import BITS, FIGURES, Results, read_early, read_results, summary
+from .results import Results, read_early, read_results, summary, sweep_figures
 
 __all__ = ["Outcome", "Sweep", "read_early", "read_plan", "read_results", "summary"]
 
 _MOST_SPEAKERS = 50     # features of each travel to every worker
+_OF_TRAINING = ("name", "about", "attribution", "limits", "seed", "gru", "thresholds", "anneal", "delta",
+                "learn_thresholds", "threshold_rate", "sparsity_cost", "budget", "budget_lanes", "agility",
+                "weight_fracs", "weight_bits", "hidden_noise", "epochs", "batch", "learning_rate", "weight_decay",
+                "clip", "patience")      # fields that no task's examples depend on
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,7 @@ class Outcome:
 
 
 class Sweep:
-    """A plan on a folder of words, with results in ``out``.
+    """A plan on a folder of words, or on the data of another task, with results in ``out``.
 
     ``points``: all of them; ``left``: those that are not in ``out`` yet; ``features``: what these need.  DataError if
     plan and data do not match, or ``out`` holds something else.
@@ -68,19 +74,36 @@ class Sweep:
     def __init__(self, plan: Plan, directory: str | Path, out: str | Path, cache: str | Path | None = None,
                  progress: bool = False):
         self.plan = plan
-        if any(p.recipe.task != WORDS for p in plan.points()):
-            raise DataError(f"sweep '{plan.name}': a sweep trains on folders of words; other tasks are for "
-                            "`tidegate train`")
-        data = scan(directory)
-        self.points = plan.points(_speakers(plan, data))
-        found = {name: scan_for(p.recipe, directory, p.speaker)         # complain before hours are spent
-                 for name, p in {_features_name(p): p for p in self.points}.items()}
-        self.results = Results(out, plan, (p.key for p in self.points), _identity(data))
+        tasks = {p.recipe.task for p in plan.points()}
+        if len(tasks) > 1:
+            raise DataError(f"sweep '{plan.name}': its points have the tasks {', '.join(sorted(tasks))}, whose figures "
+                            "make no common table; give each a sweep of its own")
+        self.features: dict[str, Examples] = {}
+        if tasks == {WORDS}:
+            data = scan(directory)
+            self.points, identity = plan.points(_speakers(plan, data)), _identity(data)
+            for p in {_features_name(p): p for p in self.points}.values():         # complain before hours are spent
+                scan_for(p.recipe, directory, p.speaker)
+        else:
+            if plan.speakers == EACH:
+                raise DataError(f"sweep '{plan.name}': 'speakers' is \"{EACH}\", which is for folders of words; list "
+                                "those to leave out")
+            self.points = plan.points(plan.speakers or ("",))
+            self._load({_features_name(p): p for p in self.points}, directory, cache, progress)
+            identity = _identity_of_examples(directory, list(self.features.values()))
+        self.results = Results(out, plan, (p.key for p in self.points), identity)
         done = self.results.done
         self.left = [p for p in self.points if p.key not in done]
-        self.features: dict[str, Features] = {}
-        for name, recipe in {_features_name(p): p.recipe for p in self.left}.items():
-            self.features[name] = load_features(found[name], recipe.frontend, cache, progress)
+        wanted = {_features_name(p): p for p in self.left}
+        self.features = {name: examples for name, examples in self.features.items() if name in wanted}
+        self._load(wanted, directory, cache, progress)
+
+    def _load(self, points: dict[str, Point], directory: str | Path, cache: str | Path | None, progress: bool) -> None:
+        """The examples of these points that are not there yet."""
+        for name, p in points.items():
+            if name not in self.features:
+                self.features[name] = find_task(p.recipe.task).load(p.recipe, directory, cache=cache, progress=progress,
+                                                                    speaker=p.speaker)
 
     def outcomes(self, workers: int | None = None, cluster: str | None = None) -> Iterator[Outcome]:
         """Train what is left, on ``workers`` processes (default: one a core) or on the cluster at an address."""
@@ -133,8 +156,7 @@ def train_point(recipe: dict, theta: Iterable[Setting], features: str,
 
     Returns ``model``, the bytes of the file; ``log``, one entry per epoch; ``same``, the columns that all rows share;
     ``rows``, the other columns, one row per setting of Θ, with ``bits`` also significant bits; ``early``, one row per
-    setting and margin.  Or returns
-    ``error``, in one line, with ``trace`` if the user did not cause the error.
+    setting and margin.  Or returns ``error``, in one line, with ``trace`` if the user did not cause the error.
     """
     torch.set_num_threads(1)
     keep_freed_memory()
@@ -149,7 +171,7 @@ def train_point(recipe: dict, theta: Iterable[Setting], features: str,
 
 
 def _trained(recipe: Recipe, theta: Iterable[Setting], margins: Iterable[float | None], bits: bool,
-             features: Features, path: Path) -> dict[str, Any]:
+             features: Examples, path: Path) -> dict[str, Any]:
     start = perf_counter()
     trainer = Trainer(recipe, features, path)
     log = [asdict(epoch) for epoch in trainer.epochs()]
@@ -157,7 +179,7 @@ def _trained(recipe: Recipe, theta: Iterable[Setting], margins: Iterable[float |
     same = {"dense_weights": model.network.dense_weights, "weight_bytes": model.network.weight_bytes,
             "epoch": model.card["epoch"], "seconds": seconds, "tidegate": __version__, "torch": torch.__version__,
             "device": _device_name(trainer.device)}
-    rows, early = [], []
+    rows, early, names = [], [], sweep_figures(find_task(recipe.task).primary, bits)
     for setting in theta:
         at = thresholds_at(setting, model.network.thresholds)
         row = {"theta": at, "factor": None if isinstance(setting, tuple) else setting}
@@ -166,7 +188,7 @@ def _trained(recipe: Recipe, theta: Iterable[Setting], margins: Iterable[float |
             if len(features.of(part)):
                 f = evaluate(model.with_thresholds(*at), features, part, bits=bits)
                 f |= {"clips": f["utterances"], "weights_per_frame": f["weights"] / f["frames"]}
-                row |= {f"{part}_{name}": f[name] for name in (*FIGURES, *([BITS] if bits else []))}
+                row |= {f"{part}_{name}": f.get(name) for name in names}
         rows.append(row)
     return {"model": path.read_bytes(), "log": log, "same": same, "rows": rows, "early": early}
 
@@ -189,6 +211,8 @@ def _answer(task: Future) -> dict[str, Any]:
 def _features_name(point: Point) -> str:
     """The same for points that train on the same features."""
     r = point.recipe
+    if r.task != WORDS:         # what another task makes of its data may depend on any field but these
+        return json.dumps([{k: v for k, v in r.to_dict().items() if k not in _OF_TRAINING}, point.speaker])
     return json.dumps([r.frontend.to_dict(), r.keywords, r.unknown, r.silence, r.leave_out, point.speaker])
 
 
@@ -209,3 +233,12 @@ def _identity(data: DataSet) -> dict[str, Any]:
     clips = [(clip.path, clip.part) for clip in data.clips]
     digest = sha256(json.dumps([clips, data.noise]).encode()).hexdigest()
     return {"folder": str(data.root), "clips": len(clips), "digest": digest}
+
+
+def _identity_of_examples(directory: str | Path, examples: list[Examples]) -> dict[str, Any]:
+    """The same for the data of another task: their frames and answers."""
+    digest = sha256()
+    for each in examples:
+        for array in (each.targets, each.parts, each.offsets, each.content):
+            digest.update(np.ascontiguousarray(array).tobytes())
+    return {"folder": str(directory), "clips": len(examples[0].parts), "digest": digest.hexdigest()}

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tidegate.spec.model import Model
 from tidegate.spec.readout import Readout
+from tidegate.spec.tokens import Tokens
 
 from ..data.augment import Batch
 from ..recipe import Recipe
@@ -130,8 +131,8 @@ class Task(Protocol[E]):
         """The feature front end that goes into the model file; {} if frames do not come from sound."""
         ...
 
-    def readout(self, examples: E) -> Readout | None:
-        """Which numbers the logits stand for; None if the outputs are classes."""
+    def readout(self, examples: E) -> Readout | Tokens | None:
+        """Which numbers the logits stand for, or how strings are made of them; None if the outputs are classes."""
         ...
 
     def batches(self, recipe: Recipe, examples: E, mean: np.ndarray, scale: np.ndarray) -> BatchMaker:

@@ -12,6 +12,7 @@ from ..data.nmnist import load_nmnist
 from ..data.sequences import SOURCES, load_sequences
 from ..errors import DataError
 from .arrays import ArrayTask
+from .ctc import StringTask
 from .images import EventTask, ImageTask
 from .protocol import Task
 from .series import SeriesTask
@@ -54,3 +55,4 @@ for _name in CODES:
     register(ImageTask(_name, partial(load_images, _name)))
 register(EventTask("n-mnist", load_nmnist))
 register(SeriesTask())
+register(StringTask())

@@ -18,7 +18,7 @@ from ..data.series_options import SeriesOptions
 from ..data.split import PARTS
 from ..errors import DataError
 from ..recipe import Recipe
-from .primary import Primary
+from .primary import NRMSE
 from .protocol import BatchMaker, Loss
 
 
@@ -32,7 +32,7 @@ class SeriesTask:
     """
 
     name: str = "series"
-    primary = Primary("nrmse", lower=True, on="pieces")
+    primary = NRMSE
 
     def load(self, recipe: Recipe, directory: str | Path | None, *, cache: str | Path | None = None,
              progress: bool = False, speaker: str = "") -> Series:

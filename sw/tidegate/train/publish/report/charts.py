@@ -1,4 +1,4 @@
-"""Figures from numbers: accuracy against fetches, training curves, occupancy, confusion."""
+"""Figures from numbers: a task's figure against fetches, training curves, occupancy, confusion."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,13 +11,14 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from ...judge.evaluate import LANES
 from ...study.early import group_name
+from ...tasks.primary import ACCURACY, Primary
 from .page import INK, MUTED, STYLE, short
 from .results import SweepData, series_name
 
 # mid-tones: they are seen on white and on a dark page
 COLOURS = ("#2f78b7", "#d97b29", "#3c9a6c", "#c64f4a", "#8b68b8", "#96764f", "#cf6fa5", "#3aa3ad")
 _DASHES = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)))
-_ZOOM, _WIDE = 0.04, 0.12       # a second panel shows the best accuracies if the first one spans more than _WIDE
+_ZOOM, _WIDE = 0.04, 0.12       # a second panel shows the best figures if the first one spans more than _WIDE
 _WIDTH = 9.2                    # inches
 
 
@@ -29,20 +30,24 @@ def colours(n: int) -> list:
 
 @rc_context(STYLE)
 def pareto(sweep: SweepData, part: str) -> Figure:
-    """Accuracy against fetch reduction: a marker per group, ± 1 sd over its runs, runs as faint dots, the front."""
+    """The primary figure against fetch reduction: a marker per group, ± 1 sd over its runs, runs as faint dots, the
+    front."""
     means = [y for g in sweep.groups for x, y in [g.point(part)] if x is not None and y is not None]
-    zoom = len(means) > 1 and max(means) - min(means) > _WIDE
+    zoom = sweep.primary.share and len(means) > 1 and max(means) - min(means) > _WIDE
     figure = Figure(figsize=(_WIDTH, 4.6), layout="constrained")
     panels = figure.subplots(1, 1 + zoom, squeeze=False)[0]
     for panel in panels:
         _pareto_panel(panel, sweep, part)
         panel.set_xlabel("fetch reduction (weights a dense network reads / weights read)")
-    panels[0].set_ylabel(f"accuracy, {part} part")
+    panels[0].set_ylabel(f"{sweep.primary.name}, {part} part")
     if zoom:
         panels[0].set_title("all")
-        panels[1].set_title("the most accurate")
+        panels[1].set_title("the most accurate" if sweep.primary == ACCURACY else "the best")
         spread = 0.1 * _ZOOM
-        panels[1].set_ylim(max(means) - _ZOOM, min(1.0, max(means)) + spread)
+        if sweep.primary.lower:
+            panels[1].set_ylim(max(0.0, min(means)) - spread, min(means) + _ZOOM)
+        else:
+            panels[1].set_ylim(max(means) - _ZOOM, min(1.0, max(means)) + spread)
         for panel in panels:
             panel.set_xlabel("fetch reduction")
     if handles := panels[0].get_legend_handles_labels()[0]:
@@ -54,13 +59,13 @@ def _pareto_panel(panel: Axes, sweep: SweepData, part: str) -> None:
     names = list(dict.fromkeys(series_name(g.first) for g in sweep.groups))
     for k, (name, colour) in enumerate(zip(names, colours(len(names)), strict=True)):
         groups = [g for g in sweep.groups if series_name(g.first) == name and None not in g.point(part)]
-        runs = np.array([(f.fetch_reduction, f.accuracy) for g in groups for row in g.rows
+        runs = np.array([(f.fetch_reduction, f.primary) for g in groups for row in g.rows
                          if (f := row.parts.get(part)) and f.fetch_reduction is not None]).reshape(-1, 2)
         panel.plot(*runs.T, "o", color=colour, alpha=0.3, markersize=3, markeredgewidth=0)
         for varied in dict.fromkeys(g.first.varied for g in groups):     # one model, several Θ: a thin line
             points = sorted(g.point(part) for g in groups if g.first.varied == varied)
             panel.plot(*zip(*points, strict=True), color=colour, linewidth=0.8, alpha=0.5)
-        stats = [(x, y) for g in groups if (x := g.stat(part, "fetch_reduction")) and (y := g.stat(part, "accuracy"))]
+        stats = [(x, y) for g in groups if (x := g.stat(part, "fetch_reduction")) and (y := g.stat(part, "primary"))]
         x, y = [[s[axis].mean for s in stats] for axis in (0, 1)]
         sd_x, sd_y = [[s[axis].sd or 0.0 for s in stats] for axis in (0, 1)]
         if x:
@@ -78,7 +83,8 @@ def _pareto_panel(panel: Axes, sweep: SweepData, part: str) -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}x"))
     axis.set_minor_locator(NullLocator())
     axis.set_minor_formatter(NullFormatter())
-    panel.yaxis.set_major_formatter(FuncFormatter(_percent))
+    if sweep.primary.share:
+        panel.yaxis.set_major_formatter(FuncFormatter(_percent))
 
 
 @rc_context(STYLE)
@@ -113,13 +119,13 @@ def early(groups: Sequence[Mapping], part: str) -> Figure:
 
 
 @rc_context(STYLE)
-def curves(logs: Sequence[tuple[str, dict[str, np.ndarray]]]) -> Figure:
-    """Training logs (name, columns) by epoch: loss, accuracy, fetch reduction and thresholds, where they are."""
+def curves(logs: Sequence[tuple[str, dict[str, np.ndarray]]], primary: Primary = ACCURACY) -> Figure:
+    """Training logs (name, columns) by epoch: loss, the task's figure, fetch reduction and thresholds, where they
+    are."""
     figure = Figure(figsize=(_WIDTH, 5.2 + 0.1 * len(logs)), layout="constrained")
     panels = figure.subplots(2, 2, sharex=True)
-    judged = next((name for name in ("accuracy", "nrmse") if any(name in log for _, log in logs)), "accuracy")
     for panel, (column, title) in zip(panels.flat, (
-            ("loss", "loss (training)"), (judged, f"{judged} (validation)"),
+            ("loss", "loss (training)"), (primary.name, f"{primary.name} (validation)"),
             ("fetch_reduction", "fetch reduction (validation)"), ("thresholds", "Θ / 256")), strict=True):
         for (name, log), colour in zip(logs, colours(len(logs)), strict=True):
             for s, values in enumerate(log.get(column, np.empty((0, 0))).T):

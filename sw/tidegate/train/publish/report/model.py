@@ -11,6 +11,9 @@ from tidegate.spec.model import Model, read_model
 
 from ...data.split import JUDGED
 from ...errors import DataError
+from ...judge.evaluate import task_name
+from ...tasks.primary import Primary
+from ...tasks.registry import find_task
 from . import charts, page
 from .raster import Example, clip_events, example, membranes, raster
 from .results import read_log
@@ -44,7 +47,8 @@ def write_model_report(model_path: str | Path, log_csv: str | Path | None, out_h
         clips=_dict(card.get("clips")), made_with=_dict(card.get("made_with")),
         training={what: value for what, value in training.items() if value is not None},
         figures=figures, used=used if model.stop is not None else {},
-        curves=None if log_csv is None else charts.curves([("", read_log(log_csv))]), **seen), out_html)
+        curves=None if log_csv is None else charts.curves([("", read_log(log_csv))], primary_of(model)),
+        primary=primary_of(model), **seen), out_html)
     return out_html
 
 
@@ -57,7 +61,12 @@ def closer_look(model: Model, clip: Example | None, data_dir: str | Path | None)
 def part_figures(model: Model) -> dict[str, dict]:
     """Figures on the model's card: part → figures of ``train.evaluate``."""
     return {part: model.card[part] for part in JUDGED
-            if any(_dict(model.card.get(part)).get(name) is not None for name in ("accuracy", "nrmse"))}
+            if _dict(model.card.get(part)).get(primary_of(model).name) is not None}
+
+
+def primary_of(model: Model) -> Primary:
+    """The figure of a model's task."""
+    return find_task(task_name(model)).primary
 
 
 def _occupancy(model: Model) -> dict[str, Any] | None:
@@ -77,8 +86,9 @@ def _clip(model: Model, clip: Example | None, data_dir: str | Path | None) -> di
         return None
     events, hop_ms = clip_events(model, clip.path), settings_of(model).hop_ms
     at = events.probabilities[events.decided]
+    decides = len(at) and model.tokens is None
     return {"what": clip.what, "events": events, "hop_ms": hop_ms,
-            "decision": {"label": model.labels[at.argmax()], "probability": at.max()} if len(at) else None,
+            "decision": {"label": model.labels[at.argmax()], "probability": at.max()} if decides else None,
             "drawing": raster(events, model.labels, hop_ms / 1000),
             "membranes": [membranes(events, s, hop_ms / 1000) for s in events.membranes if s]}
 

@@ -15,14 +15,16 @@ from ...errors import DataError
 from ...judge.stat import Stat, grouped
 from ...study.plan import Plan
 from ...study.results import alike, read_description, read_results
+from ...tasks.primary import Primary
 
 
 @dataclass(frozen=True)
 class PartFigures:
-    """Figures of one row on one part; ``fetch_reduction``: None if nothing was read."""
+    """Figures of one row on one part.  ``primary``: that of the sweep's task, such as accuracy.  ``fetch_reduction``:
+    None if nothing was read."""
 
     clips: int
-    accuracy: float
+    primary: float
     fetch_reduction: float | None
     temporal_sparsity: float | None
 
@@ -59,13 +61,13 @@ class Group:
         return Stat.of(getattr(row.parts[part], figure) for row in self.rows if part in row.parts)
 
     def point(self, part: str) -> tuple[float | None, float | None]:
-        """(mean fetch reduction, mean accuracy)."""
-        fetch, accuracy = self.stat(part, "fetch_reduction"), self.stat(part, "accuracy")
-        return fetch and fetch.mean, accuracy and accuracy.mean
+        """(mean fetch reduction, mean of the primary figure)."""
+        fetch, primary = self.stat(part, "fetch_reduction"), self.stat(part, "primary")
+        return fetch and fetch.mean, primary and primary.mean
 
     def median(self) -> Row:
-        """The row of median validation accuracy (the lower of two)."""
-        order = sorted(self.rows, key=lambda r: (r.parts["validation"].accuracy if "validation" in r.parts else -1.0,
+        """The row of the median primary figure in the validation part (the lower of two)."""
+        order = sorted(self.rows, key=lambda r: (r.parts["validation"].primary if "validation" in r.parts else -1.0,
                                                  r.key))
         return order[(len(order) - 1) // 2]
 
@@ -100,6 +102,11 @@ class SweepData:
         """The rows at the Θ that their model was trained with; all where no setting is that."""
         return tuple(row for row in self.rows if row.factor == 1) or self.rows
 
+    @cached_property
+    def primary(self) -> Primary:
+        """The figure of the sweep's task."""
+        return self.plan.primary
+
     @property
     def part(self) -> str:
         """The part to show: test where anything was tested."""
@@ -110,20 +117,24 @@ class SweepData:
         found = []
         for left_out in (False, True):
             mine = [g for g in self.groups if bool(g.first.speaker) == left_out]
-            found += [mine[i] for i in pareto_front([g.point(part) for g in mine])]
+            found += [mine[i] for i in pareto_front([self._good(*g.point(part)) for g in mine])]
         return found
 
+    def _good(self, fetch: float | None, primary: float | None) -> tuple[float | None, float | None]:
+        """A point whose second number is better if it is more."""
+        return fetch, -primary if primary is not None and self.primary.lower else primary
+
     def chosen(self) -> Row | None:
-        """The row to look at closely, by validation alone: the most accurate on the Pareto front of the rows at their
+        """The row to look at closely, by validation alone: the best one on the Pareto front of the rows at their
         own Θ, which the figures of a model's card are for; of these, only models that have thresholds at all, if there
         are any.  None without validation figures.
         """
         validated = [row for row in self.own if "validation" in row.parts]
         rows = [row for row in validated if any(row.theta)] or validated
         figures = [row.parts["validation"] for row in rows]
-        front = pareto_front([(f.fetch_reduction, f.accuracy) for f in figures])
-        return max((rows[i] for i in front), default=None,
-                   key=lambda r: (r.parts["validation"].accuracy, r.parts["validation"].fetch_reduction))
+        points = [self._good(f.fetch_reduction, f.primary) for f in figures]
+        best = max(pareto_front(points), default=None, key=lambda i: (points[i][1], points[i][0]))
+        return None if best is None else rows[best]
 
 
 def series_name(row: Row) -> str:
@@ -150,7 +161,7 @@ def read_sweep(folder: str | Path) -> SweepData:
     if not rows:
         raise DataError(f"'{folder}' has no finished point yet; let the sweep run first")
     fields = tuple(field for field in plan.vary if field != "seed")
-    return SweepData(folder, plan, fields, tuple(_row(row, fields) for row in rows))
+    return SweepData(folder, plan, fields, tuple(_row(row, fields, plan.primary.name) for row in rows))
 
 
 def read_log(path: str | Path) -> dict[str, np.ndarray]:
@@ -174,10 +185,10 @@ def read_log(path: str | Path) -> dict[str, np.ndarray]:
     return columns
 
 
-def _row(row: dict[str, Any], fields: Sequence[str]) -> Row:
-    parts = {part: PartFigures(row.get(f"{part}_clips") or 0, row[f"{part}_accuracy"],
+def _row(row: dict[str, Any], fields: Sequence[str], primary: str) -> Row:
+    parts = {part: PartFigures(row.get(f"{part}_clips") or 0, row[f"{part}_{primary}"],
                                row.get(f"{part}_fetch_reduction"), row.get(f"{part}_temporal_sparsity"))
-             for part in JUDGED if row.get(f"{part}_accuracy") is not None}
+             for part in JUDGED if row.get(f"{part}_{primary}") is not None}
     varied = tuple("" if row[field] is None else str(row[field]) for field in fields)
     return Row(row["key"], row["label"], row["speaker"], varied, row["seed"], row["theta"], row["factor"], parts,
                row.get("file_bytes"), alike(row))

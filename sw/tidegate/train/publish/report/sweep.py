@@ -45,7 +45,8 @@ def write_report(folder: str | Path, data_dir: str | Path | None = None, clip: s
         drawings["codings"] = shown["drawing"]
     text = page.render(
         "sweep.html.jinja", sweep=sweep, part=sweep.part, **_head(sweep), **_summary(sweep), speakers=_speakers(sweep),
-        pareto=_pareto(sweep, drawings["pareto"]), curves=charts.curves(logs), group_name=group_name,
+        pareto=_pareto(sweep, drawings["pareto"]), curves=charts.curves(logs, sweep.primary), primary=sweep.primary,
+        group_name=group_name,
         margin_text=margin_text, early={"groups": early, "drawing": drawings["early"]} if early else None,
         codings=shown, chosen=row,
         **(_chosen(sweep, row, model, example, data_dir) if row and model else {}))
@@ -83,7 +84,7 @@ def _summary(sweep: SweepData) -> dict[str, Any]:
              if (found := [row.parts[part].clips for row in sweep.rows if part in row.parts])}
     front = sweep.front("validation")
     groups = [{"name": charts.series_name(g.first), "first": g.first, "theta": _theta(g), "runs": len(g.rows),
-               "accuracies": [g.stat(part, "accuracy") for part in clips],
+               "primaries": [g.stat(part, "primary") for part in clips],
                "fetches": [g.stat(part, "fetch_reduction") for part in clips],
                "size": Stat.of(row.file_bytes for row in g.rows), "best": any(g is f for f in front)}
               for g in sweep.groups]
@@ -92,13 +93,13 @@ def _summary(sweep: SweepData) -> dict[str, Any]:
 
 
 def _speakers(sweep: SweepData) -> list[dict[str, Any]]:
-    """Accuracy on each speaker that was left out, and last over all of them."""
+    """The primary figure on each speaker that was left out, and last over all of them."""
     speakers, found = sorted({row.speaker for row in sweep.rows if row.speaker}), []
     for g in sweep.groups:
         if g.first.speaker:
-            stats = [Group(tuple(r for r in g.rows if r.speaker == s)).stat("test", "accuracy") for s in speakers]
+            stats = [Group(tuple(r for r in g.rows if r.speaker == s)).stat("test", "primary") for s in speakers]
             over = Stat.of(s.mean if s else None for s in stats)
-            found.append({"name": g.name(sweep.fields), "theta": _theta(g), "accuracies": [*stats, over]})
+            found.append({"name": g.name(sweep.fields), "theta": _theta(g), "primaries": [*stats, over]})
     return found
 
 
@@ -117,7 +118,7 @@ def _codings(sweep: SweepData, clip: Example | None, data_dir: str | Path | None
 
 
 def _pareto(sweep: SweepData, drawing: Figure) -> dict[str, Any]:
-    return {"drawing": drawing, "runs": [s.n for g in sweep.groups if (s := g.stat(sweep.part, "accuracy"))],
+    return {"drawing": drawing, "runs": [s.n for g in sweep.groups if (s := g.stat(sweep.part, "primary"))],
             "missing": sum(None in g.point(sweep.part) for g in sweep.groups)}
 
 
