@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from tidegate.golden import Golden
-from tidegate.golden.spike_norm import STEP, linear_layers, spike_norm
+from tidegate.golden.spike_norm import STEP, spike_norm, weight_layers
 from tidegate.spec.errors import ModelError
 
 STEPS = 200
@@ -84,14 +84,45 @@ def test_a_layer_that_never_spikes():
     assert conversion.thresholds[0] == 1 and conversion.rates[1] == 0
 
 
+def pictures() -> nn.Sequential:
+    torch.manual_seed(3)
+    module = nn.Sequential(nn.Conv2d(2, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(), nn.AvgPool2d(2), nn.Dropout2d(),
+                           nn.Conv2d(6, 8, 3, stride=2, padding=1, bias=False), nn.ReLU(), nn.Flatten(),
+                           nn.Linear(32, 4))
+    norm = module[1]
+    assert isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None and norm.running_var is not None
+    norm.running_mean.uniform_(-0.2, 0.2)
+    norm.running_var.uniform_(0.05, 0.2)
+    return module.eval()
+
+
+@pytest.mark.parametrize("balance", ["spikes", "activations"])
+def test_convolutions_pooling_and_normalisation(balance):
+    module, rng = pictures(), np.random.default_rng(2)
+    images = np.floor(rng.random((16, 2, 8, 8)) * 256) / 256
+    features = images.transpose(0, 2, 3, 1).reshape(16, 1, -1)
+    frames = np.repeat(features, STEPS, 1).astype(np.float32)
+    conversion = spike_norm(module, frames, balance=balance, image=(2, 8, 8))
+    assert [layer.conv is not None for layer in conversion.model.network.layers] == [True] * 3
+    with torch.no_grad():
+        wanted = module(torch.from_numpy(images).float()).numpy()
+    trace = Golden(conversion.model).run(frames_of(frames))
+    scale = 2.0 ** -(8 + conversion.model.network.classifier.weight_frac)
+    got = trace.logits.mean(0) * scale * np.prod(conversion.thresholds)
+    assert np.corrcoef(got.ravel(), wanted.ravel())[0, 1] > 0.98
+    assert (got.argmax(1) == wanted.argmax(1)).mean() > 0.8
+
+
 @pytest.mark.parametrize("module, text", [
-    (nn.Sequential(nn.Linear(12, 4)), "0 layers with ReLU; 1 to 4"),
+    (nn.Sequential(nn.Linear(12, 4)), "0 layers before the last; 1 to 4"),
     (nn.Sequential(nn.Linear(12, 4), nn.Tanh(), nn.Linear(4, 2)), "Tanh is no ReLU"),
     (nn.Sequential(nn.Linear(12, 4), nn.ReLU()), "must be a Linear without ReLU"),
-    (nn.Sequential(nn.Conv1d(1, 2, 3), nn.ReLU(), nn.Linear(4, 2)), "Conv1d is no Linear"),
-    (nn.Sequential(nn.Linear(12, 4), nn.ReLU(), nn.Linear(5, 2)), "5 inputs follows one of 4 outputs"),
+    (nn.Sequential(nn.Conv1d(1, 2, 3), nn.ReLU(), nn.Linear(4, 2)), "Conv1d cannot be converted"),
+    (nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Linear(4, 2)), "Conv2d needs an image"),
+    (nn.Sequential(nn.ReLU(), nn.Linear(4, 2)), "follows no Linear"),
+    (nn.Sequential(nn.Linear(12, 4), nn.ReLU(), nn.Linear(5, 2)), "5 inputs follows a layer of 4 outputs"),
     (nn.Sequential(*[part for _ in range(5) for part in (nn.Linear(12, 12), nn.ReLU())], nn.Linear(12, 2)), "5 layers"),
-], ids=["no ReLU", "tanh", "no classifier", "conv", "sizes", "deep"])
+], ids=["no ReLU", "tanh", "no classifier", "conv1d", "no image", "ReLU", "sizes", "deep"])
 def test_modules_that_cannot_be_converted(module, text):
     with pytest.raises(ModelError, match=text) as error:
         spike_norm(module, held())
@@ -105,6 +136,18 @@ def test_modules_that_cannot_be_converted(module, text):
 def test_bad_calibration(frames, options, text):
     with pytest.raises(ModelError, match=text):
         spike_norm(made(), frames, **options)
+
+
+@pytest.mark.parametrize("part, text", [
+    (nn.Conv2d(2, 4, (3, 1)), "square kernels"), (nn.Conv2d(2, 4, 3, dilation=2), "without dilation"),
+    (nn.Conv2d(3, 4, 3), "hears 3 channels, the layer before it makes 2"),
+    (nn.Conv2d(2, 4, 3, 3), "stride of 1, 2 or 4"),
+    (nn.AvgPool2d(2, padding=1), "without padding"), (nn.AvgPool2d(3, 2), "heard by no output")])
+def test_layers_of_images_that_cannot_be_converted(part, text):
+    module = nn.Sequential(part, *([nn.ReLU()] if isinstance(part, nn.Conv2d) else []), nn.Flatten(), nn.Linear(8, 2))
+    with pytest.raises(ModelError, match=text) as error:
+        spike_norm(module, held(), image=(2, 8, 8))
+    assert "\n" not in str(error.value)
 
 
 def test_biases_that_do_not_fit():
@@ -121,4 +164,4 @@ def test_weights_that_are_no_numbers():
         module[1].weight[0, 0] = torch.nan
     with pytest.raises(ModelError, match="NaN"):
         spike_norm(module, held())
-    assert len(linear_layers(made())) == 3
+    assert len(weight_layers(made())) == 3
