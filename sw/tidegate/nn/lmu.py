@@ -40,7 +40,7 @@ class LMU(UnitRNN):
     The step grows from 1/256 in the first ``anneal`` passes in training mode, by powers of two.  There is no Θ to
     choose then: each is half a step.
 
-    The paper's memory is 32-bit; ``spec/lmu.py`` says how well one of 8 bits remembers.  ``weight_frac``: as of
+    ``spec/lmu.py`` says how well a memory with weights of 8 bits remembers.  ``weight_frac``: as of
     ``DeltaGRU``, for memory and hidden state of each layer.  LayerError (a ValueError) for what no core can do, and
     for NaN.
     """
