@@ -139,6 +139,31 @@ def test_a_large_theta(kind, signal):
     assert "at Θ = 0 every value is within its bound" in compared.text()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(60))
+def test_faults_of_random_networks(seed):
+    """A saturated weight, a wrong scale and a large Θ at random places of random networks; without them nothing."""
+    rng = np.random.default_rng(seed)
+    kind, hidden, layers = ("GRU", "LSTM")[seed % 2], int(rng.integers(10, 80)), int(rng.integers(1, 4))
+    net, x = network(kind, seed, hidden, layers, float(rng.choice([0.7, 1, 1.5, 2]))), data(seed, 12, 50)
+    model = model_of(net, x)
+    assert compare_float(model, net, x).within
+    layer, of = int(rng.integers(0, layers)), str(rng.choice(["weight_ih", "weight_hh"]))
+    weight = net[0].get_parameter(f"{of}_l{layer}").detach()
+    row, column = int(rng.integers(0, weight.shape[0])), int(rng.integers(0, weight.shape[1]))
+    was = weight[row, column].clone()
+    weight[row, column] = 6.0
+    _, cause = found(edited(model, f"{kind.lower()}.{layer}.{of}", (row, column), lambda w: 127), net, x)
+    assert (cause.kind, cause.layer) == ("weight saturated", layer)
+    weight[row, column] = was
+    layer = int(rng.integers(0, layers + 1))
+    _, cause = found(rescaled(model, layer), net, x)
+    assert (cause.kind, cause.layer) == ("scale", layer)
+    signal = int(rng.integers(0, layers + 1))
+    _, cause = found(model.with_thresholds(*(100 * (s == signal) for s in range(layers + 1))), net, x)
+    assert (cause.kind, cause.layer) == ("Θ", signal - 1)
+
+
 def test_a_fault_behind_theta_is_still_told():
     net = network()
     compared = compare_float(rescaled(model_of(net), 1).with_thresholds(80, 0, 0), net, data())

@@ -123,7 +123,7 @@ def test_train_and_eval(tmp_path, device):
 
 def test_every_verb_has_help_and_json():
     for verb in ("demo", "run", "train", "eval", "report", "verify", "fit", "bench", "models", "boards", "data",
-                 "build", "flash", "selftest"):
+                 "build", "flash", "selftest", "import", "export"):
         done = tidegate(verb, "--help")
         assert done.returncode == 0 and "--json" in done.stdout, verb
 

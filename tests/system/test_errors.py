@@ -164,6 +164,7 @@ def test_wrong_usage():
     ("torch", ["eval", "MODEL", "--data", "."], "tidegate[train]"),
     ("torch", ["verify", "MODEL"], "tidegate[train]"),
     ("amaranth", ["run", "SOUND", "--model", "MODEL"], "tidegate[sim]"),
+    ("nir", ["export", "MODEL", "--out", "n.nir"], "tidegate[import]"),
 ])
 def test_missing_extra(model, sound, tmp_path, package, verb, extra):
     arguments = [{"MODEL": str(model), "SOUND": str(sound)}.get(a, a) for a in verb]

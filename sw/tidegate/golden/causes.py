@@ -1,8 +1,9 @@
 """Why a model departs from its float network: the same frames once more, each time with one thing taken away.
 
 What is taken away, alone: Θ of a signal; saturation, the rounding of numbers, or the difference of the weights, of a
-layer; all that the layer hears.  The cause is what leaves the smallest error at that place.  If none of them leaves an
-error within the bound, the best one stays away, and the next cause is found.
+layer; all that the layer hears.  Of what leaves an error within the bound at that place, the cause is what leaves the
+fewest elements of the same value and frame beyond their bounds, and then the smallest error.  If nothing does, what
+leaves the smallest error stays away, and the next cause is found.
 """
 
 from collections.abc import Iterator
@@ -60,23 +61,25 @@ class Diagnosis:
 
     ``mine``: the model's weights, ``theirs``: those of the float network; ``layers``: those of the model, and its
     classifier; ``frames`` (T, 1, features) of the sequence, normalised, up to the frame of the departure; ``switches``:
-    those of the model.
+    those of the model; ``bounds`` (elements,) at its place.
     """
 
     def __init__(self, mine: FloatChain, theirs: FloatChain, layers: tuple[Layer, ...], frames: Tensor,
-                 switches: Switches, wanted: Seen, at: Departure):
+                 switches: Switches, wanted: Seen, at: Departure, bounds: Tensor):
         self.mine, self.theirs, self.layers, self.frames = mine, theirs, layers, frames
-        self.switches, self.wanted, self.at = switches, wanted, at
+        self.switches, self.wanted, self.at, self.bounds = switches, wanted, at, bounds
 
     def causes(self) -> list[Cause]:
         """The first one matters most; more than one if it takes them together to be within the bound."""
         chain, switches, found = self.mine, self.switches, []
         while len(found) < _MOST_CAUSES:
-            trials = [(self._error(t.chain, t.switches), t) for t in self._trials(chain, switches)]
-            single = [pair for pair in trials if not pair[1].several]
-            if any(error <= self.at.bound for error, _ in single):
-                trials = single
-            error, best = min(trials, key=lambda pair: pair[0])
+            trials = [(*self._left(t.chain, t.switches), t) for t in self._trials(chain, switches)]
+            healing = [trial for trial in trials if trial[0] <= self.at.bound]
+            if single := [trial for trial in healing if not trial[2].several]:
+                healing = single
+            # a value that was just short of Θ is mended by any small change, but its neighbours are not
+            error, _, best = min(healing, key=lambda trial: (trial[1], trial[0])) if healing else min(
+                trials, key=lambda trial: trial[0])
             found.append(self._told(best, error, chain, switches))
             chain, switches = best.chain, best.switches
             if error <= self.at.bound:
@@ -84,10 +87,15 @@ class Diagnosis:
         return found
 
     def _error(self, chain: FloatChain, switches: Switches) -> float:
-        """Of the run, at the place of the departure."""
+        """Of a run, at the place of the departure."""
+        return self._left(chain, switches)[0]
+
+    def _left(self, chain: FloatChain, switches: Switches) -> tuple[float, int]:
+        """(the error of a run at the place of the departure, how many elements are beyond their bounds there)."""
         at = self.at
         value = stepwise(chain, self.frames, switches)[at.site]
-        return abs(float(value[at.frame, 0, at.element]) - at.wanted)
+        error = (value[at.frame, 0] - self.wanted[at.site][at.frame, 0]).abs()
+        return float(error[at.element]), int((error > self.bounds).sum())
 
     def _trials(self, chain: FloatChain, switches: Switches) -> Iterator[_Trial]:
         last, thetas = self.at.site.layer, switches.thresholds
@@ -191,8 +199,10 @@ class _WeightFault:
     def _groups(self) -> Iterator[tuple[str, dict[str, Tensor]]]:
         """(kind, the layer's weights with only these put right), the most particular first."""
         if any(bool(at.any()) for at in self.saturated.values()):
-            yield "weight saturated", {name: torch.where(self.saturated[name], self.theirs[name], w)
-                                       if name in self.saturated else w for name, w in self.mine.items()}
+            parts = {name: torch.where(self.saturated[name], self.theirs[name], w) if name in self.saturated else w
+                     for name, w in self.mine.items()}
+            yield "weight saturated", parts
+            yield "weight saturated", parts | {"bias": self.theirs["bias"]}     # a mean may be folded into them
         if factors := self._scales():
             yield "scale", {name: w / factors.get(name, 1.0) if name != "bias" else self.theirs["bias"]
                             for name, w in self.mine.items()}

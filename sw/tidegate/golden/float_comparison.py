@@ -200,7 +200,7 @@ class _Sides:
         here = slice(at.sequence, at.sequence + 1)
         wanted = {site: value[: at.frame + 1, here] for site, value in self.wanted.items()}
         diagnosis = Diagnosis(self.mine, self.theirs, self.layers, self.frames[: at.frame + 1, here],
-                              Switches.all(self.mine, INTEGER, thresholds), wanted, at)
+                              Switches.all(self.mine, INTEGER, thresholds), wanted, at, self.bounds[at.site])
         causes = diagnosis.causes()
         if self.other_way:
             causes = [replace(c, cure=f"{c.cure}; {_NORMALISED}") if not c.layer and c.kind in _FAULTS else c
