@@ -27,6 +27,7 @@ from tidegate.train.recipe import Augmentation
 from tidegate.train.study.plan import make_plan
 from tidegate.train.study.results import columns, read_results
 from tidegate.train.study.sweep import Sweep
+from tidegate.train.tasks.ctc import TOKEN_COUNTS
 from tidegate.train.tasks.registry import find_task
 
 TASK = find_task("ctc")
@@ -119,10 +120,11 @@ def test_the_loss_is_that_of_all_alignments(small, data, cache):
     assert float(loss(logits, batch, 1)) == pytest.approx(-np.log(total) / 2, rel=1e-5)
     marks = torch.tensor([[4], [2], [-1], [0]])
     marked = Batch(batch.frames, batch.decisions, marks)
-    extra = -(odds[0, 4] * odds[1, 2] * odds[3, 0]).log() / 2
-    assert float(loss(logits, marked, 1) - loss(logits, batch, 1)) == pytest.approx(float(extra), rel=1e-4)
-    marked.progress = 0.4               # the marks have faded
-    assert float(loss(logits, marked, 1)) == float(loss(logits, batch, 1))
+    extra = -(odds[0, 4].log() + TOKEN_COUNTS * (odds[1, 2] * odds[3, 0]).log()) / 2
+    for progress, weight in ((0.0, 1.0), (0.2, 0.6), (0.4, 0.2), (0.9, 0.2)):           # the marks fade
+        marked.progress = progress
+        more = float(loss(logits, marked, 1) - loss(logits, batch, 1))
+        assert more == pytest.approx(weight * float(extra), rel=1e-4)
 
 
 def test_metrics():

@@ -19,8 +19,8 @@ class StringOptions:
     """What strings are made of; pairs are the least and the greatest of a uniform choice.
 
     ``count``: strings per epoch.  ``judged``: strings of the validation part, and as many of the test part; the same
-    whatever the recipe's seed.  ``tokens``: how many are in a string.  ``trained``: how many are in one to train, for short
-    ones train faster (None: as many).
+    whatever the recipe's seed.  ``tokens``: how many are in a string.  ``trained``: how many are in one to train,
+    for short ones train faster (None: as many).
 
     Between two tokens, one of three: with the share ``overlap`` the second begins up to ``overlap_s`` seconds before
     the first has ended; with the share ``pause`` there are ``pause_s`` seconds between them; else ``gap_s``.
@@ -35,8 +35,11 @@ class StringOptions:
     synthetic voices.
 
     ``marks``: weight of a second loss, the cross-entropy in frames of which the label is known, because the string is
-    composed: the token where its word ends, the blank where there is no word.  It falls to 0 over the share ``marked``
-    of the epochs; without it (0) the network takes several times as many to begin to tell tokens.  ``beam``: of the decoder (``spec/tokens.py``).
+    composed: the token where its word ends, the blank where there is no word.  It goes from the first number to the
+    second one over the share ``marked`` of the epochs.  With CTC alone (0, 0) a network tells nothing but blanks for
+    many epochs.
+
+    ``beam``: of the decoder (``spec/tokens.py``).
     """
 
     count: Count = 2000
@@ -56,7 +59,7 @@ class StringOptions:
     margin_s: Seconds = 0.03
     one_voice: Share = 0.25
     train_only: tuple[str, ...] = ()
-    marks: Amount = 1.0
+    marks: tuple[Amount, Amount] = (1.0, 0.2)
     marked: Share = 0.4
     beam: Annotated[int, Field(ge=1, le=MOST_BEAM)] = 1
 

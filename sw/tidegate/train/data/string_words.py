@@ -17,7 +17,8 @@ from .string_corpora import Corpus
 from .string_options import StringOptions
 
 LOUDNESS = 0.3      # of every word: the mean energy of a band in its loud frames (``augment.speech_level``)
-_EARLY, _SURE, _LATE = 0.3, 0.7, 6   # of a word: its token may be told from here on, and is told from here on; frames
+_EARLY, _SURE = 0.5, 0.88       # of a word: from here on its token may be told, and from here on it is marked
+_LATE = 6                       # frames after the word in which its token may still be told
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from .string_words import LOUDNESS, StringMaker, StringWords, load_words, loudne
 
 BLANK = "blank"
 _VERSION = 1
-_OF_TRAINING = ("count", "trained", "one_voice", "train_only", "marks", "marked", "beam")     # options that judging does not know
+_OF_TRAINING = ("count", "trained", "one_voice", "train_only", "marks", "marked", "beam")     # no option of judging
 MOST_SECONDS = 120.0        # of a recording of a string
 _NORMAL = 256               # training strings that say what is normal
 _JUDGED_SEED = 20

@@ -25,6 +25,8 @@ from ..validated import from_json
 from .primary import WER
 from .protocol import BatchMaker, Loss
 
+TOKEN_COUNTS = 4.0      # in the loss of the marks a frame of a token counts as so many of the blank, which are more
+
 
 @dataclass(frozen=True)
 class StringTask:
@@ -92,16 +94,19 @@ class StringTask:
     def loss(self, recipe: Recipe, examples: Strings, train: np.ndarray, device: torch.device) -> Loss:
         """The negative logarithm of the sum over all alignments, per token, and the recipe's ``marks``."""
         blank, options = len(examples.labels) - 1, examples.options
+        counts = torch.full((len(examples.labels),), TOKEN_COUNTS, device=device)
+        counts[blank] = 1.0
 
         def alignments(logits: Tensor, batch: Batch, frames: int) -> Tensor:
             (last, tokens), = batch.decisions
             odds = logits.log_softmax(-1)
             loss = torch.nn.functional.ctc_loss(odds, tokens.clamp_min(0), last + 1, (tokens >= 0).sum(1), blank,
                                                 zero_infinity=True)
-            weight = options.marks * max(0.0, 1 - batch.progress / options.marked) if options.marked else 0.0
+            begin, end = options.marks
+            weight = end + (begin - end) * max(0.0, 1 - batch.progress / options.marked if options.marked else 0.0)
             if weight and batch.marks is not None:
-                wrong = torch.nn.functional.nll_loss(odds.flatten(0, 1), batch.marks.flatten(), ignore_index=-1,
-                                                     reduction="sum")
+                wrong = torch.nn.functional.nll_loss(odds.flatten(0, 1), batch.marks.flatten(), counts,
+                                                     ignore_index=-1, reduction="sum")
                 loss = loss + weight * wrong / (tokens >= 0).sum()
             return loss
 
