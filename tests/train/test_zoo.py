@@ -1,6 +1,7 @@
 """What ships: the files belong together, and the figures on the cards are those of the models."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from tidegate.spec.model import read_model
 from tidegate.train.judge.evaluate import evaluate_directory
 from tidegate.train.publish.card import card
 from tidegate.train.recipe import Recipe
+from tidegate.train.study.plan import read_plan
 from tidegate.train.tasks.registry import find_task
 
 AGILE = (0.5, 2.0)        # factors on Θ between which the agile model is compared
@@ -83,10 +85,11 @@ def test_load_by_name_or_path(tmp_path):
         zoo.path("nothing")
 
 
-@pytest.mark.parametrize("name", ["steering", "machine-temperature"])
-def test_a_dense_twin_differs_in_what_is_sent_alone(name):
+@pytest.mark.parametrize("name, task", [("steering", "series"), ("machine-temperature", "series"),
+                                        ("digit-strings", "ctc")])
+def test_a_dense_twin_differs_in_what_is_sent_alone(name, task):
     recipe, twin = (Recipe.read(zoo.recipe_path(each)) for each in (name, f"{name}-dense"))
-    assert recipe.task == "series" and set(twin.thresholds) == {0} and recipe.budget
+    assert recipe.task == task and set(twin.thresholds) == {0} and recipe.budget
     sparse = {"name", "about", "thresholds", "learn_thresholds", "budget"}
     assert all(twin.to_dict()[field] == value for field, value in recipe.to_dict().items() if field not in sparse)
 
@@ -95,3 +98,13 @@ def test_the_recipe_on_the_page_of_series_is_one():
     text = (Path(__file__).parents[2] / "docs/regression.md").read_text()
     recipe = Recipe.from_dict(json.loads(text.partition("```json\n")[2].partition("```")[0]))
     assert recipe.task == "series" and recipe.series is not None
+
+
+def test_the_recipe_on_the_page_of_strings_is_one_and_the_sweep_compares_the_twins():
+    text = (Path(__file__).parents[2] / "docs/strings.md").read_text()
+    recipe = Recipe.from_dict(json.loads(text.partition("```json\n")[2].partition("```")[0]))
+    assert recipe.task == "ctc" and recipe.strings is not None
+    twin = Recipe.read(zoo.recipe_path("digit-strings-dense"))
+    points = read_plan("digit-strings").points()
+    dense = [point.recipe for point in points if point.label == "dense"]
+    assert len(points) == 10 and all(replace(each, name=twin.name, about=twin.about, seed=1) == twin for each in dense)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from made_tones import RATE, SETTINGS, word
 
-from conftest import RATE, SETTINGS, word
 from tidegate.train.data.split import PARTS
 from tidegate.train.data.string_corpora import find_corpora, read_transcripts, token_numbers
 from tidegate.train.data.string_options import StringOptions

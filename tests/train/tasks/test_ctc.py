@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from made_tones import RATE, word
 
-from conftest import RATE, word
 from tidegate.commands.app import app
+from tidegate.commands.sweep import _print as print_table
 from tidegate.golden import Golden
 from tidegate.host.ctc import decode, decoder_of
 from tidegate.spec.errors import TidegateError
@@ -21,12 +22,15 @@ from tidegate.train.data.string_options import StringOptions
 from tidegate.train.errors import DataError
 from tidegate.train.fit.training_run import run
 from tidegate.train.judge.evaluate import evaluate, evaluate_directory
+from tidegate.train.publish import release
 from tidegate.train.publish.card import card
 from tidegate.train.publish.report.model import write_model_report
+from tidegate.train.publish.report.sweep import write_report
 from tidegate.train.recipe import Augmentation
+from tidegate.train.study import cluster
 from tidegate.train.study.plan import make_plan
-from tidegate.train.study.results import columns, read_results
-from tidegate.train.study.sweep import Sweep
+from tidegate.train.study.results import Results, columns, read_results, summary
+from tidegate.train.study.sweep import Sweep, train_point
 from tidegate.train.tasks.ctc import TOKEN_COUNTS
 from tidegate.train.tasks.registry import find_task
 
@@ -203,3 +207,26 @@ def trained_recipe(model):
 def test_an_untouched_file_is_the_same_after_a_round_trip(trained, tmp_path):
     save_model(trained, tmp_path / "again.tidegate")
     assert read_model(tmp_path / "again.tidegate").digest == trained.digest
+
+
+def test_a_sweep_s_tables_report_and_card_tell_the_word_error_rate(small, data, cache, tmp_path, capsys, monkeypatch):
+    plan = make_plan({"name": "s", "recipe": replace(small, epochs=1).to_dict(), "vary": {"seed": [1, 2]}})
+    points, out = plan.points(), tmp_path / "out"
+    results = Results(out, plan, [point.key for point in points], {"digest": "tones"})
+    for point in points:
+        cluster.BROUGHT["tones"] = TASK.load(point.recipe, data, cache=cache)
+        answer = train_point(point.recipe.to_dict(), plan.theta, "tones")
+        same = {"key": point.key, "label": "", "speaker": "", "seed": point.recipe.seed, "epochs": 1} | answer["same"]
+        results.add(point.key, answer["model"], answer["log"], [same | row for row in answer["rows"]])
+    rows = read_results(out)
+    group, = summary(rows)
+    assert group["n"] == 2 and group["test_wer"] == pytest.approx(sum(row["test_wer"] for row in rows) / 2)
+    print_table("s", ["seed"], [group], plan.primary)
+    assert "test wer" in capsys.readouterr().out
+    page = write_report(out).read_text()
+    assert "wer against fetches" in page and "test wer" in page and "ccuracy" not in page
+    monkeypatch.setattr("sys.argv", ["release", "mine", "--sweep", str(out), "--zoo", str(tmp_path)])
+    assert release.main() == 0
+    best = min(rows, key=lambda row: row["validation_wer"])
+    assert read_model(tmp_path / "mine.tidegate").card["recipe"]["seed"] == best["seed"]
+    assert "| runs | Θ | n | test wer |" in (tmp_path / "mine.md").read_text()

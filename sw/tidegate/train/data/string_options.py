@@ -8,10 +8,10 @@ from tidegate.spec.tokens import MOST_BEAM
 
 from ..validated import Amount, Levels, Nonnegative, Ordered, Share, Spread, refuse, validated
 
-Count = Annotated[int, Field(ge=1, le=1_000_000)]
-Seconds = Annotated[Nonnegative, Field(le=60)]
-Span = Annotated[tuple[Seconds, Seconds], Ordered]
-Lengths = Annotated[tuple[Annotated[int, Field(ge=1, le=100)], Annotated[int, Field(ge=1, le=100)]], Ordered]
+_Count = Annotated[int, Field(ge=1, le=1_000_000)]
+_Seconds = Annotated[Nonnegative, Field(le=60)]
+_Span = Annotated[tuple[_Seconds, _Seconds], Ordered]
+_Lengths = Annotated[tuple[Annotated[int, Field(ge=1, le=100)], Annotated[int, Field(ge=1, le=100)]], Ordered]
 
 
 @validated("a recipe's strings.")
@@ -42,21 +42,21 @@ class StringOptions:
     ``beam``: of the decoder (``spec/tokens.py``).
     """
 
-    count: Count = 2000
-    judged: Count = 300
-    tokens: Lengths = (1, 10)
-    trained: Lengths | None = None
-    gap_s: Span = (0.0, 0.25)
+    count: _Count = 2000
+    judged: _Count = 300
+    tokens: _Lengths = (1, 10)
+    trained: _Lengths | None = None
+    gap_s: _Span = (0.0, 0.25)
     overlap: Share = 0.2
-    overlap_s: Seconds = 0.06
+    overlap_s: _Seconds = 0.06
     pause: Share = 0.1
-    pause_s: Span = (0.25, 1.0)
-    edge_s: Span = (0.1, 0.6)
+    pause_s: _Span = (0.25, 1.0)
+    edge_s: _Span = (0.1, 0.6)
     level: Spread = 10.0
     word_level: Spread = 3.0
     snr: Levels = (10.0, 40.0)
     trim: Spread = 25.0
-    margin_s: Seconds = 0.03
+    margin_s: _Seconds = 0.03
     one_voice: Share = 0.25
     train_only: tuple[str, ...] = ()
     marks: tuple[Amount, Amount] = (1.0, 0.2)
