@@ -209,7 +209,7 @@ def test_the_icebreakers_netlist_detects_what_a_host_does():
 
 
 @pytest.mark.parametrize(("arguments", "says"), [
-    (["--against", "silicon"], "choose rtl or netlist"),
+    (["--against", "silicon"], "choose rtl, netlist, or the file"),
     (["--against", "netlist"], "give --board icebreaker or ulx3s"),
     (["--board", "ulx3s"], "add --against netlist"),
     (["--against", "netlist", "--board", "tangnano"], "no board 'tangnano'; choose icebreaker, ulx3s"),

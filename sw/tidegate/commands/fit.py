@@ -97,7 +97,8 @@ def _shares(network: "Network", model: "Model | None", percent: list[float] | No
             raise TidegateError("nobody trained this network, so nothing says how often it fires; "
                                 "give --occupancy in percent")
         if measured_occupancy(model) is None:
-            raise TidegateError("the model's card has no occupancy; give --occupancy in percent")
+            raise TidegateError("the model's card has no occupancy; give --occupancy in percent, or --data with frames "
+                                "that it may hear")
         return None
     if len(percent) not in (1, network.signals):
         raise TidegateError("give --occupancy one number, or one number for each of the model's "

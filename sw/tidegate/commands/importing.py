@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 _ARRAYS = "x (sequences, frames, features)"
+_WORSE = 0.005      # loss of accuracy by fine-tuning that is worth a warning
 
 
 def import_network(
@@ -93,6 +94,10 @@ def import_network(
         tuned = model.card["finetuned"]
         out.print(f"fine-tuned for {epochs} epochs: fetch reduction {tuned['fetch_reduction']:.2f}x, accuracy on the "
                   f"calibration data {tuned['accuracy']:.1%}", soft_wrap=True)
+        before = report and report.point.accuracy
+        if before is not None and tuned["accuracy"] < before - _WORSE:
+            out.print(f"warning: it was {before:.1%} before, so fine-tuning made it worse: give more epochs or more "
+                      "sequences, or leave --epochs out", soft_wrap=True)
     out.print(f"wrote {out_file}: {model.network.shape}, {model.network.features} features, {model.network.classes} "
               "classes", soft_wrap=True)
 

@@ -60,9 +60,11 @@ def all_frames(calibration: Any, features: int) -> list[np.ndarray]:
         raise ModelError(f"the calibration data make no array ({' '.join(str(error).split())})") from None
     for part in parts:
         wrong = part.ndim < 2 or part.shape[-1] != features or not part.size or (ragged and part.ndim != 2)
-        if wrong or not np.isfinite(part).all():
+        if wrong:
             raise ModelError(f"calibration data are finite features (frames, {features}), not {part.shape}; "
                              "correct them")
+        if not np.isfinite(part).all():
+            raise ModelError("the calibration data hold NaN or infinity; leave those frames out")
     if ragged or parts[0].ndim == 2:
         return parts
     return list(parts[0].reshape(-1, *parts[0].shape[-2:]))

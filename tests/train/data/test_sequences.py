@@ -220,8 +220,8 @@ def test_a_model_of_words_needs_words():
         evaluate_directory(zoo.load("digits"), None)
 
 
-def test_sweeps_are_of_words(write_words, tmp_path):
+def test_a_sweep_of_a_made_task_takes_no_folder(write_words, tmp_path):
     (tmp_path / "s.json").write_text(
         '{"name": "s", "recipe": "toy-cue", "vary": {"seed": [1]}, "theta": [1]}')
-    with pytest.raises(DataError, match="a sweep trains on folders of words"):
+    with pytest.raises(DataError, match="is made from a seed; leave the folder out"):
         Sweep(read_plan(tmp_path / "s.json"), write_words(clips=20), tmp_path / "out")

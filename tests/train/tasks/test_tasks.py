@@ -129,7 +129,7 @@ def test_a_package_adds_a_task_by_an_entry_point(tmp_path, monkeypatch):
 
 
 def test_tasks_that_will_not_do(level, tmp_path):
-    with pytest.raises(DataError, match=r"no task 'letters'; choose words, .*, n-mnist, series, level, or install"):
+    with pytest.raises(DataError, match=r"no task 'letters'; choose words, .*, series, ctc, level, or install"):
         run(None, Recipe("r", task="letters"), tmp_path / "r.tidegate", progress=False)
     with pytest.raises(DataError, match="there is a task 'cue' already; give yours another name"):
         registry.register(ArrayTask("cue", partial(sequences.load_sequences, "cue")))

@@ -7,7 +7,6 @@ nothing is trained, calibrated or chosen on the part that is judged.
 
 import argparse
 import re
-from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
 from tidegate.golden import Golden
+from tidegate.golden.calibration import normalisation
 from tidegate.golden.convert import convert
 from tidegate.golden.figures import figures
 from tidegate.spec.model import Model
@@ -40,12 +40,6 @@ def parts_of(folder: str) -> dict[str, Clips]:
     parts["train"] = ~(parts["test"] | parts["validation"])
     return {name: ([made.frames(i).astype(np.float32) for i in map(int, np.flatnonzero(which))], made.targets[which])
             for name, which in parts.items()}
-
-
-def normalisation(clips: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and 1 / standard deviation of the features."""
-    frames = np.concatenate(clips)
-    return frames.mean(0), 1 / frames.std(0)
 
 
 def trained(clips: Clips, mean: np.ndarray, scale: np.ndarray, seed: int) -> nn.ModuleList:
@@ -104,7 +98,7 @@ def main() -> None:
     parts = parts_of(wanted.folder)
     judged, rows = parts[wanted.part], []
     x, y = parts["train"]
-    mean, scale = normalisation(x)
+    mean, scale = normalisation(np.concatenate(x))
     print(f"{len(x)} clips train, {len(judged[0])} clips of the {wanted.part} part are judged")
     for seed in range(wanted.seeds):
         net = trained(parts["train"], mean, scale, seed)
