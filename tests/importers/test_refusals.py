@@ -197,7 +197,7 @@ def test_calibration_data_and_options_that_do_not_fit(tmp_path):
         ("no calibration data", dict(calibrate=data), {}),
         ("no x", dict(calibrate=data), dict(z=x)),
         (r"finite features \(frames, 6\)", dict(calibrate=data), dict(x=x[..., :5])),
-        ("finite features", dict(calibrate=data), dict(x=x * np.nan)),
+        ("hold NaN or infinity", dict(calibrate=data), dict(x=x * np.nan)),
         ("4 targets for 5 sequences", dict(calibrate=data), dict(x=x, y=y[:4])),
         ("a target is 4, the network has the classes 0 to 3", dict(calibrate=data), dict(x=x, y=y + 4)),
         ("a target is one class number", dict(calibrate=data), dict(x=x, y=y + 0.5)),

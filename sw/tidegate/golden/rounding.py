@@ -127,7 +127,8 @@ def _outliers(weights: Tensor, bias: Tensor, frac: int, name: str) -> str:
         cause = f"{beyond} of {len(weights)} weights reach {float(weights.abs().max()):.3g} and take all"
         cure = f"clip=True loses {least:.1%}"
     elif float(_round(bias, acc_frac(frac + 1)).abs().max()) > BIAS_MAX:
-        cause, cure = f"biases reach {float(bias.abs().max()):.3g} and take the weights", "train with smaller biases, on features whose mean is 0"
+        cause = f"biases reach {float(bias.abs().max()):.3g} and take the weights"
+        cure = "train with smaller biases, on features whose mean is 0"
     else:
         cause = "sums of weights that an accumulator could not hold take them"
         cure = "use fewer inputs or train with weight decay"
