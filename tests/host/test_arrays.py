@@ -1,5 +1,8 @@
 """Frames from files of arrays and random walks: what is taken, and that what cannot be is refused in one line."""
 
+import pickle
+import zipfile
+
 import numpy as np
 import pytest
 from models import random_frames, random_model
@@ -82,6 +85,45 @@ def test_bad_files_are_one_line(tmp_path):
         with pytest.raises(TidegateError) as error:
             read_array(tmp_path / name)
         assert "\n" not in str(error.value) and name in str(error.value), error.value
+
+
+OTHERS = {
+    "text": (b"1,2\n3,4\n", "text, which begins with '1,2 3,4'"),
+    "nothing": (b"", "nothing (0 bytes)"),
+    "hdf5": (b"\x89HDF\r\n\x1a\n" + bytes(90), "an HDF5 file"),
+    "pickle": (pickle.dumps([1, 2]), "a pickle of Python"),
+    "safetensors": (b"\x10" + bytes(7) + b'{"a":{"dtype":', "a safetensors file"),
+}
+
+
+@pytest.mark.parametrize("what", OTHERS)
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+def test_files_of_another_kind_are_named(what, suffix, tmp_path):
+    data, text = OTHERS[what]
+    path = tmp_path / f"x{suffix}"
+    path.write_bytes(data)
+    with pytest.raises(TidegateError) as error:
+        read_array(path)
+    assert f"'{path}' is no .npy or .npz file, but holds {text}; save arrays" in str(error.value)
+
+
+def test_archives_of_other_things_and_folders(tmp_path):
+    def said(name):
+        with pytest.raises(TidegateError) as error:
+            read_array(tmp_path / name)
+        assert "\n" not in str(error.value) and "pickle" not in str(error.value)
+        return str(error.value)
+
+    with zipfile.ZipFile(tmp_path / "zip.npz", "w") as archive:
+        archive.writestr("a.txt", "x")
+    assert "but holds a zip archive (a.txt)" in said("zip.npz")
+    with zipfile.ZipFile(tmp_path / "bytes.npz", "w") as archive:
+        archive.writestr("a.npy", "x")
+    assert "cannot read" in said("bytes.npz") or "is no array" in said("bytes.npz")
+    (tmp_path / "folder.npz").mkdir()
+    assert "is a folder" in said("folder.npz")
+    (tmp_path / "unknown.npy").write_bytes(bytes(range(99)))
+    assert "cannot read" in said("unknown.npy")
 
 
 def test_limited():
