@@ -2,6 +2,7 @@
 
 import pickle
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from models import random_frames, random_model
 
 from tidegate.host.arrays import (
     array_files,
+    features_of_integers,
     frame_sequences,
     holds_arrays,
     limited,
@@ -124,6 +126,18 @@ def test_archives_of_other_things_and_folders(tmp_path):
     assert "is a folder" in said("folder.npz")
     (tmp_path / "unknown.npy").write_bytes(bytes(range(99)))
     assert "cannot read" in said("unknown.npy")
+
+
+def test_features_of_integers_become_these_integers_again():
+    model, rng = random_model(), np.random.default_rng(0)
+    tensors = model.tensors | {"frontend.mean": rng.normal(9, 3, 10).astype(np.float32),
+                               "frontend.scale": rng.uniform(0.01, 20, 10).astype(np.float32)}
+    model, frames = replace(model, tensors=tensors), random_frames(1, 90)
+    assert np.array_equal(model.quantise(features_of_integers(model, frames, "a.npy")), frames)
+    floats = rng.normal(0, 1, (5, 10))
+    assert features_of_integers(model, floats, "a.npy") is floats
+    with pytest.raises(TidegateError, match="beyond ±2047"):
+        features_of_integers(model, frames.astype(int) + 5000, "a.npy")
 
 
 def test_limited():

@@ -16,9 +16,9 @@ from ..spec.errors import ModelError, TidegateWarning
 from ..spec.model import Model
 from .calibration import all_frames, normalisation, sequences_of
 from .chain import FloatChain
-from .conversion import MOST_SATURATED, Conversion, report_of
+from .conversion import MOST_SATURATED, Conversion, ConversionReport, report_of
 from .refit import refitted
-from .rounding import rounded_model
+from .rounding import Scale, rounded_model
 from .spiking import converted_spikes
 from .state_dict import chain_of
 from .thresholds import ThetaSearch, Trial
@@ -145,6 +145,21 @@ def convert(network: FloatChain | Mapping[str, Tensor] | nn.Module,
     report = report_of(chain, trial, plain, signals, logits, scales, chosen, source or type(network).__name__, said)
     _tell(report.warnings if warn else (), stacklevel)
     return Conversion(replace(model, card=model.card | {"conversion": report.to_dict()}), report, report.warnings)
+
+
+def report_of_tuned(tuned: Model, before: ConversionReport, network: FloatChain, calibration: Any,
+                    targets: Any) -> ConversionReport:
+    """The report of a fine-tuned model on the calibration data of its conversion, whose report is ``before``; beside
+    the float network that was converted, which hears features as they are."""
+    pieces, said = all_frames(calibration, network.features), tuned.card["finetuned"]
+    sequences = sequences_of(pieces, targets, network.classes, before.readout)
+    mean, scale = (tuned.tensors[f"frontend.{what}"] for what in ("mean", "scale"))
+    chain, heard = network.on_normalised(mean, scale), (sequences.frames - mean.astype(np.float64)) * scale
+    signals, logits = chain.run(heard)
+    scales = [Scale(layer.weight_frac, 0.0, "") for layer in (*tuned.network.layers, tuned.network.classifier)]
+    how = f"fine-tuned for {said['epochs']} epochs" if said["best"] else "no epoch of fine-tuning was better"
+    return report_of(chain, Trial(tuned, sequences, logits.numpy()), tuned, [heard, *(x.numpy() for x in signals)],
+                     logits.numpy(), scales, f"{before.chosen}, {how}", before.source, (), said["best"])
 
 
 def _tell(lines: Sequence[str], stacklevel: int) -> None:

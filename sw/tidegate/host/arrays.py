@@ -111,6 +111,18 @@ def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
     return arrays
 
 
+def features_of_integers(model: Model, values: np.ndarray, path: str | Path) -> np.ndarray:
+    """The features (..., features) that become these integers by ``Model.quantise``; of floats, the values themselves.
+
+    TidegateError as of ``frame_sequences`` for integers that cannot enter the network.
+    """
+    if values.dtype.kind not in "iu":
+        return values
+    lsbs = _quantised(model, values, path)
+    mean, scale = (model.tensors[f"frontend.{what}"].astype(np.float64) for what in ("mean", "scale"))
+    return lsbs * 2.0**-SIGNAL.frac / np.where(scale == 0, 1, scale) + mean
+
+
 def _quantised(model: Model, values: np.ndarray, path: str | Path) -> np.ndarray:
     features = model.network.features
     if values.ndim not in (2, 3) or values.shape[-1] != features or values.dtype.kind not in "iuf":

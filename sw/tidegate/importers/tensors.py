@@ -70,8 +70,8 @@ def chain_of_names(state: Mapping[Any, Any], path: Path) -> FloatChain:
         if not isinstance(name, str) or not isinstance(tensor, Tensor):
             raise ModelError(f"'{path}' holds {name!r:.60}, which is no tensor; save state_dict() alone")
         if tensor.layout != torch.strided or tensor.is_meta:
-            raise ModelError(f"'{path}' holds '{name}' as a {'meta' if tensor.is_meta else 'sparse'} tensor; save plain "
-                             "tensors, such as those of its to_dense()")
+            raise ModelError(f"'{path}' holds '{name}' as a {'meta' if tensor.is_meta else 'sparse'} tensor; save "
+                             "plain tensors, such as those of its to_dense()")
         if tensor.dtype not in _FLOATS:
             raise ModelError(f"'{path}' holds '{name}' of the type {str(tensor.dtype).removeprefix('torch.')}; save "
                              "weights as float16, bfloat16, float32 or float64")
