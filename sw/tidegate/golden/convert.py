@@ -24,6 +24,7 @@ from .state_dict import chain_of
 from .thresholds import ThetaSearch, Trial
 
 _NAMED = 3                  # features in a message
+_FAR = 1.0                  # deviations that a feature's mean is away from 0 in features that are not normalised
 _REFIT_FRAMES = 40_000      # to which a classifier is fitted; Θ are chosen on fewer
 
 
@@ -114,10 +115,14 @@ def convert(network: FloatChain | Mapping[str, Tensor] | nn.Module,
     per_frame = targets is not None and len(targets) and np.ndim(targets[0])
     sequences = sequences_of(pieces, targets, chain.classes, readout or (None if per_frame else said_by_source))
     frames = np.concatenate(pieces)
-    if mean is None and scale is None:
+    if normalises := mean is None and scale is None:
         mean, scale = normalisation(frames)
         chain = chain.on_normalised(mean, scale)
     model, scales = rounded_model(chain, thresholds, labels, frontend, mean, scale, card, clip)
+    if scales[0].of_bias and normalises and (far := float(np.abs(mean * scale).max())) > _FAR:
+        scales[0] = replace(scales[0], warning=(
+            f"{scales[0].warning}; the network heard features whose mean is up to {far:.2g} deviations away from 0, "
+            "which its biases balance: train it on (features - mean) / deviation"))
     said = [s.warning for s in scales if s.warning] + _saturation(model, frames)
     mean, scale = (model.tensors[f"frontend.{what}"].astype(np.float64) for what in ("mean", "scale"))
     heard = (sequences.frames - mean) * scale
