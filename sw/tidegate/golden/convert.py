@@ -115,11 +115,13 @@ def convert(network: FloatChain | Mapping[str, Tensor] | nn.Module,
     per_frame = targets is not None and len(targets) and np.ndim(targets[0])
     sequences = sequences_of(pieces, targets, chain.classes, readout or (None if per_frame else said_by_source))
     frames = np.concatenate(pieces)
-    if normalises := mean is None and scale is None:
+    far = 0.0
+    if mean is None and scale is None:
         mean, scale = normalisation(frames)
+        far = float(np.abs(mean * scale).max())
         chain = chain.on_normalised(mean, scale)
     model, scales = rounded_model(chain, thresholds, labels, frontend, mean, scale, card, clip)
-    if scales[0].of_bias and normalises and (far := float(np.abs(mean * scale).max())) > _FAR:
+    if scales[0].of_bias and far > _FAR:
         scales[0] = replace(scales[0], warning=(
             f"{scales[0].warning}; the network heard features whose mean is up to {far:.2g} deviations away from 0, "
             "which its biases balance: train it on (features - mean) / deviation"))
