@@ -10,7 +10,7 @@ from tidegate.spec.formats import ACC_BITS, SIGNAL
 from .handover import handover_of
 from .records.job import weight_w_signature
 from .records.registers import choose, registers_layout
-from .records.results import RESULT_LAYOUT
+from .records.results import result_layout
 from .records.trace import trace_signature
 from .stages.addresser import Addresser
 from .stages.admission import Admission
@@ -46,7 +46,7 @@ class Core(wiring.Component):
     weight_w : ``weight_w_signature(design)``, while ready.
     frame : stream of ``encoder_rate`` features (SIGNAL); ceil(FEATURES / encoder_rate) groups make a frame.
     logit : stream of CLASSES accumulators per frame that is run, in order.
-    result : stream of ``RESULT_LAYOUT``: one per frame that is run, after its last logit.
+    result : stream of ``result_layout(design)``: one per frame that is run, after its last logit.
     frames : frames whose results are taken, or that were not run, since clear.
     decision, heard, ended : see ``StopUnit``.  In early mode without ``stream`` a frame begins when the result of the
         one before is taken, and from ``ended`` to the next clear frames are taken and dropped, a group a cycle.
@@ -66,7 +66,7 @@ class Core(wiring.Component):
             "weight_w": In(weight_w_signature(design)),
             "frame": In(stream.Signature(data.ArrayLayout(signed(SIGNAL.bits), design.encoder_rate))),
             "logit": Out(stream.Signature(signed(ACC_BITS))),
-            "result": Out(stream.Signature(RESULT_LAYOUT)),
+            "result": Out(stream.Signature(result_layout(design))),
             "frames": Out(32), "decision": Out(range(design.classes + 1)), "heard": Out(range(design.classes + 1)),
             "ended": Out(1),
             "clear": In(1), "ready": Out(1),

@@ -18,11 +18,11 @@ from tidegate.spec.packets import (
     NAK,
     OVERHEAD,
     PAYLOAD,
-    RESULT_HEADER_BYTES,
     Refusal,
     Request,
     Result,
     encode_packet,
+    result_header_bytes,
 )
 from tidegate.spec.registers import EARLY, REGISTERS, STREAM
 from tidegate.spec.stop import Decider, Stop
@@ -172,7 +172,7 @@ class BoardModel(ABC):
                 and 1 <= classes <= self.design.classes):
             raise Nak(Refusal.NO_MODEL)
         frames, rest = divmod(len(payload), 2 * features)
-        result_bytes = RESULT_HEADER_BYTES + LOGIT_BYTES * classes
+        result_bytes = result_header_bytes(self.registers["LAYERS"]) + LOGIT_BYTES * classes
         _expect(frames >= 1 and rest == 0 and frames * result_bytes <= PAYLOAD)
         answer = b""
         for values in struct.iter_unpack(f"<{features}h", payload):

@@ -14,7 +14,7 @@ namespace {
 
 constexpr uint64_t PATIENCE = 1 << 22;      // cycles without a result that mean there will be none
 constexpr int AFTERWARDS = 64;              // cycles after a clip in which nothing may come
-constexpr size_t COUNTERS = 12 + 2 * 5 + 2; // bytes of COUNTERS_LAYOUT
+constexpr size_t COUNTERS = 12 + 2 * COUNTED + 2;  // bytes of a result
 
 #pragma pack(push, 1)
 struct Settings {

@@ -19,17 +19,12 @@ from tidegate.spec.design import Design
 from tidegate.spec.errors import TidegateError
 from tidegate.spec.layout import Layout
 from tidegate.spec.model import Model
-from tidegate.spec.network import MAX_SIGNALS
+from tidegate.spec.packets import COUNTED
 from tidegate.spec.registers import REGISTERS, stop_registers
 from tidegate.spec.stop import Stop
 
 from .simulators import REGISTER_BYTES, executable
 from .trace import Mismatch, Run, compare, decided, golden_run, golden_words, read_trace
-
-# packed as RESULT_LAYOUT of the core
-_COUNTERS = [("frames", "<u4"), ("cycles", "<u4"), ("weight_words", "<u4"), ("events", "<u2", (MAX_SIGNALS,)),
-             ("decision", "<u2")]
-
 
 @dataclass(frozen=True)
 class CoreRun:
@@ -84,7 +79,7 @@ def simulate(design: Design, model: Model, frames: np.ndarray | Sequence[np.ndar
             raise TidegateError(f"the simulated core failed: {lines[-1]}")
         lengths = tuple(map(len, clips))
         run = read_trace(file, layout, sum(lengths)) if trace else {}
-    return _core_run(done.stdout, lengths, model, run, trace)
+    return _core_run(done.stdout, lengths, design, model, run, trace)
 
 
 def mismatches(run: CoreRun, design: Design, model: Model, frames: np.ndarray | Sequence[np.ndarray],
@@ -132,9 +127,11 @@ def _stimulus(layout: Layout, model: Model, clips: list[np.ndarray], dense: bool
     return b"".join(parts)
 
 
-def _core_run(output: bytes, clips: tuple[int, ...], model: Model, run: Run, traced: bool) -> CoreRun:
+def _core_run(output: bytes, clips: tuple[int, ...], design: Design, model: Model, run: Run, traced: bool) -> CoreRun:
     network = model.network
-    record = np.dtype([("start", "<u8"), ("completion", "<u8"), *_COUNTERS, ("logits", "<i4", (network.classes,))])
+    counters = [("frames", "<u4"), ("cycles", "<u4"), ("weight_words", "<u4"),
+                ("events", "<u2", (max(COUNTED, design.layers + 1),)), ("decision", "<u2")]     # a core's ``result``
+    record = np.dtype([("start", "<u8"), ("completion", "<u8"), *counters, ("logits", "<i4", (network.classes,))])
     records = np.frombuffer(output, record)
     if len(records) != sum(clips):
         raise TidegateError(f"the simulated core answered {len(records)} of {sum(clips)} frames")

@@ -17,7 +17,7 @@ from tidegate.spec.design import Design
 from tidegate.spec.formats import WEIGHT_BITS
 from tidegate_hw.core import Core
 from tidegate_hw.records.registers import REGISTERS_LAYOUT, registers_layout
-from tidegate_hw.records.results import RESULT_LAYOUT
+from tidegate_hw.records.results import result_layout
 from tidegate_hw.records.trace import trace_signature
 from tidegate_hw.top import Top
 from tidegate_hw.verilog import rtl_digest, rtlil_text
@@ -118,7 +118,7 @@ class CoreHarness(wiring.Component):
             "clear": In(1), "frame_valid": In(1), "frame": In(data.ArrayLayout(16, design.encoder_rate)),
             "frame_take": Out(1), "frame_moves": Out(1), "logit_ready": In(1), "logit_moves": Out(1),
             "logit": Out(signed(32)), "result_ready": In(1), "result_valid": Out(1), "result_moves": Out(1),
-            "result": Out(RESULT_LAYOUT), "ready": Out(1), "trace": Out(trace_signature(design)),
+            "result": Out(result_layout(design)), "ready": Out(1), "trace": Out(trace_signature(design)),
         })
 
     def elaborate(self, platform):

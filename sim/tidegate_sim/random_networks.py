@@ -12,7 +12,7 @@ from tidegate.spec.errors import ModelError
 from tidegate.spec.formats import BIAS_DELTAS, BIAS_MAX
 from tidegate.spec.frontend import FEWEST_BANDS
 from tidegate.spec.model import Model, expected_tensors
-from tidegate.spec.network import MAX_LAYERS, Layer, Network
+from tidegate.spec.network import USUAL_LAYERS, Layer, Network
 from tidegate.spec.rules import LEAK_MAX, RULES, Diffuse
 
 _TRIES = 8
@@ -35,9 +35,9 @@ def random_model(features: int, sizes: Sequence[int], classes: int, seed: int, e
 
 
 def random_images(rng: np.random.Generator, channels: Sequence[int], rules: Sequence[str] = RULES[:1], most: int = 9,
-                  layers: int = MAX_LAYERS) -> Network:
+                  layers: int = USUAL_LAYERS) -> Network:
     """A network of convolutions of random kernels, strides and paddings on an image of up to ``most`` pixels a side,
-    of which some are depthwise, and after them, at random, a layer of another cell.
+    of which some are depthwise and some also hear an earlier signal, and after them, at random, a layer of another cell.
 
     ``channels``: those that an output may have.  ``rules``: those that signals may have.
     """
@@ -59,17 +59,41 @@ def random_images(rng: np.random.Generator, channels: Sequence[int], rules: Sequ
                               activation=str(rng.choice(UNIT.activations))))
         if not made:
             continue
+        made = _with_skips(rng, made)
         if len(made) < layers and rng.integers(2):
             made.append(Layer(int(rng.integers(1, 20)), cell=UNIT, activation="relu", recurrent=bool(rng.integers(2))))
         names = [str(rng.choice(rules)) for _ in range(len(made) + 1)]
         used = [_rule(rng) if name == "diffuse" else None for name in names]
-        *made, classifier = [replace(layer, **_consuming(rng, "diffuse" in rules, used[s] is not None or (
-            layer.cell == UNIT and layer.recurrent and used[s + 1] is not None)))
+        *made, classifier = [replace(layer, **_consuming(rng, "diffuse" in rules, any(
+            used[signal] is not None for signal in (
+                *(layer.hears or (s,)), *([s + 1] if layer.cell == UNIT and layer.recurrent else [])))))
             for s, layer in enumerate([*made, Layer(int(rng.integers(1, 12)))])]
         try:
             return Network(features, tuple(made), classifier, (64,) + (16,) * len(made), tuple(used))
         except ModelError:
             continue
+
+
+def _with_skips(rng: np.random.Generator, made: list[Layer]) -> list[Layer]:
+    """The convolutions of a chain, some with a second one, of an earlier signal."""
+    made, fed = list(made), [1] * len(made)         # convolutions that hear each signal
+    for l in range(1, len(made)):
+        s, layer = int(rng.integers(l)), made[l]
+        source = made[s].conv                       # what it hears is the image
+        if layer.conv is None or source is None or fed[s] > 1 or rng.integers(2):
+            continue
+        for _ in range(_TRIES):
+            kernel = int(rng.integers(1, 6))
+            depthwise = source.channels == layer.channels and bool(rng.integers(2))
+            try:
+                skip = Conv2d(source.channels, source.height, source.width, kernel, int(rng.choice(STRIDES)),
+                              int(rng.integers(kernel)), depthwise)
+                made[l] = replace(layer, hears=(s, l), skip=skip)
+            except ModelError:
+                continue
+            fed[s] += 1
+            break
+    return made
 
 
 def filled(network: Network, rng: np.random.Generator, extreme: bool = False) -> Model:

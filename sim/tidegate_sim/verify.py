@@ -241,7 +241,8 @@ def _streamed(board: Board, clips: list[np.ndarray], stop: Stop | None = None,
 
 def _rest(board: Board, clip: np.ndarray) -> Iterator[FrameResult]:
     """Sends what the driver did not, as the clip was decided: what it is answered, of which there should be nothing."""
-    burst = most_frames(board.model.network.features, board.model.network.classes) if board.model else 1
+    network = board.model.network if board.model else None
+    burst = most_frames(network.features, network.classes, layers=len(network.layers)) if network else 1
     for start in range(board.read_register("FRAMES"), len(clip), burst):
         yield from board.stream(clip[start : start + burst], reset=False)
     if (count := board.read_register("FRAMES")) != len(clip):

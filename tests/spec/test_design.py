@@ -34,7 +34,7 @@ def test_foreign_devices_and_other_formats_are_refused():
     (dict(lanes=256, cell_rate=256), "cell_rate must be 1 to 128"),
     (dict(cell_rate=256), "cell_rate must be 1 to 128"), (dict(features=4, encoder_rate=8), "more than the 4 features"),
     (dict(features=1, encoder_rate=2), "more than the 1 features"), (dict(encoder_rate=256), "1 to 128, not 256"),
-    (dict(neurons=17, cell_rate=2), "multiple of the cell_rate 2, not 17"), (dict(layers=5), "layers must be 1 to 4"),
+    (dict(neurons=17, cell_rate=2), "multiple of the cell_rate 2, not 17"), (dict(layers=33), "layers must be 1 to 32"),
     (dict(layers=0), "layers must be"), (dict(classes=0), "classes must be 1 to 122, not 0"),
     (dict(classes=123), "classes must be 1 to 122"), (dict(features=1025), "features must be 1 to 1024, not 1025"),
     (dict(neurons=0), "neurons must be"), (dict(neurons=65536), "neurons must be"),

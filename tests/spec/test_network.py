@@ -29,9 +29,9 @@ def test_dictionary_round_trip():
 
 @pytest.mark.parametrize(("arguments", "text"), [
     ((0, (Layer(5),), Layer(2), (0, 0)), "feature"),
-    ((3, (), Layer(2), (0,)), "1 to 4"),
+    ((3, (), Layer(2), (0,)), "1 to 32"),
     ((3, (Layer(0),), Layer(2), (0, 0)), "at least one neuron"),
-    ((3, (Layer(5),) * 5, Layer(2), (0,) * 6), "1 to 4"),
+    ((3, (Layer(5),) * 33, Layer(2), (0,) * 34), "1 to 32"),
     ((3, (Layer(5),), Layer(2), (0,)), "2 signals need 2 thresholds"),
     ((3, (Layer(5),), Layer(2), (0, -1)), "0..4094"),
     ((3, (Layer(5),), Layer(2), (4095, 0)), "0..4094"),

@@ -4,6 +4,7 @@ import random
 import struct
 import zlib
 
+import numpy as np
 import pytest
 from cobs import cobs
 from hypothesis import given
@@ -12,15 +13,17 @@ from hypothesis import strategies as st
 from tidegate.spec.packets import (
     MOST_PAYLOAD,
     PAYLOAD,
-    RESULT_HEADER_BYTES,
     LinkError,
     Refusal,
     Request,
     Result,
     decode_packet,
+    events_of,
     encode_packet,
     most_features,
     most_frames,
+    result_dtype,
+    result_header_bytes,
     payload_for,
 )
 
@@ -53,9 +56,21 @@ def test_every_flipped_bit_and_every_cut_is_noticed():
 def test_result_round_trip():
     result = Result(5, 1234, 999999, (3, 0, 65535), (-(2**23), 2**23 - 1, 0))
     data = result.pack()
-    assert len(data) == RESULT_HEADER_BYTES + 12 == 24 + 12
+    assert len(data) == result_header_bytes() + 12 == 24 + 12
     assert struct.unpack("<III5HHiii", data) == (5, 1234, 999999, 3, 0, 65535, 0, 0, 0, -(2**23), 2**23 - 1, 0)
     assert Result.unpack(data, signals=3) == result
+
+
+@pytest.mark.parametrize(("layers", "words"), [(1, 3), (4, 3), (5, 4), (6, 4), (7, 5), (32, 17)])
+def test_a_result_of_many_layers(layers, words):
+    """Two more signals to a word of the header, after the decision."""
+    result = Result(5, 1234, 999999, tuple(range(100, 101 + layers)), (-(2**23), 2**23 - 1, 0), 2)
+    data = result.pack()
+    assert len(data) == result_header_bytes(layers) + 12 and result_header_bytes(layers) == 12 + 4 * words
+    assert Result.unpack(data, signals=layers + 1) == result
+    (row,) = results = np.frombuffer(data, result_dtype(3, layers))
+    assert events_of(results)[0, : layers + 1].tolist() == list(result.events) and row["decision"] == 2
+    assert most_frames(1, 3, layers=layers) == 512 // len(data)
 
 
 @given(st.integers(1, 1024), st.integers(1, 122), st.sampled_from([None, 512, 1024, 2048]))

@@ -21,8 +21,19 @@ def test_banks_are_complete_and_contiguous():
                         "LOWEST": MAX_SIGNALS, "HIGHEST": MAX_SIGNALS, "LAYER_CONSUME": MAX_LAYERS,
                         "LAYER_ACTIVATION": MAX_LAYERS}.items():
         addresses = [BY_NAME[f"{bank}{k}"].address for k in range(count)]
-        assert addresses == list(range(addresses[0], addresses[0] + count))
+        first = count - MAX_LAYERS              # the features' registers come before those of the first layer
+        pages = [page * 0x100 + addresses[first] + k for page in range(MAX_LAYERS // 4) for k in range(4)]
+        assert addresses == [addresses[0]][:first] + pages and addresses[0] == addresses[first] - first
         assert f"{bank}{count}" not in BY_NAME
+
+
+def test_a_design_has_the_registers_of_its_layers():
+    """Those of four layers in any case, and the others that it has room for."""
+    for layers, there in ((1, 4), (4, 4), (5, 5), (32, 32)):
+        design = replace(Design(), layers=layers)
+        assert [BY_NAME[f"LAYER_SIZE{l}"].there(design) for l in range(32)] == [l < there for l in range(32)]
+        assert BY_NAME["LAYER_SIZE4"].width(design) == (11 if layers > 4 else 0)
+    assert BY_NAME["LAYERS"].width(Design()) == 3 and BY_NAME["LAYERS"].width(replace(Design(), layers=9)) == 6
 
 
 def test_the_page_in_docs_is_the_table():
@@ -49,6 +60,6 @@ def test_registers_of_what_a_design_has(names, there):
     for name in names:
         register = BY_NAME[name]
         for design in (Design(**changes) for changes in there):
-            assert register.there(design) and register.kept(register.bits, design) == register.bits
+            assert register.there(design) and register.kept(1, design) == 1
         for design in (Design(**changes) for changes in lacks):
             assert not register.there(design) and register.width(design) == register.kept(1, design) == 0

@@ -21,7 +21,7 @@ CHANNELS = {8: (1, 2, 3, 5, 8, 16), 16: (1, 3, 8, 16, 32), 64: (1, 5, 16, 64), 1
 
 
 def a_model(rng, lanes: int = LANES):
-    model = filled(random_images(rng, CHANNELS[lanes], RULES[: rng.integers(1, 3)]), rng)
+    model = filled(random_images(rng, CHANNELS[lanes], RULES[: rng.integers(1, 3)], layers=int(rng.choice([4, 12]))), rng)
     rules = [model.network.rule(s) for s in range(model.network.signals)]
     return model.with_thresholds(*[int(rng.integers(0, 120)) if rule is None else rule.step for rule in rules])
 
@@ -96,7 +96,7 @@ def test_a_wrong_address_is_found(monkeypatch):
 
 @pytest.mark.parametrize("channels, text", [(12, "fits no 8 lanes"), (16, "a channel per lane, up to 8, not 16")])
 def test_channels_that_do_not_fit_the_lanes(channels, text):
-    conv = Conv2d(channels, 4, 4, 1, depthwise=channels == 16)
+    conv = Conv2d(channels, 4, 4, 3, padding=1, depthwise=channels == 16)
     layer = Layer(16 * channels, cell=UNIT, activation="relu", recurrent=False, conv=conv)
     network = Network(16 * channels, (layer,), Layer(2), (0, 0))
     with pytest.raises(TidegateError, match=text):

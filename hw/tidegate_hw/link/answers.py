@@ -7,9 +7,10 @@ from amaranth.lib.wiring import In, Out
 
 from tidegate.spec.design import IDENTITY_BYTES, Design
 from tidegate.spec.formats import ACC_BITS
-from tidegate.spec.packets import ANSWER, LOGIT_BYTES, NAK, PAYLOAD, RESULT_HEADER_BYTES
+from tidegate.spec.network import USUAL_LAYERS
+from tidegate.spec.packets import ANSWER, COUNTED, LOGIT_BYTES, NAK, PAYLOAD, counted_signals, result_header_bytes
 
-from ..records.results import RESULT_LAYOUT
+from ..records.results import result_layout
 from .cobs import TAIL_LAYOUT
 from .frame import MOST_FRAMES
 from .packets import HEADER_BYTES, Reason
@@ -26,9 +27,19 @@ class Form(enum.Enum, shape=3):
 
 
 WORD = LOGIT_BYTES              # bytes of the RAM's words
-RESULT_HEADER_WORDS = RESULT_HEADER_BYTES // WORD
+RESULT_HEADER_WORDS = result_header_bytes() // WORD     # of networks of up to four layers
 MOST_WORDS = PAYLOAD // WORD
 REASON_BYTES, LAST_BYTES = 1, 2
+
+
+def more_words(layers):
+    """Words of a result's header beyond RESULT_HEADER_WORDS, of a network of so many layers: two signals each."""
+    return Mux(layers > USUAL_LAYERS, (layers - USUAL_LAYERS + 1) >> 1, 0)
+
+
+def most_more_words(design: Design) -> int:
+    """The most of them that a design can have."""
+    return (counted_signals(design.layers) - COUNTED) // 2
 
 
 class Answers(wiring.Component):
@@ -65,8 +76,10 @@ class Answers(wiring.Component):
         At least 1; their results have at most MOST_WORDS words.
     classes : range(design.classes + 1), in
         Logits of a frame; stable while frames are collected.
+    more : range(most_more_words(design) + 1), in
+        Words of a result's header beyond RESULT_HEADER_WORDS, stable likewise; in designs of more than four layers.
     logit : stream of signed(24), in
-    result : stream of RESULT_LAYOUT, in
+    result : stream of ``result_layout(design)``, in
         One is taken after each ``classes`` logits.  Neither is taken when no frame is due.
     due : range(MOST_FRAMES + 1), out
         Frames whose results have not come yet.
@@ -97,10 +110,11 @@ class Answers(wiring.Component):
             "frames": In(range(MOST_FRAMES + 1)),
             "classes": In(range(design.classes + 1)),
             "logit": In(stream.Signature(signed(ACC_BITS))),
-            "result": In(stream.Signature(RESULT_LAYOUT)),
+            "result": In(stream.Signature(result_layout(design))),
             "due": Out(range(MOST_FRAMES + 1)),
             "busy": Out(1),
             "o": Out(stream.Signature(TAIL_LAYOUT)),
+            **({"more": In(range(most + 1))} if (most := most_more_words(design)) else {}),
         })
 
     def elaborate(self, platform):
@@ -131,20 +145,25 @@ class Answers(wiring.Component):
 
         # results, while frames are due: logits, then the header before them
         c = self.result.p
-        header = Cat(c.frames, c.cycles, c.weight_words, c.events, c.decision)
-        logits, step = Signal.like(self.classes), Signal(range(RESULT_HEADER_WORDS))
+        header, header_words = Cat(c.frames, c.cycles, c.weight_words, c.events, c.decision), RESULT_HEADER_WORDS
+        most_header = header_words + most_more_words(self.design)
+        if most_header > header_words:
+            events = [c.events[s] for s in range(len(c.events))]
+            header = Cat(c.frames, c.cycles, c.weight_words, *events[:COUNTED], c.decision, *events[COUNTED:])
+            header_words += self.more
+        logits, step = Signal.like(self.classes), Signal(range(most_header))
         header_due, logits_due = Signal(), Signal()     # of a frame that is due; registers, for they go on to the core
         word = Signal.like(ram_w.addr)              # of the frame's next logit
         first = words + Const(1)                    # the payload's place
         m.d.comb += [
             self.logit.ready.eq(logits_due),
-            self.result.ready.eq(header_due & (step == RESULT_HEADER_WORDS - 1)),
+            self.result.ready.eq(header_due & (step == header_words - 1)),
         ]
 
         def begin(at, frames):
             """Of what is due, a frame whose results begin at word ``at``."""
             m.d.sync += [
-                self.due.eq(frames), words.eq(at), word.eq(at + 1 + RESULT_HEADER_WORDS), logits.eq(0), step.eq(0),
+                self.due.eq(frames), words.eq(at), word.eq(at + 1 + header_words), logits.eq(0), step.eq(0),
                 logits_due.eq((frames != 0) & (self.classes != 0)), header_due.eq((frames != 0) & (self.classes == 0)),
             ]
 
@@ -157,7 +176,7 @@ class Answers(wiring.Component):
             write(first + step)
             m.d.sync += step.eq(step + 1)
             with m.If(self.result.ready):
-                begin(words + RESULT_HEADER_WORDS + self.classes, self.due - 1)
+                begin(words + header_words + self.classes, self.due - 1)
         with m.If(self.collect):
             begin(0, self.frames)
 
@@ -193,7 +212,7 @@ class Answers(wiring.Component):
                 (heads, Cat(Const(0, 8 * kept_base), self.seq, kind)), (pays & (self.form == Form.VALUE), self.value),
                 (pays & (self.form != Form.VALUE), refusal), (~heads & ~pays & logits_due, self.logit.p),
                 *((~heads & ~pays & header_due & (step == k), header.word_select(k, 8 * WORD))
-                  for k in range(RESULT_HEADER_WORDS)),
+                  for k in range(most_header)),
             ]
             with m.State("WAIT"):
                 with m.If(self.start):

@@ -11,8 +11,8 @@ from tidegate.spec.packets import Request, most_frames
 
 from ..records.job import weight_w_signature
 from ..records.registers import registers_layout
-from ..records.results import RESULT_LAYOUT
-from .answers import MOST_WORDS, RESULT_HEADER_WORDS, Answers, Form
+from ..records.results import result_layout
+from .answers import MOST_WORDS, RESULT_HEADER_WORDS, Answers, Form, more_words, most_more_words
 from .frame import FrameBuffer
 from .packets import Packets, Reason
 from .registers import Registers
@@ -68,7 +68,7 @@ class Link(wiring.Component):
             "weight_w": Out(weight_w_signature(design)),
             "frame": Out(stream.Signature(data.ArrayLayout(signed(SIGNAL.bits), design.encoder_rate))),
             "logit": In(stream.Signature(signed(ACC_BITS))),
-            "result": In(stream.Signature(RESULT_LAYOUT)),
+            "result": In(stream.Signature(result_layout(design))),
             "frames": In(32), "decision": In(range(design.classes + 1)), "ended": In(1),
             "clear": Out(1),
             "ready": In(1),
@@ -108,11 +108,17 @@ class Link(wiring.Component):
             answers.value.eq(registers.read_data), answers.classes.eq(regs.CLASSES), answers.frames.eq(frame.frames),
             frame.begin.eq(packets.begin), frame.features.eq(regs.FEATURES),
         ]
-        words = Signal(range(MOST_WORDS + RESULT_HEADER_WORDS + self.design.classes + 1))   # of the frames' results
+        header_words, most = RESULT_HEADER_WORDS, most_more_words(self.design)
+        if most:
+            more = more_words(regs.LAYERS)
+            m.d.comb += answers.more.eq(more)
+            header_words += more
+        most += MOST_WORDS + RESULT_HEADER_WORDS + self.design.classes
+        words = Signal(range(most + 1))             # of the frames' results
         with m.If(packets.begin):
             m.d.sync += words.eq(0)
         with m.Elif(frame.gathered & (words <= MOST_WORDS)):
-            m.d.sync += words.eq(words + RESULT_HEADER_WORDS + regs.CLASSES)
+            m.d.sync += words.eq(words + header_words + regs.CLASSES)
 
         # what is known of a request when it is judged
         again, next_one, wrong = Signal(), Signal(), Signal()

@@ -72,7 +72,7 @@ class Registers(wiring.Component):
             read |= Mux(addressed, value, 0)
             if not r.writable:
                 continue
-            bits = len(value), r.bits
+            bits = len(value), r.most_bits(self.design)
             if bits not in beyond:
                 beyond[bits] = Signal(name="beyond_{}_{}".format(*bits))
                 m.d.sync += beyond[bits].eq(self.write_data[slice(*bits)] != 0)

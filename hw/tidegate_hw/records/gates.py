@@ -15,7 +15,7 @@ from amaranth.lib.wiring import Out
 from tidegate.spec.cells import CELLS
 from tidegate.spec.design import Design
 from tidegate.spec.formats import ACC_BITS
-from tidegate.spec.network import MAX_LAYERS
+from tidegate.spec.network import USUAL_LAYERS
 
 
 def order(design: Design) -> tuple[int, ...]:
@@ -70,6 +70,6 @@ def layer_layout(design: Design) -> data.StructLayout:
     choice = {"activation": 2} if design.choices else {}
     used = {"lanes": range(design.lanes + 1)} if design.convolves else {}
     return data.StructLayout({
-        "number": range(MAX_LAYERS), "words": range(design.acc_words + 1), "size": range(design.neurons + 1),
+        "number": range(max(design.layers, USUAL_LAYERS)), "words": range(design.acc_words + 1), "size": range(design.neurons + 1),
         "state": 16, "frac": 4, "cell": range(len(design.cells)), **choice, **used,
     })

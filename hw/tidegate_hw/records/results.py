@@ -2,11 +2,16 @@
 
 from amaranth.lib import data
 
-from tidegate.spec.network import MAX_SIGNALS
+from tidegate.spec.design import Design
+from tidegate.spec.packets import COUNTED
 
-# ``frames``: number of frames before this one since the last clear.  ``cycles``: those in which it was the oldest
-# frame in the core.  ``weight_words``: words read, of all columns.  ``events``: of each signal.  ``decision``:
-# class + 1, or 0.
-RESULT_LAYOUT = data.StructLayout({
-    "frames": 32, "cycles": 32, "weight_words": 32, "events": data.ArrayLayout(16, MAX_SIGNALS), "decision": 16,
-})
+
+def result_layout(design: Design) -> data.StructLayout:
+    """``frames``: number of frames before this one since the last clear.  ``cycles``: those in which it was the oldest
+    frame in the core.  ``weight_words``: words read, of all columns.  ``events``: of each signal, of five at least.
+    ``decision``: class + 1, or 0.
+    """
+    return data.StructLayout({
+        "frames": 32, "cycles": 32, "weight_words": 32,
+        "events": data.ArrayLayout(16, max(COUNTED, design.layers + 1)), "decision": 16,
+    })

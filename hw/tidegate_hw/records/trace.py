@@ -4,7 +4,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
 from tidegate.spec.design import Design
-from tidegate.spec.network import MAX_LAYERS
+from tidegate.spec.network import USUAL_LAYERS
 
 TRACE_BITS = 16
 
@@ -16,6 +16,6 @@ def trace_signature(design: Design) -> wiring.Signature:
     first stage and the first neuron in the lowest bits.  ``layer``; ``group``: in the state memory.
     """
     return wiring.Signature({
-        "valid": Out(1), "layer": Out(range(MAX_LAYERS)), "group": Out(16),
+        "valid": Out(1), "layer": Out(range(max(design.layers, USUAL_LAYERS))), "group": Out(16),
         "stages": Out(TRACE_BITS * design.cell_rate * design.stages),
     })

@@ -5,6 +5,7 @@ from itertools import pairwise
 from amaranth.hdl import Array, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from tidegate.spec.conv import KERNEL_MAX, SIDE_MAX
 from tidegate.spec.design import Design
@@ -16,7 +17,7 @@ from ..records.registers import registers_layout, select
 
 class Convolver(wiring.Component):
     """Events of a signal that a convolution hears become a run for each row of the output that they reach; other jobs
-    pass.
+    pass.  Events of a signal that two convolutions hear become the runs of both.
 
         pixel = index // CONV_PIXEL      c = index mod CONV_PIXEL      y, x = divmod(pixel, CONV_WIDTH)
         rows    (y + padding − kernel + 1) / stride ≤ y' ≤ (y + padding) / stride,  0 ≤ y' ≤ CONV_BOTTOM; columns alike
@@ -24,7 +25,8 @@ class Convolver(wiring.Component):
         target  = COLUMN_TARGET + COLUMN_LENGTH · (y' · width' + x')
 
     of the first row and column; those of the next row follow CONV_KERNEL_ROW and CONV_ROW further on.  Slots:
-    ``tidegate.spec.conv``.
+    ``tidegate.spec.conv``.  A depthwise one has one weight word where others have COLUMN_LENGTH, and its target is
+    c // P words further.  The second convolution's registers are SKIP_CONV and so on.
 
     Parameters
     ----------
@@ -39,7 +41,7 @@ class Convolver(wiring.Component):
     busy : a job is under way here.
 
     Latency: ``delay`` cycles from job to first run, of jobs that pass, too, so that their order stays.
-    Throughput: a job in two cycles, and a run per cycle.
+    Throughput: a job in two cycles, also if two convolutions hear it, and a run per cycle.
     """
 
     stages = 7
@@ -62,12 +64,22 @@ class Convolver(wiring.Component):
         # one stage waits for all: the last of them for the runs of the job before
         moves, taken = Signal(), Signal()
         m.d.comb += moves.eq(~valid[-1] | ~valid_o)
-        accepts = Signal()
-        m.d.comb += accepts.eq(self.on & moves & ~taken)
+        accepts, again = Signal(), Signal()
+        m.d.comb += accepts.eq(self.on & moves & ~taken & ~again)
         m.d.sync += taken.eq(accepts & self.i.valid)
+        # a job whose event two convolutions hear stays in the first stage while it goes on for the first of them
+        second = [Const(0)] * (self.stages + 1)
+        if self.design.skips:
+            second = [Const(0), *(Signal(name=f"second_q{k + 1}", reset_less=True) for k in range(self.stages))]
+            two = select(self.registers, "SKIP_CONV", signals, jobs[1].tags.signal)[0]
+            m.d.comb += again.eq(valid[0] & two & (jobs[1].kind == Kind.EVENT) & ~second[1])
         with m.If(moves):
-            m.d.sync += valid.eq(valid[:-1] << 1 | (accepts & self.i.valid))
-            m.d.sync += [after.eq(before) for before, after in pairwise(jobs)]
+            m.d.sync += valid.eq(valid[:-1] << 1 | (accepts & self.i.valid) | again)
+            m.d.sync += [after.eq(before) for before, after in pairwise(jobs[1:])]
+            with m.If(~again):
+                m.d.sync += jobs[1].eq(jobs[0])
+            if self.design.skips:
+                m.d.sync += [second[1].eq(again), *(after.eq(before) for before, after in pairwise(second[1:]))]
 
         def later(name: str, value, like=None):
             """A value one stage further on."""
@@ -76,9 +88,16 @@ class Convolver(wiring.Component):
                 m.d.sync += kept.eq(value)
             return kept
 
+        def of_signal(name: str, signal, is_second):
+            """A register of a signal, or of the convolution of it at work."""
+            first = select(self.registers, name, signals, signal)
+            if not self.design.skips or f"SKIP_{name}0" not in dict(registers_layout(self.design)):
+                return first
+            return Mux(is_second, select(self.registers, f"SKIP_{name}", signals, signal), first)
+
         def fields(stage: int, *names: str):
             """Registers of the signal of the job in a stage."""
-            return [select(self.registers, name, signals, jobs[stage].tags.signal) for name in names]
+            return [of_signal(name, jobs[stage].tags.signal, second[stage]) for name in names]
 
         # stage 1: the job is there; 2: its pixel
         pixels, = fields(1, "CONV_PIXELS")
@@ -96,7 +115,8 @@ class Convolver(wiring.Component):
         conv, right, bottom = fields(4, "CONV", "CONV_RIGHT", "CONV_BOTTOM")
         rows = [later(f"row_{name}", value) for name, value in self._reached(m, "y", y_4, conv, bottom).items()]
         columns = [later(f"column_{name}", value) for name, value in self._reached(m, "x", x_4, conv, right).items()]
-        kernel_5 = later("kernel_5", kernel_4)
+        kernel_5, channel_4 = later("kernel_5", kernel_4), later("channel_4", channel)
+        channel_5 = later("channel_5", channel_4)
         # stage 6: accumulators of the first row and column, and the number of the first weight
         conv, row, words = fields(5, "CONV", "CONV_ROW", "COLUMN_LENGTH")
         (first_y, more_y, slot_y), (first_x, more_x, slot_x) = rows, columns
@@ -104,12 +124,15 @@ class Convolver(wiring.Component):
         weight_6 = later("weight_6", kernel_5 + slot_y * side + slot_x)
         row_6 = later("row_6", first_y * row, Const(0, range(self.design.acc_words)))
         column_6 = later("column_6", first_x * words, Const(0, range(self.design.acc_words)))
-        length_6 = later("length_6", (more_x + 1) * words, offer.length)
+        each = Mux(conv[9], 1, words)
+        length_6 = later("length_6", (more_x + 1) * each, offer.length)
         left_6 = later("left_6", more_y)
+        lane_bits = exact_log2(self.design.lanes)
+        aside_6 = later("aside_6", Mux(conv[9], channel_5 >> lane_bits, 0), Const(0, range(self.design.acc_words)))
         # stage 7: addresses
-        base, words, target = fields(6, "COLUMN_BASE", "COLUMN_LENGTH", "COLUMN_TARGET")
-        word_7 = later("word_7", base + weight_6 * words, offer.word)
-        target_7 = later("target_7", target + row_6 + column_6, offer.target)
+        base, words, target, conv = fields(6, "COLUMN_BASE", "COLUMN_LENGTH", "COLUMN_TARGET", "CONV")
+        word_7 = later("word_7", base + weight_6 * Mux(conv[9], 1, words), offer.word)
+        target_7 = later("target_7", target + row_6 + column_6 + aside_6, offer.target)
         length_7, left_7 = later("length_7", length_6), later("left_7", left_6)
 
         # the runs of a job
@@ -117,11 +140,12 @@ class Convolver(wiring.Component):
         conv, = fields(last, "CONV")
         convolves = Signal()
         m.d.comb += convolves.eq((jobs[last].kind == Kind.EVENT) & conv[0])
-        row, kernel_row = (select(self.registers, name, signals, offer.job.tags.signal)
-                           for name in ("CONV_ROW", "CONV_KERNEL_ROW"))
+        is_second = Signal()                # of the job whose runs are offered
+        row, kernel_row = (of_signal(name, offer.job.tags.signal, is_second) for name in ("CONV_ROW", "CONV_KERNEL_ROW"))
         with m.If(valid[-1] & ~valid_o):
             m.d.sync += [
-                valid_o.eq(1), offer.job.eq(jobs[last]), offer.conv.eq(convolves), offer.first.eq(1),
+                valid_o.eq(1), offer.job.eq(jobs[last]), offer.conv.eq(convolves), offer.first.eq(~second[last]),
+                is_second.eq(second[last]),
                 offer.word.eq(word_7), offer.target.eq(target_7), offer.length.eq(length_7),
                 left.eq(Mux(convolves, left_7, 0)),
             ]

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from tidegate.spec.design import Design
 
 from ..records.job import Copy, fetch_signature
-from ..records.results import RESULT_LAYOUT
+from ..records.results import result_layout
 from .stop import StopUnit
 
 CYCLE_BITS = 24         # of a frame's count: more than a watchdog waits for
@@ -31,7 +31,7 @@ class Counters(wiring.Component):
     done : strobe: the last logit of a frame is taken.
     decision : of the last frame, ``delay`` cycles after ``done``.
     skip : strobe, while not busy: a frame that is not run counts as one.
-    o : stream of ``RESULT_LAYOUT``, one per frame, taken before the next frame's logits are fetched.
+    o : stream of ``result_layout(design)``, one per frame, taken before the next frame's logits are fetched.
         Its ``frames``: number of frames before this one.
     frames : records taken, and frames not run, since ``clear``.
     busy : a frame is under way, or its record not taken.
@@ -47,14 +47,15 @@ class Counters(wiring.Component):
         super().__init__({
             "fetch": In(fetch_signature(design)), "begin": In(1), "done": In(1),
             "decision": In(range(design.classes + 1)), "skip": In(1),
-            "o": Out(stream.Signature(RESULT_LAYOUT)), "frames": Out(32), "busy": Out(1), "clear": In(1),
+            "o": Out(stream.Signature(result_layout(design))), "frames": Out(32), "busy": Out(1), "clear": In(1),
         })
 
     def elaborate(self, platform):
         m = Module()
         d, o, fetch, signal = self.design, self.o, self.fetch, self.fetch.tags.signal
-        # no column is read twice in a frame; of the features that are not closed yet, and of the frame at work
-        words_x, events_x = Signal(range(d.weight_words + 1)), Signal(range(d.features + 1))
+        # no column is read twice in a frame, but the kernel of a convolution is; of the features that are not closed yet,
+        # and of the frame at work
+        words_x, events_x = Signal(32 if d.convolves else range(d.weight_words + 1)), Signal(range(d.features + 1))
         words, next_words_x, next_events_x = Signal.like(words_x), Signal.like(words_x), Signal.like(events_x)
         events = [Signal(range(max(d.features, d.neurons) + 1), name=f"events{s}") for s in range(d.layers + 1)]
         m.d.comb += [next_words_x.eq(words_x + fetch.event), next_events_x.eq(events_x + (fetch.event & fetch.first))]

@@ -34,30 +34,38 @@ def a_layout(rng) -> Layout:
 
 
 def random_job(rng, layout: Layout) -> tuple[dict, list | None]:
-    """A job, and its runs (word, target, length) if it is an event of a convolution."""
+    """A job, and for each convolution that hears it, if it is an event, its runs (word, target, length)."""
     kind = rng.choice([Kind.EVENT] * 4 + [Kind.CLOSE, Kind.BIAS])
-    signal = rng.randrange(layout.network.signals)
+    signal = rng.choice([*layout.skips, rng.randrange(layout.network.signals)])
     element = rng.randrange(layout.network.elements(signal))
     job = {"kind": kind.value, "index": int(layout.numbers(signal)[element]), "delta": rng.randint(-2047, 2047),
            "tags": {"copy": Copy.NONE.value, "closes": rng.getrandbits(1), "signal": signal, "fresh": 0}, "again": 0}
     if kind is not Kind.EVENT or not layout.network.convolves(signal):
         return job, None
-    return job, [(run.word, run.target, run.length) for run in layout.runs(signal, element)]
+    return job, [[(run.word, run.target, run.length) for run in runs] for runs in layout.image_runs(signal, element)]
 
 
-def times(first: int, counts: list[int]) -> tuple[list[int], list[int]]:
-    """Cycles in which jobs of so many runs, and these, are taken, if nobody waits for anything else."""
-    accepted, taken, still = [first], [], []        # ``still``: from when until when the stages stand still
-    for k, count in enumerate(counts):
-        if k:
-            at = accepted[-1] + 2
-            for begin, end in still:
-                at = end if begin <= at < end else at
-            accepted.append(at)
-        at_end = accepted[k] + Convolver.delay - 1 + sum(end - begin for begin, end in still if begin >= accepted[k])
-        moves = max(at_end, taken[-1] + 1 if taken else 0)
-        still += [(at_end, moves)] if moves > at_end else []
-        taken += range(moves + 1, moves + 1 + count)
+def times(first: int, counts: list[list[int]]) -> tuple[list[int], list[int]]:
+    """Cycles in which jobs are taken, and their runs (of each convolution so many), if nobody waits for anything else.
+    """
+    accepted, taken, still = [], [], []             # ``still``: from when until when the stages stand still
+
+    def moving(at: int) -> int:
+        for begin, end in still:
+            at = end if begin <= at < end else at
+        return at
+
+    again = first - 1                               # when the event before left the first stage for the last time but one
+    for images in counts:
+        accepted.append(moving(max(accepted[-1] + 2 if accepted else first, again + 1)))
+        for k, count in enumerate(images):
+            enters = accepted[-1]
+            if k:
+                enters = again = moving(enters + 1)
+            at_end = enters + Convolver.delay - 1 + sum(end - begin for begin, end in still if begin >= enters)
+            moves = max(at_end, taken[-1] + 1 if taken else 0)
+            still += [(at_end, moves)] if moves > at_end else []
+            taken += range(moves + 1, moves + 1 + count)
     return accepted, taken
 
 
@@ -68,13 +76,14 @@ async def runs_equal_the_layout(dut, stalls):
     source = Source(dut, "i", job_layout(DESIGN), stalls=stalls if stalls == "valid" else "none")
     sink = Sink(dut, "o", offer_layout(DESIGN), stalls=stalls if stalls == "ready" else "none")
     await reset_dut(dut)
-    convolved = 0
-    for _ in range(12):
+    convolved = twice = 0
+    for _ in range(24):
         layout = a_layout(rng)
         dut.registers.value = pack(registers_layout(DESIGN), layout.registers())
         dut.on.value = 1
         jobs = [random_job(rng, layout) for _ in range(60)]
-        convolved += sum(runs is not None for _, runs in jobs)
+        convolved += sum(images is not None for _, images in jobs)
+        twice += sum(len(images or ()) == 2 for _, images in jobs)
         await wait(dut, 2)
         sent, taken = len(source.times), len(sink.times)
         del sink.items[:]
@@ -84,17 +93,17 @@ async def runs_equal_the_layout(dut, stalls):
             await RisingEdge(dut.clk)
         await wait(dut, 2)
         got = iter(sink.items)
-        for job, runs in jobs:
-            for k, run in enumerate(runs or [None]):
+        for job, images in jobs:
+            for k, run in enumerate([run for runs in images for run in runs] if images else [None]):
                 offer = next(got)
                 assert offer["job"] == job, (offer["job"], job)
-                assert (offer["conv"], offer["first"]) == (int(runs is not None), int(k == 0))
+                assert (offer["conv"], offer["first"]) == (int(images is not None), int(k == 0))
                 assert run is None or (offer["word"], offer["target"], offer["length"]) == run, (layout.network, job, k)
         assert next(got, None) is None
         if stalls == "none":
-            counts = [len(runs or [None]) for _, runs in jobs]
+            counts = [[len(runs) for runs in images] if images else [1] for _, images in jobs]
             assert (source.times[sent:], sink.times[taken:]) == times(source.times[sent], counts)
-    assert convolved > 100
+    assert convolved > 200 and twice > 20
 
 
 @cocotb.test()

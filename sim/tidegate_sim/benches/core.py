@@ -17,7 +17,7 @@ from tidegate.spec.model import Model
 from tidegate.spec.registers import stop_registers
 from tidegate.spec.stop import MARGIN_MAX, SMOOTH_MAX, STOP_SHIFT, UNDECIDED, Decider, Stop, best_two, decisions
 from tidegate_hw.records.registers import registers_layout
-from tidegate_hw.records.results import RESULT_LAYOUT
+from tidegate_hw.records.results import result_layout
 
 from ..random_networks import random_model
 from ..streams import STALLS, Sink, Source, pack, reset_dut, rng_for, trace_of, wait
@@ -169,7 +169,7 @@ def fired(model: Model, frames: np.ndarray, dense: bool) -> list[np.ndarray]:
 async def integers_equal_golden(dut, stalls, apart):
     rng = np.random.default_rng(rng_for("core").getrandbits(32))
     source, logit = Source(dut, "frame", stalls=stalls), Sink(dut, "logit", stalls=stalls)
-    result = Sink(dut, "result", RESULT_LAYOUT, stalls=stalls)
+    result = Sink(dut, "result", result_layout(DESIGN), stalls=stalls)
     dut.clear.value, dut.weight_w__en.value, dut.registers.value = 0, 0, 0
     await reset_dut(dut)
     seen: dict = {}
@@ -197,7 +197,7 @@ async def integers_equal_golden(dut, stalls, apart):
 async def runs_no_frame_after_a_decision(dut, stalls, apart):
     rng = np.random.default_rng(rng_for("early").getrandbits(32))
     source, logit = Source(dut, "frame", stalls=stalls), Sink(dut, "logit", stalls=stalls)
-    result, saved = Sink(dut, "result", RESULT_LAYOUT, stalls=stalls), 0
+    result, saved = Sink(dut, "result", result_layout(DESIGN), stalls=stalls), 0
     dut.clear.value, dut.weight_w__en.value, dut.registers.value = 0, 0, 0
     await reset_dut(dut)
     seen: dict = {}

@@ -9,7 +9,7 @@ from tidegate.spec.design import Design
 from tidegate_hw.link.link import Link
 from tidegate_hw.records.job import weight_w_signature
 from tidegate_hw.records.registers import registers_layout
-from tidegate_hw.records.results import RESULT_LAYOUT
+from tidegate_hw.records.results import result_layout
 
 HANG = 0x1FFF
 HANG_FRAME = 1      # counted from 0: when it hangs, a frame before has had its result
@@ -36,7 +36,7 @@ class StandInCore(wiring.Component):
             "registers": In(registers_layout(design)),
             "frame": In(stream.Signature(data.ArrayLayout(signed(12), design.encoder_rate))),
             "logit": Out(stream.Signature(signed(24))),
-            "result": Out(stream.Signature(RESULT_LAYOUT)),
+            "result": Out(stream.Signature(result_layout(design))),
             "frames": Out(32), "decision": Out(range(design.classes + 1)), "ended": Out(1),
             "clear": In(1),
             "ready": Out(1),

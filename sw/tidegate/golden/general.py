@@ -188,11 +188,18 @@ class _Pass:
 
     def _product(self, l: int, signal: int) -> Callable[[Tensor, Tensor], Tensor]:
         """A function that adds to the sums of layer l (B, gates·H) what x (B, elements) of a signal feeds."""
-        layer = self.network.layers[l]
-        if (conv := layer.conv) is not None:
-            return lambda sums, x: sums + convolution(conv, self.layers[l].w_ih, None, x[None])[0]
+        if self.network.layers[l].conv is not None:
+            conv, weight = self._convolution(l, signal)
+            return lambda sums, x: sums + convolution(conv, weight, None, x[None])[0]
         columns = self._columns(l, signal).t()
         return lambda sums, x: torch.addmm(sums, x, columns)
+
+    def _convolution(self, l: int, signal: int) -> tuple[Conv2d, Tensor]:
+        """What layer l computes of a signal, and the weights of that."""
+        layer, place = self.network.layers[l], self.network.heard(l).index(signal)
+        first = sum(conv.columns for conv in layer.convs[:place])
+        conv = layer.convs[place]
+        return conv, self.layers[l].w_ih[:, first : first + conv.columns]
 
     def _fed(self, l: int, signals: Sequence[int]) -> Tensor:
         """Sums of layer l (T, B, gates·H) from its biases and from signals that are there for all frames."""
@@ -204,7 +211,7 @@ class _Pass:
             if layer.conv is None:
                 part = _where_new(x, partial(linear, weight=self._columns(l, s), bias=bias))
             else:
-                part = _where_new(x, partial(convolution, layer.conv, self.layers[l].w_ih, bias))
+                part = _where_new(x, partial(convolution, *self._convolution(l, s), bias))
             total = part if total is None else total + part
         if total is None:
             bias = self.layers[l].bias.flatten()

@@ -235,23 +235,24 @@ class Golden:
         return consumers
 
     def _add_to_image(self, signal: int, element: int, sent: np.ndarray, state: State) -> None:
-        """Add what an event (B,) of an element feeds to the accumulators of the convolution that hears it."""
-        l = self.network.connections(signal)[0].layer
-        layer = self.network.layers[l]
-        conv = layer.conv
-        assert conv is not None
-        kernels = self.model.tensors[tensor_name(layer, l, "weight_ih")].astype(np.int64).reshape(
-            layer.channels, -1, conv.kernel, conv.kernel)
-        pixel, c = divmod(element, conv.channels)
-        y, x = divmod(pixel, conv.width)
-        image = state.accumulators[l].reshape(len(sent), conv.out_height, conv.out_width, layer.channels)
-        for row in conv.reached(y, conv.out_height):
-            for column in conv.reached(x, conv.out_width):
-                ky, kx = y + conv.padding - row * conv.stride, x + conv.padding - column * conv.stride
-                if conv.depthwise:
-                    image[:, row, column, c] += sent * kernels[c, 0, ky, kx]
-                else:
-                    image[:, row, column] += sent[:, None] * kernels[:, c, ky, kx]
+        """Add what an event (B,) of an element feeds to the accumulators of the convolutions that hear it."""
+        for connection in self.network.connections(signal):
+            l, conv = connection.layer, connection.conv
+            assert conv is not None
+            layer = self.network.layers[l]
+            weight = self.model.tensors[tensor_name(layer, l, "weight_ih")].astype(np.int64)
+            kernels = weight[:, connection.column : connection.column + conv.columns].reshape(
+                layer.channels, -1, conv.kernel, conv.kernel)
+            pixel, c = divmod(element, conv.channels)
+            y, x = divmod(pixel, conv.width)
+            image = state.accumulators[l].reshape(len(sent), conv.out_height, conv.out_width, layer.channels)
+            for row in conv.reached(y, conv.out_height):
+                for column in conv.reached(x, conv.out_width):
+                    ky, kx = y + conv.padding - row * conv.stride, x + conv.padding - column * conv.stride
+                    if conv.depthwise:
+                        image[:, row, column, c] += sent * kernels[c, 0, ky, kx]
+                    else:
+                        image[:, row, column] += sent[:, None] * kernels[:, c, ky, kx]
 
     def _integers(self, l: int, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
         """(weight_ih, weight_hh or None, bias) of a layer."""

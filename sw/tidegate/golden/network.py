@@ -99,7 +99,7 @@ class DeltaLayer(nn.Module):
         self.shape = shape = Layer(hidden, weight_frac, weight_bits, cell) if shape is None else shape
         self.inputs = inputs
         rows_ih, rows_hh = len(shape.cell.input_rows) * shape.channels, len(shape.own_rows) * shape.size
-        fan_in = shape.conv.columns if shape.conv else inputs
+        fan_in = shape.fan_in or inputs
         self.weight_ih = nn.Parameter(torch.empty(rows_ih, fan_in))
         self.weight_hh = nn.Parameter(torch.empty(rows_hh, shape.size)) if rows_hh else None
         self.bias_ih = nn.Parameter(torch.empty(rows_ih)) if shape.bias_grid else None
@@ -321,7 +321,7 @@ class DeltaNetwork(nn.Module):
             limit = weight_max(layer.weight_bits) * 2.0**-layer.weight_frac
             layer.weight_ih.clamp_(-limit, limit)
             consumes, own, heard = layer.shape.consumes, layer.weight_hh, net.heard(l)
-            columns = [w.conv.columns] if (w := layer.shape).conv else [net.elements(s) for s in heard]
+            columns = [conv.columns for conv in layer.shape.convs] or [net.elements(s) for s in heard]
             parts = layer.weight_ih.split(columns, 1)
             ih = torch.stack([_reach(w, net.reach(s, consumes), layer.weight_frac)
                               for w, s in zip(parts, heard, strict=True)]).sum(0)

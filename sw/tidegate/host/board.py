@@ -22,7 +22,7 @@ from ..spec.formats import SIGNAL, acc_frac
 from ..spec.layout import Layout, threshold_registers
 from ..spec.model import Model
 from ..spec.network import whole
-from ..spec.packets import Request, most_frames, result_dtype
+from ..spec.packets import Request, events_of, most_frames, result_dtype
 from ..spec.registers import BY_NAME, stop_registers
 from ..spec.stop import Stop
 from ..zoo import load as load_model
@@ -162,8 +162,9 @@ class Board:
         address, register, value = _address(name), BY_NAME[name], whole(value, f"a value of register {name}")
         if not register.writable:
             raise BoardError(f"register {name} is read only")
-        if not 0 <= value < 1 << register.bits:
-            raise BoardError(f"register {name} has {register.bits} bits; {value} does not fit")
+        bits = register.most_bits(self.design)
+        if not 0 <= value < 1 << bits:
+            raise BoardError(f"register {name} has {bits} bits; {value} does not fit")
         self.link.request(Request.WRITE_REGISTER, struct.pack("<HI", address, value))
 
     def write_weights(self, weights: np.ndarray, word: int = 0,
@@ -311,7 +312,7 @@ class Board:
 
     def _bursts(self, block: np.ndarray, model: Model) -> Iterator[np.ndarray]:
         """Results of each burst; when they are handed out, the next burst is on its way, unless they end the clip."""
-        most = most_frames(model.network.features, model.network.classes)
+        most = most_frames(model.network.features, model.network.classes, layers=len(model.network.layers))
         pending, count = None, 0
         for start in range(0, len(block), most):
             burst = block[start : start + most]
@@ -332,7 +333,7 @@ class Board:
 
     def _results(self, answer: bytes, count: int, model: Model) -> np.ndarray:
         """Results of ``count`` frames, or up to a decision, of ``result_dtype``."""
-        layout = result_dtype(model.network.classes)
+        layout = result_dtype(model.network.classes, len(model.network.layers))
         if len(answer) % layout.itemsize == 0:
             results = np.frombuffer(answer, layout)
             if (results["decision"] > model.network.classes).any():
@@ -399,7 +400,7 @@ def _frame_results(results: np.ndarray, model: Model, decided_at: int | None) ->
     odds = np.exp(logits - logits.max(1, keepdims=True))
     confidence = np.take_along_axis(odds, best[:, None], 1)[:, 0] / odds.sum(1)
     columns = (results["frame"], best, results["logits"], confidence, results["cycles"],
-               results["events"][:, : network.signals], results["weight_words"], decision > 0)
+               events_of(results)[:, : network.signals], results["weight_words"], decision > 0)
     for frame, index, integers, sure, cycles, events, words, decided in zip(
             *(c.tolist() for c in columns), strict=True):
         decided_at = frame if decided else decided_at

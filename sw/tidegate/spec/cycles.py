@@ -244,10 +244,14 @@ class _Convolver:
         self._runs, self.selected = _Lanes(clashes), -2
         self._still: list[tuple[int, int]] = []     # from when until when the stages stood still, lately
         self._done = -1                             # the last run of the job before was taken
+        self._again = -1                            # an event's second convolution is in the first stage, a cycle on
 
     def free(self, cycle: int) -> int:
         """As of ``_Lanes``."""
-        cycle = max(cycle, self.selected + 2)
+        return self._moving(max(cycle, self.selected + 2, self._again + 1))
+
+    def _moving(self, cycle: int) -> int:
+        """First cycle from this one on in which the stages do not stand still."""
         for begin, end in self._still:
             if begin <= cycle < end:
                 cycle = end
@@ -257,9 +261,16 @@ class _Convolver:
         """As of ``_Lanes``."""
         return self._serve(cycle, [(length, first, last, gap)])
 
-    def serve_runs(self, cycle: int, runs: Sequence[WordRun]) -> int:
-        """Select an event of a convolution in ``cycle``; gives the cycle of its first word."""
-        return self._serve(cycle, [(run.length, run.target, None, 0) for run in runs])
+    def serve_runs(self, cycle: int, images: Sequence[Sequence[WordRun]]) -> int:
+        """Select an event in ``cycle`` with its runs of each convolution that hears it; gives the cycle of its first
+        word."""
+        first, *more = ([(run.length, run.target, None, 0) for run in runs] for runs in images)
+        start = self._serve(cycle, first)
+        for runs in more:
+            self._again = self._moving(cycle + 1)
+            self._serve(self._again, runs)
+        self.selected = cycle
+        return start
 
     def _serve(self, cycle: int, runs: Sequence[tuple[int, int, int | None, int]]) -> int:
         at_end = cycle + CONVOLVER + sum(end - begin for begin, end in self._still if begin >= cycle)
@@ -352,7 +363,7 @@ def frame_cycles(layout: Layout, fired: Sequence[np.ndarray], apart: bool = Fals
     def add(cycle: int, s: int) -> None:
         """The lanes add the next event of a signal."""
         if isinstance(lanes, _Convolver) and images[s]:
-            lanes.serve_runs(cycle, layout.runs(s, next(sent[s])))
+            lanes.serve_runs(cycle, layout.image_runs(s, next(sent[s])))
         else:
             lanes.serve(cycle, columns[s].length, columns[s].target)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 from .cells import CELLS, GRU, cell_of
 from .errors import TidegateError
 from .formats import ACC_BITS, DELTA_BITS, SIGNAL, STATE, WEIGHT_BITS
-from .network import MAX_LAYERS, whole
+from .network import MAX_LAYERS, USUAL_LAYERS, whole
 from .packets import most_classes, most_features, payload_for
 from .rules import RULES
 
@@ -43,7 +43,7 @@ class Design:
     features: int = 256
     neurons: int = 1024
     classes: int = 64
-    layers: int = MAX_LAYERS
+    layers: int = USUAL_LAYERS
     snapshot: bool = True
     cells: tuple[str, ...] = (GRU.name,)
     rules: tuple[str, ...] = RULES[:1]
@@ -118,6 +118,11 @@ class Design:
         return "conv2d" in self.addressers
 
     @property
+    def skips(self) -> bool:
+        """An image may feed two convolutions."""
+        return self.convolves and self.layers > 1
+
+    @property
     def stages(self) -> int:
         """Integers of a neuron that a trace has room for."""
         return max(len(CELLS[name].stages) for name in self.cells)
@@ -138,9 +143,10 @@ class Design:
 
 
 # The virtual board's designs: as much weight memory as an ECP5-85 has, whatever the lanes (128: half more), every cell
-# and rule that there is, and as many features as a request has room for.
+# and rule that there is, as many features as a request has room for, and as many layers as a network may have.
 SIMULATED = {design.lanes: replace(
-    design, features=most_features(), cells=tuple(CELLS), rules=RULES, addressers=ADDRESSERS) for design in (
+    design, features=most_features(), layers=MAX_LAYERS, cells=tuple(CELLS), rules=RULES, addressers=ADDRESSERS)
+    for design in (
     Design(lanes=8, cell_rate=2, encoder_rate=4, weight_words=32768, acc_words=512),
     Design(lanes=16, cell_rate=4, encoder_rate=4, weight_words=16384, acc_words=256),
     Design(lanes=64, cell_rate=8, encoder_rate=8, weight_words=4096, acc_words=64),

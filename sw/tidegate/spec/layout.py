@@ -7,8 +7,9 @@ A column of the weight memory is that run, and the bias columns run over all acc
 
 The accumulators of a convolution lie position by position, each position's channels padded to whole words.  Its weights
 lie by input channel, then row and column of the kernel in the order of their slots (``conv.py``), and an event of it
-is a few runs of words, one for each row of positions that it reaches.  Neurons are numbered as the words lie: where
-channels are padded, some numbers are left out (``Layout.numbers``).
+is a few runs of words, one for each row of positions that it reaches.  A signal that feeds two convolutions has the
+columns of both, and an event the runs of both.  Neurons are numbered as the words lie: where channels are padded, some
+numbers are left out (``Layout.numbers``).
 """
 
 from dataclasses import dataclass
@@ -17,22 +18,28 @@ from itertools import accumulate
 import numpy as np
 
 from .cells import CELLS
+from .conv import Conv2d
 from .design import Design
 from .errors import CapacityError
 from .formats import BIAS_DELTAS, RECIPROCAL_BITS, bias_digits
 from .model import Model, tensor_name
-from .network import Network
+from .network import Connection, Network
 from .registers import BY_NAME
 from .rules import RULES, Diffuse
 
 
 @dataclass(frozen=True)
 class Column:
-    """Columns of one signal: weight-memory word of element 0, words per column, first accumulator word."""
+    """Columns of one signal: weight-memory word of element 0, words per column, first accumulator word.
+
+    Of a convolution ``length`` is the accumulator words of a position, and ``each`` the weight words of one weight of
+    the kernel: as many, or 1 if it is depthwise.
+    """
 
     base: int
     length: int
     target: int
+    each: int = 0
 
 
 @dataclass(frozen=True)
@@ -97,7 +104,8 @@ class Layout:
     """Addresses of a network in a design; raises CapacityError if it does not fit (unless ``check`` is False).
 
     ``words[l]``: accumulator words of one gate of layer l.  ``layer_target[l]``: its first accumulator
-    word.  ``logit_target``, ``logit_words``: the classifier's.  ``columns[s]``: the columns of signal s.
+    word.  ``logit_target``, ``logit_words``: the classifier's.  ``columns[s]``: the columns of signal s; of one that
+    feeds two convolutions those of the first, and ``skips[s]`` those of the second.
     ``state_base[l]``: the layer's first group of cell_rate neurons.  ``bias_base``: first bias column.
     ``needs``: each capacity of the design, and what the network needs of it.
     """
@@ -119,14 +127,22 @@ class Layout:
         self.acc_words = self.logit_target + self.logit_words
         groups = [-(-size // g) for size in self.sizes]
         self.state_base = [sum(groups[:l]) for l in range(len(groups))]
-        self.columns, base = [], 0
+        self.columns, self.skips, base = list[Column](), dict[int, Column](), 0
         for s in range(network.signals):
+            if network.convolves(s):
+                for n, c in enumerate(network.connections(s)):
+                    assert c.conv is not None
+                    length = self.position_words[c.layer]
+                    column = Column(base, length, self.layer_target[c.layer], 1 if c.conv.depthwise else length)
+                    base += column.each * c.conv.channels * c.conv.kernel**2
+                    if n:
+                        self.skips[s] = column
+                    else:
+                        self.columns.append(column)
+                continue
             target, length = self._run(s)
-            conv = network.connections(s)[0].conv
-            if conv is not None:
-                length = self.position_words[network.connections(s)[0].layer]
             self.columns.append(Column(base, length, target))
-            base += length * (conv.channels * conv.kernel**2 if conv else self.numbered(s))
+            base += length * self.numbered(s)
         self.bias_base = base
         self.weight_words = base + len(BIAS_DELTAS) * self.acc_words
         self.needs = (
@@ -176,8 +192,12 @@ class Layout:
             if layer.channels > p and layer.channels % p:
                 return (f"a convolution of {layer.channels} channels fits no {p} lanes; use up to {p} channels, or a "
                         f"multiple of {p}")
-            if layer.conv and layer.conv.depthwise and layer.channels > p:
-                return f"a depthwise convolution has a channel per lane, up to {p}, not {layer.channels}"
+            for conv in layer.convs:
+                if conv.depthwise and layer.channels > p and conv.kernel > conv.stride:
+                    return (f"a depthwise convolution whose kernel is larger than its stride has a channel per lane, up "
+                            f"to {p}, not {layer.channels}; use a board with more lanes")
+        if self.network.skips and not self.design.skips:
+            return "the model has two convolutions of one image, for which the board has no room; use a virtual board"
         for s in range(self.network.signals):
             if self.network.convolves(s):
                 for divisor, most in self._divisions(s):
@@ -217,22 +237,36 @@ class Layout:
         if (conv := first.conv) is None:
             number = int(self.numbers(signal)[element]) if signal else element
             return [WordRun(column.base + number * column.length, column.target, column.length)]
+        return [run for runs in self.image_runs(signal, element) for run in runs]
+
+    def image_runs(self, signal: int, element: int) -> list[list[WordRun]]:
+        """The same of each convolution that hears the signal."""
+        return [self._image_runs(conv, column, element) for conv, column in self.images(signal)]
+
+    def images(self, signal: int) -> list[tuple[Conv2d, Column]]:
+        """The convolutions that hear a signal, in the order in which a core adds to them, and the columns of each."""
+        columns = (self.columns[signal], self.skips.get(signal))
+        return [(c.conv, column) for c, column in zip(self.network.connections(signal), columns, strict=False)
+                if c.conv and column]
+
+    def _image_runs(self, conv: Conv2d, column: Column, element: int) -> list[WordRun]:
         pixel, c = divmod(element, conv.channels)
         y, x = divmod(pixel, conv.width)
         columns, runs = conv.reached(x, conv.out_width), []
+        # a depthwise one adds to the word of its channel; if a position has several words, it reaches one position
+        aside = c // self.design.lanes if conv.depthwise else 0
         for row in conv.reached(y, conv.out_height):
             ky, kx = (at + conv.padding - out * conv.stride for at, out in ((y, row), (x, columns[0])))
             slot = (c * conv.kernel + conv.slots[ky]) * conv.kernel + conv.slots[kx]
-            target = column.target + (row * conv.out_width + columns[0]) * column.length
-            runs.append(WordRun(column.base + slot * column.length, target, len(columns) * column.length))
+            target = column.target + (row * conv.out_width + columns[0]) * column.length + aside
+            runs.append(WordRun(column.base + slot * column.each, target, len(columns) * column.each))
         return runs
 
     def words_read(self, signal: int) -> np.ndarray:
         """Weight words that an event of each element of a signal reads, int64 (elements,)."""
-        length, first = self.columns[signal].length, self.network.connections(signal)[0]
-        if (conv := first.conv) is None:
-            return np.full(self.network.elements(signal), length, np.int64)
-        return np.repeat(conv.taps() * length, conv.channels)
+        if not self.network.convolves(signal):
+            return np.full(self.network.elements(signal), self.columns[signal].length, np.int64)
+        return np.sum([np.repeat(conv.taps() * column.each, conv.channels) for conv, column in self.images(signal)], 0)
 
     def mean_words(self, signal: int) -> float:
         """The mean of ``words_read``, a whole number if no convolution hears the signal."""
@@ -264,7 +298,8 @@ class Layout:
         memory = np.zeros((self.weight_words, self.design.lanes), np.int8)
         for s, column in enumerate(self.columns):
             if self.network.convolves(s):
-                self._pack_kernels(model, s, memory)
+                for c, (conv, kernels) in zip(self.network.connections(s), self.images(s), strict=True):
+                    self._pack_kernels(model, c, conv, kernels, memory)
                 continue
             rows, numbered = self._column_rows(model, s), self.numbered(s)
             view = memory[column.base : column.base + column.length * numbered]
@@ -275,22 +310,22 @@ class Layout:
             memory[start : start + self.acc_words] = digit.reshape(self.acc_words, -1)
         return memory
 
-    def _pack_kernels(self, model: Model, signal: int, memory: np.ndarray) -> None:
+    def _pack_kernels(self, model: Model, connection: Connection, conv: Conv2d, column: Column,
+                      memory: np.ndarray) -> None:
         """Write the weights of a convolution to the weight memory."""
-        column, l = self.columns[signal], self.network.connections(signal)[0].layer
+        l, k = connection.layer, conv.kernel
         layer = self.network.layers[l]
-        conv, k = layer.conv, layer.conv.kernel if layer.conv else 0
-        assert conv is not None
-        kernels = model.tensors[tensor_name(layer, l, "weight_ih")].reshape(layer.channels, -1, k, k)
-        words = np.zeros((conv.channels, k, k, column.length * self.design.lanes), np.int8)
+        weights = model.tensors[tensor_name(layer, l, "weight_ih")]
+        kernels = weights[:, connection.column : connection.column + conv.columns].reshape(layer.channels, -1, k, k)
+        words = np.zeros((conv.channels, k, k, column.each * self.design.lanes), np.int8)
         slots = np.array(conv.slots)
         rows, columns = np.ix_(slots, slots)
         if conv.depthwise:
             for c in range(conv.channels):
-                words[c, rows, columns, c] = kernels[c, 0]
+                words[c, rows, columns, c % self.design.lanes] = kernels[c, 0]
         else:
             words[:, rows, columns, : layer.channels] = kernels.transpose(1, 2, 3, 0)
-        end = column.base + conv.channels * k * k * column.length
+        end = column.base + conv.channels * k * k * column.each
         memory[column.base : end] = words.reshape(-1, self.design.lanes)
 
     def registers(self) -> dict[str, int]:
@@ -332,19 +367,24 @@ class Layout:
         values, p = {}, self.design.lanes
         for l, layer in enumerate(self.network.layers):
             values[f"LAYER_LANES{l}"] = min(layer.channels, p) if layer.conv else p
-        for s, column in enumerate(self.columns):
-            conv = self.network.connections(s)[0].conv
-            if conv is None:
-                values[f"CONV{s}"] = 0
-                continue
-            values |= {
-                f"CONV{s}": 1 | (conv.stride.bit_length() - 1) << 1 | (conv.kernel - 1) << 3 | conv.padding << 6,
-                f"CONV_PIXEL{s}": self.pixel_numbers(s), f"CONV_PIXELS{s}": reciprocal(self.pixel_numbers(s)),
-                f"CONV_WIDTH{s}": conv.width, f"CONV_WIDTHS{s}": reciprocal(conv.width),
-                f"CONV_RIGHT{s}": conv.out_width - 1, f"CONV_BOTTOM{s}": conv.out_height - 1,
-                f"CONV_ROW{s}": conv.out_width * column.length, f"CONV_KERNEL_ROW{s}": conv.kernel * column.length,
-                f"CONV_KERNEL{s}": conv.kernel**2,
-            }
+        for s in range(self.network.signals):
+            values[f"CONV{s}"] = 0
+            if self.design.skips:
+                values[f"SKIP_CONV{s}"] = 0
+            for prefix, (conv, column) in zip(("", "SKIP_"), self.images(s), strict=False):
+                values |= {
+                    f"{prefix}CONV{s}": 1 | (conv.stride.bit_length() - 1) << 1 | (conv.kernel - 1) << 3
+                    | conv.padding << 6 | conv.depthwise << 9,
+                    f"CONV_PIXEL{s}": self.pixel_numbers(s), f"CONV_PIXELS{s}": reciprocal(self.pixel_numbers(s)),
+                    f"CONV_WIDTH{s}": conv.width, f"CONV_WIDTHS{s}": reciprocal(conv.width),
+                    f"{prefix}CONV_RIGHT{s}": conv.out_width - 1, f"{prefix}CONV_BOTTOM{s}": conv.out_height - 1,
+                    f"{prefix}CONV_ROW{s}": conv.out_width * column.length,
+                    f"{prefix}CONV_KERNEL_ROW{s}": conv.kernel * column.each,
+                    f"{prefix}CONV_KERNEL{s}": conv.kernel**2,
+                }
+        for s, column in self.skips.items():
+            values |= {f"SKIP_COLUMN_BASE{s}": column.base, f"SKIP_COLUMN_LENGTH{s}": column.length,
+                       f"SKIP_COLUMN_TARGET{s}": column.target}
         return values
 
     def _rules(self) -> dict[str, int]:

@@ -33,15 +33,16 @@ from .cells import GRU
 from .errors import ModelError, TidegateError
 from .formats import ACC_BITS, BIAS_MAX, SIGNAL, WEIGHT_BITS, weight_max, whole_theta
 from .frontend import check_frontend
-from .network import Layer, Network
+from .network import USUAL_LAYERS, Layer, Network
 from .readout import Readout
 from .stop import Stop
 from .tokens import Tokens
 
 # Format versions: the second only for files with weights of less than 8 bits, the third for cells beside the GRU, the
 # fourth for networks that are no plain chain of layers (``Network.plain``), the fifth for models with a readout, the
-# sixth for models that tell strings, the seventh for networks with a convolution.
-_PLAIN, _NARROW, _CELLS, _RULES, _NUMBERS, _STRINGS, _IMAGES = _VERSIONS = 1, 2, 3, 4, 5, 6, 7
+# sixth for models that tell strings, the seventh for networks with a convolution, the eighth for those with more than
+# four layers, or two convolutions in one.
+_PLAIN, _NARROW, _CELLS, _RULES, _NUMBERS, _STRINGS, _IMAGES, _DEEP = _VERSIONS = 1, 2, 3, 4, 5, 6, 7, 8
 SUFFIX = ".tidegate"
 
 
@@ -204,7 +205,7 @@ def expected_tensors(network: Network) -> dict[str, tuple[np.dtype, tuple[int, .
     for l, layer in enumerate(network.layers):
         cell = layer.cell
         if layer.conv is not None:
-            expected[tensor_name(layer, l, "weight_ih")] = (i8, (layer.channels, layer.conv.columns))
+            expected[tensor_name(layer, l, "weight_ih")] = (i8, (layer.channels, layer.fan_in))
             expected[tensor_name(layer, l, "bias")] = (i32, (1, layer.channels))
             continue
         expected[tensor_name(layer, l, "weight_ih")] = (i8, (len(cell.input_rows) * layer.size, network.inputs(l)))
@@ -306,6 +307,8 @@ def save_model(model: Model, path: str | Path) -> None:
         version = _STRINGS
     if any(layer.conv for layer in model.network.layers):
         version = _IMAGES
+    if len(model.network.layers) > USUAL_LAYERS or any(layer.skip for layer in model.network.layers):
+        version = _DEEP
     description = {
         "version": version, "network": model.network.to_dict(), "labels": list(model.labels),
         "frontend": model.frontend, "card": model.card, "digest": model.digest, **model._rules(),

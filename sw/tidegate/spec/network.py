@@ -6,7 +6,7 @@ last signal; its accumulators are the logits.
 
 A layer may hear other signals as its input (``Layer.hears``).  A signal of a layer further on reaches it a frame later,
 as its own does.  What a signal feeds must be neighbours in the order of the accumulators: then an event is one run of
-weights.
+weights.  Only a signal that is an image may feed two convolutions anywhere (residual networks).
 
 The accumulators of a layer **hold** their sums, M = b + W·v̂, or the layer **consumes** them: then the copy for the cell
 takes them back to b, and M = b + Σ W·Δ of what was sent since the copy before.  (The bias is added anew, to 0:
@@ -26,7 +26,7 @@ from .errors import ModelError
 from .formats import BIAS_DELTAS, SIGNAL, STATE, THETA_MAX, WEIGHT_BITS, WEIGHT_FRACS, WEIGHT_WIDTHS
 from .rules import DELTA_MAX, Diffuse
 
-MAX_LAYERS = 4
+MAX_LAYERS, USUAL_LAYERS = 32, 4     # that a network may have, and that most designs have room for
 MAX_SIGNALS = MAX_LAYERS + 1
 
 
@@ -52,7 +52,8 @@ class Layer:
     ``bias_columns``: of a layer that consumes: 0: its biases are 0; 1, 2: they are multiples of 1024 or 32 LSBs of the
     accumulators; 3: they are any.
     ``conv``: its input is an image, of which it computes a convolution; ``size`` is then the number of all its neurons,
-    one for each position and output channel.
+    one for each position and output channel.  ``skip``: it hears two signals and adds a convolution of each: this one of
+    the first of ``hears``, ``conv`` of the second.
     """
 
     size: int
@@ -65,6 +66,7 @@ class Layer:
     hears: tuple[int, ...] = ()
     bias_columns: int = 0
     conv: Conv2d | None = None
+    skip: Conv2d | None = None
 
     def __post_init__(self):
         object.__setattr__(self, "size", whole(self.size, "the size of a layer"))
@@ -89,19 +91,40 @@ class Layer:
         object.__setattr__(self, "hears", tuple(whole(s, "the number of a signal") for s in self.hears))
         if list(self.hears) != sorted(set(self.hears)):
             raise ModelError(f"the signals that a layer hears are given once each, ascending, not {self.hears}")
+        if self.skip is not None and self.conv is None:
+            raise ModelError("a layer with 'skip' is a convolution, too; give it 'conv'")
         if self.conv is not None:
             self._check_conv(self.conv)
 
     def _check_conv(self, conv: Conv2d) -> None:
         if not self.cell.own_optional or self.recurrent:
             raise ModelError("a convolution is of the cell unit and not recurrent; set 'recurrent' to false")
-        if len(self.hears) > 1:
-            raise ModelError(f"a convolution hears one signal, not {len(self.hears)}; leave the others out")
+        if self.skip is None and len(self.hears) > 1:
+            raise ModelError(f"a convolution hears one signal, not {len(self.hears)}; leave the others out, or give "
+                             "'skip', the convolution of the first of two")
+        if self.skip is not None:
+            sides = [(x.out_height, x.out_width) for x in self.convs]
+            if len(self.hears) != 2:
+                raise ModelError(f"a layer with 'skip' hears two signals, not {len(self.hears)}; correct 'hears'")
+            if sides[0] != sides[1]:
+                raise ModelError("the two convolutions of a layer have outputs of {} x {} and {} x {}; give them the "
+                                 "same".format(*sides[0], *sides[1]))
         if self.size % conv.positions:
             raise ModelError(f"{self.size} neurons are no whole number of channels at {conv.out_height} x "
                              f"{conv.out_width} positions; correct the size of the layer")
-        if conv.depthwise and self.channels != conv.channels:
-            raise ModelError(f"a depthwise convolution of {conv.channels} channels has as many, not {self.channels}")
+        for x in self.convs:
+            if x.depthwise and self.channels != x.channels:
+                raise ModelError(f"a depthwise convolution of {x.channels} channels has as many, not {self.channels}")
+
+    @property
+    def convs(self) -> tuple[Conv2d, ...]:
+        """The convolution of each signal that the layer hears, in their order; () if it is no convolution."""
+        return tuple(conv for conv in (self.skip, self.conv) if conv is not None)
+
+    @property
+    def fan_in(self) -> int:
+        """Columns of ``weight_ih`` of a convolution; 0 of another layer."""
+        return sum(conv.columns for conv in self.convs)
 
     @property
     def channels(self) -> int:
@@ -127,6 +150,7 @@ class Layer:
     def title(self) -> str:
         """The kind of layer, for people: as "GRU", "relu" or "relu conv 3x3"."""
         kernel = f" conv {self.conv.kernel}x{self.conv.kernel}" if self.conv else ""
+        kernel += " + skip" if self.skip else ""
         return (self.activation or self.cell.title) + kernel
 
     def to_dict(self) -> dict:
@@ -134,8 +158,7 @@ class Layer:
         other: dict = {} if self.cell == GRU else {"cell": self.cell.name}
         said = {name: value for name in ("activation", "recurrent", "consumes", "hears", "bias_columns")
                 if (value := getattr(self, name)) != getattr(Layer, name)}
-        if self.conv is not None:
-            other["conv"] = self.conv.to_dict()
+        other |= {name: conv.to_dict() for name in ("conv", "skip") if (conv := getattr(self, name)) is not None}
         return {"size": self.size, "weight_frac": self.weight_frac, **narrow, **other,
                 **{name: list(value) if name == "hears" else value for name, value in said.items()}}
 
@@ -146,7 +169,7 @@ class Layer:
             raise ModelError(f"a layer is described by {flags}, which are not a name and true or false; correct them")
         return Layer(d["size"], d["weight_frac"], d.get("weight_bits", WEIGHT_BITS), cell_of(d.get("cell", GRU.name)),
                      **flags, hears=tuple(d.get("hears", ())), bias_columns=d.get("bias_columns", 0),
-                     conv=Conv2d.from_dict(d["conv"]) if "conv" in d else None)
+                     **{name: Conv2d.from_dict(d[name]) for name in ("conv", "skip") if name in d})
 
 
 @dataclass(frozen=True)
@@ -156,8 +179,8 @@ class Connection:
     ``layer``: number of the layer, or of layers for the classifier.  ``gate``: the first of its gates that hear the
     signal.  ``tensor``: which of the layer's weights these are ("weight_ih", "weight_hh"; of the classifier "weight").
     ``column``: the tensor's column of the signal's element 0.  ``blocks``: blocks of as many rows as the layer has
-    neurons, in the order of the gates.  ``conv``: elements feed not all rows but those of a convolution; ``rows`` are
-    then all of them.
+    neurons, in the order of the gates.  ``conv``: elements feed not all rows but those of a convolution, whose weights
+    begin with ``column``; ``rows`` are then all of them.
     """
 
     signal: int
@@ -214,11 +237,11 @@ class Network:
         if 0 not in self.heard(0):
             raise ModelError("the first layer hears the features, signal 0; add it to what it hears")
         for s in range(self.signals):
-            before = None
-            if any(c.conv for c in self.connections(s)):
+            before, image = None, any(c.conv for c in self.connections(s))
+            if image:
                 self._check_image(s)
             for c in self.connections(s):
-                if before is not None and (c.layer != before.layer + 1 or c.gate or before.gate + len(before.blocks)
+                if before is not None and not image and (c.layer != before.layer + 1 or c.gate or before.gate + len(before.blocks)
                                            < len(self.layers[before.layer].cell.gates)):
                     raise ModelError(f"what signal {s} feeds in layers {before.layer} and {c.layer} are no neighbours; "
                                      "let it feed layers that follow each other, whose every gate hears it")
@@ -233,19 +256,28 @@ class Network:
 
     def _check_image(self, signal: int) -> None:
         """ModelError if a signal that a convolution hears is no image, or feeds something else, too."""
-        first, *others = self.connections(signal)
-        conv, made_by = first.conv or others[0].conv, self.layers[signal - 1] if signal else None
-        assert conv is not None
-        if others:
-            raise ModelError(f"signal {signal} feeds a convolution and another layer; let it feed one convolution")
-        if conv.inputs != self.elements(signal):
-            raise ModelError(f"the convolution of layer {first.layer} hears {conv.channels} x {conv.height} x "
-                             f"{conv.width} elements, signal {signal} has {self.elements(signal)}; correct one of them")
-        if made_by is not None and made_by.conv is not None and (
-                conv.channels != made_by.channels or conv.width != made_by.conv.out_width):
-            raise ModelError(f"the convolution of layer {first.layer} hears {conv.channels} channels of {conv.height} "
-                             f"x {conv.width}, the one before makes {made_by.channels} of {made_by.conv.out_height} x "
-                             f"{made_by.conv.out_width}; correct one of them")
+        connections, made_by = self.connections(signal), self.layers[signal - 1] if signal else None
+        if any(c.conv is None for c in connections):
+            raise ModelError(f"signal {signal} feeds a convolution and another layer; let it feed convolutions only")
+        if len(connections) > 2:
+            raise ModelError(f"signal {signal} feeds {len(connections)} convolutions; an image can feed two")
+        for c in connections:
+            conv = c.conv
+            assert conv is not None
+            if conv.inputs != self.elements(signal):
+                raise ModelError(f"the convolution of layer {c.layer} hears {conv.channels} x {conv.height} x "
+                                 f"{conv.width} elements, signal {signal} has {self.elements(signal)}; correct one of "
+                                 "them")
+            if made_by is not None and made_by.conv is not None and (
+                    conv.channels != made_by.channels or conv.width != made_by.conv.out_width):
+                raise ModelError(f"the convolution of layer {c.layer} hears {conv.channels} channels of {conv.height} "
+                                 f"x {conv.width}, layer {signal - 1} makes {made_by.channels} of "
+                                 f"{made_by.conv.out_height} x {made_by.conv.out_width}; correct one of them")
+        one, other = connections[0].conv, connections[-1].conv
+        assert one is not None and other is not None
+        if (one.channels, one.width) != (other.channels, other.width):
+            raise ModelError(f"signal {signal} is an image of {one.channels} channels and a width of {one.width} for one "
+                             f"convolution, and of {other.channels} and {other.width} for the other; correct one")
 
     @property
     def signals(self) -> int:
@@ -292,11 +324,14 @@ class Network:
     def fan_out(self, signal: int) -> np.ndarray:
         """Weights that an event of each element of a signal reads, int64 (elements,): the rows that it feeds (no
         padding)."""
-        first, *_ = connections = self.connections(signal)
-        if (conv := first.conv) is None:
-            return np.full(self.elements(signal), sum(c.rows for c in connections), np.int64)
-        channels = 1 if conv.depthwise else self.layers[first.layer].channels
-        return np.repeat(conv.taps() * channels, conv.channels)
+        read = np.zeros(self.elements(signal), np.int64)
+        for c in self.connections(signal):
+            if c.conv is None:
+                read += c.rows
+            else:
+                channels = 1 if c.conv.depthwise else self.layers[c.layer].channels
+                read += np.repeat(c.conv.taps() * channels, c.conv.channels)
+        return read
 
     def column_weights(self, signal: int) -> float:
         """Weights in one column of a signal: the mean of ``fan_out``, a whole number if nothing is a convolution."""
@@ -313,17 +348,25 @@ class Network:
         found = []
         for l, layer in enumerate(self.layers):
             if signal == l + 1:
-                tensor, rows, gate, column = "weight_hh", layer.own_rows, layer.cell.first_own, 0
+                tensor, rows, gate, column, place = "weight_hh", layer.own_rows, layer.cell.first_own, 0, 0
             else:
                 tensor, rows, gate, heard = "weight_ih", layer.cell.input_rows, 0, self.heard(l)
                 if signal not in heard:
                     continue
-                column = sum(self.elements(s) for s in heard[: heard.index(signal)])
+                place = heard.index(signal)
+                column = sum(conv.columns for conv in layer.convs[:place]) if layer.conv else sum(
+                    self.elements(s) for s in heard[:place])
             if rows:
-                found.append(Connection(signal, l, gate, tensor, column, rows, len(rows) * layer.size, layer.conv))
+                conv = layer.convs[place] if layer.conv else None
+                found.append(Connection(signal, l, gate, tensor, column, rows, len(rows) * layer.size, conv))
         if signal == len(self.layers):
             found.append(Connection(signal, signal, 0, "weight", 0, (0,), self.classes))
         return tuple(found)
+
+    @property
+    def skips(self) -> bool:
+        """Whether a signal feeds two convolutions."""
+        return any(self.convolves(s) and len(self.connections(s)) > 1 for s in range(self.signals))
 
     @property
     def dense_weights(self) -> int:
@@ -333,7 +376,7 @@ class Network:
     @property
     def weight_bytes(self) -> int:
         """Bytes of all weights, each at its layer's width (biases and scales come on top)."""
-        bits = sum(x.channels * x.conv.columns * x.weight_bits if x.conv else
+        bits = sum(x.channels * x.fan_in * x.weight_bits if x.conv else
                    x.size * (len(x.cell.input_rows) * self.inputs(l) + len(x.own_rows) * x.size) * x.weight_bits
                    for l, x in enumerate(self.layers))
         bits += self.classifier.size * self.layers[-1].size * self.classifier.weight_bits

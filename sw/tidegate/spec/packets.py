@@ -30,7 +30,7 @@ import numpy as np
 from cobs import cobs
 
 from .errors import TidegateError
-from .network import MAX_SIGNALS
+from .network import USUAL_LAYERS
 
 PAYLOAD = 512               # bytes of the results in an answer, and of a request's payload if no frame needs more
 MOST_PAYLOAD = 2048         # bytes of a request's payload, of the board with the most features
@@ -93,17 +93,34 @@ def decode_packet(packet: bytes) -> tuple[int, int, bytes]:
 FEATURE_BYTES, LOGIT_BYTES = 2, 4
 
 
+COUNTED = USUAL_LAYERS + 1      # signals whose events every result has
+
+
+def counted_signals(layers: int) -> int:
+    """Signals whose events the results of a network of so many layers have: an odd number, to fill words."""
+    return max(COUNTED, layers + 1 + layers % 2)
+
+
 @cache
-def result_dtype(classes: int) -> np.dtype:
+def result_dtype(classes: int, layers: int = 1) -> np.dtype:
     """A frame's result as it is on the wire: a header of whole words, then the logits.
 
+    Events of signals beyond the fifth come after the decision; ``events_of`` joins them.
     Made once: numpy loses a Ctrl-C that comes while it makes a dtype.
     """
-    return np.dtype([("frame", "<u4"), ("cycles", "<u4"), ("weight_words", "<u4"), ("events", "<u2", MAX_SIGNALS),
-                     ("decision", "<u2"), ("logits", f"<i{LOGIT_BYTES}", (classes,))])
+    return np.dtype([("frame", "<u4"), ("cycles", "<u4"), ("weight_words", "<u4"), ("events", "<u2", (COUNTED,)),
+                     ("decision", "<u2"), ("more_events", "<u2", (counted_signals(layers) - COUNTED,)),
+                     ("logits", f"<i{LOGIT_BYTES}", (classes,))])
 
 
-RESULT_HEADER_BYTES = result_dtype(0).itemsize
+def events_of(results: np.ndarray) -> np.ndarray:
+    """Events of each signal (T, signals), of results (T,) of ``result_dtype``."""
+    return np.concatenate([results["events"], results["more_events"]], 1)
+
+
+def result_header_bytes(layers: int = 1) -> int:
+    """Bytes of a result before its logits, of a network of so many layers."""
+    return result_dtype(0, layers).itemsize
 
 
 @dataclass(frozen=True)
@@ -121,15 +138,20 @@ class Result:
     decision: int = 0
 
     def pack(self) -> bytes:
-        events = self.events + (0,) * (MAX_SIGNALS - len(self.events))
-        values = (self.frame, self.cycles, self.weight_words, events, self.decision, self.logits)
-        return np.array(values, result_dtype(len(self.logits))).tobytes()
+        layers = max(1, len(self.events) - 1)
+        events = self.events + (0,) * (counted_signals(layers) - len(self.events))
+        values = (self.frame, self.cycles, self.weight_words, events[:COUNTED], self.decision, events[COUNTED:],
+                  self.logits)
+        return np.array(values, result_dtype(len(self.logits), layers)).tobytes()
 
     @staticmethod
     def unpack(data: bytes, signals: int) -> "Result":
-        (values,) = np.frombuffer(data, result_dtype((len(data) - RESULT_HEADER_BYTES) // LOGIT_BYTES)).tolist()
-        frame, cycles, weight_words, events, decision, logits = values
-        return Result(frame, cycles, weight_words, tuple(events[:signals].tolist()), tuple(logits.tolist()), decision)
+        layers = signals - 1
+        (values,) = results = np.frombuffer(
+            data, result_dtype((len(data) - result_header_bytes(layers)) // LOGIT_BYTES, layers))
+        frame, cycles, weight_words, decision = (int(values[n]) for n in ("frame", "cycles", "weight_words", "decision"))
+        return Result(frame, cycles, weight_words, tuple(events_of(results)[0, :signals].tolist()),
+                      tuple(values["logits"].tolist()), decision)
 
 
 def most_features() -> int:
@@ -146,15 +168,15 @@ def payload_for(features: int) -> int:
 
 
 def most_classes() -> int:
-    """The most logits of a result that an answer has room for."""
-    return (PAYLOAD - RESULT_HEADER_BYTES) // LOGIT_BYTES
+    """The most logits of a result that an answer has room for, of a network of up to four layers."""
+    return (PAYLOAD - result_header_bytes()) // LOGIT_BYTES
 
 
-def most_frames(features: int, classes: int, payload: int | None = None) -> int:
+def most_frames(features: int, classes: int, payload: int | None = None, layers: int = 1) -> int:
     """The largest n of a FRAMES request of this network: its frames fit a payload, and their results an answer.
 
     ``payload``: of the board; None: of one that is just large enough for the network's frames, so that n, on which the
     cycles of a frame depend, is that of the network on any board.
     """
     frames = (payload_for(features) if payload is None else payload) // (FEATURE_BYTES * features)
-    return min(frames, PAYLOAD // (RESULT_HEADER_BYTES + LOGIT_BYTES * classes))
+    return min(frames, PAYLOAD // (result_header_bytes(layers) + LOGIT_BYTES * classes))
