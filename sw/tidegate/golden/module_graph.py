@@ -2,8 +2,8 @@
 
 A layer is what a ReLU rectifies: the sum of linear maps of one or two signals that came before.  Two are a junction of
 a residual network; a path that only passes its signal on has weights of 1 there.  Batch normalisation becomes part of
-the weights.  Average pooling is a layer of its own, of equal weights, unless only a linear layer hears it, whose weights
-then hold it.
+the weights.  Average pooling is a layer of its own, of equal weights, unless only a linear layer hears it: then the
+weights of that hold it.
 """
 
 import copy
@@ -110,8 +110,8 @@ class _Reader:
         outputs = [x for x in node.args[0] if isinstance(x, fx.Node)]       # type: ignore[union-attr]
         value = self.values.get(outputs[0]) if len(outputs) == 1 else None
         if value is None or value.bias is None or len(value.feeds) != 1 or value.image:
-            raise ModelError("the last layer must be a Linear without ReLU, whose outputs are the classes, and the only "
-                             "output")
+            raise ModelError("the last layer must be a Linear without ReLU, whose outputs are the classes and nothing "
+                             "else is an output")
         if value.feeds[0].signal != len(self.made):
             raise ModelError("the last layer must hear the one before it; leave out layers that nothing hears")
         if len(self.made) not in range(1, MAX_LAYERS + 1):
@@ -162,7 +162,7 @@ class _Reader:
             return value                            # signals are never negative
         assert value.bias is not None
         if len({feed.conv is None for feed in value.feeds}) > 1:
-            raise ModelError(f"'{node.name}' rectifies the sum of a linear layer and a convolution, which no layer adds")
+            raise ModelError(f"'{node.name}' rectifies the sum of a linear layer and a convolution; no layer adds those")
         last = next(x for x in self._back(node) if x.name in self.names)
         return Value(value.image, self._layer(self.names[last.name] or node.name, value.feeds, value.bias))
 
@@ -189,7 +189,7 @@ class _Reader:
             sides[1] = [w.shape[2] // 2]
         elif sides[1] == ["valid"]:
             sides[1] = [0]
-        depthwise = groups == image[0] == len(w) and groups > 1
+        depthwise = bool(groups == image[0] == len(w) and image[0] > 1)
         if (w.shape[2] != w.shape[3] or any(len(set(side)) > 1 or isinstance(side[0], str) for side in sides)
                 or sides[2][0] != 1 or (groups != 1 and not depthwise)):
             raise ModelError(f"'{node.name}' {tuple(w.shape)}: square kernels, strides and paddings of zeros can be "
@@ -241,7 +241,7 @@ class _Reader:
                 len(node.args) - 2 :])
             kernel, stride, padding = (x if isinstance(x, list | tuple) else [x] for x in (  # type: ignore
                 kernel, stride or kernel, padding))
-            plain = not (ceil or divisor or any(padding)) and len({*kernel}) == len({*stride}) == 1
+            plain = not (ceil or divisor or any(padding)) and all(x[0] == x[-1] for x in (kernel, stride))
         else:
             whole = sorted(d % 4 for d in node.args[1]) == [2, 3] if name == "mean" else set(     # type: ignore
                 node.args[1]) == {1}                                                                # type: ignore

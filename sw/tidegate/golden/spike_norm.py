@@ -1,14 +1,15 @@
 """A trained network as integrate-and-fire neurons: thresholds balanced layer by layer.
 
 A ReLU's output becomes the rate of a neuron that spikes when its potential reaches a threshold, which the spike takes
-off.  The threshold λ of a layer is the activation that one spike per frame stands for.  A layer l that hears the signals
-s has the weights and biases
+off.  The threshold λ of a layer is the activation that one spike per frame stands for.  A layer l that hears the
+signals s has the weights and biases
 
     W[s] · λ[s] / λ[l]          b / λ[l]
 
 so that the threshold of every neuron is 1 (``STEP``).  These are the conditions of Sengupta et al. 2018 (Spike-Norm,
-arXiv:1802.02627) for a junction of a residual network, in the weights: both of its paths are scaled to the one threshold
-of the junction, and a path that only passes its signal on, by neurons of threshold 1, has the weight λ[s] / λ[l].
+arXiv:1802.02627) for a junction of a residual network, in the weights: both of its paths are scaled to the one
+threshold of the junction, and a path that only passes its signal on, by neurons of threshold 1, has the weight
+λ[s] / λ[l].
 
     balanced on    λ of a layer
     spikes         the largest weighted sum that a neuron of the layer gets in one frame, in the spiking network as far
@@ -127,8 +128,8 @@ def _check_options(balance: str, percentile: float, initial: float) -> None:
 
 @dataclass(frozen=True)
 class _Integers:
-    """A layer on the grid of the engine: ``weight`` (rows, columns), ``bias`` (rows,), both int64; ``feeds`` as integers
-    in floats."""
+    """A layer on the grid of the engine: ``weight`` (rows, columns), ``bias`` (rows,), and ``layer`` with both, integers
+    held in float64.  ``weight_error``: see ``LayerReport``."""
 
     shape: Layer
     weight: Tensor
@@ -150,7 +151,7 @@ class _Conversion:
             held[:, part].float() * 2**SIGNAL.frac + 0.5), held.shape)}
         self.activations = {0: held.double().mean(0)}
         self.scales = {0: torch.ones(1, dtype=torch.float64)}
-        self.rates = [float(self.spikes[0].float().mean())]
+        self.rates = [_mean(self.spikes[0])]
 
     def made(self, labels: tuple[str, ...], card: dict, progress: Progress) -> SpikingConversion:
         made, reports = [], []
@@ -265,7 +266,7 @@ class _Conversion:
             return cell.frame(sums.unsqueeze(-2), state, ints.shape)[2]
 
         self.spikes[l + 1] = self._spiking(values, (*heard[0].shape[:2], ints.shape.size), self._parts(ints.layer))
-        self.rates.append(float(self.spikes[l + 1].sum(dtype=torch.float64) / self.spikes[l + 1].numel()))
+        self.rates.append(_mean(self.spikes[l + 1]))
 
     def _spiking(self, values, shape: Sequence[int], parts: Iterator[slice] | None = None) -> Tensor:
         """Where (T, B, elements) elements spike whose values (T, B, elements) are these, part by part."""
@@ -296,6 +297,10 @@ class _Conversion:
         network = Network(self.features, tuple(hidden), classifier, (self.theta,) * len(made),
                           (self.rule,) * len(made))
         return Model(network, tensors, labels, {}, card)
+
+
+def _mean(spikes: Tensor) -> float:
+    return int(spikes.sum()) / spikes.numel()
 
 
 def _weight_frac(weights: Sequence[Tensor], bias: Tensor, name: str) -> int:
