@@ -26,6 +26,7 @@ from tidegate.spec.stop import Stop
 from .simulators import REGISTER_BYTES, executable
 from .trace import Mismatch, Run, compare, decided, golden_run, golden_words, read_trace
 
+
 @dataclass(frozen=True)
 class CoreRun:
     """A core's answers to clips, joined: (T,) or (T, n) arrays over all T frames.

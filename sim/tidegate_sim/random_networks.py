@@ -37,7 +37,8 @@ def random_model(features: int, sizes: Sequence[int], classes: int, seed: int, e
 def random_images(rng: np.random.Generator, channels: Sequence[int], rules: Sequence[str] = RULES[:1], most: int = 9,
                   layers: int = USUAL_LAYERS) -> Network:
     """A network of convolutions of random kernels, strides and paddings on an image of up to ``most`` pixels a side,
-    of which some are depthwise and some also hear an earlier signal, and after them, at random, a layer of another cell.
+    of which some are depthwise and some also hear an earlier signal, and after them, at random, a layer of another
+    cell.
 
     ``channels``: those that an output may have.  ``rules``: those that signals may have.
     """

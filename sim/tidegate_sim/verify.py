@@ -22,7 +22,7 @@ from tidegate.host.frontend import FrontEnd
 from tidegate.host.transport import SerialTransport
 from tidegate.progress import Progress
 from tidegate.spec.boards import board_spec
-from tidegate.spec.design import SIMULATED, Design
+from tidegate.spec.design import Design, simulated
 from tidegate.spec.errors import TidegateError
 from tidegate.spec.layout import Layout
 from tidegate.spec.model import Model
@@ -73,10 +73,11 @@ def listening_of(model: Model, golden: Run, clips: Sequence[np.ndarray]) -> Stop
 
 def verify(model: Model, clips: Iterable[np.ndarray], lanes: Sequence[int] = (64,),
            thresholds: Sequence[Sequence[int]] | None = None,
-           progress: Progress | None = None, listening: Stop | None = None) -> dict:
+           progress: Progress | None = None, listening: Stop | None = None, memory: int = 1) -> dict:
     """Run every clip on golden and on the virtual board and compare.
 
-    ``clips``: arrays (frames, features) of SIGNAL integers; each starts from reset.  ``lanes``: virtual boards.
+    ``clips``: arrays (frames, features) of SIGNAL integers; each starts from reset.  ``lanes``: virtual boards,
+    with so many times the usual ``memory``.
     ``thresholds``: settings of Θ, one value per signal each; see ``default_thresholds``.  ``progress`` is called
     with (frames done, frames in all).  ``listening``: the rule for streams, in place of ``listening_of``'s.
 
@@ -98,10 +99,10 @@ def verify(model: Model, clips: Iterable[np.ndarray], lanes: Sequence[int] = (64
                 if progress:
                     progress(before + frames, total)
 
-            words = Layout(model.network, SIMULATED[p])
+            words = Layout(model.network, simulated(p, memory))
             with tempfile.TemporaryDirectory(prefix="tidegate-") as folder:
                 trace = Path(folder) / "trace"
-                with Board.open("virtual", lanes=p, trace=trace) as board:
+                with Board.open("virtual", lanes=p, memory=memory, trace=trace) as board:
                     board.load(turned)
                     run = _streamed(board, clips, expected.listening, step)
                 run |= read_trace(trace, words, each)
@@ -109,7 +110,7 @@ def verify(model: Model, clips: Iterable[np.ndarray], lanes: Sequence[int] = (64
             tally.compare(golden, run, p, theta)
             tally.decided(golden)
             if expected.early is not None:
-                with Board.open("virtual", lanes=p) as board:
+                with Board.open("virtual", lanes=p, memory=memory) as board:
                     board.load(turned)
                     run = _streamed(board, clips, expected.early)
                 tally.compare(expected.ending(words), run, p, theta)

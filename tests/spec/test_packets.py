@@ -18,13 +18,13 @@ from tidegate.spec.packets import (
     Request,
     Result,
     decode_packet,
-    events_of,
     encode_packet,
+    events_of,
     most_features,
     most_frames,
+    payload_for,
     result_dtype,
     result_header_bytes,
-    payload_for,
 )
 
 

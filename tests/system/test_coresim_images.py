@@ -21,7 +21,8 @@ CHANNELS = {8: (1, 2, 3, 5, 8, 16), 16: (1, 3, 8, 16, 32), 64: (1, 5, 16, 64), 1
 
 
 def a_model(rng, lanes: int = LANES):
-    model = filled(random_images(rng, CHANNELS[lanes], RULES[: rng.integers(1, 3)], layers=int(rng.choice([4, 12]))), rng)
+    layers = int(rng.choice([4, 12]))
+    model = filled(random_images(rng, CHANNELS[lanes], RULES[: rng.integers(1, 3)], layers=layers), rng)
     rules = [model.network.rule(s) for s in range(model.network.signals)]
     return model.with_thresholds(*[int(rng.integers(0, 120)) if rule is None else rule.step for rule in rules])
 

@@ -70,6 +70,6 @@ def layer_layout(design: Design) -> data.StructLayout:
     choice = {"activation": 2} if design.choices else {}
     used = {"lanes": range(design.lanes + 1)} if design.convolves else {}
     return data.StructLayout({
-        "number": range(max(design.layers, USUAL_LAYERS)), "words": range(design.acc_words + 1), "size": range(design.neurons + 1),
-        "state": 16, "frac": 4, "cell": range(len(design.cells)), **choice, **used,
+        "number": range(max(design.layers, USUAL_LAYERS)), "words": range(design.acc_words + 1),
+        "size": range(design.neurons + 1), "state": 16, "frac": 4, "cell": range(len(design.cells)), **choice, **used,
     })

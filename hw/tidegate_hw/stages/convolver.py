@@ -141,7 +141,8 @@ class Convolver(wiring.Component):
         convolves = Signal()
         m.d.comb += convolves.eq((jobs[last].kind == Kind.EVENT) & conv[0])
         is_second = Signal()                # of the job whose runs are offered
-        row, kernel_row = (of_signal(name, offer.job.tags.signal, is_second) for name in ("CONV_ROW", "CONV_KERNEL_ROW"))
+        row, kernel_row = (of_signal(name, offer.job.tags.signal, is_second)
+                           for name in ("CONV_ROW", "CONV_KERNEL_ROW"))
         with m.If(valid[-1] & ~valid_o):
             m.d.sync += [
                 valid_o.eq(1), offer.job.eq(jobs[last]), offer.conv.eq(convolves), offer.first.eq(~second[last]),

@@ -53,8 +53,8 @@ class Counters(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         d, o, fetch, signal = self.design, self.o, self.fetch, self.fetch.tags.signal
-        # no column is read twice in a frame, but the kernel of a convolution is; of the features that are not closed yet,
-        # and of the frame at work
+        # no column is read twice in a frame, but the kernel of a convolution is; of the features that are not closed
+        # yet, and of the frame at work
         words_x, events_x = Signal(32 if d.convolves else range(d.weight_words + 1)), Signal(range(d.features + 1))
         words, next_words_x, next_events_x = Signal.like(words_x), Signal.like(words_x), Signal.like(events_x)
         events = [Signal(range(max(d.features, d.neurons) + 1), name=f"events{s}") for s in range(d.layers + 1)]

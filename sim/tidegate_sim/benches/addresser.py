@@ -9,7 +9,7 @@ from cocotb.triggers import RisingEdge
 
 from tidegate.spec.cells import CELLS
 from tidegate.spec.design import Design
-from tidegate.spec.network import MAX_LAYERS, MAX_SIGNALS
+from tidegate.spec.network import USUAL_LAYERS
 from tidegate_hw.records.job import Copy, Kind, job_layout, tags_layout
 from tidegate_hw.records.registers import registers_layout
 from tidegate_hw.stages.addresser import Addresser
@@ -23,10 +23,10 @@ KINDS = [kind for kind in Kind if kind is not Kind.REST or DESIGN.snapshot]
 def random_registers(rng) -> dict[str, int]:
     values = {"BIAS_BASE": rng.randrange(500), "ACC_WORDS": rng.randint(1, 9), "LOGIT_TARGET": rng.randrange(20),
               "CLASSES": rng.randint(0, 3 * DESIGN.lanes)}
-    for s in range(MAX_SIGNALS):
+    for s in range(USUAL_LAYERS + 1):
         values |= {f"COLUMN_BASE{s}": rng.randrange(500), f"COLUMN_LENGTH{s}": rng.choice([0, 1, 2, 3, 6, 9]),
                    f"COLUMN_TARGET{s}": rng.randrange(20)}
-    for l in range(MAX_LAYERS):
+    for l in range(USUAL_LAYERS):
         values |= {f"LAYER_TARGET{l}": rng.randrange(20), f"LAYER_WORDS{l}": rng.choice([0, 1, 2, 5]),
                    f"LAYER_SIZE{l}": rng.randint(0, 9), f"LAYER_CELL{l}": rng.randrange(len(DESIGN.cells))}
         if DESIGN.snapshot:
@@ -37,7 +37,7 @@ def random_registers(rng) -> dict[str, int]:
 def random_job(rng) -> dict:
     kind = rng.choice(KINDS)
     again = DESIGN.diffuses and kind is Kind.BIAS and rng.random() < 0.7
-    signal = rng.randrange(MAX_SIGNALS if kind is Kind.EVENT or again else MAX_LAYERS)
+    signal = rng.randrange(USUAL_LAYERS + 1 if kind is Kind.EVENT or again else USUAL_LAYERS)
     tags = {"fresh": rng.getrandbits(1)} if DESIGN.diffuses else {}
     return {"kind": kind.value, "index": rng.randrange(40), "delta": rng.randint(-2047, 2047),
             "tags": {"copy": rng.choice(list(Copy)).value, "closes": rng.getrandbits(1), "signal": signal, **tags},
@@ -55,7 +55,7 @@ def words(registers: dict, job: dict) -> list[tuple]:
     elif kind is Kind.BIAS:
         base, length, target, pitch = registers["BIAS_BASE"], registers["ACC_WORDS"], 0, registers["ACC_WORDS"]
         if job.get("again"):
-            length, target = of_layer(registers, signal) if signal < MAX_LAYERS else (
+            length, target = of_layer(registers, signal) if signal < USUAL_LAYERS else (
                 logit_words, registers["LOGIT_TARGET"])
             base += target
     elif kind is Kind.LOGITS:

@@ -8,7 +8,7 @@ from cocotb.triggers import RisingEdge
 
 from tidegate.spec.design import Design
 from tidegate.spec.formats import BIAS_DELTAS
-from tidegate.spec.network import MAX_LAYERS
+from tidegate.spec.network import USUAL_LAYERS
 from tidegate_hw.records.event import event_layout
 from tidegate_hw.records.job import Copy, Kind, job_layout
 from tidegate_hw.records.registers import registers_layout
@@ -17,15 +17,15 @@ from ..streams import STALLS, Sink, Source, pack, reset_dut, rng_for, wait
 
 DESIGN = Design(**json.loads(os.environ.get("BENCH", '{"lanes": 8, "weight_words": 4096}')))
 EVENTS = {"x": event_layout(DESIGN.features), "h": event_layout(DESIGN.neurons)}
-CONSUME = (*(f"LAYER_CONSUME{l}" for l in range(MAX_LAYERS)), "LOGIT_CONSUME")
+CONSUME = (*(f"LAYER_CONSUME{l}" for l in range(USUAL_LAYERS)), "LOGIT_CONSUME")
 HELD_TO_NONE = 2 + len(BIAS_DELTAS)     # values of these registers: held, and consumed with three to no bias columns
 END = {"index": 0, "delta": 0, "end": 1}
 
 
 def random_registers(rng) -> dict[str, int]:
-    layers = rng.randint(1, MAX_LAYERS)
+    layers = rng.randint(1, USUAL_LAYERS)
     values = {"LAYERS": layers, "CLASSES": rng.randint(0, 30)}
-    values |= {f"LAYER_REST{l}": rng.choice([0, 1, 5]) if DESIGN.snapshot else 0 for l in range(MAX_LAYERS)}
+    values |= {f"LAYER_REST{l}": rng.choice([0, 1, 5]) if DESIGN.snapshot else 0 for l in range(USUAL_LAYERS)}
     if DESIGN.branches:
         values["FEATURES_AFTER"] = rng.choice([0, rng.randrange(layers)])
     if DESIGN.diffuses:
@@ -106,7 +106,7 @@ async def jobs_equal_model(dut, stalls):
     for turn in range(12 + HELD_TO_NONE * DESIGN.diffuses):
         registers = random_registers(rng)
         if turn >= 12:          # every layer, and the logits, have every value
-            registers |= {name: (turn + n) % HELD_TO_NONE for n, name in enumerate(CONSUME)} | {"LAYERS": MAX_LAYERS}
+            registers |= {name: (turn + n) % HELD_TO_NONE for n, name in enumerate(CONSUME)} | {"LAYERS": USUAL_LAYERS}
         model, frames = Model(registers), 6
         dut.registers.value = pack(registers_layout(DESIGN), registers)
         assert int(dut.idle.value)

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def loaded_board(port: str, lanes: int | None, model: "Model") -> "Iterator[Board]":
+def loaded_board(port: str, lanes: int | None, model: "Model", memory: int = 1) -> "Iterator[Board]":
     """A board with the model on it."""
     from tidegate.host.board import Board
 
     with hint_at_extras():
-        board = Board.open(port, lanes)         # the first start of a virtual board shows its own progress
+        board = Board.open(port, lanes, memory=memory)      # the first start of a virtual board shows its own progress
     with board:
         with progress("loading the model") as step:
             board.load(model, step)

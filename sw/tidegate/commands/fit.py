@@ -9,7 +9,7 @@ from rich.text import Text
 
 from tidegate.spec.errors import TidegateError
 
-from .console import JsonOption, err, hint_at_extras, names_in, out, print_json
+from .console import JsonOption, MemoryOption, err, hint_at_extras, names_in, out, print_json
 
 if TYPE_CHECKING:
     from tidegate.spec.model import Model
@@ -34,6 +34,7 @@ def fit(
         "--rules", help="Its encoder rules, such as delta,diffuse.", show_default=False)] = None,
     features: Annotated[int | None, typer.Option(
         "--features", help="Its elements of a frame.", show_default=False)] = None,
+    memory: MemoryOption = 1,
     occupancy: Annotated[list[float] | None, typer.Option(
         "--occupancy", min=0, max=100,
         help="Percent of elements that fire: one number for all signals, or one per signal, such as 30 20 (default: "
@@ -55,7 +56,7 @@ def fit(
     from tidegate.spec.layout import Layout
 
     network, loaded = network_of(model, cell)
-    built = {"cells": names_in(cells), "rules": names_in(rules), "features": features}
+    built = {"cells": names_in(cells), "rules": names_in(rules), "features": features, "memory": memory}
     if data is not None:
         occupancy = _measured(loaded, data, occupancy)
     fits = Layout(network, design_of(board, lanes, **built)[0], check=False).refusal() is None

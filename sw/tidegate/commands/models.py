@@ -16,6 +16,7 @@ from .console import (
     EarlyOption,
     JsonOption,
     MarginOption,
+    MemoryOption,
     ThetaOption,
     err,
     hint_at_extras,
@@ -225,6 +226,7 @@ def verify(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the random walks.")] = 0,
     lanes: Annotated[list[int] | None, typer.Option(
         "--lanes", help="Virtual boards (default: 64), or which of the board's designs.", show_default=False)] = None,
+    memory: MemoryOption = 1,
     against: Annotated[str, typer.Option(
         "--against", help="rtl, in virtual boards; netlist: what synthesis makes of it for --board; or a file of the "
         "float network that the model was made of, such as trained.onnx.")] = "rtl",
@@ -280,6 +282,8 @@ def verify(
         raise TidegateError("this model hears no sound, so there is no stream of recordings; leave --stream out")
     rule = listening_stop(loaded) if stream else None
     built = {"cells": names_in(cells), "rules": names_in(rules), "features": features}
+    if memory != 1 and (against != "rtl" or board is not None):
+        raise TidegateError("only virtual boards can have more memory; leave --memory out")
     of_float = {"--bound": bound, "--theta": None if theta == 1 else theta, "--readout": readout,
                 "--normalised": normalised or None}
     if against not in ("rtl", "netlist"):
@@ -321,7 +325,7 @@ def verify(
             heard = [walk.one_stream(loaded, heard, pause)[:count]]
         with progress("verifying") as step:
             if board is None:
-                report = walk.verify(loaded, heard, lanes or (64,), progress=step, listening=rule)
+                report = walk.verify(loaded, heard, lanes or (64,), progress=step, listening=rule, memory=memory)
             else:
                 report = walk.verify_netlist(loaded, heard, board, design, progress=step, listening=rule)
     if json:

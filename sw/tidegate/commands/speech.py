@@ -18,6 +18,7 @@ from .console import (
     JsonOption,
     LanesOption,
     MarginOption,
+    MemoryOption,
     ModelOption,
     ThetaOption,
     out,
@@ -116,7 +117,7 @@ def run(files: Annotated[list[Path], typer.Argument(
         model: ModelOption = "commands", board: BoardOption = "virtual", lanes: LanesOption = None,
         dense: Annotated[bool, typer.Option("--dense", help="Dense mode: every element is sent.")] = False,
         theta: ThetaOption = 1.0, early: EarlyOption = False, margin: MarginOption = None, beam: BeamOption = None,
-        json: JsonOption = False) -> None:
+        memory: MemoryOption = 1, json: JsonOption = False) -> None:
     """Stream recordings of one word each, or frames from arrays, through a board and print the answer to each.
 
     That is the label of its last frame, or of the frame 0.2 s after the word, if more than 0.5 s of silence follow it;
@@ -135,7 +136,7 @@ def run(files: Annotated[list[Path], typer.Argument(
             raise TidegateError("sound and arrays are run one kind at a time; give only one of them")
         loaded = _loaded(model, theta, early, margin, beam)
         sequences = [(each.source, each.frames) for each in frame_sequences(loaded, files)]
-        return _run_sequences(model, loaded, sequences, board, lanes, dense, json)
+        return _run_sequences(model, loaded, sequences, board, lanes, memory, dense, json)
 
     from tidegate.host.features import features_of, settings_of
     from tidegate.host.recordings import check_word_length, decide
@@ -147,11 +148,11 @@ def run(files: Annotated[list[Path], typer.Argument(
     net, frontend, rows = loaded.network, settings_of(loaded), []
     sounds = [(path, features_of(loaded, path)) for path in files]
     if loaded.tokens is not None:
-        return _run_sequences(model, loaded, [(str(path), frames) for path, frames in sounds], board, lanes, dense,
-                              json)
+        return _run_sequences(model, loaded, [(str(path), frames) for path, frames in sounds], board, lanes, memory,
+                              dense, json)
     for path, frames in sounds:
         check_word_length(path, frames, frontend)
-    with loaded_board(board, lanes, loaded) as device, progress("streaming", json) as step:
+    with loaded_board(board, lanes, loaded, memory) as device, progress("streaming", json) as step:
         device.dense, device.stop = dense, loaded.stop
         width = max(len(str(path)) for path in files)
         for path, frames in sounds:
@@ -177,12 +178,12 @@ def _cost_text(cost: Cost, net: "Network") -> str:
 
 
 def _run_sequences(name: str, model: "Model", sequences: "list[tuple[str, np.ndarray]]", board: str, lanes: int | None,
-                   dense: bool, json: bool) -> None:
+                   memory: int, dense: bool, json: bool) -> None:
     """``run`` for frames that do not come from sound, and for strings: (source, frames) of each."""
     from tidegate.host.answers import answer
 
     net, rows = model.network, []
-    with loaded_board(board, lanes, model) as device, progress("streaming", json) as step:
+    with loaded_board(board, lanes, model, memory) as device, progress("streaming", json) as step:
         device.dense, device.stop = dense, model.stop
         width = max(len(source) for source, _ in sequences)
         for source, frames in sequences:

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from ..progress import Progress
-from ..spec.design import SIMULATED, Design, Identity
-from ..spec.errors import ModelError
+from ..spec.design import Design, Identity, simulated
+from ..spec.errors import ModelError, TidegateError
 from ..spec.formats import SIGNAL, acc_frac
 from ..spec.layout import Layout, threshold_registers
 from ..spec.model import Model
@@ -81,10 +81,11 @@ class Board:
                              "load the bitstream that belongs to the manifest")
 
     @classmethod
-    def open(cls, port: str = VIRTUAL, lanes: int | None = None, *, baud: int = BAUD,
+    def open(cls, port: str = VIRTUAL, lanes: int | None = None, *, memory: int = 1, baud: int = BAUD,
              expect_digest: str | None = None, trace=None, waveform=None) -> "Board":
         """Open "virtual", the simulated core with 8, 16, 64 (default) or 128 lanes, or a serial port.
 
+        ``memory``: a virtual board with so many times the usual memory: 1, 4, 16 or 64.
         ``expect_digest``: hexadecimal digest from a bitstream's manifest; another core is refused.
         ``trace`` and ``waveform`` are passed to the virtual board.  ``lanes`` with a serial port: refuse a
         board with others.
@@ -92,8 +93,10 @@ class Board:
         """
         virtual, asked = None, port
         if port == VIRTUAL:
-            virtual = _start_virtual(DEFAULT_LANES if lanes is None else lanes, trace, waveform)
+            virtual = _start_virtual(DEFAULT_LANES if lanes is None else lanes, memory, trace, waveform)
             port = virtual.port
+        elif memory != 1:
+            raise BoardError("only a virtual board can have more memory; leave --memory out")
         transport = None
         try:
             transport = SerialTransport(str(port), baud)
@@ -108,7 +111,8 @@ class Board:
             raise
         board._virtual = virtual
         found = board.identity.digest.hex()
-        board._again = partial(cls.open, asked, lanes, baud=baud, expect_digest=found, trace=trace, waveform=waveform)
+        board._again = partial(cls.open, asked, lanes, memory=memory, baud=baud, expect_digest=found, trace=trace,
+                               waveform=waveform)
         return board
 
     def reopen(self) -> None:
@@ -372,16 +376,17 @@ class Board:
         return frames.astype(np.int16)
 
 
-def _start_virtual(lanes: int, trace, waveform):
-    if lanes not in SIMULATED:
-        choice = ", ".join(map(str, SIMULATED))
-        raise BoardError(f"there is no virtual board with {lanes} lanes; choose {choice}")
+def _start_virtual(lanes: int, memory: int, trace, waveform):
+    try:
+        design = simulated(lanes, memory)
+    except TidegateError as error:
+        raise BoardError(str(error)) from None
     try:
         from tidegate_sim.virtual import VirtualBoard
     except ImportError as error:
         raise BoardError(f"the virtual board needs the simulator ({error.name} is missing): "
                          "pip install 'tidegate[sim]'") from None
-    return VirtualBoard(SIMULATED[lanes], trace=trace, waveform=waveform)
+    return VirtualBoard(design, trace=trace, waveform=waveform)
 
 
 def _address(name: str) -> int:

@@ -12,7 +12,7 @@ from .. import zoo
 from ..spec.boards import board_spec
 from ..spec.cells import GRU, cell_of
 from ..spec.cycles import latency_cycles, steady_cycles
-from ..spec.design import SIMULATED, Design
+from ..spec.design import Design, simulated
 from ..spec.energy import energy_comparison
 from ..spec.errors import TidegateError
 from ..spec.layout import Layout
@@ -25,13 +25,13 @@ LANES, CLOCK = 64, 100e6        # without a board: lanes of the virtual board, a
 
 def fit(model: str | Path | Model | Network, board: str | None = None, lanes: int | None = None, *,
         cell: str | None = None, cells: Sequence[str] | None = None, rules: Sequence[str] | None = None,
-        features: int | None = None, occupancy: float | Sequence[float] | None = None, clock: float | None = None,
-        seconds: float = 1.0) -> dict:
+        features: int | None = None, memory: int = 1, occupancy: float | Sequence[float] | None = None,
+        clock: float | None = None, seconds: float = 1.0) -> dict:
     """Each memory that a model needs on a board and, if it fits, cycles, frames per second, and estimated energy.
 
     ``model``, ``cell``: see ``network_of``.  ``board``: a name of ``spec/boards.py``; None: the virtual board.
     ``lanes``: which of the board's designs; None: the board's own.  ``cells``, ``rules``, ``features``: of a board
-    that is built with others than its own.
+    that is built with others than its own.  ``memory``: of a virtual board, times the usual.
     ``occupancy``: share of elements that fire, one for all signals or one per signal; None: as the
     model's card measured it.  ``clock``: Hz; None: the board's.
     ``seconds``: of sound that a decision takes.
@@ -41,7 +41,7 @@ def fit(model: str | Path | Model | Network, board: str | None = None, lanes: in
     an estimate, see ``spec.energy.NOTE``.  TidegateError if nothing says how often the network fires.
     """
     network, known = network_of(model, cell)
-    design, own_clock = design_of(board, lanes, cells, rules, features)
+    design, own_clock = design_of(board, lanes, cells, rules, features, memory)
     layout = Layout(network, design, check=False)
     refusal = layout.refusal()
     speed = None
@@ -82,19 +82,18 @@ def network_of(model: str | Path | Model | Network, cell: str | None = None) -> 
 
 def design_of(board: str | None = None, lanes: int | None = None,
               cells: Sequence[str] | None = None, rules: Sequence[str] | None = None,
-              features: int | None = None) -> tuple[Design, float]:
+              features: int | None = None, memory: int = 1) -> tuple[Design, float]:
     """A board's design, with its own cells, rules and features or others, and its clock in Hz; None: of the virtual
-    board."""
+    board, with so many times the usual ``memory``."""
+    if board is not None and memory != 1:
+        raise TidegateError("only a virtual board can have more memory; leave --memory or --board out")
     if board is not None:
         spec = board_spec(board)
         return spec.design(lanes, cells, rules, features), spec.clock
     if (cells, rules, features) != (None, None, None):
         raise TidegateError("the virtual board has all cells and rules; leave --cells, --rules and --features out, or "
                             "name a --board")
-    lanes = LANES if lanes is None else lanes
-    if lanes not in SIMULATED:
-        raise TidegateError(f"there is no virtual board with {lanes} lanes; choose {', '.join(map(str, SIMULATED))}")
-    return SIMULATED[lanes], CLOCK
+    return simulated(LANES if lanes is None else lanes, memory), CLOCK
 
 
 def measured_occupancy(model: Model | None) -> tuple[float, ...] | None:

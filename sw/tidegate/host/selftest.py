@@ -32,7 +32,7 @@ from ..spec.design import Design
 from ..spec.errors import TidegateError
 from ..spec.layout import Layout
 from ..spec.model import Model, read_model
-from ..spec.network import MAX_LAYERS
+from ..spec.network import USUAL_LAYERS
 from ..spec.packets import Request
 from ..spec.registers import BY_NAME
 from ..spec.rules import RULES
@@ -46,7 +46,7 @@ KINDS = {"-".join(("selftest", *[cell] * (cell != GRU.name), *[rule] * (rule != 
          for rule in RULES for cell in CELLS}
 # Models by kind and number of layers, written by `python -m tidegate.golden.selftest`.
 PATHS = {(kind, layers): Path(__file__).with_name(f"{kind}-{layers}.tidegate")
-         for kind in KINDS for layers in range(1, MAX_LAYERS + 1)}
+         for kind in KINDS for layers in range(1, USUAL_LAYERS + 1)}
 # entries of its card: {"logits": (T, classes), "events": (T, signals)}; and "frames"
 MODES = {"delta": "sparse mode", "dense": "dense mode"}
 STEPS = ("identify", "link", "memory", "reset", "golden", "stop")
@@ -151,7 +151,7 @@ def models_for(design: Design) -> dict[str, Model | None]:
     found: dict[str, Model | None] = {}
     for kind, (cell, rule) in KINDS.items():
         if cell in design.cells and rule in design.rules:
-            models = (read_model(PATHS[kind, layers]) for layers in reversed(range(1, MAX_LAYERS + 1)))
+            models = (read_model(PATHS[kind, layers]) for layers in reversed(range(1, USUAL_LAYERS + 1)))
             found[kind] = next((m for m in models if Layout(m.network, design, check=False).refusal() is None), None)
     if not any(found.values()):
         raise SelfTestError("this board is too small for the smallest model of the self-test; build it larger")

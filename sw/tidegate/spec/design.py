@@ -152,6 +152,24 @@ SIMULATED = {design.lanes: replace(
     Design(lanes=64, cell_rate=8, encoder_rate=8, weight_words=4096, acc_words=64),
     Design(lanes=128, cell_rate=8, encoder_rate=8, weight_words=3072, acc_words=32),
 )}
+MEMORIES = (1, 4, 16, 64)       # how many times as much memory a virtual board can have
+
+
+def simulated(lanes: int, memory: int = 1) -> Design:
+    """The virtual board's design with so many lanes, and ``memory`` times the usual weights, accumulators and neurons
+    (as far as addresses go); TidegateError if there is none."""
+    if lanes not in SIMULATED:
+        raise TidegateError(f"there is no virtual board with {lanes} lanes; choose {', '.join(map(str, SIMULATED))}")
+    if memory not in MEMORIES:
+        raise TidegateError(f"a virtual board has {', '.join(map(str, MEMORIES))} times the usual memory, not "
+                            f"{memory}; choose one of these")
+    usual = SIMULATED[lanes]
+    if memory == 1:
+        return usual
+    return replace(usual, weight_words=min(memory * usual.weight_words, _MOST["weight_words"]),
+                   acc_words=min(memory * usual.acc_words, _MOST["acc_words"]),
+                   neurons=min(memory * usual.neurons, _MOST["neurons"] // usual.cell_rate * usual.cell_rate))
+
 
 MAGIC = b"TIDE"
 PROTOCOL = 6

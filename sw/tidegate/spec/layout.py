@@ -19,7 +19,7 @@ import numpy as np
 
 from .cells import CELLS
 from .conv import Conv2d
-from .design import Design
+from .design import MEMORIES, SIMULATED, Design, simulated
 from .errors import CapacityError
 from .formats import BIAS_DELTAS, RECIPROCAL_BITS, bias_digits
 from .model import Model, tensor_name
@@ -162,7 +162,7 @@ class Layout:
             return awkward
         short = [str(need) for need in self.needs if not need.fits]
         if short:
-            return f"the model needs {'; '.join(short)}; use a smaller model or a board with more"
+            return f"the model needs {'; '.join(short)}; use a smaller model or {self._with_more()}"
         cells, rules, have = {layer.cell.name for layer in self.network.layers}, self._rule_names(), self.design
         lacking = [f"the cell {name}" for name in CELLS if name in cells and name not in have.cells]
         lacking += [f"the rule {name}" for name in RULES if name in rules and name not in have.rules]
@@ -174,6 +174,15 @@ class Layout:
             options += f" --rules {','.join(every)}"
         return (f"the model needs {' and '.join(lacking)}, the board has {' and '.join(there)}; `tidegate build "
                 f"--board BOARD {options} --to FOLDER` builds one that has all of them, if its logic fits")
+
+    def _with_more(self) -> str:
+        """A board on which there is enough of everything, in words."""
+        lanes = self.design.lanes
+        for memory in MEMORIES[1:] if lanes in SIMULATED else ():
+            larger = simulated(lanes, memory)
+            if all(need.fits for need in Layout(self.network, larger, check=False).needs):
+                return f"a virtual board of {lanes} lanes with more memory (--memory {memory})"
+        return "a board with more"
 
     def _rule_names(self) -> set[str]:
         """The encoder rules that a design must have; where layers consume, ``diffuse`` is among them."""
@@ -194,7 +203,7 @@ class Layout:
                         f"multiple of {p}")
             for conv in layer.convs:
                 if conv.depthwise and layer.channels > p and conv.kernel > conv.stride:
-                    return (f"a depthwise convolution whose kernel is larger than its stride has a channel per lane, up "
+                    return ("a depthwise convolution whose kernel is larger than its stride has a channel per lane, up "
                             f"to {p}, not {layer.channels}; use a board with more lanes")
         if self.network.skips and not self.design.skips:
             return "the model has two convolutions of one image, for which the board has no room; use a virtual board"
@@ -233,8 +242,8 @@ class Layout:
 
     def runs(self, signal: int, element: int) -> list[WordRun]:
         """What an event of an element (its index in the network) makes the core read."""
-        column, first = self.columns[signal], self.network.connections(signal)[0]
-        if (conv := first.conv) is None:
+        column = self.columns[signal]
+        if not self.network.convolves(signal):
             number = int(self.numbers(signal)[element]) if signal else element
             return [WordRun(column.base + number * column.length, column.target, column.length)]
         return [run for runs in self.image_runs(signal, element) for run in runs]

@@ -52,8 +52,8 @@ class Layer:
     ``bias_columns``: of a layer that consumes: 0: its biases are 0; 1, 2: they are multiples of 1024 or 32 LSBs of the
     accumulators; 3: they are any.
     ``conv``: its input is an image, of which it computes a convolution; ``size`` is then the number of all its neurons,
-    one for each position and output channel.  ``skip``: it hears two signals and adds a convolution of each: this one of
-    the first of ``hears``, ``conv`` of the second.
+    one for each position and output channel.  ``skip``: it hears two signals and adds a convolution of each: this one
+    of the first of ``hears``, ``conv`` of the second.
     """
 
     size: int
@@ -164,12 +164,13 @@ class Layer:
 
     @staticmethod
     def from_dict(d: dict) -> "Layer":
+        convs = {name: Conv2d.from_dict(d[name]) for name in ("conv", "skip") if name in d}
         flags = {name: d[name] for name in ("activation", "recurrent", "consumes") if name in d}
         if any(type(value) is not type(getattr(Layer, name)) for name, value in flags.items()):
             raise ModelError(f"a layer is described by {flags}, which are not a name and true or false; correct them")
         return Layer(d["size"], d["weight_frac"], d.get("weight_bits", WEIGHT_BITS), cell_of(d.get("cell", GRU.name)),
                      **flags, hears=tuple(d.get("hears", ())), bias_columns=d.get("bias_columns", 0),
-                     **{name: Conv2d.from_dict(d[name]) for name in ("conv", "skip") if name in d})
+                     conv=convs.get("conv"), skip=convs.get("skip"))
 
 
 @dataclass(frozen=True)
@@ -241,8 +242,9 @@ class Network:
             if image:
                 self._check_image(s)
             for c in self.connections(s):
-                if before is not None and not image and (c.layer != before.layer + 1 or c.gate or before.gate + len(before.blocks)
-                                           < len(self.layers[before.layer].cell.gates)):
+                if before is not None and not image and (
+                        c.layer != before.layer + 1 or c.gate
+                        or before.gate + len(before.blocks) < len(self.layers[before.layer].cell.gates)):
                     raise ModelError(f"what signal {s} feeds in layers {before.layer} and {c.layer} are no neighbours; "
                                      "let it feed layers that follow each other, whose every gate hears it")
                 before = c
@@ -256,7 +258,7 @@ class Network:
 
     def _check_image(self, signal: int) -> None:
         """ModelError if a signal that a convolution hears is no image, or feeds something else, too."""
-        connections, made_by = self.connections(signal), self.layers[signal - 1] if signal else None
+        connections, made_by = list(self.connections(signal)), self.layers[signal - 1] if signal else None
         if any(c.conv is None for c in connections):
             raise ModelError(f"signal {signal} feeds a convolution and another layer; let it feed convolutions only")
         if len(connections) > 2:
@@ -276,8 +278,8 @@ class Network:
         one, other = connections[0].conv, connections[-1].conv
         assert one is not None and other is not None
         if (one.channels, one.width) != (other.channels, other.width):
-            raise ModelError(f"signal {signal} is an image of {one.channels} channels and a width of {one.width} for one "
-                             f"convolution, and of {other.channels} and {other.width} for the other; correct one")
+            raise ModelError(f"signal {signal} is an image of {one.channels} channels and a width of {one.width} for "
+                             f"one convolution, and of {other.channels} and {other.width} for the other; correct one")
 
     @property
     def signals(self) -> int:

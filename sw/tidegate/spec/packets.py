@@ -149,7 +149,8 @@ class Result:
         layers = signals - 1
         (values,) = results = np.frombuffer(
             data, result_dtype((len(data) - result_header_bytes(layers)) // LOGIT_BYTES, layers))
-        frame, cycles, weight_words, decision = (int(values[n]) for n in ("frame", "cycles", "weight_words", "decision"))
+        names = ("frame", "cycles", "weight_words", "decision")
+        frame, cycles, weight_words, decision = (int(values[name]) for name in names)
         return Result(frame, cycles, weight_words, tuple(events_of(results)[0, :signals].tolist()),
                       tuple(values["logits"].tolist()), decision)
 

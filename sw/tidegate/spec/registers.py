@@ -15,8 +15,8 @@ class Register:
     ``capacity``: which of a design's capacities the value makes sense up to.  ``layers``: layers that a design must
     have for the register to be of use.  ``among``: which of a design's lists the value is an index of.  ``only``: which
     property a design must have for the register to be there; without, its address is unknown, and so it is if the
-    register is of a layer beyond the fourth that the design does not have.  ``usual_bits``: its bits in designs of up to
-    four layers, if they need fewer.
+    register is of a layer beyond the fourth that the design does not have.  ``usual_bits``: its bits in designs of up
+    to four layers, if they need fewer.
     """
 
     name: str
@@ -77,8 +77,8 @@ def _page(layer: int) -> int:
 def _column(prefix: str, address: int, what: str, only: str | None = None) -> list[Register]:
     """Of columns."""
     names = (("COLUMN_BASE", 0x10, 24, "weight word of the first column of ", "weight_words"),
-             ("COLUMN_LENGTH", 0x18, 16, "weight words of a column of a signal, or accumulator words of a position of an "
-              "output: ", "acc_words"),
+             ("COLUMN_LENGTH", 0x18, 16, "weight words of a column, or accumulator words of a position of an output: ",
+              "acc_words"),
              ("COLUMN_TARGET", 0x20, 16, "first accumulator word that is fed: ", "acc_words"))
     return [register for name, at, bits, doc, capacity in names
             for register in _bank(prefix + name, address + at, MAX_SIGNALS, bits, doc + what, capacity, only=only)]
@@ -95,7 +95,8 @@ def _convolution(prefix: str, address: int, only: str, what: str) -> list[Regist
         ("CONV_KERNEL_ROW", 0xF0, 16, "weight words of a row of the kernel, for one input channel", None),
         ("CONV_KERNEL", 0xF8, 7, "weights of the kernel, for one input and one output channel", None))
     return [register for name, at, bits, doc, capacity in names
-            for register in _bank(prefix + name, address + at, MAX_SIGNALS, bits, f"{what}: {doc}", capacity, only=only)]
+            for register in _bank(prefix + name, address + at, MAX_SIGNALS, bits, f"{what}: {doc}", capacity,
+                                  only=only)]
 
 
 REGISTERS: tuple[Register, ...] = (
