@@ -88,7 +88,8 @@ class _Reader:
         for spec in program.graph_signature.input_specs:
             if spec.kind != InputKind.USER_INPUT and spec.target is not None:
                 held = program.state_dict if spec.target in program.state_dict else program.constants
-                self.tensors[spec.arg.name] = held[spec.target]
+                if isinstance(tensor := held[spec.target], Tensor):
+                    self.tensors[spec.arg.name] = tensor
                 self.names[spec.arg.name] = spec.target.rpartition(".")[0]
 
     def layers(self, shape: tuple[int, ...]) -> tuple[WeightLayer, ...]:
@@ -162,7 +163,7 @@ class _Reader:
             return value                            # signals are never negative
         assert value.bias is not None
         if len({feed.conv is None for feed in value.feeds}) > 1:
-            raise ModelError(f"'{node.name}' rectifies the sum of a linear layer and a convolution; no layer adds those")
+            raise ModelError(f"'{node.name}' rectifies the sum of a linear layer and a convolution; no layer adds them")
         last = next(x for x in self._back(node) if x.name in self.names)
         return Value(value.image, self._layer(self.names[last.name] or node.name, value.feeds, value.bias))
 
@@ -194,7 +195,7 @@ class _Reader:
                 or sides[2][0] != 1 or (groups != 1 and not depthwise)):
             raise ModelError(f"'{node.name}' {tuple(w.shape)}: square kernels, strides and paddings of zeros can be "
                              "converted, without dilation, and groups only if there are as many as channels")
-        conv = Conv2d(*image, w.shape[2], sides[0][0], sides[1][0], depthwise)
+        conv = Conv2d(*image, w.shape[2], int(sides[0][0]), int(sides[1][0]), depthwise)
         made = (len(w), conv.out_height, conv.out_width)
         return Value(made, feeds=(Feed(signal, w.flatten(1), conv),), bias=_bias(b, len(w)))
 

@@ -25,7 +25,7 @@ not spike: their logits are the weighted sums, and the mean over the frames is t
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from math import isfinite
 
 import numpy as np
@@ -43,11 +43,12 @@ from .cells import golden_of
 from .module_graph import module_layers
 from .scale import rounded, scales
 from .signals import HYBRID, diffuse_of
-from .weight_layer import WeightLayer
+from .weight_layer import WeightLayer, float_logits
 
 BALANCES = ("spikes", "activations")
 STEP = 256          # a spike, and the threshold of every neuron, in LSBs of 2**-8
 _SUMS = 1 << 26     # weighted sums that are held at once
+_JUDGED = 256       # images at once
 _FLOOR = 0.05       # of the layer's largest: the least threshold of a channel
 
 
@@ -67,21 +68,32 @@ class LayerReport:
     error: float
     weight_error: float
 
+    def to_dict(self) -> dict:
+        return asdict(self)
+
 
 @dataclass(frozen=True)
 class SpikingConversion:
     """``model``; ``rates``: mean spikes of an element per frame on the calibration data, of the features and each
-    layer; ``logit_scale``: a mean logit times this is the trained network's; ``layers``: of each spiking layer."""
+    layer; ``logit_scale``: a mean logit times this is the trained network's; ``layers``: of each spiking layer;
+    ``trained``: the layers of the trained network."""
 
     model: Model
     rates: tuple[float, ...]
     logit_scale: float
     layers: tuple[LayerReport, ...]
+    trained: tuple[WeightLayer, ...]
 
     @property
     def thresholds(self) -> tuple[float, ...]:
         """λ of each spiking layer."""
         return tuple(layer.threshold for layer in self.layers)
+
+    @torch.no_grad()
+    def float_logits(self, x: np.ndarray) -> np.ndarray:
+        """Logits (n, classes) of the trained network for features (n, features)."""
+        return np.concatenate([float_logits(self.trained, torch.from_numpy(part)).numpy()
+                               for part in np.split(x, range(_JUDGED, len(x), _JUDGED))])
 
 
 @torch.no_grad()
@@ -128,8 +140,8 @@ def _check_options(balance: str, percentile: float, initial: float) -> None:
 
 @dataclass(frozen=True)
 class _Integers:
-    """A layer on the grid of the engine: ``weight`` (rows, columns), ``bias`` (rows,), and ``layer`` with both, integers
-    held in float64.  ``weight_error``: see ``LayerReport``."""
+    """A layer on the grid of the engine: ``weight`` (rows, columns), ``bias`` (rows,), and ``layer`` with both, all
+    integers held in float64.  ``weight_error``: see ``LayerReport``."""
 
     shape: Layer
     weight: Tensor
@@ -171,7 +183,8 @@ class _Conversion:
             "balance": self.balance, "percentile": self.percentile, "by_channel": self.by_channel,
             "initial": 1 - self.theta / STEP, "thresholds": [report.threshold for report in reports],
             "logit_scale": scale}}
-        return SpikingConversion(self._model(made, labels, found | card), tuple(self.rates), scale, tuple(reports))
+        return SpikingConversion(self._model(made, labels, found | card), tuple(self.rates), scale, tuple(reports),
+                                 tuple(self.layers))
 
     def _forget(self, l: int) -> None:
         """What no later layer hears."""

@@ -40,8 +40,8 @@ class _Signal(ctypes.Structure):
 
 
 class Spikes(NamedTuple):
-    """int32: ``logits`` (T, B, classes), ``events`` (T, B, signals), ``weights`` (T, B) that were read, without those of
-    biases."""
+    """int32: ``logits`` (T, B, classes), ``events`` (T, B, signals), ``weights`` (T, B) that were read, without those
+    of biases."""
 
     logits: np.ndarray
     events: np.ndarray

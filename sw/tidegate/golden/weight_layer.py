@@ -67,3 +67,11 @@ class WeightLayer:
         for feed, x in zip(self.feeds, heard, strict=True):
             total = total + feed.sums(x)
         return total
+
+
+def float_logits(layers: Sequence[WeightLayer], x: Tensor) -> Tensor:
+    """Logits (B, classes) of the trained network that these layers are of, for features x (B, features)."""
+    signals = [x[None]]
+    for layer in layers[:-1]:
+        signals.append(layer.sums([signals[feed.signal] for feed in layer.feeds]).relu())
+    return layers[-1].sums([signals[feed.signal] for feed in layers[-1].feeds])[0]
