@@ -96,16 +96,16 @@ class Study:
         for percentile in PERCENTILES:
             made = self.convert(balance, percentile, by_channel, initial)
             right = self.judged(made, "validation", _CHOICE, (_CHOICE_FRAMES,)).accuracy[0]
-            self.tell(f"{self.name} {self.seed}: {_how(balance, by_channel, initial)}, {percentile:g} %: {right:.2%} of "
-                      f"{_CHOICE} validation pictures right after {_CHOICE_FRAMES} frames")
+            self.tell(f"{self.name} {self.seed}: {_how(balance, by_channel, initial)}, {percentile:g} %: "
+                      f"{right:.2%} of {_CHOICE} validation pictures right after {_CHOICE_FRAMES} frames")
             found.append((right, percentile, made))
         _, percentile, made = max(found, key=lambda x: x[:2])
         return percentile, made
 
     def converted(self, balance: str, by_channel: bool, initial: float, pictures: int) -> Converted:
         percentile, made = self.chosen(balance, by_channel, initial)
-        file = f"{self.name}-{self.seed}-{balance}{'' if by_channel else '-layers'}{'' if initial else '-empty'}.tidegate"
-        save_model(made.model, self.out / file)
+        kind = ("" if by_channel else "-layers") + ("" if initial else "-empty")
+        save_model(made.model, self.out / f"{self.name}-{self.seed}-{balance}{kind}.tidegate")
         told = self.judged(made, "test", pictures, STEPS)
         trained = accuracy(self.network, self.pictures, self.pictures.of("test")[:pictures])
         self.tell(f"{self.name} {self.seed}: {_how(balance, by_channel, initial)}, {percentile:g} %: trained "
@@ -147,8 +147,8 @@ def layers_table(rows: list[Converted]) -> str:
     lines.append(f"additions per frame {work / frames:,.0f}, {rows[0].dense * frames / work:.1f} times fewer than the "
                  f"{rows[0].dense:,} products of the trained network")
     for t, total in zip(STEPS, np.mean([r.answers.operations for r in rows], 0), strict=True):
-        lines.append(f"{t} frames: {total / 1e6:.1f} million additions per picture, {total / rows[0].dense:.1f} per product "
-                     "of the trained network")
+        lines.append(f"{t} frames: {total / 1e6:.1f} million additions per picture, {total / rows[0].dense:.1f} per "
+                     "product of the trained network")
     return "\n".join(lines)
 
 
