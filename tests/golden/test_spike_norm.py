@@ -12,6 +12,7 @@ from tidegate.golden.spike_norm import STEP, spike_norm
 from tidegate.spec.errors import ModelError
 
 STEPS = 200
+PAPER: dict = {"by_channel": False, "initial": 0.0}
 
 
 def made(seed: int = 0, bias: bool = True) -> nn.Sequential:
@@ -32,8 +33,8 @@ def frames_of(x):
 
 @pytest.mark.parametrize("bias", [False, True], ids=["plain", "bias"])
 @pytest.mark.parametrize("options", [
-    {}, {"balance": "activations"}, {"initial": 0.5}, {"by_channel": True},
-    {"balance": "activations", "percentile": 99.9}])
+    PAPER, {**PAPER, "balance": "activations"}, {"by_channel": False}, {}, {"initial": 0.0},
+    {**PAPER, "balance": "activations", "percentile": 99.9}])
 def test_rates_become_the_activations(options, bias):
     module, x = made(bias=bias), held()
     conversion = spike_norm(module, x, **options)
@@ -42,7 +43,7 @@ def test_rates_become_the_activations(options, bias):
         heard = torch.from_numpy(x[:, 0])
         wanted, activations = module(heard).numpy(), [module[:k](heard).numpy() for k in (3, 6)]
     for sent, activation, layer in zip(trace.sent[1:], activations, conversion.layers, strict=True):
-        if not options.get("by_channel"):
+        if options.get("by_channel") is False:
             assert np.abs((sent / STEP).mean(0) * layer.threshold - activation).max() < 0.1 * activation.max()
         assert layer.error < 0.1 and layer.weight_error < 0.02
     got = logits(conversion, trace)
@@ -83,7 +84,7 @@ def test_spikes_are_balanced_on_what_the_spiking_network_gets():
     """V of the first layer is the largest weighted sum of the features' spikes; that of a layer twice as strong is
     twice as large, so that the integers do not change."""
     module, x = made(bias=False), held()
-    first = spike_norm(module, x)
+    first = spike_norm(module, x, **PAPER)
     weight = module[1].weight.detach().numpy()
     potential, largest = np.zeros((12, 12)), 0.0
     for t in range(STEPS):
@@ -94,7 +95,7 @@ def test_spikes_are_balanced_on_what_the_spiking_network_gets():
     assert first.thresholds[0] == pytest.approx(largest, rel=1e-5)
     with torch.no_grad():
         module[1].weight *= 2
-    second = spike_norm(module, x)
+    second = spike_norm(module, x, **PAPER)
     assert second.thresholds == pytest.approx((2 * first.thresholds[0], 2 * first.thresholds[1]))
     for name, tensor in first.model.tensors.items():
         assert np.array_equal(tensor, second.model.tensors[name]), name
@@ -102,7 +103,7 @@ def test_spikes_are_balanced_on_what_the_spiking_network_gets():
 
 def test_a_percentile_lowers_thresholds_and_raises_rates():
     x = held()
-    whole, most = spike_norm(made(), x), spike_norm(made(), x, percentile=95)
+    whole, most = (spike_norm(made(), x, percentile=p, **PAPER) for p in (100, 95))
     assert all(a < b for a, b in zip(most.thresholds, whole.thresholds, strict=True))
     assert all(a > b for a, b in zip(most.rates[1:], whole.rates[1:], strict=True))
     assert most.rates[0] == whole.rates[0]
@@ -176,7 +177,7 @@ def test_junctions(kind, balance):
                            nn.Linear(channels, 3)).eval()
     images = np.floor(np.random.default_rng(2).random((8, 1, 8, 8)) * 256) / 256
     frames = np.repeat(images.reshape(8, 1, -1), STEPS, 1).astype(np.float32)
-    conversion = spike_norm(module, frames, balance=balance, image=(1, 8, 8), initial=0.5)
+    conversion = spike_norm(module, frames, balance=balance, image=(1, 8, 8), by_channel=False)
     junction = conversion.model.network.layers[-1]
     assert junction.skip is not None and len(junction.hears) == 2
     assert [layer.error < 0.1 for layer in conversion.layers] == [True] * len(conversion.layers)

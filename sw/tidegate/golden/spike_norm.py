@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from ..progress import Progress
 from ..spec.cells import UNIT
 from ..spec.errors import ModelError
-from ..spec.formats import BIAS_DELTAS, SIGNAL, WEIGHT_BITS, acc_frac, weight_max
+from ..spec.formats import BIAS_DELTAS, BIAS_MAX, SIGNAL, WEIGHT_BITS, acc_frac, weight_max
 from ..spec.model import Model, tensor_name
 from ..spec.network import Layer, Network
 from ..spec.rules import Diffuse
@@ -49,6 +49,7 @@ BALANCES = ("spikes", "activations")
 STEP = 256          # a spike, and the threshold of every neuron, in LSBs of 2**-8
 _SUMS = 1 << 26     # weighted sums that are held at once
 _JUDGED = 256       # images at once
+_BIAS = BIAS_MAX / 2.0 ** acc_frac(7)       # the largest where weights are up to 1
 _FLOOR = 0.05       # of the layer's largest: the least threshold of a channel
 
 
@@ -99,7 +100,7 @@ class SpikingConversion:
 @torch.no_grad()
 def spike_norm(module: nn.Module | torch.export.ExportedProgram, frames: np.ndarray,
                labels: Sequence[str] | None = None, *, balance: str = "spikes", percentile: float = 100.0,
-               image: tuple[int, int, int] | None = None, by_channel: bool = False, initial: float = 0.0,
+               image: tuple[int, int, int] | None = None, by_channel: bool = True, initial: float = 0.5,
                card: dict | None = None, progress: Progress | None = None) -> SpikingConversion:
     """A spiking model of a module of linear layers, convolutions, ReLUs, average pooling, batch normalisation, dropout
     and junctions, which ends with a linear layer; see ``module_graph.py``.
@@ -243,7 +244,7 @@ class _Conversion:
     def _classifier(self) -> tuple[WeightLayer, float]:
         """The last layer in a scale that its weights and biases fill, and that scale."""
         layer = self._scaled(self.layers[-1], torch.ones(1, dtype=torch.float64))
-        scale = float(layer.weight.abs().max()) or 1.0
+        scale = max(float(layer.weight.abs().max()), float(layer.bias.abs().max()) / _BIAS) or 1.0
         return self._divided(layer, scale), scale
 
     @staticmethod

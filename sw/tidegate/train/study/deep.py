@@ -6,7 +6,8 @@ DATA is the folder of a set of pictures that ``tidegate data`` made: fashion-mni
 the network is trained, or read from OUT if it was, and converted with thresholds balanced on spikes and on activations.
 Each of the two takes the percentile that is best on a part of the validation pictures, and both are judged on test
 pictures after 32 to 256 frames.  The table of layers says how sparse the network that is balanced on spikes gets with
-depth.  Figures are written to OUT/NETWORK.json, from which ``--plot FILE.svg`` draws.
+depth.  Figures are written to OUT/NETWORK.json, from which
+``deep_plot.py`` draws.
 """
 
 import argparse
