@@ -214,15 +214,16 @@ class _Conversion:
                           for part in self._parts(layer)), channels)
 
     def _top(self, sums: Iterator[Tensor] | Sequence[Tensor], channels: int) -> Tensor:
-        """The percentile of the sums above 0, of parts (..., size) in the order (position, channel); where there are
-        none, 1, as nothing will ever spike."""
+        """The percentile of the sums above 0, of parts (..., size) in the order (position, channel).  A channel without
+        any, which will never spike, takes the largest of the layer, and a layer without any takes 1."""
         held: list[list[np.ndarray]] = []
         for part in sums:
             rows = part.reshape(-1, channels).t() if self.by_channel else part.reshape(1, -1)
             held.append([(np.array([row.max()]) if self.percentile == 100 else row[row > 0]) for row in rows.numpy()])
         tops = [self._percentile(np.concatenate(parts)) for parts in zip(*held, strict=True)]
         largest = max(tops)
-        return torch.tensor([max(top, _FLOOR * largest) if largest > 0 else 1.0 for top in tops], dtype=torch.float64)
+        return torch.tensor([max(top, _FLOOR * largest) if top > 0 else largest or 1.0 for top in tops],
+                            dtype=torch.float64)
 
     def _percentile(self, values: np.ndarray) -> float:
         above = values[values > 0]
