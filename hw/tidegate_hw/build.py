@@ -27,9 +27,11 @@ _RESOURCES = {
 }
 
 
-def board_named(name: str) -> Target:
-    """The board of a name; TidegateError if there is none, or Amaranth's board definitions are missing."""
+def board_named(name: str, clock: int | None = None) -> Target:
+    """The board of a name, with its usual clock or another (Hz); TidegateError if there is none, or Amaranth's board
+    definitions are missing."""
     spec = board_spec(name)
+    spec = spec if clock is None else spec.at(clock)
     try:
         from .boards.icebreaker import ICEBreaker
         from .boards.ulx3s import ULX3S
@@ -71,13 +73,15 @@ def place_and_route(board: Target, folder: Path, bitstream: str) -> dict:
     return report
 
 
-def build(name: str, design: Design, to: Path, work: Path, say: Callable[[str], None] = print) -> dict:
+def build(name: str, design: Design, to: Path, work: Path, say: Callable[[str], None] = print,
+          clock: int | None = None) -> dict:
     """Build a board's bitstream in ``work`` and put it, manifest and nextpnr's report into ``to``; gives the manifest.
+    ``clock``: Hz, in place of the board's.
 
     TidegateError, and nothing new in ``to``, if there is no such board, a tool is missing, or the design does not fit
     or is too slow.
     """
-    board = board_named(name)
+    board = board_named(name, clock)
     _check_tools(board)
     say(f"{board.spec.title}, {design.lanes} lanes, {' and '.join(design.cells)}: elaborating")
     digest = design_digest(board, design)
@@ -111,7 +115,7 @@ def publish(board: Target, design: Design, digest: bytes, report: dict, bitstrea
 def stale(folder: Path) -> str | None:
     """Why the bitstream in ``folder`` does not belong to this RTL, or None if it does."""
     manifest = json.loads((folder / MANIFEST).read_text())
-    board = board_named(manifest["board"])
+    board = board_named(manifest["board"], round(1e6 * manifest["clock_mhz"]))
     now = design_digest(board, Design(**manifest["capacities"])).hex()
     if now != manifest["design_digest"]:
         return (f"{folder} was built from other RTL ({manifest['design_digest'][:12]}…, now {now[:12]}…); "

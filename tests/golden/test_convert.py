@@ -140,6 +140,20 @@ def test_an_outlier_that_makes_all_weights_coarser_is_told_and_may_be_clipped():
         from_torch(gru, linear)
 
 
+def test_biases_that_balance_features_which_are_not_normalised_are_told_as_such():
+    gru, linear = pair(features=20, hidden=24)
+    with torch.no_grad():
+        gru.bias_ih_l0[:] = -gru.weight_ih_l0 @ torch.full((20,), 40.0)       # as if learned on features about 40
+        gru.weight_ih_l0[50] = 0.1                                          # and a gate that is always open
+    x = 40 + 5 * torch.randn(30, 20, 20)
+    with pytest.warns(ConversionWarning, match=r"biases reach .*; the network heard features whose mean is up to "
+                                               r"8\.?\d* deviations away from 0.*train it on .features - mean"):
+        from_torch(gru, linear, calibration=x)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert from_torch(gru, linear, calibration=x).network.layers[0].weight_frac < 9
+
+
 def state(gru, linear=None, **changes):
     linear = linear or torch.nn.Linear(24, 6)
     return {k: v for k, v in (gru.state_dict() | changes).items() if v is not None}, linear.state_dict()

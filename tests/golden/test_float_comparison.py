@@ -195,7 +195,7 @@ def test_input_that_saturates():
     x[3, 20:30, 4] = 30
     at, cause = found(model, net, x)
     assert (at.sequence, at.frame, at.element, at.site) == (3, 20, 4, Site(-1, "value"))
-    assert cause.kind == "input saturated" and "feature 4" in cause.why and "frame 20" in cause.why
+    assert cause.kind == "input saturated" and "feature 4" in cause.why
 
 
 def test_a_state_that_saturates():

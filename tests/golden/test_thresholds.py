@@ -8,7 +8,8 @@ import torch
 
 import tidegate
 from tidegate.golden import Golden
-from tidegate.golden.conversion import FACTORS
+from tidegate.golden.calibration import normalisation
+from tidegate.golden.conversion import DEVIATIONS, FACTORS
 from tidegate.golden.convert import ConversionWarning, convert
 from tidegate.golden.figures import figures
 from tidegate.spec.errors import ModelError
@@ -70,10 +71,65 @@ def test_the_report(kind):
     assert made.model.network.dense_weights / read == pytest.approx(report.point.fetch_reduction)
     assert made.model.card["conversion"] == report.to_dict()
     assert json.loads(json.dumps(report.to_dict()))["sequences"] == 80
+    assert report.to_dict()["occupancy"] == [s.occupancy for s in report.signals[:-1]]
+    assert "80 sequences, 1920 frames" in report.text() and not report.by_deviation
     for word in ("layer 1", "Θ factor", "fetch reduction", "accuracy"):
         assert word in report.text()
     plain = tidegate.from_torch(rnn, linear, (30, 10, 10), calibration=x, targets=y)
     assert plain.digest == made.model.digest and plain.card == made.model.card
+
+
+def test_it_is_said_that_a_part_of_the_data_is_looked_at():
+    rnn, linear, x, y = task(n=600)
+    report = convert(rnn, linear, calibration=x, targets=y, warn=False).report
+    assert (report.sequences, report.given) == (416, 600)
+    assert "compared with float on 416 of 600 sequences (taken evenly" in report.text()
+    model = convert(rnn, linear, calibration=x, thresholds=(90, 40), warn=False).model
+    found = tidegate.compare_float(model, torch.nn.ModuleList([rnn, linear]), x[::-1].copy(), targets=y[::-1])
+    assert "416 of 600 sequences" in found.text() and max(v.sequence for v in found.values) > 416
+
+
+def test_a_departure_is_named_by_its_place_in_the_data():
+    rnn, linear, x, _ = task(n=150)
+    model, module = convert(rnn, linear, calibration=x, warn=False).model, torch.nn.ModuleList([rnn, linear])
+    long = np.zeros((2600, 8), np.float32) + x.mean((0, 1))
+    long[2345] = 40
+    found = tidegate.compare_float(model, module, [x[0], long])
+    at = found.first.at
+    assert (at.sequence, at.frame) == (1, 2345) and "in frame 2345 of sequence 1" in found.text()
+
+
+def test_without_theta_the_table_has_multiples_of_the_deviations():
+    rnn, linear, x, y = task()
+    for thresholds in (None, (0, 0)):
+        report = convert(rnn, linear, calibration=x, targets=y, thresholds=thresholds, warn=False).report
+        assert report.by_deviation and [factor for factor, _ in report.table] == list(DEVIATIONS)
+        assert "Multiples of the standard deviation" in report.text()
+        reductions = [point.fetch_reduction for _, point in report.table]
+        assert reductions == sorted(reductions) and reductions[-1] > 3 * reductions[0]
+    small = convert(rnn, linear, calibration=x, targets=y, thresholds=(1, 0), warn=False).report
+    points = [point.thresholds for _, point in small.table]
+    assert len(set(points)) == len(points) and (1, 0) in points         # no row twice
+
+
+@pytest.mark.parametrize("wrong", [np.int16, np.uint8, np.int64, bool, complex, str])
+def test_calibration_data_are_floats(wrong):
+    rnn, linear, x, _ = task()
+    with pytest.raises(ModelError, match=r"the calibration data are .*; give features .* as floats"):
+        convert(rnn, linear, calibration=(100 * x).astype(wrong))
+    with pytest.raises(ModelError, match="as floats"):
+        convert(rnn, linear, calibration=[part[: 9 + n % 2].astype(wrong) for n, part in enumerate(x)])
+
+
+def test_calibration_data_that_reach_further_than_8_deviations_do_not_saturate():
+    rnn, linear, x, _ = task()
+    x = x.copy()
+    x[3, 5, 2] = 14 * x[..., 2].std()
+    made = convert(rnn, linear, calibration=x, warn=False)
+    assert made.model.saturated(x) == 0 and made.report.signals[0].rounding_db > 40
+    _, scale = normalisation(x.reshape(-1, 8).astype(np.float64))
+    usual = 1 / x.reshape(-1, 8).astype(np.float64).std(0)
+    assert scale[2] < usual[2] and np.allclose(np.delete(scale, 2), np.delete(usual, 2))
 
 
 def test_sequences_of_any_length_and_targets_of_every_frame():

@@ -1,11 +1,16 @@
 """Frames from files of arrays and random walks: what is taken, and that what cannot be is refused in one line."""
 
+import pickle
+import zipfile
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from models import random_frames, random_model
 
 from tidegate.host.arrays import (
     array_files,
+    features_of_integers,
     frame_sequences,
     holds_arrays,
     limited,
@@ -82,6 +87,57 @@ def test_bad_files_are_one_line(tmp_path):
         with pytest.raises(TidegateError) as error:
             read_array(tmp_path / name)
         assert "\n" not in str(error.value) and name in str(error.value), error.value
+
+
+OTHERS = {
+    "text": (b"1,2\n3,4\n", "text, which begins with '1,2 3,4'"),
+    "nothing": (b"", "nothing (0 bytes)"),
+    "hdf5": (b"\x89HDF\r\n\x1a\n" + bytes(90), "an HDF5 file"),
+    "pickle": (pickle.dumps([1, 2]), "a pickle of Python"),
+    "safetensors": (b"\x10" + bytes(7) + b'{"a":{"dtype":', "a safetensors file"),
+}
+
+
+@pytest.mark.parametrize("what", OTHERS)
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+def test_files_of_another_kind_are_named(what, suffix, tmp_path):
+    data, text = OTHERS[what]
+    path = tmp_path / f"x{suffix}"
+    path.write_bytes(data)
+    with pytest.raises(TidegateError) as error:
+        read_array(path)
+    assert f"'{path}' is no .npy or .npz file, but holds {text}; save arrays" in str(error.value)
+
+
+def test_archives_of_other_things_and_folders(tmp_path):
+    def said(name):
+        with pytest.raises(TidegateError) as error:
+            read_array(tmp_path / name)
+        assert "\n" not in str(error.value) and "pickle" not in str(error.value)
+        return str(error.value)
+
+    with zipfile.ZipFile(tmp_path / "zip.npz", "w") as archive:
+        archive.writestr("a.txt", "x")
+    assert "but holds a zip archive (a.txt)" in said("zip.npz")
+    with zipfile.ZipFile(tmp_path / "bytes.npz", "w") as archive:
+        archive.writestr("a.npy", "x")
+    assert "cannot read" in said("bytes.npz") or "is no array" in said("bytes.npz")
+    (tmp_path / "folder.npz").mkdir()
+    assert "is a folder" in said("folder.npz")
+    (tmp_path / "unknown.npy").write_bytes(bytes(range(99)))
+    assert "cannot read" in said("unknown.npy")
+
+
+def test_features_of_integers_become_these_integers_again():
+    model, rng = random_model(), np.random.default_rng(0)
+    tensors = model.tensors | {"frontend.mean": rng.normal(9, 3, 10).astype(np.float32),
+                               "frontend.scale": rng.uniform(0.01, 20, 10).astype(np.float32)}
+    model, frames = replace(model, tensors=tensors), random_frames(1, 90)
+    assert np.array_equal(model.quantise(features_of_integers(model, frames, "a.npy")), frames)
+    floats = rng.normal(0, 1, (5, 10))
+    assert features_of_integers(model, floats, "a.npy") is floats
+    with pytest.raises(TidegateError, match="beyond ±2047"):
+        features_of_integers(model, frames.astype(int) + 5000, "a.npy")
 
 
 def test_limited():

@@ -68,10 +68,12 @@ def test_state_dicts_and_programs_are_read(tmp_path, suffix):
     agree(path, net, drawn(3), "frames" if suffix == ".pt2" else None)
 
 
-def test_half_precision_state_dicts_are_read(tmp_path):
-    net = Net("GRU", 6, 10, 1, 4)
-    torch.save(net.half().state_dict(), tmp_path / "n.pt")
-    agree(tmp_path / "n.pt", net, drawn(4), None)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_state_dicts_of_every_precision_are_read(tmp_path, dtype, suffix):
+    net = Net("GRU", 6, 10, 1, 4).to(dtype)
+    (torch.save if suffix == ".pt" else save_file)(net.state_dict(), tmp_path / f"n{suffix}")
+    agree(tmp_path / f"n{suffix}", net, drawn(4), None)
 
 
 def test_scales_linear_layers_and_functions_around_the_layers(tmp_path):

@@ -34,8 +34,8 @@ def test_the_page_runs_as_it_stands(tmp_path, compiled):
     with torch.no_grad():
         y = net(torch.from_numpy(x).float().transpose(0, 1))[-1].argmax(1).numpy()
     np.savez(tmp_path / "calibration.npz", x=x, y=y)
-    torch.save({name.replace("rnn.", "0.").replace("fc.", "1."): t for name, t in net.state_dict().items()},
-               tmp_path / "trained.pt")
+    np.savez(tmp_path / "test.npz", x=x[::2], y=y[::2])
+    torch.save(net.state_dict(), tmp_path / "trained.pt")
     (tmp_path / "trained.onnx").write_bytes(exported(net))
     (tmp_path / "frames").mkdir()
     np.save(tmp_path / "frames/a.npy", x[0])
@@ -51,13 +51,17 @@ def test_the_page_runs_as_it_stands(tmp_path, compiled):
     (tmp_path / "mine.tidegate").unlink()
 
     commands = [line for block in blocks_of("sh") for line in block.splitlines()]
-    assert len(commands) == 3
-    said = ""
+    assert len(commands) == 7
+    said = {}
     for line in commands:
-        done = tidegate(*shlex.split(line)[1:], cwd=tmp_path, timeout=500)
+        done = tidegate(*shlex.split(line, comments=True)[1:], cwd=tmp_path, timeout=500)
         assert done.returncode == 0, done.stderr
-        said += done.stdout
-    assert " 0 mismatches" in said and "every value is within its bound" in said
+        said[line.split()[1]] = said.get(line.split()[1], "") + done.stdout
+    assert " 0 mismatches" in said["verify"] and "every value is within its bound" in said["verify"]
+    assert "on 30 clips; fetch reduction" in said["eval"] and "frames/a.npy" in said["run"]
+    assert "cycles a frame" in said["fit"] and (tmp_path / "mine.html").is_file()
+    occupancy = read_model(tmp_path / "mine.tidegate").card["conversion"]["occupancy"]
+    assert " ".join(f"{share:.1%}" for share in occupancy) in said["fit"]
     assert read_model(tmp_path / "mine.tidegate").labels == tuple("abcd")
     done = tidegate(*shlex.split(commands[-1])[1:-2], cwd=tmp_path)         # with Θ, as the page shows it
     shown = PAGE[PAGE.index("60 sequences, 1800 frames") :].split("```")[0]

@@ -1,6 +1,5 @@
 """Files that hold what the engine does not, and files that are damaged: one line each, that names the node and op."""
 
-import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -8,19 +7,13 @@ import onnx
 import pytest
 import torch
 from command import fails, tidegate
-from made_networks import Net, by_hand, exported, model_of
+from made_networks import by_hand, exported, model_of
 from onnx import helper, numpy_helper
+from refusing import net, refused, zipped
 from safetensors.torch import save_file
 
-from tidegate.commands.importing import import_network
 from tidegate.importers import registry
-from tidegate.spec.errors import TidegateError
 from tidegate.spec.model import read_model
-
-
-def net(kind="GRU", layers=1, **options):
-    torch.manual_seed(0)
-    return Net(kind, 6, 10, layers, 4, **options)
 
 
 def changed(data, **changes):
@@ -123,18 +116,9 @@ ONNX = {
     "no such tensor": (lambda: behind(helper.make_node("MatMul", ["nowhere", "V"], ["y"], "lost")), "nothing makes"),
     "an image": (lambda: model_of([helper.make_node("Identity", ["x"], ["y"])], [], 6, rank=4), "has 4 axes"),
     "no text": (lambda: b"this is no protobuf", "not a readable ONNX file|has no output"),
-    "nothing": (lambda: b"", "not a readable ONNX file|has no output"),
+    "nothing": (lambda: b"", "is empty"),
     "half of it": (lambda: by_hand(net())[:-400], "not a readable ONNX file|nothing makes|no output"),
 }
-
-
-def refused(text, *arguments, **options):
-    """Asserts that the verb raises one line with this text."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with pytest.raises(TidegateError, match=text) as told:
-            import_network(*arguments, **options)
-    assert "\n" not in str(told.value) and len(str(told.value)) < 500
 
 
 @pytest.mark.parametrize("what", ONNX)
@@ -221,7 +205,16 @@ def test_calibration_data_and_options_that_do_not_fit(tmp_path):
     np.savez(data, x=np.array([x, "text"], object))
     refused("holds objects of Python, .* save arrays of numbers", path, calibrate=data, **out)
     data.write_bytes(b"no archive")
+    refused("is no .npy or .npz file, but holds text, which begins with 'no archive'", path, calibrate=data, **out)
+    data.write_bytes(bytes(range(200)))
+    refused("cannot read '[^']*'; give an .npy or .npz file", path, calibrate=data, **out)
+    saved(data, x=x)
+    data.write_bytes(data.read_bytes()[:-300])
     refused("cannot read", path, calibrate=data, **out)
+    zipped(data)
+    refused("holds a zip archive", path, calibrate=data, **out)
+    torch.save(torch.zeros(3), data)
+    refused("holds a checkpoint of torch.save", path, calibrate=data, **out)
 
 
 def test_the_command_line(tmp_path):

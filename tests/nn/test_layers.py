@@ -3,6 +3,7 @@
 import copy
 import io
 import pickle
+import warnings
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch import nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from tidegate.golden import kernel
-from tidegate.nn import DeltaGRU, DeltaLSTM, IntLinear, LayerError
+from tidegate.nn import DeltaGRU, DeltaLSTM, IntLinear, LayerError, SaturationWarning
 from tidegate.spec.errors import TidegateError
 
 PAIRS = [(nn.GRU, DeltaGRU), (nn.LSTM, DeltaLSTM)]
@@ -304,3 +305,19 @@ def test_sizes_that_do_not_fit_are_refused_as_by_the_twin():
         layer(torch.zeros(3, 1, 6), torch.zeros(1, 2, 20))
     with pytest.raises(ValueError, match="dtype"):
         layer(torch.zeros(3, 1, 6, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("kind", [DeltaGRU, DeltaLSTM])
+def test_input_that_saturates_is_told_once(kind):
+    layer, frames = kind(6, 20), 20 + 5 * torch.randn(9, 3, 6)
+    with pytest.warns(SaturationWarning, match=rf"of this {kind.__name__} lie beyond ±8.*deviation") as told:
+        layer(frames)
+        layer(frames)
+    assert len(told) == 1 and told[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        layer(frames)
+        kind(6, 20)((frames - 20) / 5)
+        few = torch.zeros(100, 10, 6)
+        few[0, 0, 0] = 99           # one of 6000 values
+        kind(6, 20)(few)

@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from tidegate.spec.design import Design
-from tidegate.spec.registers import REGISTERS
+from tidegate.spec.registers import PAGE, REGISTERS
 
 from ..records.registers import STATUS_LAYOUT, registers_layout
 
@@ -65,11 +65,14 @@ class Registers(wiring.Component):
         here = {r: Signal(name=f"here_{r.name}") for r in REGISTERS if r.there(self.design)}
         write, beyond = Signal(), {}                # of registers by their bits here, and those that the host knows
         m.d.sync += write.eq(self.write)
-        read = Const(0, len(self.read_data))
+        read, of_pages = Const(0, len(self.read_data)), {}
         for r, addressed in here.items():
             value = self.values[r.name] if r.writable else self.status[r.name]
             m.d.sync += addressed.eq(self.address == r.address)
-            read |= Mux(addressed, value, 0)
+            if page := r.address // PAGE:           # a tree, for long sums are slow and deep
+                of_pages[page] = of_pages.get(page, Const(0, len(self.read_data))) | Mux(addressed, value, 0)
+            else:
+                read |= Mux(addressed, value, 0)
             if not r.writable:
                 continue
             bits = len(value), r.most_bits(self.design)
@@ -78,6 +81,8 @@ class Registers(wiring.Component):
                 m.d.sync += beyond[bits].eq(self.write_data[slice(*bits)] != 0)
             with m.If(write & addressed):
                 m.d.sync += value.eq(Mux(beyond[bits], -1, self.write_data))
+        for of_page in of_pages.values():
+            read |= of_page
         m.d.sync += [
             self.read_data.eq(read), self.known.eq(Cat(here.values()) != 0),
             self.writable.eq(Cat(addressed for r, addressed in here.items() if r.writable) != 0),

@@ -38,7 +38,7 @@ def against_float(model: "Model", network: str, data: Path | None, frames: int |
 
 def _features(model: "Model", data: Path | None, frames: int | None) -> tuple[Any, Any]:
     """(sequences of features, the right classes or None), of arrays or recordings; ``frames``: at most so many."""
-    from tidegate.host.arrays import array_files, holds_arrays, limited
+    from tidegate.host.arrays import array_files, features_of_integers, holds_arrays, limited
 
     from .importing import read_sequences
 
@@ -51,12 +51,14 @@ def _features(model: "Model", data: Path | None, frames: int | None) -> tuple[An
     if model.frontend and not holds_arrays(data):
         sequences: Any = _recordings(model, data)
     elif data.is_dir():
-        read = [read_sequences(file)[0] for file in array_files(data)]
-        sequences = [part for x in read for part in _parts(x)]
+        read = [(file, part) for file in array_files(data) for part in _parts(read_sequences(file)[0])]
+        sequences = [features_of_integers(model, part, file) for file, part in read]
         if not sequences:
             raise TidegateError(f"no frames in '{data}'; give a folder of .npy and .npz files")
     else:
         sequences, targets = read_sequences(data)
+        sequences = ([features_of_integers(model, part, data) for part in sequences] if isinstance(sequences, list) else
+                     features_of_integers(model, sequences, data))
     if frames is not None:
         sequences = limited(_parts(sequences), frames)
         targets = None if targets is None else targets[: len(sequences)]

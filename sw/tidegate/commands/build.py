@@ -30,6 +30,9 @@ def build(
         show_default=False)] = None,
     features: Annotated[int | None, typer.Option(
         "--features", help="Elements that a frame may have (default: the board's).", show_default=False)] = None,
+    clock: Annotated[float | None, typer.Option(
+        "--clock", help="MHz, where the design is too slow for the board's usual clock; ulx3s: 75 or 50.",
+        show_default=False)] = None,
     to: Annotated[Path | None, typer.Option(
         "--to", help="Folder of bitstream, manifest and report (default: bitstreams/BOARD in the checkout).",
         show_default=False)] = None,
@@ -46,9 +49,11 @@ def build(
 
     spec = board_spec(board)
     design = spec.design(lanes, names_in(cells), names_in(rules), features)
-    if to is None and design != spec.design():
+    hertz = None if clock is None else spec.at(round(1e6 * clock)).clock
+    if to is None and (design != spec.design() or hertz not in (None, spec.clock)):
         own = spec.design()
         raise TidegateError(f"bitstreams/{board} is for {own.lanes} lanes, {own.features} features, "
+                            f"{spec.clock / 1e6:g} MHz, "
                             f"{' and '.join((*own.cells, *own.rules))}; give another folder with --to")
     folder, work = _folders(board, to)
     with hint_at_extras("build"):
@@ -57,7 +62,8 @@ def build(
         with err.status(f"elaborating, to see whether '{folder}' belongs to this RTL"):
             why = _why_not(board, design, folder)
         if check:
-            options = {"--cells": cells, "--rules": rules, "--features": features, "--to": to}
+            options = {"--lanes": lanes, "--cells": cells, "--rules": rules, "--features": features, "--clock": clock,
+                       "--to": to}
             return _checked(board, folder, why, json, "".join(
                 f" {option} {shlex.quote(str(value))}" for option, value in options.items() if value is not None))
         err.print(f"{why}; building" if why else f"'{folder}' belongs to this RTL; building again", soft_wrap=True)
@@ -67,7 +73,7 @@ def build(
         def say(stage: str) -> None:
             err.print(f"{monotonic() - start:5.0f} s  {stage}", soft_wrap=True)
 
-        manifest = builder.build(board, design, folder, work, say)
+        manifest = builder.build(board, design, folder, work, say, hertz)
         say("done")
         seconds = monotonic() - start
     if json:

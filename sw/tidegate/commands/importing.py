@@ -12,6 +12,10 @@ from .console import JsonOption, hint_at_extras, out, print_json
 if TYPE_CHECKING:
     import numpy as np
 
+    from tidegate.golden.chain import FloatChain
+    from tidegate.golden.conversion import ConversionReport
+    from tidegate.spec.model import Model
+
 _ARRAYS = "x (sequences, frames, features)"
 _WORSE = 0.005      # loss of accuracy by fine-tuning that is worth a warning
 
@@ -31,7 +35,8 @@ def import_network(
         "--max-loss", show_default=False, help="Choose the largest Θ that lose at most so many percentage points, such "
         "as 0.5.")] = None,
     theta: Annotated[str | None, typer.Option(
-        "--theta", show_default=False, help="Θ of the features and of each layer in 1/256, such as 64,16.")] = None,
+        "--theta", show_default=False, help="Θ of the features and of each layer in 1/256, such as 64,16; "
+        "one number is Θ of all.")] = None,
     labels: Annotated[str | None, typer.Option(
         "--labels", show_default=False, help="Names of the classes, such as yes,no (default: 0,1,...).")] = None,
     readout: Annotated[str | None, typer.Option(
@@ -62,21 +67,22 @@ def import_network(
         x, y = (None, None) if calibrate is None else read_sequences(calibrate)
         if epochs and y is None:
             raise TidegateError("fine-tuning needs the right classes; give --calibrate an .npz with x and y")
+        if thresholds is not None and len(thresholds) == 1:
+            thresholds *= len(chain.layers) + 1
         made = convert(chain, thresholds=thresholds, labels=names_in(labels), calibration=x, targets=y,
                        fetch_reduction=fetch_reduction, max_loss=max_loss, readout=readout, clip=clip,
                        source=file.name, warn=False)
-        model, report = made.model, made.report
+        model, report, before = made.model, made.report, None
         if epochs:
-            from tidegate.train.fit.finetune import finetune
-
-            model = finetune(model, x, y, epochs=epochs, fetch_reduction=fetch_reduction,
-                             readout=readout or (report and report.readout))
+            assert report is not None
+            model, report, before = *_finetuned(made.model, report, chain, x, y, epochs, fetch_reduction), report
     from tidegate.spec.model import save_model
 
     save_model(model, out_file)
     if json:
         return print_json({"file": str(out_file), "digest": model.digest, "thresholds": list(model.network.thresholds),
                            "network": model.network.to_dict(), "report": report and report.to_dict(),
+                           "before_finetuning": before and before.to_dict(),
                            "spikes": made.spikes and made.spikes.to_dict(),
                            "warnings": list(made.warnings), "finetuned": model.card.get("finetuned")})
     if made.spikes is not None:
@@ -90,16 +96,46 @@ def import_network(
                   "are, and nothing was compared with float; give --calibrate", soft_wrap=True)
     if report is not None:
         out.print(report.text(), soft_wrap=True)
-    if epochs:
-        tuned = model.card["finetuned"]
-        out.print(f"fine-tuned for {epochs} epochs: fetch reduction {tuned['fetch_reduction']:.2f}x, accuracy on the "
-                  f"calibration data {tuned['accuracy']:.1%}", soft_wrap=True)
-        before = report and report.point.accuracy
-        if before is not None and tuned["accuracy"] < before - _WORSE:
-            out.print(f"warning: it was {before:.1%} before, so fine-tuning made it worse: give more epochs or more "
-                      "sequences, or leave --epochs out", soft_wrap=True)
+    if before is not None and report is not None:
+        out.print(_what_tuning_did(before, report, model.card["finetuned"]), soft_wrap=True)
     out.print(f"wrote {out_file}: {model.network.shape}, {model.network.features} features, {model.network.classes} "
               "classes", soft_wrap=True)
+
+
+def _finetuned(model: "Model", before: "ConversionReport", chain: "FloatChain", x: Any, y: Any, epochs: int,
+               fetch_reduction: float | None) -> "tuple[Model, ConversionReport]":
+    """The model after fine-tuning, with the report of it as it is then, also in its card."""
+    from dataclasses import replace
+
+    from tidegate.golden.convert import report_of_tuned
+    from tidegate.train.fit.finetune import finetune
+
+    tuned = finetune(model, x, y, epochs=epochs, fetch_reduction=fetch_reduction, readout=before.readout)
+    report = report_of_tuned(tuned, before, chain, x, y)
+    return replace(tuned, card=tuned.card | {"conversion": report.to_dict()}), report
+
+
+def _what_tuning_did(before: "ConversionReport", report: "ConversionReport", said: dict) -> str:
+    """Lines about fine-tuning: the model before it, which epoch was kept, and by what."""
+    from tidegate.host.figures import ratio_text
+
+    was, now = before.point, report.point
+    lines = [f"before fine-tuning: fetch reduction {ratio_text(was.fetch_reduction, 2)}, the same answer as float "
+             f"{was.agreement:.1%}, accuracy {was.accuracy:.1%}; the report above is that of the model after it"]
+    if said["held_out"]:
+        kept = f"epoch {said['best']} of {said['epochs']}" if said["best"] else "no epoch, but only Θ,"
+        lines.append(f"{kept} was kept, by {said['held_out']} of {said['sequences']} sequences that were held out: "
+                     f"accuracy on these {said['held_out_accuracy']:.1%}")
+    else:
+        lines.append(f"{said['sequences']} sequences are too few to hold some out, so the accuracy is that on what was "
+                     "learned; judge the model on others")
+    if not said["best"]:
+        lines.append("warning: every epoch was worse on the sequences held out, so the weights are as they were; give "
+                     "more sequences, or ask for a smaller fetch reduction")
+    elif now.accuracy is not None and was.accuracy is not None and now.accuracy < was.accuracy - _WORSE:
+        lines.append(f"warning: the accuracy was {was.accuracy:.1%} before, so fine-tuning made it worse: give more "
+                     "epochs or more sequences, or leave --epochs out")
+    return "\n".join(lines)
 
 
 def _whole_numbers(text: str | None) -> list[int] | None:

@@ -131,6 +131,9 @@ def run(files: Annotated[list[Path], typer.Argument(
     """
     from tidegate.host.arrays import frame_sequences, holds_arrays
 
+    if named := [file for file in files if _is_model(file)]:
+        raise TidegateError(f"'{named[0]}' is a model, and run takes what the model hears; name the model by --model "
+                            f"{named[0]}")
     if any(map(holds_arrays, files)):
         if not all(map(holds_arrays, files)):
             raise TidegateError("sound and arrays are run one kind at a time; give only one of them")
@@ -169,6 +172,13 @@ def run(files: Annotated[list[Path], typer.Argument(
     if json:
         print_json({"model": model, "lanes": device.design.lanes, "thresholds": list(net.thresholds), "dense": dense,
                     "files": rows})
+
+
+def _is_model(file: Path) -> bool:
+    """Whether a file to hear is the file of a model, or the name of a shipped one."""
+    from tidegate import zoo
+
+    return not file.is_dir() and (file.suffix == zoo.SUFFIX or (str(file) in zoo.names() and not file.exists()))
 
 
 def _cost_text(cost: Cost, net: "Network") -> str:

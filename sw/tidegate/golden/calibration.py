@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..spec.errors import ModelError
+from ..spec.formats import SIGNAL
 from .chain import READOUTS
 
 MOST_FRAMES = 10_000        # that are evaluated; more would only take longer
@@ -19,13 +20,23 @@ class CalibrationBatch:
     """``frames`` (T, N, features) float64, sequence n padded with its last frame from ``lengths[n]`` on.
 
     ``targets``: class numbers (N,), or (T, N) of every frame, or None.  ``readout``: the frames in which an answer is
-    read, see ``FloatChain``.
+    read, see ``FloatChain``.  ``given``: of how many sequences these were taken; 0: it is not known.
+    ``places`` (N, 2): of each, the number of the sequence that was given, and the frame in it where this one begins.
     """
 
     frames: np.ndarray
     lengths: np.ndarray
     targets: np.ndarray | None
     readout: str
+    given: int = 0
+    places: np.ndarray | None = None
+
+    def place(self, sequence: int, frame: int) -> tuple[int, int]:
+        """(sequence, frame) of the data that were given, of a frame here."""
+        if self.places is None:
+            return sequence, frame
+        number, start = map(int, self.places[sequence])
+        return number, start + frame
 
     @cached_property
     def valid(self) -> np.ndarray:
@@ -52,10 +63,15 @@ class CalibrationBatch:
 
 def all_frames(calibration: Any, features: int) -> list[np.ndarray]:
     """Sequences, each (frames, features) float64, of calibration data: one array (frames, features) or (sequences,
-    frames, features), or a list of sequences.  ModelError for anything else, and for NaN."""
+    frames, features), or a list of sequences.  ModelError for anything else, for integers, which
+    elsewhere are what enters a core in LSBs, and for NaN."""
     try:
         ragged = isinstance(calibration, list | tuple) and len({len(part) for part in calibration}) > 1
-        parts = [np.asarray(part, np.float64) for part in (calibration if ragged else [calibration])]
+        given = [np.asarray(part) for part in (calibration if ragged else [calibration])]
+        if other := [part.dtype for part in given if part.dtype.kind != "f" and part.size]:
+            raise ModelError(f"the calibration data are {other[0]}; give features as the network hears them, as "
+                             "floats, such as x.astype('float32'): integers mean LSBs of 1/256 of what enters a core")
+        parts = [part.astype(np.float64) for part in given]
     except (ValueError, TypeError, RuntimeError) as error:
         raise ModelError(f"the calibration data make no array ({' '.join(str(error).split())})") from None
     for part in parts:
@@ -86,6 +102,7 @@ def sequences_of(pieces: Sequence[np.ndarray], targets: Any, classes: int, reado
         raise ModelError(f"there is a target for every frame, but answers are read in '{readout}'; give one target for "
                          "each sequence, or leave the readout out")
     readout = readout or ("frames" if right is None or per_frame else "last")
+    given, cuts = len(pieces), [(i, 0) for i in range(len(pieces))]
     if readout == "frames" and (right is None or per_frame):        # long ones are cut, so that they make a batch
         cuts = [(i, start) for i, piece in enumerate(pieces) for start in range(0, len(piece), _LONGEST)]
         right = right and [right[i][start : start + _LONGEST] for i, start in cuts]     # pyright: ignore
@@ -101,7 +118,7 @@ def sequences_of(pieces: Sequence[np.ndarray], targets: Any, classes: int, reado
     batch = padded([pieces[i] for i in chosen])
     if right is not None:
         right = padded([right[i] for i in chosen]) if per_frame else np.array([right[i] for i in chosen])   # pyright: ignore
-    return CalibrationBatch(batch, lengths, right, readout)
+    return CalibrationBatch(batch, lengths, right, readout, max(given, len(cuts)), np.array(cuts)[chosen])
 
 
 def _targets(targets: Any, pieces: Sequence[np.ndarray], classes: int) -> list[np.ndarray] | list[int]:
@@ -122,8 +139,20 @@ def _targets(targets: Any, pieces: Sequence[np.ndarray], classes: int) -> list[n
     return right if right[0].ndim else [int(t) for t in right]
 
 
+def taken(sequences: int, given: int, frames: int) -> str:
+    """How much of the calibration data was looked at, in words, such as "166 of 300 sequences, 9960 frames"."""
+    if given <= sequences:
+        return f"{sequences} sequences, {frames} frames"
+    return f"{sequences} of {given} sequences (taken evenly, about {MOST_FRAMES} frames at most), {frames} frames"
+
+
 def normalisation(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and 1 / standard deviation (1 for a feature that is constant), as float32 holds them."""
-    deviation = frames.std(0)
+    """Mean and 1 / standard deviation (1 for a feature that is constant), as float32 holds them.
+
+    A feature that goes beyond ±8 deviations, where a core saturates, is divided by up to twice its deviation.
+    """
+    mean, deviation = frames.mean(0), frames.std(0)
     deviation[deviation < 1e-6 * np.maximum(np.abs(frames).max(0), 1e-6)] = 1
-    return frames.mean(0).astype(np.float32), (1 / deviation).astype(np.float32)
+    reach = np.abs(frames - mean).max(0) / ((SIGNAL.max - 1) * 2.0**-SIGNAL.frac)
+    deviation = np.clip(reach, deviation, 2 * deviation)
+    return mean.astype(np.float32), (1 / deviation).astype(np.float32)

@@ -146,9 +146,8 @@ class Diagnosis:
         seen = stepwise(t.chain, self.frames, t.switches)
         if t.layer < 0:
             values = seen[Site(-1, "value")][:, 0].abs()
-            frame, element = divmod(int(values.argmax()), values.shape[1])
-            why = (f"the input saturates at ±8: feature {element}, normalised, is {float(values.max()):.3g} in frame "
-                   f"{frame}")
+            element = int(values.argmax()) % values.shape[1]
+            why = f"the input saturates at ±8: feature {element}, normalised, is {float(values.max()):.3g}"
             return Cause("input saturated", -1, why, "normalise the features, or import the network with calibration "
                          "data that reach as far", error)
         formats = {"c": ("the state c", CELL_STATE), "nx": ("the sum of the input", PRE),

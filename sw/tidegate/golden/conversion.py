@@ -7,14 +7,16 @@ from math import log10
 import numpy as np
 
 from ..host.figures import ratio_text
-from ..spec.formats import SIGNAL, acc_frac
+from ..spec.formats import SIGNAL, acc_frac, whole_theta
 from ..spec.model import Model
+from .calibration import taken
 from .chain import FloatChain
 from .judge import Golden
 from .rounding import Scale
 from .thresholds import ThetaPoint, Trial
 
 FACTORS = (0, 0.25, 0.5, 0.75, 1, 1.5, 2)     # on the chosen Θ, in the table
+DEVIATIONS = (0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1)     # in place of these where Θ is 0: Θ of a signal by its deviation
 MOST_SATURATED = 0.001     # share of values that may saturate without a word
 _LEAST_ROUNDING_DB = 20.0   # SNR below which rounding is worth a word
 _LEAST_AGREEMENT = 0.95
@@ -25,12 +27,12 @@ _FEW = 20                   # answers that say little
 class SignalFigures:
     """A signal beside the float network's; the last one of a report is the logits, which nothing encodes.
 
-    ``threshold``: Θ in 1/256.  ``rounding_db``: SNR at Θ = 0, ``snr_db`` at the Θ of the model; None: no error.
-    ``worst``: the element with the largest error at the model's Θ, ``worst_error`` that error, in units of 1.
-    ``rounding_error``: the largest error at Θ = 0.  ``saturated``: share of the values at the end of the range.
-    ``occupancy``; ``weights``: weights read for it per frame, of ``dense_weights``.
-    ``weight_frac``, ``weights_lost``: of the layer that makes the signal, None for the features: the fraction bits of
-    its weights, and what rounding took of their magnitude.
+    ``threshold``: Θ in 1/256.  ``rounding_db``: SNR at Θ = 0, ``snr_db`` at the Θ of the model; None: no error.  Of a
+    fine-tuned model what it has learned is an error, too. ``worst``: the element with the largest error at the model's
+    Θ, ``worst_error`` that error, in units of 1. ``rounding_error``: the largest error at Θ = 0.  ``saturated``: share
+    of the values at the end of the range. ``occupancy``; ``weights``: weights read for it per frame, of
+    ``dense_weights``. ``weight_frac``, ``weights_lost``: of the layer that makes the signal, None for the features: the
+    fraction bits of its weights, and what rounding took of their magnitude.
     """
 
     name: str
@@ -53,9 +55,11 @@ class SignalFigures:
 class ConversionReport:
     """A conversion, on calibration data: ``sequences``, ``frames``, ``answers`` compared, read at ``readout``.
 
-    ``chosen``: by what Θ was chosen.  ``point``: the model as it is.  ``table``: (factor on Θ, what that makes).
-    ``float_accuracy``: of the float network, if it is known what is right.  ``signals``: features, layers, logits.
-    ``warnings``: one line each; ``notes``: what the importer left out or folded.
+    ``given``: how many sequences there were; about ``calibration.MOST_FRAMES`` frames of these are looked at.
+    ``chosen``: by what Θ was chosen.  ``epochs``: for which the model was fine-tuned.  ``point``: the model as it is.
+    ``table``: (factor on Θ, what that makes); ``by_deviation``: Θ is 0, so the factors are on the standard deviation of
+    each signal.  ``float_accuracy``: of the float network, if it is known what is right.  ``signals``: features,
+    layers, logits. ``warnings``: one line each; ``notes``: what the importer left out or folded.
     """
 
     source: str
@@ -70,10 +74,19 @@ class ConversionReport:
     signals: tuple[SignalFigures, ...]
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    given: int = 0
+    epochs: int = 0
+    by_deviation: bool = False
+
+    @property
+    def occupancy(self) -> tuple[float, ...]:
+        """Share of the elements of each signal that are sent per frame."""
+        return tuple(s.occupancy for s in self.signals if s.occupancy is not None)
 
     @property
     def logit_bound(self) -> float:
-        """The largest error of a logit that rounding alone made on the calibration data, in units of the logits."""
+        """The largest error of a logit at Θ = 0 on the calibration data, in units of the logits; of a model that was
+        not fine-tuned, what rounding alone makes."""
         return self.signals[-1].rounding_error
 
     def to_dict(self) -> dict:
@@ -81,17 +94,19 @@ class ConversionReport:
         d = asdict(self)
         return d | {"table": [{"factor": factor, **asdict(point)} for factor, point in self.table],
                     "signals": [asdict(s) for s in self.signals], "warnings": list(self.warnings),
-                    "notes": list(self.notes), "logit_bound": self.logit_bound}
+                    "notes": list(self.notes), "logit_bound": self.logit_bound,
+                    "occupancy": list(self.occupancy)}
 
     def text(self) -> str:
         """The report for people, lines of at most 120 characters but for warnings and notes."""
         p, answers = self.point, {"frames": "every frame", "last": "the last frame", "mean": "the mean of all frames"}
+        at_0 = "  at Θ=0" if self.epochs else "rounding"
         lines = [f"{self.source}: {self.chosen}",
-                 f"compared with float on {self.sequences} sequences, {self.frames} frames, {self.answers} answers, "
+                 f"compared with float on {taken(self.sequences, self.given, self.frames)}, {self.answers} answers, "
                  f"read in {answers[self.readout]}",
                  f"fetch reduction {ratio_text(p.fetch_reduction, 2)}, the same answer as float {p.agreement:.1%}"
                  + self._accuracies(), "",
-                 "signal      size      Θ  rounding  with Θ  worst element  saturated  occupancy   weights/frame  bits"]
+                 f"signal      size      Θ  {at_0}  with Θ  worst element  saturated  occupancy   weights/frame  bits"]
         for s in self.signals:
             theta = "-" if s.threshold is None else f"{s.threshold}/256"
             worst = f"{s.worst_error:.3f} in {s.worst}"
@@ -100,7 +115,12 @@ class ConversionReport:
             bits = "-" if s.weight_frac is None else str(s.weight_frac)
             lines.append(f"{s.name:<10}{s.size:>6}{theta:>9}{_db(s.rounding_db):>8}{_db(s.snr_db):>8}{worst:>15}"
                          f"{s.saturated:>11.2%}{share:>11}{weights:>16}{bits:>6}")
-        lines += ["", "Θ factor  Θ in 1/256            fetch reduction  same answer  accuracy"]
+        if self.epochs:
+            lines.append("errors are against the network before fine-tuning: what was learned is an error here, too")
+        lines.append("")
+        if self.by_deviation:
+            lines.append("Θ is 0. Multiples of the standard deviation of each signal would give:")
+        lines.append("Θ factor  Θ in 1/256            fetch reduction  same answer  accuracy")
         for factor, point in self.table:
             accuracy = "-" if point.accuracy is None else f"{point.accuracy:.1%}"
             thetas = " ".join(map(str, point.thresholds))
@@ -130,11 +150,12 @@ class Conversion:
 
 @dataclass(frozen=True)
 class SpikeReport:
-    """A converted spiking network beside the float network, on ``frames`` of ``sequences``.
+    """A converted spiking network beside the float network, on ``frames`` of ``sequences``, of ``given``.
 
     ``names`` of what spikes; ``rates``, ``float_rates``: spikes per element and frame; ``differ``: share of the
-    elements and frames in which one of both fires and the other does not.  ``agreement``: share of ``answers`` with the
-    same best class, read at ``readout``; ``accuracy``, ``float_accuracy``: if it is known what is right.
+    elements and frames in which one of both fires and the other does not.  ``occupancy``: of each signal of the model.
+    ``agreement``: share of ``answers`` with the same best class, read at ``readout``; ``accuracy``,
+    ``float_accuracy``: if it is known what is right.
     """
 
     sequences: int
@@ -148,15 +169,17 @@ class SpikeReport:
     agreement: float
     accuracy: float | None
     float_accuracy: float | None
+    occupancy: tuple[float, ...] = ()
+    given: int = 0
 
     def to_dict(self) -> dict:
         """Plain data for JSON."""
-        return asdict(self)
+        return asdict(self) | {"occupancy": list(self.occupancy)}
 
     def text(self) -> str:
         """For people."""
         known = "" if self.accuracy is None else f", accuracy {self.accuracy:.1%} (float {self.float_accuracy:.1%})"
-        lines = [f"compared with float on {self.sequences} sequences, {self.frames} frames",
+        lines = [f"compared with float on {taken(self.sequences, self.given, self.frames)}",
                  f"the same answer as float {self.agreement:.1%} of {self.answers}, read in {self.readout}{known}", "",
                  "signal     spikes/frame  of float   differ"]
         for name, rate, wanted, differ in zip(self.names, self.rates, self.float_rates, self.differ, strict=True):
@@ -166,12 +189,13 @@ class SpikeReport:
 
 def report_of(chain: FloatChain, trial: Trial, plain: Model, float_signals: Sequence[np.ndarray],
               float_logits: np.ndarray, scales: Sequence[Scale], chosen: str, source: str,
-              warnings: Sequence[str]) -> ConversionReport:
+              warnings: Sequence[str], epochs: int | None = None) -> ConversionReport:
     """The report of a model with the thresholds that it has.
 
     ``plain``: the network rounded, without any other change.  ``float_signals``: features and each layer's signal,
     (T, N, elements), as ``float_logits`` (T, N, classes) of the float network.  ``scales``: of the layers and the
-    classifier.  ``warnings``: those of the conversion so far.
+    classifier.  ``warnings``: those of the conversion so far.  ``epochs``: after which fine-tuning ended, None
+    without it.
     """
     network, sequences = trial.model.network, trial.sequences
     none = Golden(plain.with_thresholds(*(0,) * network.signals)).run(trial.frames, keep_anchors=True)
@@ -197,13 +221,18 @@ def report_of(chain: FloatChain, trial: Trial, plain: Model, float_signals: Sequ
             None if last else figures.occupancy[s],
             None if last else figures.events[s] * network.column_weights(s) / frames,
             None if last else int(network.fan_out(s).sum()),
-            scale and scale.weight_frac, scale and scale.lost))
+            scale and scale.weight_frac, None if epochs is not None else scale and scale.lost))
     point, right = trial.point(network.thresholds), trial.right
+    none_chosen = not any(network.thresholds)
+    spread = [float(x[valid].std()) for x in float_signals]
+    table = {}
+    for f in DEVIATIONS if none_chosen else FACTORS:
+        tried = [whole_theta(f * s / lsb) for s in spread] if none_chosen else trial.model.turned(f).network.thresholds
+        table.setdefault(tuple(tried), f)           # small Θ times a factor may be the same Θ
     report = ConversionReport(
         source, chosen, sequences.frames.shape[1], frames, len(trial.expected), sequences.readout,
-        trial.float_accuracy, point,
-        tuple((f, trial.point(trial.model.turned(f).network.thresholds)) for f in FACTORS), tuple(signals),
-        notes=chain.notes)
+        trial.float_accuracy, point, tuple((f, trial.point(thetas)) for thetas, f in table.items()), tuple(signals),
+        notes=chain.notes, given=sequences.given, epochs=epochs or 0, by_deviation=none_chosen)
     few = len(trial.expected) if sequences.readout == "frames" and right is None else sequences.frames.shape[1]
     return replace(report, warnings=(*warnings, *_warnings(report, chain, few)))
 
@@ -216,12 +245,15 @@ def _warnings(report: ConversionReport, chain: FloatChain, answers: int) -> list
             lines.append(f"{s.name} ({layer.activation}) is beyond ±8 in {s.saturated:.1%} of its values and "
                          "saturates; train with weight decay, or use tanh")
     for s in report.signals:
-        if s.rounding_db is not None and s.rounding_db < _LEAST_ROUNDING_DB:
+        if not report.epochs and s.rounding_db is not None and s.rounding_db < _LEAST_ROUNDING_DB:
             lines.append(f"rounding alone leaves {s.name} only {s.rounding_db:.0f} dB above its error; see the "
                          "warnings about saturation and coarse weights, and train with weight decay or fine-tune")
-    if report.point.agreement < _LEAST_AGREEMENT and any(report.point.thresholds):
+    wrong = report.point.accuracy is None or report.float_accuracy is None or (
+        report.point.accuracy < report.float_accuracy)
+    if report.point.agreement < _LEAST_AGREEMENT and any(report.point.thresholds) and (wrong or not report.epochs):
         lines.append(f"{1 - report.point.agreement:.1%} of the answers differ from the float network's at this Θ; ask "
-                     "for a smaller fetch reduction, or fine-tune with tidegate.finetune")
+                     "for a smaller fetch reduction, or fine-tune " + (
+                         "for more epochs or on more sequences" if report.epochs else "with tidegate.finetune"))
     if answers < _FEW:
         lines.append(f"{answers} answers say little about accuracy; calibrate with more sequences")
     return lines

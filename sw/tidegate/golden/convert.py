@@ -16,14 +16,15 @@ from ..spec.errors import ModelError, TidegateWarning
 from ..spec.model import Model
 from .calibration import all_frames, normalisation, sequences_of
 from .chain import FloatChain
-from .conversion import MOST_SATURATED, Conversion, report_of
+from .conversion import MOST_SATURATED, Conversion, ConversionReport, report_of
 from .refit import refitted
-from .rounding import rounded_model
+from .rounding import Scale, rounded_model
 from .spiking import converted_spikes
 from .state_dict import chain_of
 from .thresholds import ThetaSearch, Trial
 
 _NAMED = 3                  # features in a message
+_FAR = 1.0                  # deviations that a feature's mean is away from 0 in features that are not normalised
 _REFIT_FRAMES = 40_000      # to which a classifier is fitted; Θ are chosen on fewer
 
 
@@ -114,10 +115,16 @@ def convert(network: FloatChain | Mapping[str, Tensor] | nn.Module,
     per_frame = targets is not None and len(targets) and np.ndim(targets[0])
     sequences = sequences_of(pieces, targets, chain.classes, readout or (None if per_frame else said_by_source))
     frames = np.concatenate(pieces)
+    far = 0.0
     if mean is None and scale is None:
         mean, scale = normalisation(frames)
+        far = float(np.abs(mean * scale).max())
         chain = chain.on_normalised(mean, scale)
     model, scales = rounded_model(chain, thresholds, labels, frontend, mean, scale, card, clip)
+    if scales[0].of_bias and far > _FAR:
+        scales[0] = replace(scales[0], warning=(
+            f"{scales[0].warning}; the network heard features whose mean is up to {far:.2g} deviations away from 0, "
+            "which its biases balance: train it on (features - mean) / deviation"))
     said = [s.warning for s in scales if s.warning] + _saturation(model, frames)
     mean, scale = (model.tensors[f"frontend.{what}"].astype(np.float64) for what in ("mean", "scale"))
     heard = (sequences.frames - mean) * scale
@@ -145,6 +152,21 @@ def convert(network: FloatChain | Mapping[str, Tensor] | nn.Module,
     report = report_of(chain, trial, plain, signals, logits, scales, chosen, source or type(network).__name__, said)
     _tell(report.warnings if warn else (), stacklevel)
     return Conversion(replace(model, card=model.card | {"conversion": report.to_dict()}), report, report.warnings)
+
+
+def report_of_tuned(tuned: Model, before: ConversionReport, network: FloatChain, calibration: Any,
+                    targets: Any) -> ConversionReport:
+    """The report of a fine-tuned model on the calibration data of its conversion, whose report is ``before``; beside
+    the float network that was converted, which hears features as they are."""
+    pieces, said = all_frames(calibration, network.features), tuned.card["finetuned"]
+    sequences = sequences_of(pieces, targets, network.classes, before.readout)
+    mean, scale = (tuned.tensors[f"frontend.{what}"] for what in ("mean", "scale"))
+    chain, heard = network.on_normalised(mean, scale), (sequences.frames - mean.astype(np.float64)) * scale
+    signals, logits = chain.run(heard)
+    scales = [Scale(layer.weight_frac, 0.0, "") for layer in (*tuned.network.layers, tuned.network.classifier)]
+    how = f"fine-tuned for {said['epochs']} epochs" if said["best"] else "no epoch of fine-tuning was better"
+    return report_of(chain, Trial(tuned, sequences, logits.numpy()), tuned, [heard, *(x.numpy() for x in signals)],
+                     logits.numpy(), scales, f"{before.chosen}, {how}", before.source, (), said["best"])
 
 
 def _tell(lines: Sequence[str], stacklevel: int) -> None:

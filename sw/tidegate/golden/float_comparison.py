@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..spec.errors import ModelError, TidegateError
 from ..spec.model import Model
 from .arithmetic import INTEGER
-from .calibration import CalibrationBatch, all_frames, sequences_of
+from .calibration import CalibrationBatch, all_frames, sequences_of, taken
 from .causes import Cause, Diagnosis
 from .chain import FloatChain
 from .departure import Departure, first_departure, rounding_bounds, title_of
@@ -75,11 +75,12 @@ class ExplainedDeparture:
 class FloatComparison:
     """What ``compare_float`` found.
 
-    ``thresholds``: Θ in 1/256.  ``answers``: how many were compared, read at ``readout``; ``agreement``: share of them
-    with the same best class; ``accuracy``, ``float_accuracy``: if it is known what is right; all None for a single
-    logit and for a model that tells numbers.  ``normalised``: the float network hears features as the model normalises
-    them.  ``values``: in the order of computation.  ``first``: None if all are within their bounds.
-    ``first_without_theta``: the same at Θ = 0, if the model has a Θ.
+    ``thresholds``: Θ in 1/256.  ``given``: how many sequences there were, of which ``sequences`` were compared; the
+    numbers of sequences and frames are those of the data that were given.  ``answers``: how many were compared, read at
+    ``readout``; ``agreement``: share of them with the same best class; ``accuracy``, ``float_accuracy``: if it is known
+    what is right; all None for a single logit and for a model that tells numbers.  ``normalised``: the float network
+    hears features as the model normalises them.  ``values``: in the order of computation.  ``first``: None if all are
+    within their bounds.  ``first_without_theta``: the same at Θ = 0, if the model has a Θ.
     """
 
     thresholds: tuple[int, ...]
@@ -94,6 +95,7 @@ class FloatComparison:
     values: tuple[SiteFigures, ...]
     first: ExplainedDeparture | None
     first_without_theta: ExplainedDeparture | None
+    given: int = 0
 
     @property
     def within(self) -> bool:
@@ -110,7 +112,7 @@ class FloatComparison:
     def text(self) -> str:
         """For people."""
         read = {"frames": "every frame", "last": "the last frame", "mean": "the mean of all frames"}[self.readout]
-        lines = [f"{self.sequences} sequences, {self.frames} frames, Θ {', '.join(map(str, self.thresholds))}"]
+        lines = [f"{taken(self.sequences, self.given, self.frames)}, Θ {', '.join(map(str, self.thresholds))}"]
         if self.agreement is not None:
             known = "" if self.accuracy is None else f", accuracy {self.accuracy:.1%} (float {self.float_accuracy:.1%})"
             lines.append(f"the same answer as float in {self.agreement:.1%} of {self.answers} answers, read in {read}"
@@ -205,7 +207,9 @@ class _Sides:
         if self.other_way:
             causes = [replace(c, cure=f"{c.cure}; {_NORMALISED}") if not c.layer and c.kind in _FAULTS else c
                       for c in causes]
-        return ExplainedDeparture(title_of(at.site, len(self.mine.layers)), at, tuple(causes))
+        number, frame = self.batch.place(at.sequence, at.frame)
+        return ExplainedDeparture(title_of(at.site, len(self.mine.layers)), replace(at, sequence=number, frame=frame),
+                                  tuple(causes))
 
     def report(self, model: Model, normalised: bool, first: ExplainedDeparture | None,
                without: ExplainedDeparture | None) -> FloatComparison:
@@ -218,7 +222,8 @@ class _Sides:
                               for x in (got, wanted))
         return FloatComparison(
             net.thresholds, batch.frames.shape[1], int(batch.valid.sum()), len(wanted), batch.readout, agreement,
-            accuracy, of_float, normalised, tuple(self._figures(net.thresholds)), first, without)
+            accuracy, of_float, normalised, tuple(self._figures(net.thresholds)), first, without,
+            batch.given)
 
     def _figures(self, thresholds: tuple[int, ...]) -> list[SiteFigures]:
         rows, got = [], self.run(thresholds)
@@ -229,6 +234,7 @@ class _Sides:
             sequences, elements = error.shape[1:]
             frame, rest = divmod(int(error.argmax()), sequences * elements)
             sequence, element = divmod(rest, elements)
+            sequence, frame = self.batch.place(sequence, frame)
             power, noise = (float((x[self.valid] ** 2).sum()) for x in (self.wanted[site], error))
             rows.append(SiteFigures(
                 title_of(site, len(self.mine.layers)), None if not noise else 10 * log10(max(power, 1e-300) / noise),

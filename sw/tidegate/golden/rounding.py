@@ -23,11 +23,12 @@ _OUTLIERS = 0.005           # share of weights that may be called a few
 @dataclass(frozen=True)
 class Scale:
     """``weight_frac`` of a layer; ``lost``: what rounding takes of the weights, as a share of their magnitude;
-    ``warning``: one line, "" if all is well."""
+    ``warning``: one line, "" if all is well; ``of_bias``: it is about biases that are too large."""
 
     weight_frac: int
     lost: float
     warning: str
+    of_bias: bool = False
 
 
 def rounded_model(chain: FloatChain, thresholds: Sequence[int] | None, labels: Sequence[str] | None,
@@ -98,7 +99,7 @@ def _scale(layer: FloatLayer, reach: list[int], name: str, clip: bool) -> Scale:
         frac = min(safe or [fitting], key=lost)
         return Scale(frac, lost(frac), "")
     frac = safe[0] if safe else fitting
-    return Scale(frac, lost(frac), _outliers(flat, bias, frac, name))
+    return Scale(frac, lost(frac), *_outliers(flat, bias, frac, name))
 
 
 def _error(weights: Tensor, frac: int) -> Tensor:
@@ -114,23 +115,26 @@ def usual_frac(weights: Tensor, most: int = _WEIGHT_MAX) -> int:
                 WEIGHT_FRACS.start)
 
 
-def _outliers(weights: Tensor, bias: Tensor, frac: int, name: str) -> str:
-    """A warning if a few weights, or the biases, make all weights two bits or more coarser; else ""."""
+def _outliers(weights: Tensor, bias: Tensor, frac: int, name: str) -> tuple[str, bool]:
+    """A warning if a few weights, or the biases, make all weights two bits or more coarser, else ""; and whether it is
+    about the biases."""
     usual = usual_frac(weights)
     if usual < frac + 2:
-        return ""
+        return "", False
     beyond = int((_round(weights, usual).abs() > _WEIGHT_MAX).sum())
     norm = float((weights**2).sum()) or 1.0
     now, least = (float(_error(weights, f) / norm) ** 0.5
                   for f in (frac, min(WEIGHT_FRACS, key=lambda f: float(_error(weights, f)))))
+    of_bias = False
     if float(_round(weights, frac + 1).abs().max()) > _WEIGHT_MAX:
         cause = f"{beyond} of {len(weights)} weights reach {float(weights.abs().max()):.3g} and take all"
         cure = f"clip=True loses {least:.1%}"
     elif float(_round(bias, acc_frac(frac + 1)).abs().max()) > BIAS_MAX:
+        of_bias = True
         cause = f"biases reach {float(bias.abs().max()):.3g} and take the weights"
-        cure = "train with smaller biases, on features whose mean is 0"
+        cure = "train with smaller biases"
     else:
         cause = "sums of weights that an accumulator could not hold take them"
         cure = "use fewer inputs or train with weight decay"
     return (f"{name}: {cause} from {usual} to {frac} fraction bits, so that rounding loses {now:.1%} of their "
-            f"magnitude; {cure}")
+            f"magnitude; {cure}"), of_bias

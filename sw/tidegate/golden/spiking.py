@@ -11,6 +11,7 @@ from ..spec.formats import SIGNAL
 from .calibration import all_frames, normalisation, sequences_of
 from .chain import FloatChain
 from .conversion import Conversion, SpikeReport
+from .figures import figures
 from .judge import Golden
 from .rounding import rounded_model
 
@@ -57,5 +58,6 @@ def converted_spikes(chain: FloatChain, labels: Sequence[str] | None, frontend: 
     accuracies = [None if right is None else float((x.argmax(1) == right).mean()) for x in (got, wanted)]
     names, rates, of_float, differ = zip(*rows, strict=True)
     report = SpikeReport(batch.frames.shape[1], int(batch.valid.sum()), names, rates, of_float, differ, len(wanted),
-                         batch.readout, float((got.argmax(1) == wanted.argmax(1)).mean()), accuracies[0], accuracies[1])
+                         batch.readout, float((got.argmax(1) == wanted.argmax(1)).mean()), accuracies[0], accuracies[1],
+                         figures(model.network, trace.events, batch.lengths).occupancy, batch.given)
     return Conversion(replace(model, card=model.card | {"conversion": report.to_dict()}), None, tuple(warnings), report)

@@ -32,6 +32,7 @@ def chain_of(rnn: Mapping[str, Tensor] | nn.Module,
     for state in states:
         if not isinstance(state, Mapping) or not all(
                 isinstance(name, str) and isinstance(t, Tensor) and t.is_floating_point() and not t.is_meta
+                and t.layout == torch.strided
                 for name, t in state.items()):
             raise ModelError("modules of PyTorch or their state dicts are converted: names and tensors of real numbers")
     rnn, classifier = ({name: t.detach().cpu() for name, t in state.items()} for state in states)
@@ -79,6 +80,8 @@ def _layers(rnn: Mapping[str, Tensor], activation: str) -> list[FloatLayer]:
     cell, layers = _cell(rnn, cells), []
     for l in range(count):
         w_ih, w_hh = rnn.get(f"weight_ih_l{l}"), rnn.get(f"weight_hh_l{l}")
+        if any(w is not None and not w.numel() for w in (w_ih, w_hh)):
+            raise ModelError(f"layer {l} has a weight without elements; train it with an input and a neuron")
         if (cell is None or w_ih is None or w_hh is None or w_hh.shape[0] != len(cell.own_rows) * w_hh.shape[1]
                 or w_ih.shape[0] != w_hh.shape[0]):
             rows = " or ".join(f"{len(cell.own_rows)}·H of a {cell.title}" for cell in cells)

@@ -14,6 +14,7 @@ import numpy as np
 from ..spec.errors import TidegateError
 from ..spec.formats import SIGNAL
 from ..spec.model import Model
+from .contents import NPY, NPZ, PART, contents_of
 
 ARRAYS = (".npy", ".npz")
 WALK = 200                  # frames of a random walk, at most
@@ -83,20 +84,43 @@ def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
 
     TidegateError of one line if the file is missing, damaged, or holds objects.
     """
+    path = Path(path)
+    if path.is_dir():
+        raise TidegateError(f"'{path}' is a folder; give an .npy or .npz file of frames")
     try:
+        if (found := contents_of(path)) not in (None, NPY, NPZ, PART):
+            raise TidegateError(f"'{path}' is no .npy or .npz file, but holds {found}; save arrays by numpy.save or "
+                                "numpy.savez")
         held = np.load(path, allow_pickle=False)
         if isinstance(held, np.ndarray):
             return {"": held}
         with held:
-            return {name: held[name] for name in held.files}
+            arrays = {name: held[name] for name in held.files}
+    except TidegateError:
+        raise
     except FileNotFoundError:
         raise TidegateError(f"no file '{path}'; give an .npy or .npz file of frames") from None
     except Exception as error:      # numpy, zipfile and zlib raise a dozen kinds for damaged files
-        if "allow_pickle" in str(error) and Path(path).read_bytes()[:2] in (b"PK", b"\x93N"):
+        if "Object arrays" in str(error):
             raise TidegateError(f"'{path}' holds objects of Python, which could run code; save arrays of numbers, and "
                                 "sequences of different lengths each by itself") from None
-        raise TidegateError(f"cannot read '{path}' ({' '.join(str(error).split()) or type(error).__name__}); give an "
-                            ".npy or .npz file of numbers") from None
+        why = "" if "allow_pickle" in str(error) else f" ({' '.join(str(error).split()) or type(error).__name__})"
+        raise TidegateError(f"cannot read '{path}'{why}; give an .npy or .npz file of numbers") from None
+    if other := [name for name, value in arrays.items() if not isinstance(value, np.ndarray)]:
+        raise TidegateError(f"'{path}' holds '{other[0]:.40}', which is no array; save arrays by numpy.savez")
+    return arrays
+
+
+def features_of_integers(model: Model, values: np.ndarray, path: str | Path) -> np.ndarray:
+    """The features (..., features) that become these integers by ``Model.quantise``; of floats, the values themselves.
+
+    TidegateError as of ``frame_sequences`` for integers that cannot enter the network.
+    """
+    if values.dtype.kind not in "iu":
+        return values
+    lsbs = _quantised(model, values, path)
+    mean, scale = (model.tensors[f"frontend.{what}"].astype(np.float64) for what in ("mean", "scale"))
+    return lsbs * 2.0**-SIGNAL.frac / np.where(scale == 0, 1, scale) + mean
 
 
 def _quantised(model: Model, values: np.ndarray, path: str | Path) -> np.ndarray:

@@ -97,7 +97,8 @@ def design_of(board: str | None = None, lanes: int | None = None,
 
 
 def measured_occupancy(model: Model | None) -> tuple[float, ...] | None:
-    """Share of elements that fire, per signal, as the model's card has it of the test or else the validation part."""
+    """Share of elements that fire, per signal, as the model's card has it of the test or else the validation
+    part; of an imported model, of its calibration data."""
     found = _of_card(model, "occupancy")
     return None if found is None else tuple(found)
 
@@ -153,7 +154,8 @@ def _frames_used(model: Model | None) -> float | None:
 
 
 def _of_card(model: Model | None, figure: str):
-    parts = [] if model is None else [model.card.get(part) for part in ("test", "validation")]
+    names = ("test", "validation", "finetuned", "conversion")
+    parts = [] if model is None else [model.card.get(part) for part in names]
     return next((p[figure] for p in parts if isinstance(p, dict) and figure in p), None)
 
 

@@ -10,8 +10,9 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from ..golden.chain import FloatChain
+from ..host.contents import MODEL, contents_of
 from ..spec.errors import ModelError
-from .tensors import read_checkpoint_file, read_safetensors
+from .tensors import already_a_model, read_checkpoint_file, read_safetensors
 
 IMPORTERS = "tidegate.importers"
 Importer = Callable[[Path], FloatChain]
@@ -48,6 +49,13 @@ def suffixes() -> tuple[str, ...]:
 def read_network(path: str | Path) -> FloatChain:
     """The network in a file; ModelError if there is none, or it is not one that the engine holds."""
     path = Path(path)
+    if path.is_dir():
+        raise ModelError(f"'{path}' is a folder; give the file of a trained network, which ends in "
+                         f"{', '.join(suffixes())}")
+    if path.is_file():
+        _check_readable(path)
+        if contents_of(path) == MODEL:
+            raise already_a_model(path)
     importer = _OWN.get(path.suffix.lower())
     if importer is None:
         for entry in entry_points(group=IMPORTERS, name=path.suffix.lower()):
@@ -62,3 +70,15 @@ def read_network(path: str | Path) -> FloatChain:
     if not path.is_file():
         raise ModelError(f"no network file '{path}'; check the name")
     return importer(path)
+
+
+def _check_readable(path: Path) -> None:
+    """ModelError for a file that cannot be read, or that is empty."""
+    try:
+        with open(path, "rb") as file:
+            empty = not file.read(1)
+    except OSError as error:
+        raise ModelError(f"'{path}' cannot be read ({error.strerror or error}); change its permissions, or copy it "
+                         "again") from None
+    if empty:
+        raise ModelError(f"'{path}' is empty (0 bytes); write it again")

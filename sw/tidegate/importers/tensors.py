@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..golden.chain import FloatChain
 from ..golden.state_dict import chain_of
+from ..host.contents import CHECKPOINT, PART, PICKLE, SCRIPT, contents_of
 from ..spec.errors import ModelError
 
 _INSIDE = ("state_dict", "model_state_dict", "model")       # where checkpoints keep the state dict
@@ -34,17 +35,28 @@ def read_checkpoint_file(path: Path) -> FloatChain:
     try:
         state: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:      # a damaged file can fail in any way
-        written_by_torch = path.read_bytes()[:2] in (b"PK", b"\x80\x02")
-        if written_by_torch and ("weights_only" in str(error) or "Unsupported" in str(error)):
+        found = contents_of(path)
+        if found == SCRIPT or (found in (CHECKPOINT, PICKLE) and (
+                "weights_only" in str(error) or "Unsupported" in str(error))):
             raise ModelError(f"'{path}' holds more than tensors, such as a whole module, which could run code; save "
                              "its state_dict() with torch.save") from None
-        raise unreadable(path, "file of torch.save", error) from None
+        raise unreadable(path, "checkpoint of torch.save", error) from None
     for name in _INSIDE:
         if isinstance(state, Mapping) and isinstance(state.get(name), Mapping):
             state = state[name]
+    if isinstance(state, Mapping):
+        dicts = [part for part in state.values() if isinstance(part, Mapping) and part and all(
+            isinstance(value, Tensor) for value in part.values())]
+        state = dicts[0] if len(dicts) == 1 and not any(isinstance(v, Tensor) for v in state.values()) else state
     if not isinstance(state, Mapping):
-        raise ModelError(f"'{path}' holds a {type(state).__name__}, not a state dict; save the module's state_dict()")
+        raise ModelError(f"'{path}' holds {_one(state)}, not a state dict; save the module's state_dict()")
     return chain_of_names(state, path)
+
+
+def _one(value: Any) -> str:
+    """A value of Python in words."""
+    name = type(value).__name__
+    return "None" if value is None else f"a{'n' if name[:1] in 'aeiou' else ''} {name}"
 
 
 def chain_of_names(state: Mapping[Any, Any], path: Path) -> FloatChain:
@@ -56,7 +68,10 @@ def chain_of_names(state: Mapping[Any, Any], path: Path) -> FloatChain:
     others: dict[str, dict[str, Tensor]] = {}
     for name, tensor in state.items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor):
-            raise ModelError(f"'{path}' holds {name!r:.60}, which is no tensor; save the module's state_dict() alone")
+            raise ModelError(f"'{path}' holds {name!r:.60}, which is no tensor; save state_dict() alone")
+        if tensor.layout != torch.strided or tensor.is_meta:
+            raise ModelError(f"'{path}' holds '{name}' as a {'meta' if tensor.is_meta else 'sparse'} tensor; save "
+                             "plain tensors, such as those of its to_dense()")
         if tensor.dtype not in _FLOATS:
             raise ModelError(f"'{path}' holds '{name}' of the type {str(tensor.dtype).removeprefix('torch.')}; save "
                              "weights as float16, bfloat16, float32 or float64")
@@ -77,6 +92,17 @@ def chain_of_names(state: Mapping[Any, Any], path: Path) -> FloatChain:
 
 
 def unreadable(path: Path, kind: str, error: Exception) -> ModelError:
-    """The error of a file that is damaged."""
-    why = " ".join(str(error).split())[:160] or type(error).__name__
-    return ModelError(f"'{path}' is not a readable {kind} ({why}); write it again")
+    """The error of a file that is damaged, or that holds something else than its name says."""
+    found = contents_of(path)
+    if found is not None and found != PART and kind not in found:
+        return ModelError(f"'{path}' is not a readable {kind}, but holds {found}; give the file of a trained network "
+                          "under the suffix of its kind")
+    why = " ".join(str(error).split())
+    if "weights_only" in why:           # a page of advice
+        why = "its pickle is damaged, or holds more than tensors"
+    return ModelError(f"'{path}' is not a readable {kind} ({why[:160] or type(error).__name__}); write it again")
+
+
+def already_a_model(path: Path) -> ModelError:
+    """The error of a model where a trained network is wanted."""
+    return ModelError(f"'{path}' is a model of Tidegate already; use it as it is, such as in `tidegate fit {path}`")

@@ -5,11 +5,11 @@ They take and give real numbers, and compute in integers: exactly what a model t
 the golden model, in RTL and on a board.  ``docs/own-script.md`` shows a whole script.
 """
 
-from .errors import LayerError
+from .errors import LayerError, SaturationWarning
 from .export import export
 from .layers import DeltaGRU, DeltaLSTM
 from .lif import LIF
 from .linear import IntLinear
 from .lmu import LMU
 
-__all__ = ["LIF", "LMU", "DeltaGRU", "DeltaLSTM", "IntLinear", "LayerError", "export"]
+__all__ = ["LIF", "LMU", "DeltaGRU", "DeltaLSTM", "IntLinear", "LayerError", "SaturationWarning", "export"]

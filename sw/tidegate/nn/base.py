@@ -4,6 +4,7 @@ A layer is a module of PyTorch with the arguments and shapes of ``torch.nn.GRU``
 integers of the core: ``_run`` of a class below says how.
 """
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
@@ -18,10 +19,12 @@ from tidegate.spec.formats import SIGNAL, THETA_MAX, WEIGHT_FRACS, whole_theta
 from tidegate.spec.network import Layer, Network
 
 from .control import ThetaControl
-from .errors import LayerError
+from .errors import LayerError, SaturationWarning
 from .meter import Meter, Pass
 
 LSB = 2.0**-SIGNAL.frac
+_MOST_SATURATED = 0.001             # share of the input that may saturate without a word
+_OF_THE_CALLER = 6                  # frames of Python from the warning to the line that calls the layer
 _FIRST_THETA = 1 / 32               # where learned Θ begin
 _SAVED = "tidegate"                 # of a state dict's metadata
 
@@ -49,6 +52,7 @@ class IntegerRNN(nn.Module):
     batch_first: bool
     dropout: float
     state_names: tuple[str, ...]
+    _warned = False             # that the input saturates
 
     def _set_theta(self, count: int, theta: float | Sequence[float] | None, learn: bool, fetch_reduction: float | None,
                    anneal: int, default: float = 0.0, rising: bool = False) -> None:
@@ -174,13 +178,28 @@ class IntegerRNN(nn.Module):
         if not frames.shape[0] or not frames.shape[1]:
             raise LayerError("there is no frame in the input; leave empty ones out")
         with torch.autocast(frames.device.type, enabled=False):
-            if bool(torch.isnan(frames).any()):
-                raise LayerError("the input holds NaN; check what it is made from")
+            self._check_range(frames)
             run = self._run(wide(frames), start, ends)
             self._state = _permuted(run.state, back)
             self._pass = Pass(run.signals, run.thresholds, valid)
             self._account(frames)
             return [(run.output * LSB).to(frames.dtype), *(x.to(frames.dtype) for x in run.last)]
+
+    def _check_range(self, frames: Tensor) -> None:
+        """LayerError for NaN; one SaturationWarning in the life of a layer if a part of the input is beyond ±8."""
+        most = SIGNAL.max * LSB
+        low, high = torch.aminmax(frames.detach())      # NaN if anything is
+        if bool(torch.isnan(high)):
+            raise LayerError("the input holds NaN; check what it is made from")
+        if self._warned or max(-float(low), float(high)) <= most:
+            return
+        share = float((frames.detach().abs() > most).double().mean())
+        if share > _MOST_SATURATED:
+            self._warned = True
+            warnings.warn(SaturationWarning(
+                f"{share:.1%} of the input of this {type(self).__name__} lie beyond ±8, where it saturates (they go "
+                f"from {float(low):.3g} to {float(high):.3g}); give it (features - mean) / deviation, the mean and the "
+                "standard deviation of each feature in the training data"), stacklevel=_OF_THE_CALLER)
 
     def _start(self, hx: Any, frames: Tensor, batched: bool, order: Tensor | None) -> NetworkState | None:
         """Where the sequences begin, in the order of the batch of ``frames``; None at reset."""

@@ -143,9 +143,9 @@ class Design:
 
 
 # The virtual board's designs: as much weight memory as an ECP5-85 has, whatever the lanes (128: half more), every cell
-# and rule that there is, as many features as a request has room for, and as many layers as a network may have.
+# and rule that there is, as many features as a request has room for, and eight layers.
 SIMULATED = {design.lanes: replace(
-    design, features=most_features(), layers=MAX_LAYERS, cells=tuple(CELLS), rules=RULES, addressers=ADDRESSERS)
+    design, features=most_features(), layers=8, cells=tuple(CELLS), rules=RULES, addressers=ADDRESSERS)
     for design in (
     Design(lanes=8, cell_rate=2, encoder_rate=4, weight_words=32768, acc_words=512),
     Design(lanes=16, cell_rate=4, encoder_rate=4, weight_words=16384, acc_words=256),
@@ -157,7 +157,7 @@ MEMORIES = (1, 4, 16, 64)       # how many times as much memory a virtual board 
 
 def simulated(lanes: int, memory: int = 1) -> Design:
     """The virtual board's design with so many lanes, and ``memory`` times the usual weights, accumulators and neurons
-    (as far as addresses go); TidegateError if there is none."""
+    (as far as addresses go), then also for as many layers as a network may have; TidegateError if there is none."""
     if lanes not in SIMULATED:
         raise TidegateError(f"there is no virtual board with {lanes} lanes; choose {', '.join(map(str, SIMULATED))}")
     if memory not in MEMORIES:
@@ -167,7 +167,7 @@ def simulated(lanes: int, memory: int = 1) -> Design:
     if memory == 1:
         return usual
     return replace(usual, weight_words=min(memory * usual.weight_words, _MOST["weight_words"]),
-                   acc_words=min(memory * usual.acc_words, _MOST["acc_words"]),
+                   acc_words=min(memory * usual.acc_words, _MOST["acc_words"]), layers=MAX_LAYERS,
                    neurons=min(memory * usual.neurons, _MOST["neurons"] // usual.cell_rate * usual.cell_rate))
 
 

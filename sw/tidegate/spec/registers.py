@@ -58,14 +58,14 @@ class Register:
         return min(value % (1 << self.most_bits(design)), (1 << self.width(design)) - 1)
 
 
-_PAGE = 0x100           # from the registers of a layer to those of the fourth after it
+PAGE = 0x100           # from the registers of a layer to those of the fourth after it
 _SECOND = 0x800         # from those of a signal's first convolution to those of its second
 
 
 def _bank(name: str, address: int, count: int, bits: int, doc: str, capacity: str | None = None,
           among: str | None = None, only: str | None = None) -> list[Register]:
     first = count - MAX_LAYERS      # a signal's registers, but not a layer's, are of use without a layer
-    return [Register(f"{name}{k}", address + _PAGE * _page(k - first) + k - USUAL_LAYERS * _page(k - first), bits, True,
+    return [Register(f"{name}{k}", address + PAGE * _page(k - first) + k - USUAL_LAYERS * _page(k - first), bits, True,
                      doc.format("n", "n"), capacity, k + 1 - first, among, only) for k in range(count)]
 
 

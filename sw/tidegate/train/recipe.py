@@ -85,18 +85,14 @@ class Augmentation:
 
 
 @validated("a recipe's rule.")
-class Rule:
-    """The rule ``diffuse`` of a signal, as ``spec.rules.Diffuse``; its Θ is among the recipe's thresholds."""
+class Rule(Diffuse):
+    """The rule ``diffuse`` of a signal; its Θ is among the recipe's thresholds."""
 
     step: int = 256
-    lowest: int = 0
-    highest: int = 1
-    leak: int = 0
-    zero: bool = False
 
     def __post_init__(self):
         try:
-            _ = self.made
+            super().__post_init__()
         except TidegateError as error:
             raise ValueError(str(error)) from None
 
@@ -106,20 +102,12 @@ class Rule:
 
 
 @validated("a recipe's convolution.")
-class Convolution:
-    """A convolution of a layer, as ``spec.conv.Conv2d``; the layer's size counts all its positions and channels."""
-
-    channels: int
-    height: int
-    width: int
-    kernel: int
-    stride: int = 1
-    padding: int = 0
-    depthwise: bool = False
+class Convolution(Conv2d):
+    """A convolution of a layer; the layer's size counts all its positions and channels."""
 
     def __post_init__(self):
         try:
-            _ = self.made
+            super().__post_init__()
         except TidegateError as error:
             raise ValueError(str(error)) from None
 
@@ -140,6 +128,7 @@ class LayerRecipe:
     hears: tuple[int, ...] = ()
     bias_columns: int = 0
     conv: Convolution | None = None
+    skip: Convolution | None = None
 
 
 @validated("a recipe's memory.")
@@ -328,7 +317,8 @@ class Recipe:
         refuse(any(self.rules) and (self.learn_thresholds or self.agility),
                "thresholds that are learned or change are for the rule delta; leave the rules out")
         try:
-            heard = [m.conv.made.inputs for l, m in enumerate(self.layers) if m.conv and 0 in (m.hears or (l,))]
+            heard = [(m.skip or m.conv).inputs for l, m in enumerate(self.layers)
+                     if m.conv and 0 in (m.hears or (l,))]
             shape = self.network(heard[0] if heard else 1, 1)
         except TidegateError as error:
             raise ValueError(str(error)) from None
@@ -348,7 +338,7 @@ class Recipe:
         made = self.layers or (LayerRecipe(cell=self.cell),) * layers
         shapes = tuple(Layer(size, frac, cell=cell_of(m.cell), activation=m.activation, recurrent=m.recurrent,
                              consumes=m.consumes, hears=m.hears, bias_columns=m.bias_columns,
-                             conv=m.conv and m.conv.made)
+                             conv=m.conv and m.conv.made, skip=m.skip and m.skip.made)
                        for size, frac, m in zip(self.gru, fracs, made, strict=False))
         last = Layer(classes, fracs[-1], consumes=self.classifier.consumes, bias_columns=self.classifier.bias_columns)
         return Network(features, shapes, last, self.thresholds, tuple(rule and rule.made for rule in self.rules))

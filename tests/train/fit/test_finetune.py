@@ -35,6 +35,24 @@ def test_it_learns_and_keeps_to_the_fetch_reduction(readout):
     assert again.digest == tuned.digest
 
 
+def test_the_best_epoch_on_sequences_held_out_is_kept():
+    """What spoils the network is not kept: the model stays as it was, but for Θ."""
+    rnn, linear, x, y = task()
+    start = tidegate.finetune(tidegate.from_torch(rnn, linear, (0, 0), calibration=x), x, y, 4, 4, learning_rate=1e-2)
+    said = start.card["finetuned"]
+    assert 1 <= said["best"] <= 4 and (said["held_out"], said["sequences"]) == (30, 150)
+    trace = Golden(start).run(start.quantise(x).transpose(1, 0, 2))
+    assert said["occupancy"] == pytest.approx(list(figures(start.network, trace.events).occupancy))
+    held = np.linspace(0, 149, 30).astype(int)
+    wrong = np.where(np.isin(np.arange(150), held), y, (y + 1) % 3)         # what is learned is wrong
+    spoiled = tidegate.finetune(start, x, wrong, 3, 4)
+    assert spoiled.card["finetuned"]["best"] == 0
+    assert all(np.array_equal(spoiled.tensors[name], tensor) for name, tensor in start.tensors.items())
+    assert spoiled.card["finetuned"]["held_out_accuracy"] >= said["held_out_accuracy"] - 0.05
+    few = tidegate.finetune(start, x[:40], y[:40], 1, 4)
+    assert (few.card["finetuned"]["held_out"], few.card["finetuned"]["held_out_accuracy"]) == (0, None)
+
+
 def test_refusals():
     rnn, linear, x, y = task()
     model = tidegate.from_torch(rnn, linear)

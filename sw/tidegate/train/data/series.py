@@ -231,6 +231,9 @@ def _read(file: Path) -> Records:
     for name, values in (("x", x), ("y", y)):
         if values.dtype.kind not in "iuf":
             raise DataError(f"'{file}': {name} is {values.dtype}; give numbers")
+        if name == "x" and values.dtype.kind != "f":
+            raise DataError(f"'{file}': x is {values.dtype}; save features as floats: integers mean LSBs of 1/256 of "
+                            "what enters a core, of which there is none yet")
         with np.errstate(over="ignore"):        # what is too large becomes infinite
             finite = np.isfinite(values.astype(np.float32)).all()
         if not finite:

@@ -2,11 +2,13 @@
 
 The forward pass is the golden model's, so that the network learns to live with rounding and Θ.  The model as it was, at
 Θ = 0, is its teacher: it says how sure an answer is, not only which one is right.  Θ are chosen again
-after each epoch, so that the training sequences keep to the wanted fetch reduction.
+after each epoch, so that the training sequences keep to the wanted fetch reduction.  One of five sequences is held out,
+and of all epochs, and the model as it was, that one is kept whose loss on these is least.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ import torch
 
 from tidegate.golden import DeltaNetwork
 from tidegate.golden.calibration import CalibrationBatch, all_frames, sequences_of
-from tidegate.golden.thresholds import ThetaSearch, Trial
+from tidegate.golden.thresholds import ThetaPoint, ThetaSearch, Trial
 from tidegate.spec.formats import SIGNAL
 from tidegate.spec.model import Model
 
@@ -22,27 +24,35 @@ from ..errors import DataError
 from .objective import until
 
 _CLIP = 1.0                 # of the gradient's norm
+_RATE, _UPDATES = 4e-3, 1000    # the highest learning rate, for so many updates or more
 _RISE = 0.2                 # share of the updates in which the learning rate rises
 _PRICE = 0.3               # of a fetched weight against a dense network's, in units of loss at the wanted reduction
 _NOISE = 0.2                # on features while training, in units of 1
 _TAUGHT, _TEMPERATURE = 0.7, 2.0        # share of the loss that is the teacher's, and how soft its answers are
 _FRAMES = 0.5               # weight of what the teacher says in every frame, where only one answer counts
 _JUDGED = 400               # sequences by which Θ are chosen
+_HELD, _MOST_HELD, _LEAST_HELD = 5, 200, 10     # one of so many sequences is held out; the most, and the fewest
 
 
 def finetune(model: Model, sequences: Any, targets: Any, epochs: int = 5, fetch_reduction: float | None = None, *,
-             readout: str | None = None, learning_rate: float = 4e-3, batch: int = 8, seed: int = 0) -> Model:
+             readout: str | None = None, learning_rate: float | None = None, batch: int = 8, seed: int = 0) -> Model:
     """The model, trained for ``epochs`` more on ``sequences`` (as the ``calibration`` of ``from_torch``) with the right
     classes ``targets``, one for each sequence or for each frame.
 
     ``fetch_reduction``: what the sequences shall have afterwards; None: Θ stay as they are.  ``readout``: as of
-    ``from_torch``.  ``learning_rate``: the highest; it rises and falls once.  Formats of weights, mean and scale stay.
-    The card's entry "finetuned" has epochs, fetch reduction and accuracy on the sequences.
+    ``from_torch``.  ``learning_rate``: the highest; it rises and falls once.  None: 4e-3, or less for fewer than 1000
+    updates.  Formats of weights, mean and scale stay.
+
+    Of 50 sequences or more, every fifth is held out, 200 at most, and the epoch with the least loss on these is kept;
+    epoch 0 is the model as it was, with Θ for the fetch reduction.  Of fewer the last epoch is kept.  The card's entry
+    "finetuned" has ``epochs``, the epoch that was kept (``best``), ``fetch_reduction`` and ``accuracy`` on all
+    ``sequences``, ``held_out`` and ``held_out_accuracy``, and ``occupancy``.
 
     DataError without epochs or targets, and if the training diverges; ModelError for other mistakes in the data.
     """
-    if epochs < 1 or batch < 1 or not learning_rate > 0:
-        raise DataError(f"{epochs} epochs in batches of {batch} at a learning rate of {learning_rate:g} train nothing; "
+    rate = _RATE if learning_rate is None else learning_rate
+    if epochs < 1 or batch < 1 or not rate > 0:
+        raise DataError(f"{epochs} epochs in batches of {batch} at a learning rate of {rate:g} train nothing; "
                         "give numbers above 0")
     if targets is None:
         raise DataError("fine-tuning needs to know what is right; give targets, a class number for each sequence")
@@ -55,16 +65,21 @@ def finetune(model: Model, sequences: Any, targets: Any, epochs: int = 5, fetch_
     network = DeltaNetwork.from_model(model)
     torch.set_flush_denormal(True)          # gradients too small for a float make products much slower
     judged = _some(data, _JUDGED)
+    learned, held = _parted(len(data.lengths))
     network.thresholds = list(_thresholds(model, judged, fetch_reduction, None))
-    updates = epochs * len(_batches(np.arange(len(data.lengths)), data.lengths, batch, np.random.default_rng(0)))
+    updates = epochs * len(_batches(learned, data.lengths, batch, np.random.default_rng(0)))
+    if learning_rate is None:
+        rate *= min(1.0, updates / _UPDATES) ** 0.5
     optimiser = torch.optim.AdamW(network.parameters(), weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=max(updates, 20) + 1,
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=max(updates, 20) + 1,
                                                    pct_start=_RISE)
     columns = torch.tensor([float(net.column_weights(s)) for s in range(net.signals)])
     noise = torch.Generator().manual_seed(seed)
-    tuned, teacher = model, DeltaNetwork.from_model(model)
+    tuned, teacher = model.with_thresholds(*network.thresholds), DeltaNetwork.from_model(model)
+    unseen = _of(data, held) if len(held) else None
+    best, best_epoch, least = tuned, 0, inf if unseen is None else _point(tuned, unseen).loss
     for epoch in range(epochs):
-        order = np.random.default_rng([seed, epoch]).permutation(len(data.lengths))
+        order = np.random.default_rng([seed, epoch]).permutation(learned)
         for part in _batches(order, data.lengths, batch, np.random.default_rng([seed, epoch, 1])):
             lengths = torch.from_numpy(data.lengths[part])
             heard = frames[: int(lengths.max()), torch.from_numpy(part)]
@@ -89,15 +104,32 @@ def finetune(model: Model, sequences: Any, targets: Any, epochs: int = 5, fetch_
         if fetch_reduction is not None:
             network.thresholds = list(_thresholds(tuned, judged, fetch_reduction, network.thresholds))
             tuned = tuned.with_thresholds(*network.thresholds)
-    point = _trial(tuned, judged).point(tuned.network.thresholds)
-    said = {"epochs": epochs, "fetch_reduction": point.fetch_reduction, "accuracy": point.accuracy,
-            "sequences": len(data.lengths)}
+        loss = -inf if unseen is None else _point(tuned, unseen).loss
+        if unseen is None or loss < least:
+            best, best_epoch, least = tuned, epoch + 1, loss
+    tuned, trial = best, _trial(best, judged)
+    point = trial.point(tuned.network.thresholds)
+    said = {"epochs": epochs, "best": best_epoch, "fetch_reduction": point.fetch_reduction, "accuracy": point.accuracy,
+            "sequences": len(data.lengths), "held_out": len(held),
+            "held_out_accuracy": None if unseen is None else _point(tuned, unseen).accuracy,
+            "occupancy": list(trial.figures(trial.trace(tuned.network.thresholds)).occupancy)}
     return replace(tuned, card=model.card | {"finetuned": said}, stop=model.stop, detector=model.detector)
+
+
+def _parted(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers of the sequences that are learned, and of those that are held out."""
+    most = min(count // _HELD, _MOST_HELD)
+    held = np.linspace(0, count - 1, most).astype(int) if most >= _LEAST_HELD else np.arange(0)
+    return np.setdiff1d(np.arange(count), held), held
 
 
 def _some(data: CalibrationBatch, most: int) -> CalibrationBatch:
     """At most so many of the sequences, taken evenly."""
-    chosen = np.unique(np.linspace(0, len(data.lengths) - 1, min(most, len(data.lengths))).astype(int))
+    return _of(data, np.unique(np.linspace(0, len(data.lengths) - 1, min(most, len(data.lengths))).astype(int)))
+
+
+def _of(data: CalibrationBatch, chosen: np.ndarray) -> CalibrationBatch:
+    """The sequences of these numbers."""
     lengths = data.lengths[chosen]
     right = None if data.targets is None else data.targets[..., chosen]
     if right is not None and right.ndim == 2:
@@ -108,6 +140,11 @@ def _some(data: CalibrationBatch, most: int) -> CalibrationBatch:
 def _trial(model: Model, data: CalibrationBatch) -> Trial:
     steps, count, _ = data.frames.shape
     return Trial(model, data, np.zeros((steps, count, model.network.classes)))
+
+
+def _point(model: Model, data: CalibrationBatch) -> ThetaPoint:
+    """What a model makes of the sequences, with its own Θ."""
+    return _trial(model, data).point(model.network.thresholds)
 
 
 def _thresholds(model: Model, data: CalibrationBatch, wanted: float | None,

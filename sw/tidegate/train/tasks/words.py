@@ -40,7 +40,8 @@ class WordTask(Classifier[Features]):
         if directory is None:
             raise DataError("this model hears words; give a folder of them with --data")
         if not model.frontend:
-            raise DataError("this model has no feature front end, so it cannot hear clips; train one with a recipe")
+            raise DataError("this model has no feature front end, so it cannot hear clips; give it .npy or .npz files "
+                            "of frames, or a folder of nothing else")
         labels = tuple(label for label in model.labels if label not in (UNKNOWN, SILENCE))
         classes = {name: recipe.get(name, "folder") for name in (UNKNOWN, SILENCE)}
         if SILENCE not in model.labels:
