@@ -34,7 +34,7 @@ from .deep_networks import NETWORKS, Training, accuracy, train
 STEPS = (32, 64, 128, 256)
 PERCENTILES = (100.0, 99.9, 99.0)
 _CALIBRATION, _FRAMES = 128, 64         # pictures, and frames of each, on which thresholds are balanced
-_CHOICE, _CHOICE_FRAMES = 1000, 128     # validation pictures, and frames, by which a percentile is chosen
+_CHOICE, _CHOICE_FRAMES = 500, 128      # validation pictures, and frames, by which a percentile is chosen
 
 
 @dataclass(frozen=True)

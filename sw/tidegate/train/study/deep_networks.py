@@ -7,6 +7,7 @@ Where a block halves the image, its shortcut is a convolution 2 x 2 of stride 2,
 
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -81,7 +82,8 @@ def resnet(image: tuple[int, int, int], classes: int, widths: tuple[int, ...] = 
     return nn.Sequential(*parts, nn.AvgPool2d(height), nn.Flatten(), nn.Dropout(0.3), nn.Linear(channels, classes))
 
 
-NETWORKS: dict[str, Callable[[tuple[int, int, int], int], nn.Module]] = {"vgg": vgg, "resnet": resnet}
+NETWORKS: dict[str, Callable[[tuple[int, int, int], int], nn.Module]] = {
+    "vgg": vgg, "vgg-small": partial(vgg, widths=(8, 16, 32)), "resnet": resnet}
 
 
 def train(network: nn.Module, pictures: Pictures, training: Training, seed: int,
