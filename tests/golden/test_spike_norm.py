@@ -6,10 +6,13 @@ import torch
 from torch import nn
 
 from tidegate.golden import Golden
-from tidegate.golden.spike_norm import STEP, spike_norm, weight_layers
+from tidegate.golden.kernel import switched_off
+from tidegate.golden.module_graph import module_layers
+from tidegate.golden.spike_norm import STEP, spike_norm
 from tidegate.spec.errors import ModelError
 
 STEPS = 200
+PAPER: dict = {"by_channel": False, "initial": 0.0}
 
 
 def made(seed: int = 0, bias: bool = True) -> nn.Sequential:
@@ -29,29 +32,59 @@ def frames_of(x):
 
 
 @pytest.mark.parametrize("bias", [False, True], ids=["plain", "bias"])
-@pytest.mark.parametrize("balance", ["spikes", "activations"])
-def test_rates_become_the_activations(balance, bias):
+@pytest.mark.parametrize("options", [
+    PAPER, {**PAPER, "balance": "activations"}, {"by_channel": False}, {}, {"initial": 0.0},
+    {**PAPER, "balance": "activations", "percentile": 99.9}])
+def test_rates_become_the_activations(options, bias):
     module, x = made(bias=bias), held()
-    conversion = spike_norm(module, x, balance=balance)
+    conversion = spike_norm(module, x, **options)
     trace = Golden(conversion.model).run(frames_of(x), keep_sent=True)
     with torch.no_grad():
         heard = torch.from_numpy(x[:, 0])
         wanted, activations = module(heard).numpy(), [module[:k](heard).numpy() for k in (3, 6)]
-    before = 1.0
-    for sent, activation, v in zip(trace.sent[1:], activations, conversion.thresholds, strict=True):
-        before *= v
-        assert np.abs((sent / STEP).mean(0) * before - activation).max() < 0.1 * activation.max()
-    scale = 2.0 ** -(8 + conversion.model.network.classifier.weight_frac)
-    got = trace.logits.mean(0) * scale * before
+    for sent, activation, layer in zip(trace.sent[1:], activations, conversion.layers, strict=True):
+        if options.get("by_channel") is False:
+            assert np.abs((sent / STEP).mean(0) * layer.threshold - activation).max() < 0.1 * activation.max()
+        assert layer.error < 0.1 and layer.weight_error < 0.02
+    got = logits(conversion, trace)
     assert np.abs(got - wanted).max() < 0.12 * np.abs(wanted).max()
     assert (got.argmax(1) == wanted.argmax(1)).mean() > 0.9
+
+
+def logits(conversion, trace):
+    """Mean logits in the units of the trained network."""
+    return trace.logits.mean(0) * 2.0 ** -(8 + conversion.model.network.classifier.weight_frac) * conversion.logit_scale
+
+
+def same_integers(conversion, frames):
+    """The rates and the model's logits are those of the golden model, event by event and in torch."""
+    trace = Golden(conversion.model).run(frames, keep_sent=True)
+    elements = [conversion.model.network.elements(s) for s in range(conversion.model.network.signals)]
+    assert np.allclose(trace.events.mean((0, 1)) / elements, conversion.rates, atol=1e-12)
+    for run in (Golden(conversion.model).run(frames), trace):
+        assert np.array_equal(run.logits, trace.logits) and np.array_equal(run.events, trace.events)
+        assert np.array_equal(run.weights, trace.weights)
+    return trace
+
+
+def test_a_neuron_that_begins_with_half_its_threshold_rounds():
+    """A rate of 0.3 for 5 frames: 1 spike from 0, 2 from 1/2."""
+    module = nn.Sequential(nn.Linear(1, 1, False), nn.ReLU(), nn.Linear(1, 2, False))
+    with torch.no_grad():
+        module[0].weight[:] = 1
+    frames = np.full((1, 5, 1), 0.3, np.float32)
+    for initial, spikes in ((0, 1), (0.5, 2)):
+        conversion = spike_norm(module, frames, balance="activations", initial=initial)
+        assert conversion.rates[0] == spikes / 5
+        assert conversion.model.network.thresholds == (STEP * (1 - initial),) * 2
+        same_integers(conversion, frames_of(frames))
 
 
 def test_spikes_are_balanced_on_what_the_spiking_network_gets():
     """V of the first layer is the largest weighted sum of the features' spikes; that of a layer twice as strong is
     twice as large, so that the integers do not change."""
     module, x = made(bias=False), held()
-    first = spike_norm(module, x)
+    first = spike_norm(module, x, **PAPER)
     weight = module[1].weight.detach().numpy()
     potential, largest = np.zeros((12, 12)), 0.0
     for t in range(STEPS):
@@ -62,15 +95,15 @@ def test_spikes_are_balanced_on_what_the_spiking_network_gets():
     assert first.thresholds[0] == pytest.approx(largest, rel=1e-5)
     with torch.no_grad():
         module[1].weight *= 2
-    second = spike_norm(module, x)
-    assert second.thresholds == pytest.approx((2 * first.thresholds[0], first.thresholds[1]))
+    second = spike_norm(module, x, **PAPER)
+    assert second.thresholds == pytest.approx((2 * first.thresholds[0], 2 * first.thresholds[1]))
     for name, tensor in first.model.tensors.items():
         assert np.array_equal(tensor, second.model.tensors[name]), name
 
 
 def test_a_percentile_lowers_thresholds_and_raises_rates():
     x = held()
-    whole, most = spike_norm(made(), x), spike_norm(made(), x, percentile=95)
+    whole, most = (spike_norm(made(), x, percentile=p, **PAPER) for p in (100, 95))
     assert all(a < b for a, b in zip(most.thresholds, whole.thresholds, strict=True))
     assert all(a > b for a, b in zip(most.rates[1:], whole.rates[1:], strict=True))
     assert most.rates[0] == whole.rates[0]
@@ -96,33 +129,133 @@ def pictures() -> nn.Sequential:
     return module.eval()
 
 
+@pytest.mark.parametrize("by_channel", [False, True])
 @pytest.mark.parametrize("balance", ["spikes", "activations"])
-def test_convolutions_pooling_and_normalisation(balance):
+def test_convolutions_pooling_and_normalisation(balance, by_channel):
     module, rng = pictures(), np.random.default_rng(2)
     images = np.floor(rng.random((16, 2, 8, 8)) * 256) / 256
     features = images.transpose(0, 2, 3, 1).reshape(16, 1, -1)
     frames = np.repeat(features, STEPS, 1).astype(np.float32)
-    conversion = spike_norm(module, frames, balance=balance, image=(2, 8, 8))
+    conversion = spike_norm(module, frames, balance=balance, image=(2, 8, 8), by_channel=by_channel)
     assert [layer.conv is not None for layer in conversion.model.network.layers] == [True] * 3
     with torch.no_grad():
         wanted = module(torch.from_numpy(images).float()).numpy()
-    trace = Golden(conversion.model).run(frames_of(frames))
-    scale = 2.0 ** -(8 + conversion.model.network.classifier.weight_frac)
-    got = trace.logits.mean(0) * scale * np.prod(conversion.thresholds)
+    got = logits(conversion, same_integers(conversion, frames_of(frames)))
     assert np.corrcoef(got.ravel(), wanted.ravel())[0, 1] > 0.98
     assert (got.argmax(1) == wanted.argmax(1)).mean() > 0.8
 
 
+class Junction(nn.Module):
+    """A block of a residual network; ``shortcut``: of its other path."""
+
+    def __init__(self, made: int, stride: int, shortcut: nn.Module):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(4, made, 3, stride, 1), nn.Conv2d(made, made, 3, 1, 1)
+        self.norm, self.shortcut = nn.BatchNorm2d(made), shortcut
+
+    def forward(self, x):
+        x = torch.relu(x)
+        return (self.norm(self.second(self.first(x).relu())) + self.shortcut(x)).relu()
+
+
+JUNCTIONS = {
+    "identity": lambda: Junction(4, 1, nn.Identity()),
+    "convolution": lambda: Junction(6, 2, nn.Conv2d(4, 6, 2, 2, bias=False)),
+    "pooling": lambda: Junction(6, 2, nn.Sequential(nn.AvgPool2d(2), nn.Conv2d(4, 6, 1))),
+    "pooling alone": lambda: Junction(4, 2, nn.AvgPool2d(2)),
+}
+
+
+@pytest.mark.parametrize("balance", ["spikes", "activations"])
+@pytest.mark.parametrize("kind", JUNCTIONS)
+def test_junctions(kind, balance):
+    """Both paths come to the threshold of the junction: its rates are the activations behind the sum."""
+    torch.manual_seed(5)
+    block = JUNCTIONS[kind]()
+    channels = block.second.out_channels
+    module = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), block, nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+                           nn.Linear(channels, 3)).eval()
+    images = np.floor(np.random.default_rng(2).random((8, 1, 8, 8)) * 256) / 256
+    frames = np.repeat(images.reshape(8, 1, -1), STEPS, 1).astype(np.float32)
+    conversion = spike_norm(module, frames, balance=balance, image=(1, 8, 8), by_channel=False)
+    junction = conversion.model.network.layers[-1]
+    assert junction.skip is not None and len(junction.hears) == 2
+    assert [layer.error < 0.1 for layer in conversion.layers] == [True] * len(conversion.layers)
+    with torch.no_grad():
+        wanted = module(torch.from_numpy(images).float()).numpy()
+    got = logits(conversion, same_integers(conversion, frames_of(frames)))
+    assert np.abs(got - wanted).max() < 0.1 * np.abs(wanted).max()
+    if kind == "identity":      # of threshold 1: in units of the junction's
+        weights = conversion.model.tensors["unit.2.weight_ih"][:, 0] * 2.0**-junction.weight_frac
+        before, after = conversion.layers[0].threshold, conversion.layers[-1].threshold
+        assert weights == pytest.approx(before / after, abs=2.0 ** (1 - junction.weight_frac))
+
+
+def test_two_branches_of_linear_layers():
+    class Wide(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second, self.last = nn.Linear(12, 16), nn.Linear(16, 16), nn.Linear(16, 4)
+
+        def forward(self, x):
+            x = self.first(x).relu()
+            return self.last((self.second(x) + x).relu())
+
+    torch.manual_seed(0)
+    module, x = Wide(), held()
+    conversion = spike_norm(module, x, initial=0.5)
+    assert len(conversion.layers) == 2          # the weights of the path that passes x on are those of the other + 1
+    with torch.no_grad():
+        wanted = module(torch.from_numpy(x[:, 0])).numpy()
+    got = logits(conversion, same_integers(conversion, frames_of(x)))
+    assert np.abs(got - wanted).max() < 0.1 * np.abs(wanted).max()
+
+
+def test_a_program_of_torch_export():
+    module, x = pictures(), np.random.default_rng(2).random((4, 6, 128)).astype(np.float32)
+    batch = torch.export.Dim("batch")
+    program = torch.export.export(module, (torch.zeros(2, 2, 8, 8),), dynamic_shapes=({0: batch},))
+    one, other = (spike_norm(given, x, image=(2, 8, 8)).model for given in (module, program))
+    assert all(np.array_equal(tensor, other.tensors[name]) for name, tensor in one.tensors.items())
+    with pytest.raises(ModelError, match=r"hears \(2, 8, 8\), not \(128,\)"):
+        spike_norm(program, x)
+
+
+@pytest.mark.parametrize("image", [(2, 8, 8), (2, 9, 9)])
+def test_pooling_before_a_linear_layer_becomes_part_of_it(image):
+    """Also where it leaves out the last row; the sums are those of the trained network."""
+    torch.manual_seed(1)
+    module = nn.Sequential(nn.Conv2d(2, 3, 3, padding=1), nn.ReLU(), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(48, 5))
+    layers = module_layers(module, image)
+    assert len(layers) == 2
+    x = torch.rand(4, *image)
+    signal = layers[0].sums([x.permute(0, 2, 3, 1).flatten(1)[None].double()]).relu()
+    with torch.no_grad():
+        assert torch.allclose(layers[1].sums([signal])[0].float(), module(x), atol=1e-5)
+
+
+def test_without_a_compiler():
+    frames = held(sequences=3)
+    conversion = spike_norm(made(), frames)
+    fast = Golden(conversion.model).run(frames_of(frames))
+    with switched_off():
+        slow = Golden(conversion.model).run(frames_of(frames))
+    for name in ("logits", "events", "weights"):
+        assert np.array_equal(getattr(fast, name), getattr(slow, name)), name
+
+
 @pytest.mark.parametrize("module, text", [
-    (nn.Sequential(nn.Linear(12, 4)), "0 layers before the last; 1 to 4"),
-    (nn.Sequential(nn.Linear(12, 4), nn.Tanh(), nn.Linear(4, 2)), "Tanh is no ReLU"),
+    (nn.Sequential(nn.Linear(12, 4)), "0 layers before the last; 1 to 32"),
+    (nn.Sequential(nn.Linear(12, 4), nn.Tanh(), nn.Linear(4, 2)), "'tanh' .tanh. cannot be converted"),
     (nn.Sequential(nn.Linear(12, 4), nn.ReLU()), "must be a Linear without ReLU"),
-    (nn.Sequential(nn.Conv1d(1, 2, 3), nn.ReLU(), nn.Linear(4, 2)), "Conv1d cannot be converted"),
-    (nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Linear(4, 2)), "Conv2d needs an image"),
-    (nn.Sequential(nn.ReLU(), nn.Linear(4, 2)), "follows no Linear"),
-    (nn.Sequential(nn.Linear(12, 4), nn.ReLU(), nn.Linear(5, 2)), "5 inputs follows a layer of 4 outputs"),
-    (nn.Sequential(*[part for _ in range(5) for part in (nn.Linear(12, 12), nn.ReLU())], nn.Linear(12, 2)), "5 layers"),
-], ids=["no ReLU", "tanh", "no classifier", "conv1d", "no image", "ReLU", "sizes", "deep"])
+    (nn.Sequential(nn.Linear(12, 4), nn.Linear(4, 2)), "hears a sum that no ReLU has rectified"),
+    (nn.Sequential(nn.Linear(12, 4), nn.ReLU(), nn.LayerNorm(4), nn.Linear(4, 2)), "layer_norm. cannot be converted"),
+    (nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Linear(4, 2)), "cannot follow the module with an input of .12,."),
+    (nn.Sequential(nn.Linear(12, 4), nn.ReLU(), nn.Linear(5, 2)), "cannot follow the module"),
+    (nn.Sequential(nn.Linear(12, 4), nn.ReLU(), nn.BatchNorm1d(4), nn.Linear(4, 2)), "put it behind one"),
+    (nn.Sequential(*[part for _ in range(33) for part in (nn.Linear(12, 12), nn.ReLU())], nn.Linear(12, 2)),
+     "33 layers"),
+], ids=["no ReLU", "tanh", "no classifier", "two sums", "layer norm", "no image", "sizes", "batch norm", "deep"])
 def test_modules_that_cannot_be_converted(module, text):
     with pytest.raises(ModelError, match=text) as error:
         spike_norm(module, held())
@@ -130,8 +263,8 @@ def test_modules_that_cannot_be_converted(module, text):
 
 
 @pytest.mark.parametrize("frames, options, text", [
-    (held() * 2, {}, "within 0..1"), (held()[:, :, :5], {}, "give .sequences, frames, 12."), (held()[:0], {}, "give"),
-    (held() - 1, {}, "within 0..1"), (held() * np.nan, {}, "within 0..1"),
+    (held() * 2, {}, "within 0..1"), (held()[:, :, :5], {}, "check the shape of the calibration data"),
+    (held()[:0], {}, "give"), (held() - 1, {}, "within 0..1"), (held() * np.nan, {}, "within 0..1"),
     (held(), {"balance": "luck"}, "not on 'luck'"), (held(), {"percentile": 5}, "50 to 100")])
 def test_bad_calibration(frames, options, text):
     with pytest.raises(ModelError, match=text):
@@ -140,13 +273,14 @@ def test_bad_calibration(frames, options, text):
 
 @pytest.mark.parametrize("part, text", [
     (nn.Conv2d(2, 4, (3, 1)), "square kernels"), (nn.Conv2d(2, 4, 3, dilation=2), "without dilation"),
-    (nn.Conv2d(3, 4, 3), "hears 3 channels, the layer before it makes 2"),
-    (nn.Conv2d(2, 4, 3, 3), "stride of 1, 2 or 4"),
-    (nn.AvgPool2d(2, padding=1), "without padding"), (nn.AvgPool2d(3, 2), "heard by no output")])
+    (nn.Conv2d(3, 4, 3), "cannot follow the module"), (nn.Conv2d(2, 4, 3, 3), "stride of 1, 2 or 4"),
+    (nn.Conv2d(2, 4, 3, padding=1, padding_mode="circular"), "cannot be converted"),
+    (nn.AvgPool2d(2, padding=1), "without padding"), (nn.MaxPool2d(2), "max_pool2d. cannot be converted")])
 def test_layers_of_images_that_cannot_be_converted(part, text):
-    module = nn.Sequential(part, *([nn.ReLU()] if isinstance(part, nn.Conv2d) else []), nn.Flatten(), nn.Linear(8, 2))
+    module = nn.Sequential(part, nn.ReLU(), nn.Flatten(), nn.LazyLinear(2))
+    module(torch.zeros(1, 2, 8, 8)) if "follow" not in text else None
     with pytest.raises(ModelError, match=text) as error:
-        spike_norm(module, held(), image=(2, 8, 8))
+        module_layers(module, (2, 8, 8))
     assert "\n" not in str(error.value)
 
 
@@ -154,7 +288,7 @@ def test_biases_that_do_not_fit():
     module = made()
     with torch.no_grad():
         module[1].bias -= 10_000
-    with pytest.raises(ModelError, match="layer 0 has biases"):
+    with pytest.raises(ModelError, match="layer 1 has biases"):
         spike_norm(module, held())
 
 
@@ -164,4 +298,4 @@ def test_weights_that_are_no_numbers():
         module[1].weight[0, 0] = torch.nan
     with pytest.raises(ModelError, match="NaN"):
         spike_norm(module, held())
-    assert len(weight_layers(made())) == 3
+    assert len(module_layers(made(), (12,))) == 3

@@ -9,6 +9,7 @@ from . import (
     bench,
     boards,
     build,
+    converting,
     data,
     exporting,
     fit,
@@ -49,6 +50,7 @@ app.command(cls=Command)(speech.run)
 app.command(cls=Command)(listen.listen)
 app.command(cls=Command)(models.train)
 app.command("import", cls=Command)(importing.import_network)
+app.command("convert", cls=Command)(converting.convert_network)
 app.command("export", cls=Command)(exporting.export_model)
 app.command(cls=Command)(sweep.sweep)
 app.command("eval", cls=Command)(models.evaluate)

@@ -12,17 +12,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
+from platform import machine
 from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear, unfold
+from torch.backends import mkldnn, nnpack
+from torch.nn.functional import conv2d, linear, unfold
 
 from ..spec.conv import Conv2d
 from ..spec.network import Layer, Network
 from .cells import golden_of
 from .encoder import DeltaEncoder, priced_events
 from .signals import HYBRID, Slope, delta_of, diffuse_of
+
+_DIRECT = machine() in ("x86_64", "AMD64") and mkldnn.is_available()
 
 
 class Weights(NamedTuple):
@@ -308,9 +312,15 @@ def _where_new(x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
 def convolution(conv: Conv2d, weight: Tensor, bias: Tensor | None, x: Tensor) -> Tensor:
     """The sums (T, B, positions·channels) of a convolution of images x (T, B, inputs), see ``spec/conv.py``.
 
-    Products are summed one by one (no transform), so that integers held in floats stay exact.
+    Products are summed one by one (no transform), so that integers held in floats stay exact: oneDNN does so on x86,
+    and matrix products of unfolded images do everywhere.
     """
     images = x.reshape(-1, conv.height, conv.width, conv.channels).permute(0, 3, 1, 2)
+    if x.dtype == torch.float64 or _DIRECT:
+        kernels, groups = weight.unflatten(1, (-1, conv.kernel, conv.kernel)), conv.channels if conv.depthwise else 1
+        with nnpack.flags(enabled=False):
+            sums = conv2d(images, kernels, bias, conv.stride, conv.padding, groups=groups)
+        return sums.permute(0, 2, 3, 1).reshape(*x.shape[:2], -1)
     columns = unfold(images, conv.kernel, padding=conv.padding, stride=conv.stride)     # (images, c·ky·kx, positions)
     if conv.depthwise:
         sums = (columns.unflatten(1, (conv.channels, -1)) * weight[None, :, :, None]).sum(2)

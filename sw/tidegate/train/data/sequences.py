@@ -10,7 +10,6 @@
 The first two are made from a seed, whatever the recipe's.
 """
 
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,14 +22,14 @@ from tidegate.spec.formats import SIGNAL
 
 from ..errors import DataError
 from .augment import Batch
+from .pictures import load_pictures
 from .split import ALL_PARTS
 
 SOURCES = ("cue", "evidence", "mnist")
 CUE_STEPS, CUE_LINES, CUE_CLASSES = 40, 12, 4
 EVIDENCE_STEPS, EVIDENCE_MEANS = 50, (0.15, 0.3, 0.6, 1.2)
-MNIST_STEPS, MNIST_SIDE, MNIST_SHIFT, MNIST_VALIDATION = 4, 28, 2, 5000
+MNIST_STEPS, MNIST_SIDE, MNIST_SHIFT = 4, 28, 2
 MNIST_UP = 4.0      # not 1: with small weights 784 lines pass the proof of the accumulators, which takes each at 8
-_AGAIN = "delete the folder, then run `tidegate data mnist`"
 _COUNTS = {"train": 4000, "validation": 1000, "test": 1000}        # of the made ones
 
 
@@ -139,37 +138,6 @@ def shifted(images: np.ndarray, rng: torch.Generator, most: int = MNIST_SHIFT) -
 
 
 def _mnist(folder: Path) -> Sequences:
-    images, targets, parts = [], [], []
-    for prefix in ("train", "t10k"):
-        pixels = _idx(folder / f"{prefix}-images-idx3-ubyte", 3)
-        digits = _idx(folder / f"{prefix}-labels-idx1-ubyte", 1)
-        if pixels.shape[1:] != (MNIST_SIDE, MNIST_SIDE) or len(pixels) != len(digits):
-            raise DataError(f"'{folder}' does not hold images of 28 x 28 pixels, each with a label; {_AGAIN}")
-        if digits.max(initial=0) > 9:
-            raise DataError(f"'{folder}' has labels that are not 0 to 9; {_AGAIN}")
-        part = np.full(len(digits), ALL_PARTS.index("test"))
-        if prefix == "train":
-            held = min(MNIST_VALIDATION, len(digits) // 6)
-            part[:] = ALL_PARTS.index("train")
-            part[len(digits) - held :] = ALL_PARTS.index("validation")
-        images.append(pixels)
-        targets.append(digits.astype(np.int64))
-        parts.append(part)
-    return Sequences("mnist", tuple(map(str, range(10))), np.concatenate(images), np.concatenate(targets),
-                     np.concatenate(parts), MNIST_STEPS, MNIST_SIDE**2, spikes, shifted)
-
-
-def _idx(path: Path, dimensions: int) -> np.ndarray:
-    """uint8 array of a file in MNIST's format."""
-    try:
-        data = path.read_bytes()
-        shape = struct.unpack_from(f">{dimensions}I", data, 4)
-        if data[:4] != bytes([0, 0, 8, dimensions]):
-            raise ValueError("another kind of file")
-        return np.frombuffer(data, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
-    except FileNotFoundError:
-        raise DataError(f"no file '{path}'; run `tidegate data mnist` and give the folder data/mnist") from None
-    except OSError as error:
-        raise DataError(f"'{path}' cannot be read ({error.strerror}); give the folder of MNIST's files") from None
-    except (ValueError, struct.error) as error:
-        raise DataError(f"'{path}' is damaged ({error}); {_AGAIN}") from None
+    pictures = load_pictures("mnist", folder)
+    return Sequences("mnist", pictures.labels, pictures.values[..., 0], pictures.targets, pictures.parts, MNIST_STEPS,
+                     MNIST_SIDE**2, spikes, shifted)

@@ -117,7 +117,8 @@ def compared_networks(recipe: Recipe, directory: Path, out: Path, tell: Callable
     train = data.of("train")
     calibration = data.code(data.values[np.random.default_rng(recipe.seed).choice(train, _CALIBRATION, replace=False)])
     for balance in BALANCES:
-        made = [spike_norm(network, calibration, data.labels, balance=balance, percentile=p).model
+        made = [spike_norm(network, calibration, data.labels, balance=balance, percentile=p, by_channel=False,
+                           initial=0.0).model
                 for p in PERCENTILES]
         best = min(range(len(made)), key=lambda k: spike_error(made[k], data, "validation")[0])
         rows.append(Compared(f"converted, balanced on {balance}", recipe.seed, *spike_error(made[best], data, "test")))

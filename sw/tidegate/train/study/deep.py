@@ -1,0 +1,199 @@
+"""Deep networks of images, trained as usual and converted to integrate-and-fire neurons (``golden/spike_norm.py``).
+
+    python -m tidegate.train.study.deep DATA --network vgg --seeds 0 1 2 --out OUT
+
+DATA is the folder of a set of pictures that ``tidegate data`` made: fashion-mnist, mnist or cifar-10.  For each seed,
+the network is trained, or read from OUT if it was, and converted with thresholds balanced on spikes and on activations.
+Each of the two takes the percentile that is best on a part of the validation pictures, and both are judged on test
+pictures after 32 to 256 frames.  The table of layers says how sparse the network that is balanced on spikes gets with
+depth.  Figures are written to OUT/NETWORK.json, from which
+``deep_plot.py`` draws.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+from statistics import mean, stdev
+
+import numpy as np
+import torch
+
+from tidegate.golden.spike_answers import Answers, answers
+from tidegate.golden.spike_norm import BALANCES, SpikingConversion, spike_norm
+from tidegate.spec.errors import TidegateError
+from tidegate.spec.model import save_model
+
+from ..data.pictures import Pictures, load_pictures, name_of
+from .deep_networks import NETWORKS, Training, accuracy, train
+
+STEPS = (32, 64, 128, 256)
+PERCENTILES = (100.0, 99.9, 99.0)
+_CALIBRATION, _FRAMES = 128, 64         # pictures, and frames of each, on which thresholds are balanced
+_CHOICE, _CHOICE_FRAMES = 500, 128      # validation pictures, and frames, by which a percentile is chosen
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A conversion on test pictures.  ``trained``: accuracy of the trained network; ``dense``: products that it needs
+    per picture; ``layers``: of each layer its name, neurons, threshold and errors."""
+
+    network: str
+    seed: int
+    balance: str
+    by_channel: bool
+    initial: float
+    percentile: float
+    trained: float
+    dense: int
+    answers: Answers
+    layers: tuple[dict, ...]
+
+    @staticmethod
+    def read(d: dict) -> "Converted":
+        told = {name: tuple(value) for name, value in d["answers"].items()}
+        return Converted(**{**d, "answers": Answers(**told), "layers": tuple(d["layers"])})
+
+
+class Study:
+    """One network of one seed."""
+
+    def __init__(self, pictures: Pictures, name: str, seed: int, out: Path, training: Training,
+                 tell: Callable[[str], None]):
+        self.pictures, self.name, self.seed, self.out, self.tell = pictures, name, seed, out, tell
+        torch.manual_seed(seed)
+        self.network = NETWORKS[name](pictures.image, len(pictures.labels))
+        kept = out / f"{name}-{seed}.pt"
+        if kept.exists():
+            self.network.load_state_dict(torch.load(kept, weights_only=True))
+            self.network.eval()
+        else:
+            train(self.network, pictures, training, seed, lambda epoch, loss, right: tell(
+                f"{name} {seed}: epoch {epoch + 1} of {training.epochs}, loss {loss:.3f}, validation {right:.2%}"))
+            torch.save(self.network.state_dict(), kept)
+
+    def _features(self, clips: np.ndarray) -> np.ndarray:
+        """(pictures, features) float32, 0..1, in the order (y, x, channel)."""
+        return self.pictures.values[clips].reshape(len(clips), -1).astype(np.float32) / 255
+
+    def convert(self, balance: str, percentile: float, by_channel: bool, initial: float) -> SpikingConversion:
+        clips = np.random.default_rng(self.seed).choice(self.pictures.of("train"), _CALIBRATION, replace=False)
+        x = self._features(clips)
+        return spike_norm(self.network, np.broadcast_to(x[:, None], (len(x), _FRAMES, x.shape[1])),
+                          self.pictures.labels, balance=balance, percentile=percentile, image=self.pictures.image,
+                          by_channel=by_channel, initial=initial)
+
+    def judged(self, made: SpikingConversion, part: str, pictures: int, steps: tuple[int, ...]) -> Answers:
+        clips = self.pictures.of(part)[:pictures]
+        return answers(made.model, self._features(clips), self.pictures.targets[clips], steps)
+
+    def chosen(self, balance: str, by_channel: bool, initial: float) -> tuple[float, SpikingConversion]:
+        """The percentile that is best on validation pictures, and the conversion with it."""
+        found = []
+        for percentile in PERCENTILES:
+            made = self.convert(balance, percentile, by_channel, initial)
+            right = self.judged(made, "validation", _CHOICE, (_CHOICE_FRAMES,)).accuracy[0]
+            self.tell(f"{self.name} {self.seed}: {_how(balance, by_channel, initial)}, {percentile:g} %: "
+                      f"{right:.2%} of {_CHOICE} validation pictures right after {_CHOICE_FRAMES} frames")
+            found.append((right, percentile, made))
+        _, percentile, made = max(found, key=lambda x: x[:2])
+        return percentile, made
+
+    def converted(self, balance: str, by_channel: bool, initial: float, pictures: int) -> Converted:
+        percentile, made = self.chosen(balance, by_channel, initial)
+        kind = ("" if by_channel else "-layers") + ("" if initial else "-empty")
+        save_model(made.model, self.out / f"{self.name}-{self.seed}-{balance}{kind}.tidegate")
+        told = self.judged(made, "test", pictures, STEPS)
+        trained = accuracy(self.network, self.pictures, self.pictures.of("test")[:pictures])
+        self.tell(f"{self.name} {self.seed}: {_how(balance, by_channel, initial)}, {percentile:g} %: trained "
+                  f"{trained:.2%}, converted " + ", ".join(f"{x:.2%}" for x in told.accuracy))
+        net = made.model.network
+        names = [{"name": "features", "neurons": net.features}] + [layer.to_dict() for layer in made.layers]
+        return Converted(self.name, self.seed, balance, by_channel, initial, percentile, trained, net.dense_weights,
+                         told, tuple(layer | {"fan_out": net.column_weights(s)} for s, layer in enumerate(names)))
+
+
+def _how(balance: str, by_channel: bool, initial: float) -> str:
+    return (f"balanced on {balance}, a threshold per {'channel' if by_channel else 'layer'}, "
+            f"{'begins half full' if initial else 'begins empty'}")
+
+
+def _spread(values: list[float]) -> str:
+    return f"{mean(values):.2%}" + (f" ± {stdev(values):.2%}" if len(values) > 1 else "")
+
+
+def table(rows: list[Converted]) -> str:
+    """Accuracy by frames, means and standard deviations over the seeds."""
+    lines = [f"{'':<62}{'trained':>16}" + "".join(f"{f'T = {t}':>16}" for t in STEPS)]
+    for how, same in _grouped(rows):
+        lines.append(f"{how:<62}{_spread([r.trained for r in same]):>16}" + "".join(
+            f"{_spread([r.answers.at(t) for r in same]):>16}" for t in STEPS))
+    return "\n".join(lines)
+
+
+def layers_table(rows: list[Converted]) -> str:
+    """Sparsity by depth: means over the seeds of these rows, which are of one kind."""
+    lines = [f"{'layer':<18}{'neurons':>9}{'spikes per neuron and frame':>29}{'additions per frame':>21}"
+             f"{'products, trained':>19}"]
+    frames = rows[0].answers.steps[-1]
+    for s, layer in enumerate(rows[0].layers):
+        rate = mean(r.answers.rates[s] for r in rows)
+        dense = layer["neurons"] * layer["fan_out"]
+        lines.append(f"{layer['name']:<18}{layer['neurons']:>9,}{rate:>29.4f}{rate * dense:>21,.0f}{dense:>19,.0f}")
+    work = mean(r.answers.operations[-1] for r in rows)
+    lines.append(f"additions per frame {work / frames:,.0f}, {rows[0].dense * frames / work:.1f} times fewer than the "
+                 f"{rows[0].dense:,} products of the trained network")
+    for t, total in zip(STEPS, np.mean([r.answers.operations for r in rows], 0), strict=True):
+        lines.append(f"{t} frames: {total / 1e6:.1f} million additions per picture, {total / rows[0].dense:.1f} per "
+                     "product of the trained network")
+    return "\n".join(lines)
+
+
+def _grouped(rows: list[Converted]) -> list[tuple[str, list[Converted]]]:
+    def key(row: Converted) -> str:
+        return _how(row.balance, row.by_channel, row.initial)
+
+    return [(how, list(same)) for how, same in groupby(sorted(rows, key=key), key)]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tidegate.train.study.deep", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("directory", type=Path, help="folder of the pictures, such as data/fashion-mnist")
+    parser.add_argument("--network", choices=NETWORKS, default="vgg")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--out", type=Path, default=Path("out/deep"), help="folder for networks, models and figures")
+    parser.add_argument("--epochs", type=int, default=Training().epochs)
+    parser.add_argument("--pictures", type=int, default=10000, help="test pictures that are judged")
+    parser.add_argument("--paper", action="store_true", help="also thresholds per layer, and neurons that begin empty, "
+                        "as in the papers")
+    wanted = parser.parse_args()
+    rows, say = list[Converted](), partial(print, flush=True)
+    try:
+        wanted.out.mkdir(parents=True, exist_ok=True)
+        pictures = load_pictures(name_of(wanted.directory), wanted.directory)
+        training = Training(epochs=wanted.epochs, flip=pictures.name != "mnist")
+        for seed in wanted.seeds:
+            study = Study(pictures, wanted.network, seed, wanted.out, training, say)
+            for by_channel, initial in [(True, 0.5)] + [(True, 0.0), (False, 0.5), (False, 0.0)] * wanted.paper:
+                rows += [study.converted(balance, by_channel, initial, wanted.pictures) for balance in BALANCES]
+    except (TidegateError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    figures = wanted.out / f"{wanted.network}{'-paper' * wanted.paper}.json"
+    figures.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n", encoding="utf-8")
+    print(f"\n{wanted.network} on {pictures.name}, seeds {', '.join(map(str, wanted.seeds))}, "
+          f"{min(wanted.pictures, len(pictures.of('test')))} test pictures\n{table(rows)}")
+    for balance in BALANCES:
+        kind = [r for r in rows if r.balance == balance and r.by_channel and r.initial]
+        print(f"\nbalanced on {balance}, a threshold per channel, mean of {len(kind)} seeds, {STEPS[-1]} frames")
+        print(layers_table(kind))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

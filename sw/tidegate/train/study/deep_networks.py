@@ -1,0 +1,134 @@
+"""Deep networks for conversion to spiking ones: a plain one and a residual one, and how they are trained.
+
+Both are conventional: convolutions 3 x 3 with batch normalisation and ReLU, average pooling, dropout, a linear layer.
+Neither has max pooling, of which a spiking network has no equivalent.  Every junction of the residual one has a ReLU.
+Where a block halves the image, its shortcut is a convolution 2 x 2 of stride 2, which hears every pixel.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..data.pictures import Pictures, varied
+
+_EVALUATED = 500        # pictures at once
+
+
+class Training(NamedTuple):
+    """SGD with one cycle of the learning rate; ``shift``: pixels by which pictures are moved, ``flip``: or mirrored."""
+
+    epochs: int = 24
+    batch: int = 128
+    learning_rate: float = 0.2
+    decay: float = 5e-4
+    shift: int = 2
+    flip: bool = True
+    smoothing: float = 0.05
+
+
+def _convolved(channels: int, made: int, kernel: int = 3, stride: int = 1) -> OrderedDict[str, nn.Module]:
+    convolution = nn.Conv2d(channels, made, kernel, stride, kernel // 2 if kernel % 2 else 0, bias=False)
+    return OrderedDict(conv=convolution, norm=nn.BatchNorm2d(made))
+
+
+class Block(nn.Module):
+    """Two convolutions and a shortcut around them, which are added before the second ReLU."""
+
+    def __init__(self, channels: int, made: int, stride: int = 1):
+        super().__init__()
+        self.first = nn.Sequential(_convolved(channels, made, stride=stride) | {"relu": nn.ReLU()})
+        self.second = nn.Sequential(_convolved(made, made))
+        same = stride == 1 and channels == made
+        self.shortcut = nn.Identity() if same else nn.Sequential(_convolved(channels, made, stride, stride))
+        self.relu = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.relu(self.second(self.first(x)) + self.shortcut(x))
+
+
+def vgg(image: tuple[int, int, int], classes: int, widths: tuple[int, ...] = (16, 32, 64),
+        each: int = 2) -> nn.Sequential:
+    """``each`` convolutions of each width, average pooling 2 x 2 between them, and a linear layer."""
+    channels, height, width = image
+    parts: list[nn.Module] = []
+    for k, made in enumerate(widths):
+        if k:
+            parts.append(nn.AvgPool2d(2))
+            height, width = height // 2, width // 2
+        for _ in range(each):
+            parts += [*_convolved(channels, made).values(), nn.ReLU()]
+            channels = made
+    return nn.Sequential(*parts, nn.Flatten(), nn.Dropout(0.3), nn.Linear(channels * height * width, classes))
+
+
+def resnet(image: tuple[int, int, int], classes: int, widths: tuple[int, ...] = (16, 32, 64),
+           each: int = 1) -> nn.Sequential:
+    """A convolution, ``each`` blocks of each width, of which the first ones halve the image from the second width on,
+    average pooling of what is left, and a linear layer."""
+    channels, height, width = image
+    parts: list[nn.Module] = [nn.Sequential(_convolved(channels, widths[0]) | {"relu": nn.ReLU()})]
+    channels = widths[0]
+    for k, made in enumerate(widths):
+        for n in range(each):
+            parts.append(Block(channels, made, 2 if k and not n else 1))
+            channels = made
+        if k:
+            height, width = height // 2, width // 2
+    return nn.Sequential(*parts, nn.AvgPool2d(height), nn.Flatten(), nn.Dropout(0.3), nn.Linear(channels, classes))
+
+
+NETWORKS: dict[str, Callable[[tuple[int, int, int], int], nn.Module]] = {
+    "vgg": vgg, "vgg-small": partial(vgg, widths=(8, 16, 32)), "resnet": resnet}
+
+
+def train(network: nn.Module, pictures: Pictures, training: Training, seed: int,
+          tell: Callable[[int, float, float], None] = lambda epoch, loss, right: None) -> nn.Module:
+    """The network, trained from the seed; ``tell``: (epoch, mean loss, accuracy on the validation part).
+
+    Products are of bfloat16 where the CPU has them; all that is judged is computed in float32.
+    """
+    rng = torch.Generator().manual_seed(seed)
+    clips = torch.from_numpy(pictures.of("train"))
+    batches = len(clips) // training.batch
+    network = network.to(memory_format=torch.channels_last)     # pyright: ignore[reportCallIssue]
+    optimiser = torch.optim.SGD(network.parameters(), training.learning_rate, 0.9, weight_decay=training.decay,
+                                nesterov=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, training.learning_rate,
+                                                   total_steps=training.epochs * batches + 1)
+    images, targets = as_tensor(pictures), torch.from_numpy(pictures.targets)
+    for epoch in range(training.epochs):
+        network.train()
+        total = 0.0
+        for batch in clips[torch.randperm(len(clips), generator=rng)].split(training.batch)[:batches]:
+            x = varied(images[batch], rng, training.shift, training.flip).float().div_(255)
+            with torch.autocast("cpu", torch.bfloat16):
+                loss = nn.functional.cross_entropy(network(x.contiguous(memory_format=torch.channels_last)),
+                                                   targets[batch], label_smoothing=training.smoothing)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+            total += float(loss.detach())
+        tell(epoch, total / batches, accuracy(network, pictures, pictures.of("validation")))
+    return network.eval()
+
+
+def as_tensor(pictures: Pictures) -> Tensor:
+    """uint8 (pictures, channels, height, width)."""
+    return torch.from_numpy(pictures.values).permute(0, 3, 1, 2)
+
+
+@torch.no_grad()
+def accuracy(network: nn.Module, pictures: Pictures, clips: np.ndarray) -> float:
+    """Share of pictures that a trained network tells right."""
+    network.eval()
+    images, right = as_tensor(pictures), 0
+    for batch in torch.from_numpy(clips).split(_EVALUATED):
+        answers = network(images[batch].float() / 255).argmax(1)
+        right += int((answers == torch.from_numpy(pictures.targets)[batch]).sum())
+    return right / len(clips)
