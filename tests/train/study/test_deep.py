@@ -88,3 +88,23 @@ def test_a_folder_that_says_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["deep", str(tmp_path), "--out", str(tmp_path / "out")])
     assert deep.main() == 1
     assert "does not say which pictures" in capsys.readouterr().err
+
+
+def test_pictures_of_three_colours(tmp_path, monkeypatch, capsys):
+    """CIFAR-10's files, made here."""
+    folder, rng = tmp_path / "cifar-10", np.random.default_rng(0)
+    folder.mkdir()
+    for name in [*(f"data_batch_{k}.bin" for k in range(1, 6)), "test_batch.bin"]:
+        records = rng.integers(256, size=(32, 3073), dtype=np.uint8)
+        records[:, 0] %= 10
+        records.tofile(folder / name)
+    for name, value in (("STEPS", (4, 8)), ("_CALIBRATION", 8), ("_FRAMES", 4), ("_CHOICE", 8),
+                        ("PERCENTILES", (99.0,))):
+        monkeypatch.setattr(deep, name, value)
+    monkeypatch.setattr(deep, "NETWORKS", {"vgg": lambda image, classes: vgg(image, classes, widths=(8, 8), each=1)})
+    monkeypatch.setattr(sys, "argv", ["deep", str(folder), "--seeds", "0", "--epochs", "1", "--out",
+                                      str(tmp_path / "out")])
+    assert deep.main() == 0, capsys.readouterr().err
+    assert "vgg on cifar-10, seeds 0, 32 test pictures" in capsys.readouterr().out
+    model = read_model(tmp_path / "out" / "vgg-0-activations.tidegate")
+    assert model.network.features == 3 * 32 * 32 and model.labels[0] == "airplane"
