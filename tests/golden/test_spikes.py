@@ -10,7 +10,7 @@ import torch
 from tidegate.golden import Golden, general
 from tidegate.golden.general import convolution
 from tidegate.golden.kernel import switched_off
-from tidegate.golden.spikes import usable
+from tidegate.golden.spikes import runs_events
 from tidegate.spec.cells import UNIT
 from tidegate.spec.conv import Conv2d
 from tidegate.spec.errors import ModelError
@@ -60,11 +60,11 @@ def random_spiking(rng):
 def test_integers_are_those_of_the_forward_pass(seed):
     rng = np.random.default_rng(seed)
     model = random_spiking(rng)
-    assert usable(model.network)
+    assert runs_events(model.network)
     golden, frames = Golden(model), rng.integers(-200, 400, (9, 3, model.network.features))
     fast = golden.run(frames)
     with switched_off():
-        assert not usable(model.network)
+        assert not runs_events(model.network)
         slow = golden.run(frames)
     for name in ("logits", "events", "weights"):
         assert np.array_equal(getattr(fast, name), getattr(slow, name)), name
@@ -83,7 +83,7 @@ def test_networks_that_are_not_run_event_by_event():
     for rule in (Diffuse(256, leak=1), Diffuse(256, -1), Diffuse(256, zero=True), None):
         other = Network(network.features, network.layers, network.classifier, network.thresholds,
                         (rule, *network.rules[1:]))
-        assert not usable(other)
+        assert not runs_events(other)
 
 
 @pytest.mark.parametrize("seed", range(40))

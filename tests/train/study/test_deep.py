@@ -11,7 +11,8 @@ import torch
 from tidegate.golden.module_graph import module_layers
 from tidegate.spec.model import read_model
 from tidegate.train.data.pictures import load_pictures
-from tidegate.train.study import deep, deep_plot
+from tidegate.train.publish import deep_plot
+from tidegate.train.study import deep
 from tidegate.train.study.deep_networks import NETWORKS, Training, accuracy, resnet, train, vgg
 
 

@@ -7,7 +7,7 @@ the network is trained, or read from OUT if it was, and converted with threshold
 Each of the two takes the percentile that is best on a part of the validation pictures, and both are judged on test
 pictures after 32 to 256 frames.  The table of layers says how sparse the network that is balanced on spikes gets with
 depth.  Figures are written to OUT/NETWORK.json, from which
-``deep_plot.py`` draws.
+``train/publish/deep_plot.py`` draws.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from statistics import mean, stdev
 import numpy as np
 import torch
 
-from tidegate.golden.spike_answers import Answers, answers
+from tidegate.golden.spike_answers import ImageAnswers, answers
 from tidegate.golden.spike_norm import BALANCES, SpikingConversion, spike_norm
 from tidegate.spec.errors import TidegateError
 from tidegate.spec.model import save_model
@@ -50,13 +50,13 @@ class Converted:
     percentile: float
     trained: float
     dense: int
-    answers: Answers
+    answers: ImageAnswers
     layers: tuple[dict, ...]
 
     @staticmethod
     def read(d: dict) -> "Converted":
         told = {name: tuple(value) for name, value in d["answers"].items()}
-        return Converted(**{**d, "answers": Answers(**told), "layers": tuple(d["layers"])})
+        return Converted(**{**d, "answers": ImageAnswers(**told), "layers": tuple(d["layers"])})
 
 
 class Study:
@@ -87,7 +87,7 @@ class Study:
                           self.pictures.labels, balance=balance, percentile=percentile, image=self.pictures.image,
                           by_channel=by_channel, initial=initial)
 
-    def judged(self, made: SpikingConversion, part: str, pictures: int, steps: tuple[int, ...]) -> Answers:
+    def judged(self, made: SpikingConversion, part: str, pictures: int, steps: tuple[int, ...]) -> ImageAnswers:
         clips = self.pictures.of(part)[:pictures]
         return answers(made.model, self._features(clips), self.pictures.targets[clips], steps)
 
@@ -126,7 +126,7 @@ def _spread(values: list[float]) -> str:
     return f"{mean(values):.2%}" + (f" ± {stdev(values):.2%}" if len(values) > 1 else "")
 
 
-def table(rows: list[Converted]) -> str:
+def accuracy_table(rows: list[Converted]) -> str:
     """Accuracy by frames, means and standard deviations over the seeds."""
     lines = [f"{'':<62}{'trained':>16}" + "".join(f"{f'T = {t}':>16}" for t in STEPS)]
     for how, same in _grouped(rows):
@@ -187,7 +187,7 @@ def main() -> int:
     figures = wanted.out / f"{wanted.network}{'-paper' * wanted.paper}.json"
     figures.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n", encoding="utf-8")
     print(f"\n{wanted.network} on {pictures.name}, seeds {', '.join(map(str, wanted.seeds))}, "
-          f"{min(wanted.pictures, len(pictures.of('test')))} test pictures\n{table(rows)}")
+          f"{min(wanted.pictures, len(pictures.of('test')))} test pictures\n{accuracy_table(rows)}")
     for balance in BALANCES:
         kind = [r for r in rows if r.balance == balance and r.by_channel and r.initial]
         print(f"\nbalanced on {balance}, a threshold per channel, mean of {len(kind)} seeds, {STEPS[-1]} frames")
