@@ -40,7 +40,8 @@ _CHOICE, _CHOICE_FRAMES = 500, 128      # validation pictures, and frames, by wh
 @dataclass(frozen=True)
 class Converted:
     """A conversion on test pictures.  ``trained``: accuracy of the trained network; ``dense``: products that it needs
-    per picture; ``layers``: of each layer its name, neurons, threshold and errors."""
+    per picture; ``biases``: additions of biases per frame; ``layers``: of each layer its name, neurons, threshold and
+    errors."""
 
     network: str
     seed: int
@@ -50,6 +51,7 @@ class Converted:
     percentile: float
     trained: float
     dense: int
+    biases: int
     answers: ImageAnswers
     layers: tuple[dict, ...]
 
@@ -114,7 +116,7 @@ class Study:
         net = made.model.network
         names = [{"name": "features", "neurons": net.features}] + [layer.to_dict() for layer in made.layers]
         return Converted(self.name, self.seed, balance, by_channel, initial, percentile, trained, net.dense_weights,
-                         told, tuple(layer | {"fan_out": net.column_weights(s)} for s, layer in enumerate(names)))
+                         net.replayed_weights, told, tuple(layer | {"fan_out": net.column_weights(s)} for s, layer in enumerate(names)))
 
 
 def _how(balance: str, by_channel: bool, initial: float) -> str:
@@ -138,12 +140,14 @@ def accuracy_table(rows: list[Converted]) -> str:
 def layers_table(rows: list[Converted]) -> str:
     """Sparsity by depth: means over the seeds of these rows, which are of one kind."""
     lines = [f"{'layer':<18}{'neurons':>9}{'spikes per neuron and frame':>29}{'additions per frame':>21}"
-             f"{'products, trained':>19}"]
+             f"{'products, trained':>19}{'error of int8':>15}"]
     frames = rows[0].answers.steps[-1]
     for s, layer in enumerate(rows[0].layers):
         rate = mean(r.answers.rates[s] for r in rows)
         dense = layer["neurons"] * layer["fan_out"]
-        lines.append(f"{layer['name']:<18}{layer['neurons']:>9,}{rate:>29.4f}{rate * dense:>21,.0f}{dense:>19,.0f}")
+        lines.append(f"{layer['name']:<18}{layer['neurons']:>9,}{rate:>29.4f}{rate * dense:>21,.0f}{dense:>19,.0f}"
+                     + (f"{mean(r.layers[s]['weight_error'] for r in rows):>15.1%}" if s else ""))
+    lines.append(f"{'biases':<18}{'':>38}{rows[0].biases:>21,}")
     work = mean(r.answers.operations[-1] for r in rows)
     lines.append(f"additions per frame {work / frames:,.0f}, {rows[0].dense * frames / work:.1f} times fewer than the "
                  f"{rows[0].dense:,} products of the trained network")
