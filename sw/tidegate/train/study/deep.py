@@ -116,7 +116,8 @@ class Study:
         net = made.model.network
         names = [{"name": "features", "neurons": net.features}] + [layer.to_dict() for layer in made.layers]
         return Converted(self.name, self.seed, balance, by_channel, initial, percentile, trained, net.dense_weights,
-                         net.replayed_weights, told, tuple(layer | {"fan_out": net.column_weights(s)} for s, layer in enumerate(names)))
+                         net.replayed_weights, told,
+                         tuple(layer | {"fan_out": net.column_weights(s)} for s, layer in enumerate(names)))
 
 
 def _how(balance: str, by_channel: bool, initial: float) -> str:
