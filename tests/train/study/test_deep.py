@@ -78,6 +78,8 @@ def test_the_command(folder, tmp_path, monkeypatch, capsys):
     assert len(json.loads((tmp_path / "out" / "resnet-paper.json").read_text())) == 16
     network = read_model(tmp_path / "out" / "resnet-0-spikes.tidegate").network
     assert any(layer.skip for layer in network.layers) and rows[0]["dense"] == network.dense_weights
+    (tmp_path / "out" / "resnet-0.pt").write_bytes(b"no network")
+    assert deep.main() == 1 and "is not a network 'resnet'" in capsys.readouterr().err
     picture = tmp_path / "deep.svg"
     monkeypatch.setattr(sys, "argv", ["deep_plot", str(tmp_path / "out" / "resnet.json"), "--plot", str(picture)])
     assert deep_plot.main() == 0 and "<svg" in picture.read_text()[:600]

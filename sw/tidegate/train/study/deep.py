@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import groupby
 from pathlib import Path
+from pickle import UnpicklingError
 from statistics import mean, stdev
 
 import numpy as np
@@ -29,6 +30,7 @@ from tidegate.spec.errors import TidegateError
 from tidegate.spec.model import save_model
 
 from ..data.pictures import Pictures, load_pictures, name_of
+from ..errors import DataError
 from .deep_networks import NETWORKS, Training, accuracy, train
 
 STEPS = (32, 64, 128, 256)
@@ -71,7 +73,11 @@ class Study:
         self.network = NETWORKS[name](pictures.image, len(pictures.labels))
         kept = out / f"{name}-{seed}.pt"
         if kept.exists():
-            self.network.load_state_dict(torch.load(kept, weights_only=True))
+            try:
+                self.network.load_state_dict(torch.load(kept, weights_only=True))
+            except (RuntimeError, UnpicklingError, EOFError):
+                raise DataError(f"'{kept}' is not a network '{name}' for these pictures; delete it, or give another "
+                                "--out") from None
             self.network.eval()
         else:
             train(self.network, pictures, training, seed, lambda epoch, loss, right: tell(
