@@ -5,7 +5,7 @@
 DATA is the folder of a set of pictures that ``tidegate data`` made: fashion-mnist, mnist or cifar-10.  For each seed,
 the network is trained, or read from OUT if it was, and converted with thresholds balanced on spikes and on activations.
 Each of the two takes the percentile that is best on a part of the validation pictures, and both are judged on test
-pictures after 32 to 256 frames.  The table of layers says how sparse the network that is balanced on spikes gets with
+pictures after 16 to 256 frames.  The table of layers says how sparse the network that is balanced on spikes gets with
 depth.  Figures are written to OUT/NETWORK.json, from which
 ``train/publish/deep_plot.py`` draws.
 """
@@ -33,7 +33,7 @@ from ..data.pictures import Pictures, load_pictures, name_of
 from ..errors import DataError
 from .deep_networks import NETWORKS, Training, accuracy, train
 
-STEPS = (32, 64, 128, 256)
+STEPS = (16, 32, 64, 128, 256)
 PERCENTILES = (100.0, 99.9, 99.0)
 _CALIBRATION, _FRAMES = 128, 64         # pictures, and frames of each, on which thresholds are balanced
 _CHOICE, _CHOICE_FRAMES = 500, 128      # validation pictures, and frames, by which a percentile is chosen
