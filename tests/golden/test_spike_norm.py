@@ -222,6 +222,23 @@ def test_a_program_of_torch_export():
         spike_norm(program, x)
 
 
+@pytest.mark.parametrize("balance", ["spikes", "activations"])
+def test_a_linear_layer_behind_an_image_hears_the_threshold_of_each_channel(balance):
+    torch.manual_seed(4)
+    module = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(48, 20), nn.ReLU(), nn.Linear(20, 4))
+    with torch.no_grad():
+        module[0].weight *= torch.tensor([0.1, 1, 5])[:, None, None, None]
+    images = np.floor(np.random.default_rng(3).random((8, 1, 6, 6)) * 256) / 256
+    frames = np.repeat(images.reshape(8, 1, -1), STEPS, 1).astype(np.float32)
+    conversion = spike_norm(module, frames, balance=balance, image=(1, 6, 6))
+    assert all(layer.error < 0.1 for layer in conversion.layers)
+    with torch.no_grad():
+        wanted = module(torch.from_numpy(images).float()).numpy()
+    got = logits(conversion, same_integers(conversion, frames_of(frames)))
+    assert np.abs(got - wanted).max() < 0.1 * np.abs(wanted).max()
+    assert conversion.float_logits(frames[:, 0]) == pytest.approx(wanted, abs=1e-5)
+
+
 @pytest.mark.parametrize("image", [(2, 8, 8), (2, 9, 9)])
 def test_pooling_before_a_linear_layer_becomes_part_of_it(image):
     """Also where it leaves out the last row; the sums are those of the trained network."""
