@@ -184,6 +184,7 @@ def main() -> int:
                         "as in the papers")
     wanted = parser.parse_args()
     rows, say = list[Converted](), partial(print, flush=True)
+    figures = wanted.out / f"{wanted.network}{'-paper' * wanted.paper}.json"
     try:
         wanted.out.mkdir(parents=True, exist_ok=True)
         pictures = load_pictures(name_of(wanted.directory), wanted.directory)
@@ -192,11 +193,10 @@ def main() -> int:
             study = Study(pictures, wanted.network, seed, wanted.out, training, say)
             for by_channel, initial in [(True, 0.5)] + [(True, 0.0), (False, 0.5), (False, 0.0)] * wanted.paper:
                 rows += [study.converted(balance, by_channel, initial, wanted.pictures) for balance in BALANCES]
+            figures.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n", encoding="utf-8")
     except (TidegateError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    figures = wanted.out / f"{wanted.network}{'-paper' * wanted.paper}.json"
-    figures.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n", encoding="utf-8")
     print(f"\n{wanted.network} on {pictures.name}, seeds {', '.join(map(str, wanted.seeds))}, "
           f"{min(wanted.pictures, len(pictures.of('test')))} test pictures\n{accuracy_table(rows)}")
     for balance in BALANCES:
