@@ -163,7 +163,7 @@ def test_refusals():
     gru, _ = pair()
     cases = [
         (state(torch.nn.GRU(10, 24, bidirectional=True)), "bidirectional"),
-        (state(torch.nn.GRU(10, 24, 5)), "1 to 4"),
+        (state(torch.nn.GRU(10, 24, 33)), "1 to 32"),
         (state(torch.nn.RNN(10, 24)), "rows of a cell"),
         (state(torch.nn.LSTM(10, 24, proj_size=5)), "proj_size"),
         (({}, torch.nn.Linear(24, 6).state_dict()), "state_dict"),

@@ -114,8 +114,8 @@ def test_a_state_dict_holds_thresholds_and_formats(frames_factory):
 
 
 def test_errors_say_what_is_wrong(model_factory):
-    with pytest.raises(ModelError, match="1 to 4"):
-        DeltaNetwork(3, [2] * 5, 2)
+    with pytest.raises(ModelError, match="1 to 32"):
+        DeltaNetwork(3, [2] * 33, 2)
     with pytest.raises(ModelError, match="weight_fracs"):
         DeltaNetwork(3, [2], 2, weight_fracs=[7])
     with pytest.raises(ModelError, match="2 signals need 2 thresholds"):

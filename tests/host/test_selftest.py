@@ -262,8 +262,8 @@ def test_registers_hold_what_the_test_needs():
 @pytest.mark.parametrize(("kind", "layers"), PATHS)
 def test_what_ships_is_what_golden_gives(kind, layers):
     """Bit for bit; else `python -m tidegate.golden.selftest` makes it anew."""
-    cell, rule = KINDS[kind]
-    shipped, made = read_model(PATHS[kind, layers]), golden.selftest_model(layers, cell_of(cell), rule)
+    cell, rule, addresser = KINDS[kind]
+    shipped, made = read_model(PATHS[kind, layers]), golden.selftest_model(layers, cell_of(cell), rule, addresser)
     assert [layer.cell.name for layer in made.network.layers] == [cell] * layers
     assert all((made.network.rule(s) is None) == (rule == "delta") for s in range(layers + 1))
     assert (shipped.network, shipped.digest, shipped.card) == (made.network, made.digest, made.card)
@@ -294,6 +294,8 @@ def test_the_models_have_what_a_layer_may_choose():
     assert {layer.recurrent for layer in layers} == {True, False}
     assert {layer.hears for layer in layers} == {(), (0, 1), (0, 2)}
     rules = read_model(PATHS["selftest-unit-diffuse", 4]).network.rules
+    deepest = read_model(PATHS["selftest-conv2d", 4]).network
+    assert deepest.skips and {layer.conv.depthwise for layer in deepest.layers if layer.conv} == {True, False}
     assert {rule.zero for rule in rules} == {True, False} and any(rule.lowest < 0 for rule in rules)
     assert len({rule.leak for rule in rules}) == 5 and len({rule.step for rule in rules}) > 1
 
@@ -301,10 +303,13 @@ def test_the_models_have_what_a_layer_may_choose():
 def test_a_board_gets_the_deepest_models_that_fit():
     for design in DESIGNS:
         found = selftest.models_for(design)
-        assert [KINDS[kind] for kind in found] == [(c, r) for r in RULES for c in CELLS
-                                                   if c in design.cells and r in design.rules]
+        assert [KINDS[kind] for kind in found] == [
+            *((c, r, "dense") for r in RULES for c in CELLS if c in design.cells and r in design.rules),
+            *(("unit", r, "conv2d") for r in RULES if design.convolves and r in design.rules)]
         for model in filter(None, found.values()):
-            assert len(model.network.layers) == 4 if design in SIMULATED.values() else Layout(model.network, design)
+            deepest = 2 if model.network.skips and design.lanes == 128 else 4
+            assert len(model.network.layers) == deepest if design in SIMULATED.values() else Layout(
+                model.network, design)
     (one,) = selftest.models_for(dataclasses.replace(SMALL, acc_words=40)).values()
     assert one is not None and len(one.network.layers) == 1
     (*_, last) = run(CoreBoard(dataclasses.replace(SMALL, acc_words=20)))

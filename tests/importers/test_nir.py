@@ -188,7 +188,7 @@ def test_damaged_files_are_one_line(tmp_path):
     whole = path.read_bytes()
     for data in (b"", b"hello", whole[: len(whole) // 2]):
         (tmp_path / "d.nir").write_bytes(data)
-        with pytest.raises(ModelError, match="not a readable NIR file") as error:
+        with pytest.raises(ModelError, match=r"not a readable NIR file|is empty") as error:
             read_network(tmp_path / "d.nir")
         assert "\n" not in str(error.value)
 

@@ -9,6 +9,7 @@ import pytest
 from tidegate import zoo
 from tidegate.spec.errors import ModelError
 from tidegate.spec.model import read_model
+from tidegate.train.data.series_sources import read_source, write_records
 from tidegate.train.judge.evaluate import evaluate_directory
 from tidegate.train.publish.card import card
 from tidegate.train.recipe import Recipe
@@ -18,7 +19,7 @@ from tidegate.train.tasks.registry import find_task
 AGILE = (0.5, 2.0)        # factors on Θ between which the agile model is compared
 DATA = Path(__file__).parents[2] / "../shared/data"
 needs = {name: pytest.mark.skipif(not (DATA / name).is_dir(), reason=f"needs the data set ../shared/data/{name}")
-         for name in ("fsdd", "speech_commands")}
+         for name in ("fsdd", "speech_commands", "series")}
 
 
 def same_figures(measured, card):
@@ -56,6 +57,15 @@ def test_one_network_for_a_range_of_thresholds(tmp_path):
     careful, frugal = (evaluate_directory(model.turned(factor), DATA / "fsdd", "test", tmp_path) for factor in AGILE)
     assert frugal["fetch_reduction"] >= 3 * careful["fetch_reduction"]
     assert frugal["accuracy"] >= careful["accuracy"] - 0.02 and careful["accuracy"] >= 0.97
+
+
+@needs["series"]
+def test_the_steering_angle_of_the_test_part(tmp_path):
+    model = zoo.load("steering")
+    write_records(read_source(DATA / "series/driving/segment.npz", smooth=0.3), tmp_path / "steering.npz")
+    figures = evaluate_directory(model, tmp_path / "steering.npz", "test", tmp_path)
+    assert figures["nrmse"] < 0.7 and figures["fetch_reduction"] > 29
+    assert figures["nrmse"] == pytest.approx(model.card["test"]["nrmse"], abs=1e-3)
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from cocotb.triggers import RisingEdge
 
 from tidegate.spec.design import Design
 from tidegate.spec.packets import Refusal, Request, decode_packet, encode_packet, most_frames
-from tidegate.spec.registers import BY_NAME, EARLY, REGISTERS, STREAM
+from tidegate.spec.registers import BY_NAME, EARLY, PAGE, REGISTERS, STREAM
 from tidegate_sim.streams import STALLS, Sink, Source, reset_dut, rng_for, wait
 
 from .board_model import StandInBoard
@@ -101,7 +101,8 @@ async def does_each_request_once(dut, stalls):
     for register in REGISTERS:
         if register.writable and register.there(DESIGN):
             await host.write(register.name, host.rng.randrange(1 << 32), times=2)
-    for address in (*range(UNKNOWN + 2), 0x80, 0x100, 0x107, 0xFFFF):
+    further = host.rng.sample(range(PAGE, UNKNOWN + 2), 40)        # of layers that the design does not have
+    for address in (*range(PAGE + 2), 0x107, *further, 0xFFFF):
         await host.ask(Request.READ_REGISTER, struct.pack("<H", address))
     for address, count in ((0, 8), (13, 200), (640 - 508, 508), (639, 1), (640, 0)):
         await host.ask(Request.WRITE_WEIGHTS, struct.pack("<I", address) + host.rng.randbytes(count), times=2)

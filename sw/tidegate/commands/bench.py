@@ -92,7 +92,8 @@ def _networks(names: list[str] | None, sizes: tuple[int, ...], occupancies: list
     from tidegate.host.features import features_of
     from tidegate_sim.synthetic import at_occupancy, random_network, random_stream
 
-    for name in zoo.names() if names is None else names:
+    shipped = [name for name in zoo.names() if zoo.load(name).frontend]         # those that hear the clips
+    for name in shipped if names is None else names:
         model = zoo.load(name)
         yield name, model, [model.quantise(features_of(model, clip.path)) for clip in clips()], None
     for hidden in sizes:

@@ -127,7 +127,7 @@ def _what_tuning_did(before: "ConversionReport", report: "ConversionReport", sai
         lines.append(f"{kept} was kept, by {said['held_out']} of {said['sequences']} sequences that were held out: "
                      f"accuracy on these {said['held_out_accuracy']:.1%}")
     else:
-        lines.append(f"{said['sequences']} sequences are too few to hold some out, so the accuracy is that on what was "
+        lines.append(f"no sequence was held out, so the accuracy after it is that on the {said['sequences']} that were "
                      "learned; judge the model on others")
     if not said["best"]:
         lines.append("warning: every epoch was worse on the sequences held out, so the weights are as they were; give "

@@ -27,8 +27,8 @@ from random import Random
 import numpy as np
 
 from ..progress import Progress
-from ..spec.cells import CELLS, GRU
-from ..spec.design import Design
+from ..spec.cells import CELLS, GRU, UNIT
+from ..spec.design import ADDRESSERS, Design
 from ..spec.errors import TidegateError
 from ..spec.layout import Layout
 from ..spec.model import Model, read_model
@@ -41,9 +41,11 @@ from .board import Board, FrameResult
 from .errors import BoardError
 from .memtest import RELOAD, check_memory
 
-# A kind of model: the cell of its layers, and the rule of its signals.
-KINDS = {"-".join(("selftest", *[cell] * (cell != GRU.name), *[rule] * (rule != RULES[0]))): (cell, rule)
+# A kind of model: the cell of its layers, the rule of its signals, and the addresser that it needs.
+KINDS = {"-".join(("selftest", *[cell] * (cell != GRU.name), *[rule] * (rule != RULES[0]))): (cell, rule, ADDRESSERS[0])
          for rule in RULES for cell in CELLS}
+KINDS |= {"-".join(("selftest", addresser, *[rule] * (rule != RULES[0]))): (UNIT.name, rule, addresser)
+          for rule in RULES for addresser in ADDRESSERS[1:]}
 # Models by kind and number of layers, written by `python -m tidegate.golden.selftest`.
 PATHS = {(kind, layers): Path(__file__).with_name(f"{kind}-{layers}.tidegate")
          for kind in KINDS for layers in range(1, USUAL_LAYERS + 1)}
@@ -144,13 +146,13 @@ def _link(board: Board, seed: int) -> str:
 
 
 def models_for(design: Design) -> dict[str, Model | None]:
-    """Of each kind that a board's cells and rules allow, the deepest model that fits it, or None.
+    """Of each kind that a board's cells, rules and addressers allow, the deepest model that fits it, or None.
 
     SelfTestError if none fits at all.
     """
     found: dict[str, Model | None] = {}
-    for kind, (cell, rule) in KINDS.items():
-        if cell in design.cells and rule in design.rules:
+    for kind, (cell, rule, addresser) in KINDS.items():
+        if cell in design.cells and rule in design.rules and addresser in design.addressers:
             models = (read_model(PATHS[kind, layers]) for layers in reversed(range(1, USUAL_LAYERS + 1)))
             found[kind] = next((m for m in models if Layout(m.network, design, check=False).refusal() is None), None)
     if not any(found.values()):
@@ -169,7 +171,8 @@ def _models(board: Board) -> Iterator[tuple[Model, np.ndarray]]:
 def _title(model: Model) -> str:
     """As "4 GRU layers with delta"."""
     layers, rules = model.network.layers, model.network.rules
-    return f"{len(layers)} {layers[0].cell.title} layer{'s' * (len(layers) > 1)} with {'diffuse' if rules else 'delta'}"
+    what = "convolutional" if layers[0].conv else layers[0].cell.title
+    return f"{len(layers)} {what} layer{'s' * (len(layers) > 1)} with {'diffuse' if rules else 'delta'}"
 
 
 def _reset(board: Board) -> str:
@@ -206,7 +209,8 @@ def _golden(board: Board) -> str:
         board.dense = False
         seen.append(_title(model))
         count += len(frames)
-    lacking = [" with ".join(KINDS[kind]) for kind, model in models_for(board.design).items() if model is None]
+    lacking = [" with ".join(name for name in KINDS[kind] if name != ADDRESSERS[0])
+               for kind, model in models_for(board.design).items() if model is None]
     small = f"; the board is too small for the models of {', '.join(lacking)}" if lacking else ""
     return (f"{', '.join(seen)}; {count} frames in {' and in '.join(MODES.values())}: all logits, events and weight "
             f"words are golden's{small}")

@@ -2,8 +2,8 @@
 
 The forward pass is the golden model's, so that the network learns to live with rounding and Θ.  The model as it was, at
 Θ = 0, is its teacher: it says how sure an answer is, not only which one is right.  Θ are chosen again
-after each epoch, so that the training sequences keep to the wanted fetch reduction.  One of five sequences is held out,
-and of all epochs, and the model as it was, that one is kept whose loss on these is least.
+after each epoch, so that the training sequences keep to the wanted fetch reduction.  Where there are few sequences,
+one of five is held out, and of all epochs, and the model as it was, that one is kept whose loss on these is least.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ _NOISE = 0.2                # on features while training, in units of 1
 _TAUGHT, _TEMPERATURE = 0.7, 2.0        # share of the loss that is the teacher's, and how soft its answers are
 _FRAMES = 0.5               # weight of what the teacher says in every frame, where only one answer counts
 _JUDGED = 400               # sequences by which Θ are chosen
-_HELD, _MOST_HELD, _LEAST_HELD = 5, 200, 10     # one of so many sequences is held out; the most, and the fewest
+_HELD, _SOME = 5, range(50, 1000)       # one of so many sequences is held out, where there are so many
 
 
 def finetune(model: Model, sequences: Any, targets: Any, epochs: int = 5, fetch_reduction: float | None = None, *,
@@ -43,10 +43,11 @@ def finetune(model: Model, sequences: Any, targets: Any, epochs: int = 5, fetch_
     ``from_torch``.  ``learning_rate``: the highest; it rises and falls once.  None: 4e-3, or less for fewer than 1000
     updates.  Formats of weights, mean and scale stay.
 
-    Of 50 sequences or more, every fifth is held out, 200 at most, and the epoch with the least loss on these is kept;
-    epoch 0 is the model as it was, with Θ for the fetch reduction.  Of fewer the last epoch is kept.  The card's entry
-    "finetuned" has ``epochs``, the epoch that was kept (``best``), ``fetch_reduction`` and ``accuracy`` on all
-    ``sequences``, ``held_out`` and ``held_out_accuracy``, and ``occupancy``.
+    Of 50 to 999 sequences every fifth is held out, and the epoch with the least loss on these is kept; epoch 0 is the
+    model as it was, with Θ for the fetch reduction.  Of fewer, and of more, which spoil no network, all are learned and
+    the last epoch is kept.  The card's entry "finetuned" has ``epochs``, the epoch that was kept (``best``),
+    ``fetch_reduction`` and ``accuracy`` on all ``sequences``, ``held_out`` and ``held_out_accuracy``, and
+    ``occupancy``.
 
     DataError without epochs or targets, and if the training diverges; ModelError for other mistakes in the data.
     """
@@ -118,8 +119,7 @@ def finetune(model: Model, sequences: Any, targets: Any, epochs: int = 5, fetch_
 
 def _parted(count: int) -> tuple[np.ndarray, np.ndarray]:
     """The numbers of the sequences that are learned, and of those that are held out."""
-    most = min(count // _HELD, _MOST_HELD)
-    held = np.linspace(0, count - 1, most).astype(int) if most >= _LEAST_HELD else np.arange(0)
+    held = np.linspace(0, count - 1, count // _HELD if count in _SOME else 0).astype(int)
     return np.setdiff1d(np.arange(count), held), held
 
 
