@@ -45,7 +45,7 @@ def test_rates_become_the_activations(options, bias):
     for sent, activation, layer in zip(trace.sent[1:], activations, conversion.layers, strict=True):
         if options.get("by_channel") is False:
             assert np.abs((sent / STEP).mean(0) * layer.threshold - activation).max() < 0.1 * activation.max()
-        assert layer.error < 0.1 and layer.weight_error < 0.02
+        assert layer.error < 0.1 and layer.weight_error < 0.03
     got = logits(conversion, trace)
     assert np.abs(got - wanted).max() < 0.12 * np.abs(wanted).max()
     assert (got.argmax(1) == wanted.argmax(1)).mean() > 0.9
@@ -178,6 +178,7 @@ def test_junctions(kind, balance):
     images = np.floor(np.random.default_rng(2).random((8, 1, 8, 8)) * 256) / 256
     frames = np.repeat(images.reshape(8, 1, -1), STEPS, 1).astype(np.float32)
     conversion = spike_norm(module, frames, balance=balance, image=(1, 8, 8), by_channel=False)
+    assert conversion.layers[-1].name == "1.second" and conversion.layers[0].name == "0"
     junction = conversion.model.network.layers[-1]
     assert junction.skip is not None and len(junction.hears) == 2
     assert [layer.error < 0.1 for layer in conversion.layers] == [True] * len(conversion.layers)
@@ -219,6 +220,23 @@ def test_a_program_of_torch_export():
     assert all(np.array_equal(tensor, other.tensors[name]) for name, tensor in one.tensors.items())
     with pytest.raises(ModelError, match=r"hears \(2, 8, 8\), not \(128,\)"):
         spike_norm(program, x)
+
+
+@pytest.mark.parametrize("balance", ["spikes", "activations"])
+def test_a_linear_layer_behind_an_image_hears_the_threshold_of_each_channel(balance):
+    torch.manual_seed(4)
+    module = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(48, 20), nn.ReLU(), nn.Linear(20, 4))
+    with torch.no_grad():
+        module[0].weight *= torch.tensor([0.1, 1, 5])[:, None, None, None]
+    images = np.floor(np.random.default_rng(3).random((8, 1, 6, 6)) * 256) / 256
+    frames = np.repeat(images.reshape(8, 1, -1), STEPS, 1).astype(np.float32)
+    conversion = spike_norm(module, frames, balance=balance, image=(1, 6, 6))
+    assert all(layer.error < 0.1 for layer in conversion.layers)
+    with torch.no_grad():
+        wanted = module(torch.from_numpy(images).float()).numpy()
+    got = logits(conversion, same_integers(conversion, frames_of(frames)))
+    assert np.abs(got - wanted).max() < 0.1 * np.abs(wanted).max()
+    assert conversion.float_logits(frames[:, 0]) == pytest.approx(wanted, abs=1e-5)
 
 
 @pytest.mark.parametrize("image", [(2, 8, 8), (2, 9, 9)])

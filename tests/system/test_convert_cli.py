@@ -56,7 +56,7 @@ def test_a_model_and_its_report(files, tmp_path):
     done = called(*given, "--by-layer", "--json")
     told = json.loads(done.stdout)
     assert told["trained_accuracy"] > 0.95 and told["answers"]["accuracy"][-1] > told["trained_accuracy"] - 0.02
-    assert told["answers"]["steps"] == [32, 64, 128, 256] and not told["by_channel"]
+    assert told["answers"]["steps"] == [16, 32, 64, 128, 256] and not told["by_channel"]
 
 
 @pytest.mark.parametrize("arguments, text", [

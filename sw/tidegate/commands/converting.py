@@ -13,7 +13,7 @@ from .console import JsonOption, hint_at_extras, names_in, out, print_json, prog
 if TYPE_CHECKING:
     import numpy as np
 
-_STEPS = (32, 64, 128, 256)     # after which accuracy is told
+_STEPS = (16, 32, 64, 128, 256)     # after which accuracy is told
 _IMAGES = "x (images, channels, height, width) or (images, features), uint8 or 0..1"
 
 
@@ -25,13 +25,14 @@ def convert_network(
         "(images, channels, height, width), uint8 or 0..1; a few hundred will do.")],
     judge: Annotated[Path | None, typer.Option(
         "--judge", "-j", show_default=False, help="Other images: .npz with x, and y, the right classes; tells the "
-        "accuracy after 32, 64, 128 and 256 frames.")] = None,
+        "accuracy after 16, 32, 64, 128 and 256 frames.")] = None,
     out_file: Annotated[Path, typer.Option("--out", "-o", help="Model file to write.")] = Path("model.tidegate"),
     steps: Annotated[int, typer.Option(
         "--steps", "-t", min=1, max=10000, help="Frames for which an image is held while thresholds are "
         "balanced.")] = 64,
     balance: Annotated[str, typer.Option(
-        "--balance", "-b", help="On what thresholds are balanced: spikes or activations.")] = "spikes",
+        "--balance", "-b", help="On what thresholds are balanced: activations, for answers after few frames, or "
+        "spikes (Spike-Norm), for few spikes per frame.")] = "activations",
     percentile: Annotated[float, typer.Option(
         "--percentile", "-p", help="Of the weighted sums or activations above 0, to balance on; 100: the "
         "largest.")] = 99.9,

@@ -96,7 +96,7 @@ class Golden:
         dtype = dtype or self.dtype
         net = self.network
         frames = self._check(frames, 3)
-        if not (dense or keep_layers or keep_anchors or keep_sent) and spikes.usable(net):
+        if not (dense or keep_layers or keep_anchors or keep_sent) and spikes.runs_events(net):
             return self._spiking(frames)
         frames = torch.as_tensor(frames).to(dtype)
         if not net.plain:

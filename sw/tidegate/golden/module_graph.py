@@ -37,13 +37,15 @@ class Pool:
 @dataclass(frozen=True)
 class Value:
     """What a node of the graph gives: a ``signal``, perhaps pooled, or the sum of ``feeds`` and ``bias``, which is not
-    rectified yet.  ``image``: (channels, height, width) of what the signal or the sum is, before any pooling."""
+    rectified yet.  ``image``: (channels, height, width) of what the signal or the sum is, before any pooling.
+    ``name``: of the module that made a sum."""
 
     image: tuple[int, int, int] | None
     signal: int | None = None
     pool: Pool | None = None
     feeds: tuple[Feed, ...] = ()
     bias: Tensor | None = None
+    name: str = ""
 
 
 def module_layers(module: nn.Module | torch.export.ExportedProgram,
@@ -164,19 +166,7 @@ class _Reader:
         assert value.bias is not None
         if len({feed.conv is None for feed in value.feeds}) > 1:
             raise ModelError(f"'{node.name}' rectifies the sum of a linear layer and a convolution; no layer adds them")
-        last = next(x for x in self._back(node) if x.name in self.names)
-        return Value(value.image, self._layer(self.names[last.name] or node.name, value.feeds, value.bias))
-
-    def _back(self, node: fx.Node):
-        """Nodes before this one, along the path of the first inputs that have weights."""
-        seen = [node]
-        while seen:
-            now = seen.pop(0)
-            for x in now.all_input_nodes:
-                if "weight" in x.name:
-                    yield x
-            seen += [x for x in now.all_input_nodes if x in self.values and self.values[x].signal is None]
-        yield from self.program.graph.nodes         # of a sum of signals alone: any name
+        return Value(value.image, self._layer(value.name or node.name, value.feeds, value.bias))
 
     def conv2d(self, node: fx.Node, value: Value) -> Value:
         _, weight, bias, stride, padding, dilation, groups, *_ = (*node.args, *(
@@ -197,10 +187,12 @@ class _Reader:
                              "converted, without dilation, and groups only if there are as many as channels")
         conv = Conv2d(*image, w.shape[2], int(sides[0][0]), int(sides[1][0]), depthwise)
         made = (len(w), conv.out_height, conv.out_width)
-        return Value(made, feeds=(Feed(signal, w.flatten(1), conv),), bias=_bias(b, len(w)))
+        return Value(made, feeds=(Feed(signal, w.flatten(1), conv),), bias=_bias(b, len(w)),
+                     name=self.names.get(getattr(weight, "name", ""), ""))
 
     def linear(self, node: fx.Node, value: Value) -> Value:
-        w, b = self._tensor(node.args[1]), self._tensor(node.args[2] if len(node.args) > 2 else None)
+        _, weight, bias, *_ = (*node.args, None)
+        w, b = self._tensor(weight), self._tensor(bias)
         assert w is not None
         if value.signal is None or not value.image:
             signal, _ = self._signal(node, value)
@@ -218,7 +210,8 @@ class _Reader:
                                                         stride=stride, groups=channels)
                 w = nn.functional.pad(spread, (0, width - spread.shape[3], 0, height - spread.shape[2]))
             w = w.permute(0, 2, 3, 1).flatten(1)
-        return Value(None, feeds=(Feed(signal, w),), bias=_bias(b, len(w)))
+        return Value(None, feeds=(Feed(signal, w),), bias=_bias(b, len(w)),
+                     name=self.names.get(getattr(weight, "name", ""), ""))
 
     def batch_norm(self, node: fx.Node, value: Value) -> Value:
         weight, bias, mean, variance = map(self._tensor, node.args[1:5])
@@ -270,7 +263,8 @@ class _Reader:
         if len(feeds) > 2:
             raise ModelError(f"'{node.name}' adds {len(feeds)} branches; two can be added before a ReLU")
         assert one.bias is not None and other.bias is not None
-        return Value(one.image, feeds=tuple(feeds[s] for s in sorted(feeds)), bias=one.bias + other.bias)
+        return Value(one.image, feeds=tuple(feeds[s] for s in sorted(feeds)), bias=one.bias + other.bias,
+                     name=one.name or other.name)
 
     def _summed(self, node: fx.Node, value: Value) -> Value:
         """A branch as a sum; a signal has weights of 1."""

@@ -14,7 +14,7 @@ _ELEMENTS = 1 << 26     # of all frames that are run at once
 
 
 @dataclass(frozen=True)
-class Answers:
+class ImageAnswers:
     """After each of ``steps`` frames: ``accuracy``, and additions per image, ``operations``, which are weights read.
     ``rates``: spikes per element and frame of each signal, over all frames."""
 
@@ -32,7 +32,7 @@ class Answers:
 
 
 def answers(model: Model, images: np.ndarray, targets: np.ndarray, steps: Sequence[int],
-            progress: Progress | None = None) -> Answers:
+            progress: Progress | None = None) -> ImageAnswers:
     """Images (n, features), 0..1, whose classes are ``targets`` (n,), each from reset; the answer after T frames is the
     largest sum of logits so far."""
     golden, net, last = Golden(model), model.network, max(steps)
@@ -50,5 +50,5 @@ def answers(model: Model, images: np.ndarray, targets: np.ndarray, steps: Sequen
         if progress:
             progress(min(first + batch, len(images)), len(images))
     n = len(images)
-    return Answers(tuple((at + 1).tolist()), tuple((right / n).tolist()), tuple((operations / n).tolist()),
+    return ImageAnswers(tuple((at + 1).tolist()), tuple((right / n).tolist()), tuple((operations / n).tolist()),
                    tuple((events / (n * last * elements)).tolist()))

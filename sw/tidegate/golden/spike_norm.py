@@ -43,7 +43,7 @@ from .cells import golden_of
 from .module_graph import module_layers
 from .scale import rounded, scales
 from .signals import HYBRID, diffuse_of
-from .weight_layer import WeightLayer, float_logits
+from .weight_layer import Feed, WeightLayer, float_logits
 
 BALANCES = ("spikes", "activations")
 STEP = 256          # a spike, and the threshold of every neuron, in LSBs of 2**-8
@@ -172,13 +172,13 @@ class _Conversion:
             progress(l, len(self.layers))
             activations = self._activations(layer).relu()
             self.scales[l + 1] = self._threshold(layer, activations)
-            made.append(self._integers(l, self._scaled(layer, self.scales[l + 1]), True))
+            made.append(self._integers(self._scaled(layer, self.scales[l + 1]), True))
             self._simulate(l, made[-1])
             self.activations[l + 1] = activations
             reports.append(self._report(l, made[-1], layer))
             self._forget(l)
         last, scale = self._classifier()
-        made.append(self._integers(len(self.layers) - 1, last, False))
+        made.append(self._integers(last, False))
         progress(len(self.layers), len(self.layers))
         found = {"conversion": {
             "balance": self.balance, "percentile": self.percentile, "by_channel": self.by_channel,
@@ -209,8 +209,8 @@ class _Conversion:
         channels = len(layer.bias)
         if self.balance == "activations":
             return self._top([activations], channels)
-        scaled = replace(layer, feeds=tuple(f.of_inputs(self.scales[f.signal]) for f in layer.feeds))
-        return self._top((scaled.sums([self.spikes[f.signal][:, part].float() for f in layer.feeds])
+        of_spikes = replace(layer, feeds=self._of_spikes(layer))
+        return self._top((of_spikes.sums([self.spikes[f.signal][:, part].float() for f in layer.feeds])
                           for part in self._parts(layer)), channels)
 
     def _top(self, sums: Iterator[Tensor] | Sequence[Tensor], channels: int) -> Tensor:
@@ -229,31 +229,24 @@ class _Conversion:
         above = values[values > 0]
         return float(np.percentile(above, self.percentile)) if above.size else 0.0
 
-    def _scaled(self, layer: WeightLayer, scale: Tensor) -> WeightLayer:
-        outputs = 1 / scale.expand(len(layer.bias))
-        feeds = tuple(self._heard(layer, k).of_outputs(outputs) for k in range(len(layer.feeds)))
-        return replace(layer, feeds=feeds, bias=layer.bias * outputs)
+    def _of_spikes(self, layer: WeightLayer) -> tuple[Feed, ...]:
+        """What a layer hears, if that are spikes in place of activations."""
+        return tuple(feed.of_inputs(self.scales[feed.signal]) for feed in layer.feeds)
 
-    def _heard(self, layer: WeightLayer, k: int):
-        """Feed k of a layer, of spikes in place of activations."""
-        feed = layer.feeds[k]
-        scale = self.scales[feed.signal]
-        if feed.conv is None and len(scale) > 1:                # of channels: elements are (position, channel)
-            scale = scale.repeat(feed.weight.shape[1] // len(scale))
-        return feed.of_inputs(scale)
+    def _scaled(self, layer: WeightLayer, scale: Tensor | float) -> WeightLayer:
+        """A layer that hears spikes and has the threshold 1 in place of ``scale`` (1,), (channels,) or a number."""
+        outputs = 1 / torch.as_tensor(scale, dtype=torch.float64).expand(len(layer.bias))
+        return replace(layer, feeds=tuple(feed.of_outputs(outputs) for feed in self._of_spikes(layer)),
+                       bias=layer.bias * outputs)
 
     def _classifier(self) -> tuple[WeightLayer, float]:
         """The last layer in a scale that its weights and biases fill, and that scale."""
-        layer = self._scaled(self.layers[-1], torch.ones(1, dtype=torch.float64))
+        layer = self._scaled(self.layers[-1], 1.0)
         scale = max(float(layer.weight.abs().max()), float(layer.bias.abs().max()) / _BIAS) or 1.0
-        return self._divided(layer, scale), scale
+        return self._scaled(self.layers[-1], scale), scale
 
     @staticmethod
-    def _divided(layer: WeightLayer, scale: float) -> WeightLayer:
-        factor = torch.full((len(layer.bias),), 1 / scale, dtype=torch.float64)
-        return replace(layer, feeds=tuple(f.of_outputs(factor) for f in layer.feeds), bias=layer.bias / scale)
-
-    def _integers(self, l: int, layer: WeightLayer, hidden: bool) -> _Integers:
+    def _integers(layer: WeightLayer, hidden: bool) -> _Integers:
         weight, most = layer.weight, weight_max(WEIGHT_BITS)
         frac = _weight_frac([feed.weight for feed in layer.feeds], layer.bias, layer.name)
         columns = 2 if layer.bias.any() else 0

@@ -48,7 +48,7 @@ class Spikes(NamedTuple):
     weights: np.ndarray
 
 
-def usable(network: Network) -> bool:
+def runs_events(network: Network) -> bool:
     """Whether spikes.c runs this network here: layers of the cell unit with the activation identity that consume one or
     two signals made before them, and all signals spike, with a reset that subtracts and no leak."""
     rules = [network.rule(s) for s in range(network.signals)]
@@ -59,7 +59,7 @@ def usable(network: Network) -> bool:
 
 
 class SpikingNetwork:
-    """A model as spikes.c takes it; ``usable`` says whether there is one."""
+    """A model as spikes.c takes it; ``runs_events`` says whether there is one."""
 
     def __init__(self, model: Model):
         self.network, self._kept = model.network, list[np.ndarray]()

@@ -24,7 +24,7 @@ class Feed:
         return replace(self, weight=self.weight * factor[:, None])
 
     def of_inputs(self, factor: Tensor) -> "Feed":
-        """The same with what is heard multiplied by a factor: (channels,) of an image, else (1,) or (elements,)."""
+        """The same with what is heard multiplied by a factor (1,), or (channels,) of the image that is heard."""
         if self.conv is None:
             return replace(self, weight=self.weight * factor.repeat(self.weight.shape[1] // len(factor)))
         if self.conv.depthwise:

@@ -11,7 +11,8 @@ import torch
 from tidegate.golden.module_graph import module_layers
 from tidegate.spec.model import read_model
 from tidegate.train.data.pictures import load_pictures
-from tidegate.train.study import deep, deep_plot
+from tidegate.train.publish import deep_plot
+from tidegate.train.study import deep
 from tidegate.train.study.deep_networks import NETWORKS, Training, accuracy, resnet, train, vgg
 
 
@@ -77,6 +78,8 @@ def test_the_command(folder, tmp_path, monkeypatch, capsys):
     assert len(json.loads((tmp_path / "out" / "resnet-paper.json").read_text())) == 16
     network = read_model(tmp_path / "out" / "resnet-0-spikes.tidegate").network
     assert any(layer.skip for layer in network.layers) and rows[0]["dense"] == network.dense_weights
+    (tmp_path / "out" / "resnet-0.pt").write_bytes(b"no network")
+    assert deep.main() == 1 and "is not a network 'resnet'" in capsys.readouterr().err
     picture = tmp_path / "deep.svg"
     monkeypatch.setattr(sys, "argv", ["deep_plot", str(tmp_path / "out" / "resnet.json"), "--plot", str(picture)])
     assert deep_plot.main() == 0 and "<svg" in picture.read_text()[:600]
@@ -88,3 +91,23 @@ def test_a_folder_that_says_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["deep", str(tmp_path), "--out", str(tmp_path / "out")])
     assert deep.main() == 1
     assert "does not say which pictures" in capsys.readouterr().err
+
+
+def test_pictures_of_three_colours(tmp_path, monkeypatch, capsys):
+    """CIFAR-10's files, made here."""
+    folder, rng = tmp_path / "cifar-10", np.random.default_rng(0)
+    folder.mkdir()
+    for name in [*(f"data_batch_{k}.bin" for k in range(1, 6)), "test_batch.bin"]:
+        records = rng.integers(256, size=(32, 3073), dtype=np.uint8)
+        records[:, 0] %= 10
+        records.tofile(folder / name)
+    for name, value in (("STEPS", (4, 8)), ("_CALIBRATION", 8), ("_FRAMES", 4), ("_CHOICE", 8),
+                        ("PERCENTILES", (99.0,))):
+        monkeypatch.setattr(deep, name, value)
+    monkeypatch.setattr(deep, "NETWORKS", {"vgg": lambda image, classes: vgg(image, classes, widths=(8, 8), each=1)})
+    monkeypatch.setattr(sys, "argv", ["deep", str(folder), "--seeds", "0", "--epochs", "1", "--out",
+                                      str(tmp_path / "out")])
+    assert deep.main() == 0, capsys.readouterr().err
+    assert "vgg on cifar-10, seeds 0, 32 test pictures" in capsys.readouterr().out
+    model = read_model(tmp_path / "out" / "vgg-0-activations.tidegate")
+    assert model.network.features == 3 * 32 * 32 and model.labels[0] == "airplane"

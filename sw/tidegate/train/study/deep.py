@@ -5,9 +5,9 @@
 DATA is the folder of a set of pictures that ``tidegate data`` made: fashion-mnist, mnist or cifar-10.  For each seed,
 the network is trained, or read from OUT if it was, and converted with thresholds balanced on spikes and on activations.
 Each of the two takes the percentile that is best on a part of the validation pictures, and both are judged on test
-pictures after 32 to 256 frames.  The table of layers says how sparse the network that is balanced on spikes gets with
+pictures after 16 to 256 frames.  The table of layers says how sparse the network that is balanced on spikes gets with
 depth.  Figures are written to OUT/NETWORK.json, from which
-``deep_plot.py`` draws.
+``train/publish/deep_plot.py`` draws.
 """
 
 import argparse
@@ -18,20 +18,22 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import groupby
 from pathlib import Path
+from pickle import UnpicklingError
 from statistics import mean, stdev
 
 import numpy as np
 import torch
 
-from tidegate.golden.spike_answers import Answers, answers
+from tidegate.golden.spike_answers import ImageAnswers, answers
 from tidegate.golden.spike_norm import BALANCES, SpikingConversion, spike_norm
 from tidegate.spec.errors import TidegateError
 from tidegate.spec.model import save_model
 
 from ..data.pictures import Pictures, load_pictures, name_of
+from ..errors import DataError
 from .deep_networks import NETWORKS, Training, accuracy, train
 
-STEPS = (32, 64, 128, 256)
+STEPS = (16, 32, 64, 128, 256)
 PERCENTILES = (100.0, 99.9, 99.0)
 _CALIBRATION, _FRAMES = 128, 64         # pictures, and frames of each, on which thresholds are balanced
 _CHOICE, _CHOICE_FRAMES = 500, 128      # validation pictures, and frames, by which a percentile is chosen
@@ -40,7 +42,8 @@ _CHOICE, _CHOICE_FRAMES = 500, 128      # validation pictures, and frames, by wh
 @dataclass(frozen=True)
 class Converted:
     """A conversion on test pictures.  ``trained``: accuracy of the trained network; ``dense``: products that it needs
-    per picture; ``layers``: of each layer its name, neurons, threshold and errors."""
+    per picture; ``biases``: additions of biases per frame; ``layers``: of each layer its name, neurons, threshold and
+    errors."""
 
     network: str
     seed: int
@@ -50,13 +53,14 @@ class Converted:
     percentile: float
     trained: float
     dense: int
-    answers: Answers
+    biases: int
+    answers: ImageAnswers
     layers: tuple[dict, ...]
 
     @staticmethod
     def read(d: dict) -> "Converted":
         told = {name: tuple(value) for name, value in d["answers"].items()}
-        return Converted(**{**d, "answers": Answers(**told), "layers": tuple(d["layers"])})
+        return Converted(**{**d, "answers": ImageAnswers(**told), "layers": tuple(d["layers"])})
 
 
 class Study:
@@ -69,7 +73,11 @@ class Study:
         self.network = NETWORKS[name](pictures.image, len(pictures.labels))
         kept = out / f"{name}-{seed}.pt"
         if kept.exists():
-            self.network.load_state_dict(torch.load(kept, weights_only=True))
+            try:
+                self.network.load_state_dict(torch.load(kept, weights_only=True))
+            except (RuntimeError, UnpicklingError, EOFError):
+                raise DataError(f"'{kept}' is not a network '{name}' for these pictures; delete it, or give another "
+                                "--out") from None
             self.network.eval()
         else:
             train(self.network, pictures, training, seed, lambda epoch, loss, right: tell(
@@ -87,7 +95,7 @@ class Study:
                           self.pictures.labels, balance=balance, percentile=percentile, image=self.pictures.image,
                           by_channel=by_channel, initial=initial)
 
-    def judged(self, made: SpikingConversion, part: str, pictures: int, steps: tuple[int, ...]) -> Answers:
+    def judged(self, made: SpikingConversion, part: str, pictures: int, steps: tuple[int, ...]) -> ImageAnswers:
         clips = self.pictures.of(part)[:pictures]
         return answers(made.model, self._features(clips), self.pictures.targets[clips], steps)
 
@@ -114,7 +122,8 @@ class Study:
         net = made.model.network
         names = [{"name": "features", "neurons": net.features}] + [layer.to_dict() for layer in made.layers]
         return Converted(self.name, self.seed, balance, by_channel, initial, percentile, trained, net.dense_weights,
-                         told, tuple(layer | {"fan_out": net.column_weights(s)} for s, layer in enumerate(names)))
+                         net.replayed_weights, told,
+                         tuple(layer | {"fan_out": net.column_weights(s)} for s, layer in enumerate(names)))
 
 
 def _how(balance: str, by_channel: bool, initial: float) -> str:
@@ -126,7 +135,7 @@ def _spread(values: list[float]) -> str:
     return f"{mean(values):.2%}" + (f" ± {stdev(values):.2%}" if len(values) > 1 else "")
 
 
-def table(rows: list[Converted]) -> str:
+def accuracy_table(rows: list[Converted]) -> str:
     """Accuracy by frames, means and standard deviations over the seeds."""
     lines = [f"{'':<62}{'trained':>16}" + "".join(f"{f'T = {t}':>16}" for t in STEPS)]
     for how, same in _grouped(rows):
@@ -138,12 +147,14 @@ def table(rows: list[Converted]) -> str:
 def layers_table(rows: list[Converted]) -> str:
     """Sparsity by depth: means over the seeds of these rows, which are of one kind."""
     lines = [f"{'layer':<18}{'neurons':>9}{'spikes per neuron and frame':>29}{'additions per frame':>21}"
-             f"{'products, trained':>19}"]
+             f"{'products, trained':>19}{'error of int8':>15}"]
     frames = rows[0].answers.steps[-1]
     for s, layer in enumerate(rows[0].layers):
         rate = mean(r.answers.rates[s] for r in rows)
         dense = layer["neurons"] * layer["fan_out"]
-        lines.append(f"{layer['name']:<18}{layer['neurons']:>9,}{rate:>29.4f}{rate * dense:>21,.0f}{dense:>19,.0f}")
+        lines.append(f"{layer['name']:<18}{layer['neurons']:>9,}{rate:>29.4f}{rate * dense:>21,.0f}{dense:>19,.0f}"
+                     + (f"{mean(r.layers[s]['weight_error'] for r in rows):>15.1%}" if s else ""))
+    lines.append(f"{'biases':<18}{'':>38}{rows[0].biases:>21,}")
     work = mean(r.answers.operations[-1] for r in rows)
     lines.append(f"additions per frame {work / frames:,.0f}, {rows[0].dense * frames / work:.1f} times fewer than the "
                  f"{rows[0].dense:,} products of the trained network")
@@ -173,6 +184,7 @@ def main() -> int:
                         "as in the papers")
     wanted = parser.parse_args()
     rows, say = list[Converted](), partial(print, flush=True)
+    figures = wanted.out / f"{wanted.network}{'-paper' * wanted.paper}.json"
     try:
         wanted.out.mkdir(parents=True, exist_ok=True)
         pictures = load_pictures(name_of(wanted.directory), wanted.directory)
@@ -181,13 +193,12 @@ def main() -> int:
             study = Study(pictures, wanted.network, seed, wanted.out, training, say)
             for by_channel, initial in [(True, 0.5)] + [(True, 0.0), (False, 0.5), (False, 0.0)] * wanted.paper:
                 rows += [study.converted(balance, by_channel, initial, wanted.pictures) for balance in BALANCES]
+            figures.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n", encoding="utf-8")
     except (TidegateError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    figures = wanted.out / f"{wanted.network}{'-paper' * wanted.paper}.json"
-    figures.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n", encoding="utf-8")
     print(f"\n{wanted.network} on {pictures.name}, seeds {', '.join(map(str, wanted.seeds))}, "
-          f"{min(wanted.pictures, len(pictures.of('test')))} test pictures\n{table(rows)}")
+          f"{min(wanted.pictures, len(pictures.of('test')))} test pictures\n{accuracy_table(rows)}")
     for balance in BALANCES:
         kind = [r for r in rows if r.balance == balance and r.by_channel and r.initial]
         print(f"\nbalanced on {balance}, a threshold per channel, mean of {len(kind)} seeds, {STEPS[-1]} frames")

@@ -69,7 +69,11 @@ def vgg(image: tuple[int, int, int], classes: int, widths: tuple[int, ...] = (16
 def resnet(image: tuple[int, int, int], classes: int, widths: tuple[int, ...] = (16, 32, 64),
            each: int = 1) -> nn.Sequential:
     """A convolution, ``each`` blocks of each width, of which the first ones halve the image from the second width on,
-    average pooling of what is left, and a linear layer."""
+    and a linear layer.
+
+    The linear layer hears all positions.  The mean of them, which other residual networks have there, costs accuracy
+    on small pictures, and a conversion makes no less work of it: the linear layer would hold it.
+    """
     channels, height, width = image
     parts: list[nn.Module] = [nn.Sequential(_convolved(channels, widths[0]) | {"relu": nn.ReLU()})]
     channels = widths[0]
@@ -79,7 +83,7 @@ def resnet(image: tuple[int, int, int], classes: int, widths: tuple[int, ...] = 
             channels = made
         if k:
             height, width = height // 2, width // 2
-    return nn.Sequential(*parts, nn.AvgPool2d(height), nn.Flatten(), nn.Dropout(0.3), nn.Linear(channels, classes))
+    return nn.Sequential(*parts, nn.Flatten(), nn.Dropout(0.3), nn.Linear(channels * height * width, classes))
 
 
 NETWORKS: dict[str, Callable[[tuple[int, int, int], int], nn.Module]] = {

@@ -1,6 +1,6 @@
 """Draws the figures of ``train.study.deep``: accuracy by frames, and spikes by depth.
 
-    python -m tidegate.train.study.deep_plot OUT/vgg.json OUT/resnet.json --plot docs/deep.svg
+    python -m tidegate.train.publish.deep_plot OUT/vgg.json OUT/resnet.json --plot docs/deep.svg
 """
 
 import argparse
@@ -17,9 +17,9 @@ from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter, StrMe
 from tidegate.golden.spike_norm import BALANCES
 from tidegate.spec.errors import TidegateError
 
-from ..publish.report.charts import COLOURS
-from ..publish.report.page import STYLE
-from .deep import Converted
+from ..study.deep import Converted
+from .report.charts import COLOURS
+from .report.page import STYLE
 
 _FILE_TYPES = {".svg": {"Date": None}, ".png": {}, ".pdf": {}}
 
@@ -63,7 +63,7 @@ def _depth(panel: Axes, kind: list[Converted], colour: str, line: str) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tidegate.train.study.deep_plot", description=__doc__,
+    parser = argparse.ArgumentParser(prog="python -m tidegate.train.publish.deep_plot", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("figures", type=Path, nargs="+", help="what the study wrote")
     parser.add_argument("--plot", type=Path, required=True, help="picture to write: .svg, .png or .pdf")
