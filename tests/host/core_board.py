@@ -7,6 +7,7 @@ from fake_board import DIGEST
 
 from tidegate.golden.cells import golden_of
 from tidegate.spec.cells import CELLS, Cell
+from tidegate.spec.conv import Conv2d
 from tidegate.spec.design import SIMULATED, Design
 from tidegate.spec.fixed import saturate, wrap
 from tidegate.spec.formats import ACC_BITS, BIAS_DELTAS, SIGNAL
@@ -44,11 +45,16 @@ class CoreBoard(BoardModel):
         for s in range(r["LAYERS"] + 1):
             rule, theta = self.rule(s)
             fires, sent, memory[:] = rule_of(rule)(v, memory, theta, bool(r["MODE"] & DENSE))
+            if s and self.design.convolves:         # of each word only some lanes are neurons
+                fires = fires & (np.arange(len(v)) % self.design.lanes < r[f"LAYER_LANES{s - 1}"])
             fired = np.flatnonzero(fires)
-            length = max(r[f"COLUMN_LENGTH{s}"], 1)
-            self.add(r[f"COLUMN_BASE{s}"], length, r[f"COLUMN_TARGET{s}"], fired, sent[fired])
             events.append(len(fired))
-            words += len(fired) * length
+            if self.design.convolves and r[f"CONV{s}"] & 1:
+                words += sum(self.convolve(s, int(index), sent[index]) for index in fired)
+            else:
+                length = max(r[f"COLUMN_LENGTH{s}"], 1)
+                self.add(r[f"COLUMN_BASE{s}"], length, r[f"COLUMN_TARGET{s}"], fired, sent[fired])
+                words += len(fired) * length
             if s < r["LAYERS"]:
                 v, memory = self.layer(s)
         logits = self.acc[r["LOGIT_TARGET"] :].reshape(-1)[: r["CLASSES"]].copy()
@@ -60,6 +66,31 @@ class CoreBoard(BoardModel):
         columns = self.fetch(base + index[:, None] * length + np.arange(length))
         part = self.acc[target : target + length]
         part[:] = wrap(part + np.tensordot(delta, columns, 1), ACC_BITS)
+
+    def convolve(self, s: int, index: int, delta: int) -> int:
+        """An event of an image, for each convolution that hears it; gives the words that are read."""
+        r, read = self.registers, 0
+        pixel, c = divmod(index, r[f"CONV_PIXEL{s}"])
+        y, x = divmod(pixel, r[f"CONV_WIDTH{s}"])
+        for prefix in ("", "SKIP_") if self.design.skips else ("",):
+            what = r[f"{prefix}CONV{s}"]
+            if not what & 1:
+                continue
+            stride, kernel, padding, depthwise = 1 << (what >> 1 & 3), 1 + (what >> 3 & 7), what >> 6 & 7, what >> 9
+            position, wide = r[f"{prefix}COLUMN_LENGTH{s}"], r[f"{prefix}CONV_RIGHT{s}"] + 1
+            each = 1 if depthwise else position
+            side = kernel + 10 * stride - 2 * padding       # any: it only has to be a convolution
+            conv = Conv2d(1, side, side, kernel, stride, padding)
+            columns = conv.reached(x, wide)
+            for row in conv.reached(y, r[f"{prefix}CONV_BOTTOM{s}"] + 1):
+                slots = [conv.slots[at + padding - out * stride] for at, out in ((y, row), (x, columns[0]))]
+                word = r[f"{prefix}COLUMN_BASE{s}"] + each * ((c * kernel + slots[0]) * kernel + slots[1])
+                target = r[f"{prefix}COLUMN_TARGET{s}"] + position * (row * wide + columns[0])
+                target += c // self.design.lanes if depthwise else 0
+                length = len(columns) * each
+                self.add(word, length, target, np.zeros(1, np.int64), np.array([delta]))
+                read += length
+        return read
 
     def rule(self, signal: int) -> tuple[Diffuse | None, int]:
         """The rule of a signal, and its Θ."""

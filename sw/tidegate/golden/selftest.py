@@ -103,9 +103,17 @@ def selftest_model(layers: int, cell: Cell = GRU, rule: str = RULES[0], addresse
 
 
 def expected(model: Model, frames: np.ndarray, dense: bool) -> dict:
-    """``logits`` (T, classes) and ``events`` (T, signals) of frames (T, features) from reset on, as lists."""
-    trace = Golden(model).run(frames[:, None], dense)
-    return {"logits": trace.logits[:, 0].tolist(), "events": trace.events[:, 0].tolist()}
+    """``logits`` (T, classes) and ``events`` (T, signals) of frames (T, features) from reset on, as lists; with
+    convolutions also ``taps``, see ``host/selftest.py``."""
+    network, trace = model.network, Golden(model).run(frames[:, None], dense, keep_sent=True)
+    made = {"logits": trace.logits[:, 0].tolist(), "events": trace.events[:, 0].tolist()}
+    assert trace.sent is not None
+    convs = [[c.conv for c in network.connections(s) if c.conv] for s in range(network.signals)]
+    if not any(convs):
+        return made
+    reached = [[np.repeat(conv.taps(), conv.channels) for conv in heard] for heard in convs]
+    return made | {"taps": [[[int(taps.sum() if dense else taps[sent[t, 0] != 0].sum()) for taps in heard]
+                             for heard, sent in zip(reached, trace.sent, strict=True)] for t in range(len(frames))]}
 
 
 if __name__ == "__main__":

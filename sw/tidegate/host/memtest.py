@@ -126,7 +126,8 @@ def _set_up(board: Board, cell: Cell, size: int, rules: dict[str, int], **regist
     common = {"LAYER_SIZE0": size, "LAYER_WORDS0": 1, "LAYER_TARGET0": 0, "LAYER_STATE0": 0, "LAYER_CLOSE0": fed,
               "LAYER_REST0": gates - fed, "LAYER_CELL0": design.cells.index(cell.name), "LOGIT_TARGET": gates,
               "ACC_WORDS": gates, "BIAS_BASE": 0, "FEATURES_AFTER": 0, "LAYER_CONSUME0": 0, "LOGIT_CONSUME": 0,
-              "LAYER_ACTIVATION0": UNIT.activations.index("relu")}
+              "LAYER_ACTIVATION0": UNIT.activations.index("relu"), "LAYER_LANES0": design.lanes}
+    common |= {f"{which}CONV{s}": 0 for which in ("", "SKIP_") for s in (0, 1)}       # what a model before left there
     board.write_register("LAYERS", 0)
     board.dense = False
     for name, value in (common | rules | registers).items():

@@ -49,7 +49,8 @@ KINDS |= {"-".join(("selftest", addresser, *[rule] * (rule != RULES[0]))): (UNIT
 # Models by kind and number of layers, written by `python -m tidegate.golden.selftest`.
 PATHS = {(kind, layers): Path(__file__).with_name(f"{kind}-{layers}.tidegate")
          for kind in KINDS for layers in range(1, USUAL_LAYERS + 1)}
-# entries of its card: {"logits": (T, classes), "events": (T, signals)}; and "frames"
+# entries of its card: {"logits": (T, classes), "events": (T, signals)}; with convolutions also {"taps": of each frame
+# and signal, for each convolution that hears it, the positions of its output that the events reach}; and "frames"
 MODES = {"delta": "sparse mode", "dense": "dense mode"}
 STEPS = ("identify", "link", "memory", "reset", "golden", "stop")
 REGISTER = "THETA0"             # any value will do while there is no model
@@ -220,7 +221,10 @@ def _compare(board: Board, expected: dict, where: str, t: int, result: FrameResu
     layout = board.layout
     assert layout is not None
     events = expected["events"][t]
-    words = sum(n * column.length for n, column in zip(events, layout.columns, strict=True))
+    words = sum(n * column.length for s, (n, column) in enumerate(zip(events, layout.columns, strict=True))
+                if not layout.network.convolves(s))
+    words += sum(taps * column.each for s, heard in enumerate(expected["taps"][t] if "taps" in expected else ())
+                 for taps, (_, column) in zip(heard, layout.images(s), strict=True))
     for what, got, wanted in (("events of signal {}", result.events, events),
                               ("number of weight words", (result.weight_words,), (words,)),
                               ("logit {}", result.logits, expected["logits"][t])):

@@ -50,7 +50,7 @@ def test_networks_are_those_of_the_page():
 def test_training_learns(folder):
     torch.manual_seed(0)
     pictures = load_pictures("mnist", folder)
-    network = vgg(pictures.image, 10, widths=(8, 8), each=1)
+    network = vgg(pictures.image, 10, widths=(8, 8), each=(1, 1))
     told = []
     train(network, pictures, Training(8, batch=20, learning_rate=0.1, shift=0, flip=False), 0,
           lambda *now: told.append(now))
@@ -104,7 +104,7 @@ def test_pictures_of_three_colours(tmp_path, monkeypatch, capsys):
     for name, value in (("STEPS", (4, 8)), ("_CALIBRATION", 8), ("_FRAMES", 4), ("_CHOICE", 8),
                         ("PERCENTILES", (99.0,))):
         monkeypatch.setattr(deep, name, value)
-    monkeypatch.setattr(deep, "NETWORKS", {"vgg": lambda image, classes: vgg(image, classes, widths=(8, 8), each=1)})
+    monkeypatch.setattr(deep, "NETWORKS", {"vgg": lambda image, classes: vgg(image, classes, widths=(8, 8), each=(1, 1))})
     monkeypatch.setattr(sys, "argv", ["deep", str(folder), "--seeds", "0", "--epochs", "1", "--out",
                                       str(tmp_path / "out")])
     assert deep.main() == 0, capsys.readouterr().err

@@ -52,16 +52,18 @@ class Block(nn.Module):
 
 
 def vgg(image: tuple[int, int, int], classes: int, widths: tuple[int, ...] = (16, 32, 64),
-        each: int = 2) -> nn.Sequential:
-    """``each`` convolutions of each width, average pooling 2 x 2 between them, and a linear layer."""
+        each: tuple[int, ...] = (2, 2, 2), stride: int = 1) -> nn.Sequential:
+    """``each`` convolutions of each width, average pooling 2 x 2 between them, and a linear layer.  The first
+    convolution has a ``stride``."""
     channels, height, width = image
     parts: list[nn.Module] = []
-    for k, made in enumerate(widths):
+    height, width = height // stride, width // stride
+    for k, (made, count) in enumerate(zip(widths, each, strict=True)):
         if k:
             parts.append(nn.AvgPool2d(2))
             height, width = height // 2, width // 2
-        for _ in range(each):
-            parts += [*_convolved(channels, made).values(), nn.ReLU()]
+        for n in range(count):
+            parts += [*_convolved(channels, made, stride=1 if k or n else stride).values(), nn.ReLU()]
             channels = made
     return nn.Sequential(*parts, nn.Flatten(), nn.Dropout(0.3), nn.Linear(channels * height * width, classes))
 
@@ -87,7 +89,7 @@ def resnet(image: tuple[int, int, int], classes: int, widths: tuple[int, ...] = 
 
 
 NETWORKS: dict[str, Callable[[tuple[int, int, int], int], nn.Module]] = {
-    "vgg": vgg, "vgg-small": partial(vgg, widths=(8, 16, 32)), "resnet": resnet}
+    "vgg": vgg, "vgg-small": partial(vgg, widths=(16, 32), each=(2, 4), stride=2), "resnet": resnet}
 
 
 def train(network: nn.Module, pictures: Pictures, training: Training, seed: int,
