@@ -14,13 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
-from tidegate.spec.cycles import RESULT
 from tidegate.spec.design import Design
 from tidegate.spec.errors import TidegateError
 from tidegate.spec.layout import Layout
 from tidegate.spec.model import Model
 from tidegate.spec.packets import COUNTED
+from tidegate.spec.register_values import register_values
 from tidegate.spec.registers import REGISTERS, stop_registers
+from tidegate.spec.stage_times import RESULT
 from tidegate.spec.stop import Stop
 
 from .simulators import REGISTER_BYTES, executable
@@ -111,7 +112,7 @@ def _stimulus(layout: Layout, model: Model, clips: list[np.ndarray], dense: bool
     network, e = layout.network, layout.design.encoder_rate
     groups = -(-network.features // e)
     weights = layout.pack(model)
-    values = layout.registers() | stop_registers(stop, network.classes, dense)
+    values = register_values(layout) | stop_registers(stop, network.classes, dense)
     registers, offset = 0, 0
     for register in REGISTERS:
         if register.writable:

@@ -18,6 +18,7 @@ from tidegate.spec.errors import CapacityError, ModelError
 from tidegate.spec.formats import acc_frac
 from tidegate.spec.layout import Layout
 from tidegate.spec.packets import Request, most_frames
+from tidegate.spec.register_values import register_values
 from tidegate.spec.stop import UNDECIDED, Stop, decisions, leads
 
 
@@ -40,7 +41,7 @@ def test_load_writes_the_layout(lanes):
     layout = Layout(model.network, fake.design)
     image = layout.pack(model).tobytes()
     assert bytes(fake.weights[: len(image)]) == image
-    for name, value in layout.registers().items():
+    for name, value in register_values(layout).items():
         assert fake.registers[name] == value, name
     assert fake.registers["MODE"] == 0
     assert seen[-1] == (len(image), len(image)) and seen == sorted(seen)

@@ -3,7 +3,7 @@ from dataclasses import asdict
 
 import pytest
 
-from tidegate.spec import cycles
+from tidegate.spec import stage_times
 from tidegate.spec.cells import CELLS
 from tidegate.spec.design import Design
 from tidegate.spec.rules import RULES
@@ -39,11 +39,12 @@ def run(design: Design) -> None:
 
 
 def test_cycle_model_has_the_stages_latencies():
-    assert (cycles.ADDRESSER, cycles.LANES, cycles.SNAPSHOT, cycles.SNAPSHOT_ONLY) == (
+    assert (stage_times.ADDRESSER, stage_times.LANES, stage_times.SNAPSHOT, stage_times.SNAPSHOT_ONLY) == (
         Addresser.delay, Lanes.delay, Snapshot.delay, Snapshot.single_delay)
-    assert (cycles.SCHEDULER, cycles.LOGITS, cycles.RESULT) == (Scheduler.delay, Logits.delay, Counters.delay)
-    assert (cycles.WORD_LOGITS, cycles.ENCODER) == (WordLogits.delay, Encoder.latency)
-    assert (cycles.REST, cycles.LEAKS) == (Encoder.gap + 1, LEAKS)
+    assert (stage_times.SCHEDULER, stage_times.LOGITS, stage_times.RESULT) == (
+        Scheduler.delay, Logits.delay, Counters.delay)
+    assert (stage_times.WORD_LOGITS, stage_times.ENCODER) == (WordLogits.delay, Encoder.latency)
+    assert (stage_times.REST, stage_times.LEAKS) == (Encoder.gap + 1, LEAKS)
 
 
 @pytest.mark.parametrize("name", CELLS)

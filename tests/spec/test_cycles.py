@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from tidegate.spec.cells import GRU, UNIT
-from tidegate.spec.cycles import ADDRESSER, LANES, WORD_LOGITS, frame_cycles, latency_cycles, loop, steady_cycles
+from tidegate.spec.cycles import frame_cycles, latency_cycles, loop, steady_cycles
 from tidegate.spec.design import Design
 from tidegate.spec.layout import Layout
 from tidegate.spec.network import Layer, Network
 from tidegate.spec.rules import RULES
+from tidegate.spec.stage_times import ADDRESSER, LANES, WORD_LOGITS
 
 
 def layout(lanes: int, features: int, sizes: tuple[int, ...], classes: int, cell_rate: int, **kwargs) -> Layout:

@@ -12,6 +12,7 @@ from tidegate.spec.formats import BIAS_DELTAS
 from tidegate.spec.layout import Layout
 from tidegate.spec.model import Model, expected_tensors
 from tidegate.spec.network import Layer, Network
+from tidegate.spec.register_values import register_values
 from tidegate.spec.registers import BY_NAME
 from tidegate.spec.rules import RULES, Diffuse
 
@@ -28,7 +29,7 @@ def test_events_over_packed_words_give_b_plus_w_v(shape, lanes, model_factory):
     model = model_factory(4, *SHAPES[shape])
     net, t = model.network, {k: v.astype(np.int64) for k, v in model.tensors.items()}
     layout = Layout(net, design(lanes))
-    memory, registers = layout.pack(model), layout.registers()
+    memory, registers = layout.pack(model), register_values(layout)
     assert memory.shape == (layout.weight_words, lanes) and memory.dtype == np.int8
     assert set(registers) <= set(BY_NAME)
     assert all(0 <= v < 1 << BY_NAME[k].bits and BY_NAME[k].writable for k, v in registers.items())
@@ -110,7 +111,7 @@ SPIKES = Design(lanes=4, cell_rate=2, weight_words=1000, acc_words=20, cells=("g
 
 def test_registers_of_spikes_and_branches():
     layout = Layout(SPIKING, SPIKES)
-    registers = layout.registers()
+    registers = register_values(layout)
     assert (layout.words, layout.layer_target, layout.logit_target, layout.acc_words) == ([3, 2], [0, 3], 5, 6)
     # signal 0 feeds both layers, signal 1 both (its own too), signal 2 both and the logits
     assert [(c.base, c.length, c.target) for c in layout.columns] == [(0, 5, 0), (25, 5, 0), (70, 6, 0)]
@@ -126,10 +127,10 @@ def test_registers_of_spikes_and_branches():
     assert {name: registers[name] for name in expected} == expected
     assert all(BY_NAME[name].there(SPIKES) and BY_NAME[name].kept(value, SPIKES) == value
                for name, value in registers.items())
-    held = Layout(replace(SPIKING, rules=(), classifier=Layer(3)), SPIKES).registers()
+    held = register_values(Layout(replace(SPIKING, rules=(), classifier=Layer(3)), SPIKES))
     assert held["LOGIT_CONSUME"] == held["RULE1"] == held["HIGHEST2"] == 0
     serial = Layout(SPIKING, replace(SPIKES, cell_rate=1, snapshot=False))
-    assert [serial.closing(l) for l in range(2)] == [(9, 0), (6, 0)] and "LAYER_CLOSE0" not in serial.registers()
+    assert [serial.closing(l) for l in range(2)] == [(9, 0), (6, 0)] and "LAYER_CLOSE0" not in register_values(serial)
 
 
 def test_columns_of_a_network_that_branches_hold_its_weights():

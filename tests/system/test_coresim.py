@@ -11,6 +11,7 @@ from tidegate.spec.cells import CELLS, GRU, LSTM, UNIT
 from tidegate.spec.design import SIMULATED, Design
 from tidegate.spec.errors import ModelError, TidegateError
 from tidegate.spec.layout import Layout
+from tidegate.spec.register_values import register_values
 from tidegate.spec.rules import RULES
 from tidegate.spec.stop import Stop
 from tidegate_sim import coresim
@@ -116,8 +117,7 @@ def test_a_wrong_weight_is_found(monkeypatch):
 
 
 def test_a_core_that_stops_is_one_line(monkeypatch):
-    registers = Layout.registers
-    monkeypatch.setattr(Layout, "registers", lambda self: registers(self) | {"CLASSES": 3})
+    monkeypatch.setattr(coresim, "register_values", lambda layout: register_values(layout) | {"CLASSES": 3})
     with pytest.raises(TidegateError, match="core failed: frame 0 of a clip has another number of logits"):
         simulate(SIMULATED[LANES], network("one"), random_frames(0, 3, 20))
 

@@ -11,7 +11,9 @@ from tidegate.spec.design import SIMULATED, simulated
 from tidegate.spec.errors import CapacityError, TidegateError
 from tidegate.spec.layout import Layout
 from tidegate.spec.network import Layer, Network
+from tidegate.spec.register_values import register_values
 from tidegate.spec.rules import RULES
+from tidegate_sim import coresim
 from tidegate_sim.coresim import mismatches, simulate
 from tidegate_sim.measure import predicted_cycles
 from tidegate_sim.random_networks import filled, random_images
@@ -87,8 +89,8 @@ def test_every_cycle_adds_a_word_where_channels_fill_the_lanes():
 
 
 def test_a_wrong_address_is_found(monkeypatch):
-    registers = Layout.registers
-    monkeypatch.setattr(Layout, "registers", lambda self: registers(self) | {"CONV_KERNEL_ROW0": 1})
+    wrong = {"CONV_KERNEL_ROW0": 1}
+    monkeypatch.setattr(coresim, "register_values", lambda layout: register_values(layout) | wrong)
     conv = Conv2d(1, 6, 6, 3, 1, 1)
     network = Network(36, (Layer(36 * 4, cell=UNIT, activation="relu", recurrent=False, conv=conv),), Layer(3), (0, 0))
     model, frames = filled(network, np.random.default_rng(5)), some_frames(np.random.default_rng(6), 36)

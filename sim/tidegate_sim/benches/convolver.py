@@ -13,6 +13,7 @@ from tidegate.spec.design import Design
 from tidegate.spec.errors import TidegateError
 from tidegate.spec.layout import Layout
 from tidegate.spec.network import Layer, Network
+from tidegate.spec.register_values import register_values
 from tidegate_hw.records.job import Copy, Kind, job_layout, offer_layout
 from tidegate_hw.records.registers import registers_layout
 from tidegate_hw.stages.convolver import Convolver
@@ -81,7 +82,7 @@ async def runs_equal_the_layout(dut, stalls):
     convolved = twice = 0
     for turn in range(16):
         layout = a_layout(rng, skips=turn % 2 == 0)
-        dut.registers.value = pack(registers_layout(DESIGN), layout.registers())
+        dut.registers.value = pack(registers_layout(DESIGN), register_values(layout))
         dut.on.value = 1
         jobs = [random_job(rng, layout) for _ in range(60)]
         convolved += sum(images is not None for _, images in jobs)
@@ -115,7 +116,7 @@ async def every_job_passes_at_once_without_a_convolution(dut):
     network = Network(9, (Layer(5, cell=UNIT, activation="relu"),), Layer(2), (0, 0))
     layout = Layout(network, DESIGN)
     await reset_dut(dut)
-    dut.registers.value, dut.on.value = pack(registers_layout(DESIGN), layout.registers()), 0
+    dut.registers.value, dut.on.value = pack(registers_layout(DESIGN), register_values(layout)), 0
     await wait(dut, 2)
     jobs = [random_job(rng, layout)[0] for _ in range(50)]
     await source.send(jobs)

@@ -14,6 +14,7 @@ from tidegate.spec.design import Design
 from tidegate.spec.formats import ACC_BITS, SIGNAL
 from tidegate.spec.layout import Layout
 from tidegate.spec.model import Model
+from tidegate.spec.register_values import register_values
 from tidegate.spec.registers import stop_registers
 from tidegate.spec.stop import MARGIN_MAX, SMOOTH_MAX, STOP_SHIFT, UNDECIDED, Decider, Stop, best_two, decisions
 from tidegate_hw.records.registers import registers_layout
@@ -95,7 +96,7 @@ async def run(dut, source: Source, logit: Sink, result: Sink, seen: dict, model:
     """
     golden, layout = Golden(model), Layout(model.network, DESIGN)
     classes, e, signals = model.network.classes, DESIGN.encoder_rate, model.network.signals
-    dut.registers.value = pack(registers_layout(DESIGN), layout.registers() | stop_registers(stop, classes, dense))
+    dut.registers.value = pack(registers_layout(DESIGN), register_values(layout) | stop_registers(stop, classes, dense))
     await clear(dut)
     seen.clear()
     trace = golden.run(frames[:, None], dense=dense, keep_layers=True)

@@ -9,7 +9,7 @@ from amaranth.hdl import signed
 from amaranth.lib import data
 from cocotb.triggers import RisingEdge
 
-from tidegate.spec import cycles
+from tidegate.spec import stage_times
 from tidegate.spec.fixed import saturate
 from tidegate.spec.formats import SIGNAL, THETA_MAX
 from tidegate.spec.rules import DELTA_MAX, LEAK_MAX, STEP_MAX, Diffuse, rule_of
@@ -195,7 +195,7 @@ async def rules_take_turns(dut, stalls):
 @cocotb.test()
 @cocotb.parametrize(rule=[None] * DELTAS + [Diffuse(256, zero=True)] * DIFFUSES)
 async def latency_and_throughput(dut, rule):
-    """As ``tidegate.spec.cycles`` has it: groups cycle by cycle, events one a cycle, 2 cycles for having waited."""
+    """As ``spec/stage_times.py`` has it: groups cycle by cycle, events one a cycle, 2 cycles for having waited."""
     source, sink = GroupSource(dut), Sink(dut, "o", EVENT_LAYOUT)
     await begin(dut)
     if DIFFUSES:
@@ -208,7 +208,7 @@ async def latency_and_throughput(dut, rule):
         await sink.receive(sum(counts) + 1)
         taken, sent = source.times[start[0]], sink.times[start[1]:]
         assert source.times[start[0]:] == list(range(taken, taken + len(counts)))
-        expected = cycles.event_times(taken + LATE, counts)
+        expected = stage_times.event_times(taken + LATE, counts)
         first = next(j for j, n in enumerate([*counts[:-1], 1]) if n)
         assert expected[0] == taken + Encoder(VALUES, DEPTH, late=LATE).delay + first
         assert sent == expected, f"{counts} events at {[t - taken for t in sent]}"

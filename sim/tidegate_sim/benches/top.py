@@ -13,6 +13,7 @@ from tidegate.golden import Golden
 from tidegate.spec.design import Design, Identity
 from tidegate.spec.layout import Layout
 from tidegate.spec.packets import PAYLOAD, Request, Result, decode_packet, encode_packet
+from tidegate.spec.register_values import register_values
 from tidegate.spec.registers import BY_NAME
 from tidegate_sim.random_networks import random_model
 from tidegate_sim.streams import PERIOD, reset_dut
@@ -57,7 +58,7 @@ async def streams_frames(dut):
     wide = DESIGN.payload > PAYLOAD         # then a frame fills a request
     model = random_model(DESIGN.features if wide else 5, [3], 2, seed=cocotb.RANDOM_SEED, extreme=False)
     layout = Layout(model.network, DESIGN)
-    for name, value in layout.registers().items():
+    for name, value in register_values(layout).items():
         await host.ask(Request.WRITE_REGISTER, struct.pack("<HI", BY_NAME[name].address, value))
     weights = layout.pack(model).tobytes()
     chunk = DESIGN.payload - 4

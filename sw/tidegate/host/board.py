@@ -19,10 +19,11 @@ from ..progress import Progress
 from ..spec.design import Design, Identity, simulated
 from ..spec.errors import ModelError, TidegateError
 from ..spec.formats import SIGNAL, acc_frac
-from ..spec.layout import Layout, threshold_registers
+from ..spec.layout import Layout
 from ..spec.model import Model
 from ..spec.network import whole
 from ..spec.packets import Request, events_of, most_frames, result_dtype
+from ..spec.register_values import register_values, threshold_registers
 from ..spec.registers import BY_NAME, stop_registers
 from ..spec.stop import Stop
 from ..zoo import load as load_model
@@ -202,7 +203,7 @@ class Board:
             raise ModelError("this model has no classifier, so a board has nothing to answer; train one with classes")
         layout = Layout(model.network, self.design)
         image = layout.pack(model)
-        registers = layout.registers()
+        registers = register_values(layout)
         self.model = self.layout = None
         self.write_register("LAYERS", 0)
         self.write_weights(image, progress=progress)

@@ -47,8 +47,8 @@ from ..spec.formats import (
     acc_frac,
     bias_digits,
 )
-from ..spec.layout import consuming, rule_registers
 from ..spec.packets import Request, result_dtype
+from ..spec.register_values import consuming, rule_registers
 from ..spec.registers import BY_NAME
 from ..spec.rules import Diffuse
 from .board import Board

@@ -55,3 +55,13 @@ def bias_digits(bias):
     rest = (bias - d0) // 32
     d1 = ((rest + 16) % 32) - 16
     return d0, d1, (rest - d1) // 32
+
+
+def reciprocal(divisor: int) -> int:
+    """What a core multiplies by to divide: n // divisor = n · reciprocal >> RECIPROCAL_BITS, where ``divides``."""
+    return -(-(1 << RECIPROCAL_BITS) // divisor)
+
+
+def divides(divisor: int, most: int) -> bool:
+    """Whether that is exact for all n from 0 to ``most``."""
+    return most * (reciprocal(divisor) * divisor - (1 << RECIPROCAL_BITS)) < 1 << RECIPROCAL_BITS

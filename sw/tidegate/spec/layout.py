@@ -21,11 +21,10 @@ from .cells import CELLS
 from .conv import Conv2d
 from .design import MEMORIES, SIMULATED, Design, simulated
 from .errors import CapacityError
-from .formats import BIAS_DELTAS, RECIPROCAL_BITS, bias_digits
+from .formats import BIAS_DELTAS, bias_digits, divides
 from .model import Model, tensor_name
 from .network import Connection, Network
-from .registers import BY_NAME
-from .rules import RULES, Diffuse
+from .rules import RULES
 
 
 @dataclass(frozen=True)
@@ -66,38 +65,6 @@ class Need:
     def __str__(self):
         less = f" ({self.need - self.have} too few)" if not self.fits else ""
         return f"{self.need} {self.what}, the board has {self.have}{less}"
-
-
-def threshold_registers(network: Network) -> dict[str, int]:
-    """Register name → value: those that follow the thresholds of a network."""
-    values = {f"THETA{s}": theta for s, theta in enumerate(network.thresholds)}
-    offsets = {f"OFFSET{s}": rule_registers(s, rule, network.thresholds[s])[f"OFFSET{s}"]
-               for s, rule in enumerate(network.rules) if rule is not None}
-    return values | offsets
-
-
-def rule_registers(signal: int, rule: Diffuse | None, theta: int) -> dict[str, int]:
-    """Register name → value of a signal's rule with this threshold, in a design with the rule ``diffuse``."""
-    names = [f"{name}{signal}" for name in ("THETA", "RULE", "LOWEST", "HIGHEST", "OFFSET")]
-    values = (theta, 0, 0, 0, 0) if rule is None else (
-        theta, 1 | rule.zero << 1 | rule.leak << 2 | (rule.step - 1) << 5, rule.lowest * rule.step,
-        rule.highest * rule.step, rule.step - theta)
-    return {name: value % (1 << BY_NAME[name].bits) for name, value in zip(names, values, strict=True)}
-
-
-def consuming(bias_columns: int) -> int:
-    """Value of a register LAYER_CONSUME, of a layer that gets so many of its bias columns again."""
-    return 1 + len(BIAS_DELTAS) - bias_columns
-
-
-def reciprocal(divisor: int) -> int:
-    """What a core multiplies by to divide: n // divisor = n · reciprocal >> RECIPROCAL_BITS, where ``divides``."""
-    return -(-(1 << RECIPROCAL_BITS) // divisor)
-
-
-def divides(divisor: int, most: int) -> bool:
-    """Whether that is exact for all n from 0 to ``most``."""
-    return most * (reciprocal(divisor) * divisor - (1 << RECIPROCAL_BITS)) < 1 << RECIPROCAL_BITS
 
 
 class Layout:
@@ -336,72 +303,6 @@ class Layout:
             words[:, rows, columns, : layer.channels] = kernels.transpose(1, 2, 3, 0)
         end = column.base + conv.channels * k * k * column.each
         memory[column.base : end] = words.reshape(-1, self.design.lanes)
-
-    def registers(self) -> dict[str, int]:
-        """Register name → value (see ``registers.py``); MODE is left alone."""
-        net = self.network
-        values = {
-            "LAYERS": len(net.layers), "FEATURES": net.features, "CLASSES": net.classes, "BIAS_BASE": self.bias_base,
-            "ACC_WORDS": self.acc_words, "LOGIT_TARGET": self.logit_target,
-        }
-        for s, column in enumerate(self.columns):
-            values |= {f"COLUMN_BASE{s}": column.base,
-                       f"COLUMN_LENGTH{s}": column.length, f"COLUMN_TARGET{s}": column.target}
-        for l, layer in enumerate(net.layers):
-            values |= {f"LAYER_SIZE{l}": self.sizes[l], f"LAYER_WORDS{l}": self.words[l],
-                       f"LAYER_FRAC{l}": layer.weight_frac, f"LAYER_STATE{l}": self.state_base[l],
-                       f"LAYER_TARGET{l}": self.layer_target[l],
-                       f"LAYER_CELL{l}": self.design.cells.index(layer.cell.name)}
-            if self.design.snapshot:
-                values[f"LAYER_CLOSE{l}"], values[f"LAYER_REST{l}"] = self.closing(l)
-            if self.design.choices and layer.cell.activations:
-                values[f"LAYER_ACTIVATION{l}"] = layer.cell.activations.index(layer.activation)
-        if self.design.branches:
-            values["FEATURES_AFTER"] = net.features_after
-        if self.design.diffuses:
-            values |= self._consuming() | self._rules()
-        if self.design.convolves:
-            values |= self._images()
-        return values | threshold_registers(net)
-
-    def _consuming(self) -> dict[str, int]:
-        """Register name → value: which layers consume, and which of their bias columns are added again."""
-        names = [f"LAYER_CONSUME{l}" for l in range(len(self.network.layers))] + ["LOGIT_CONSUME"]
-        layers = (*self.network.layers, self.network.classifier)
-        return {name: consuming(layer.bias_columns) if layer.consumes else 0
-                for name, layer in zip(names, layers, strict=True)}
-
-    def _images(self) -> dict[str, int]:
-        """Register name → value of the convolutions, and of the lanes that layers use."""
-        values, p = {}, self.design.lanes
-        for l, layer in enumerate(self.network.layers):
-            values[f"LAYER_LANES{l}"] = min(layer.channels, p) if layer.conv else p
-        for s in range(self.network.signals):
-            values[f"CONV{s}"] = 0
-            if self.design.skips:
-                values[f"SKIP_CONV{s}"] = 0
-            for prefix, (conv, column) in zip(("", "SKIP_"), self.images(s), strict=False):
-                values |= {
-                    f"{prefix}CONV{s}": 1 | (conv.stride.bit_length() - 1) << 1 | (conv.kernel - 1) << 3
-                    | conv.padding << 6 | conv.depthwise << 9,
-                    f"CONV_PIXEL{s}": self.pixel_numbers(s), f"CONV_PIXELS{s}": reciprocal(self.pixel_numbers(s)),
-                    f"CONV_WIDTH{s}": conv.width, f"CONV_WIDTHS{s}": reciprocal(conv.width),
-                    f"{prefix}CONV_RIGHT{s}": conv.out_width - 1, f"{prefix}CONV_BOTTOM{s}": conv.out_height - 1,
-                    f"{prefix}CONV_ROW{s}": conv.out_width * column.length,
-                    f"{prefix}CONV_KERNEL_ROW{s}": conv.kernel * column.each,
-                    f"{prefix}CONV_KERNEL{s}": conv.kernel**2,
-                }
-        for s, column in self.skips.items():
-            values |= {f"SKIP_COLUMN_BASE{s}": column.base, f"SKIP_COLUMN_LENGTH{s}": column.length,
-                       f"SKIP_COLUMN_TARGET{s}": column.target}
-        return values
-
-    def _rules(self) -> dict[str, int]:
-        """Register name → value of the rules of the signals."""
-        values = {}
-        for s in range(self.network.signals):
-            values |= rule_registers(s, self.network.rule(s), self.network.thresholds[s])
-        return values
 
     def _run(self, signal: int) -> tuple[int, int]:
         """First accumulator word, and number of words, that a signal feeds.

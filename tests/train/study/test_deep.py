@@ -104,7 +104,8 @@ def test_pictures_of_three_colours(tmp_path, monkeypatch, capsys):
     for name, value in (("STEPS", (4, 8)), ("_CALIBRATION", 8), ("_FRAMES", 4), ("_CHOICE", 8),
                         ("PERCENTILES", (99.0,))):
         monkeypatch.setattr(deep, name, value)
-    monkeypatch.setattr(deep, "NETWORKS", {"vgg": lambda image, classes: vgg(image, classes, widths=(8, 8), each=(1, 1))})
+    small = {"vgg": lambda image, classes: vgg(image, classes, widths=(8, 8), each=(1, 1))}
+    monkeypatch.setattr(deep, "NETWORKS", small)
     monkeypatch.setattr(sys, "argv", ["deep", str(folder), "--seeds", "0", "--epochs", "1", "--out",
                                       str(tmp_path / "out")])
     assert deep.main() == 0, capsys.readouterr().err
