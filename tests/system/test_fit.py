@@ -61,7 +61,7 @@ def test_a_model_that_does_not_fit(tmp_path):
     assert done.stderr.strip() == (
         "the model needs 416403 weight memory words, the board has 32768 (383635 too few); "
         "601 accumulator words, the board has 512 (89 too few); 1200 neurons, the board has 1024 (176 too few); "
-        "use a smaller model or a board with more")
+        "use a smaller model or a board with more, such as the virtual one with --lanes 8 --memory 16")
     report = json.loads(done.stdout)
     assert not report["fits"] and report["speed"] is None and report["energy_estimate"] is None
     assert [n["what"] for n in report["needs"] if n["need"] > n["have"]] == [
@@ -115,7 +115,8 @@ def test_each_memory_that_is_too_small_is_named_with_what_it_lacks():
     short = [n for n in layout.needs if n.need > n.have]
     assert {n.what for n in short} >= {"weight memory words", "accumulator words", "features", "layers"}
     lacks = [f"{n.need} {n.what}, the board has {n.have} ({n.need - n.have} too few)" for n in short]
-    assert done.stderr == f"the model needs {'; '.join(lacks)}; use a smaller model or a board with more\n"
+    assert done.stderr == (f"the model needs {'; '.join(lacks)}; use a smaller model or a board with more, such as the "
+                           "virtual one with --lanes 8\n")
     assert "1 too few" in done.stdout and "GOp/s" not in done.stdout
 
 

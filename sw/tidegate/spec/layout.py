@@ -144,11 +144,12 @@ class Layout:
 
     def _with_more(self) -> str:
         """A board on which there is enough of everything, in words."""
-        lanes = self.design.lanes
-        for memory in MEMORIES[1:] if lanes in SIMULATED else ():
-            larger = simulated(lanes, memory)
-            if all(need.fits for need in Layout(self.network, larger, check=False).needs):
-                return f"a virtual board of {lanes} lanes with more memory (--memory {memory})"
+        for lanes in sorted(SIMULATED, key=lambda lanes: (lanes != self.design.lanes, lanes)):
+            for memory in MEMORIES:
+                other = Layout(self.network, simulated(lanes, memory), check=False)
+                if all(need.fits for need in other.needs) and other._awkward() is None:
+                    options = f"--lanes {lanes}{f' --memory {memory}' if memory > 1 else ''}"
+                    return f"a board with more, such as the virtual one with {options}"
         return "a board with more"
 
     def _rule_names(self) -> set[str]:
