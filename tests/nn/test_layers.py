@@ -264,7 +264,7 @@ def test_activity_is_of_a_mode():
     (lambda: DeltaGRU(6, 20, bidirectional=True), "leave bidirectional out"),
     (lambda: DeltaLSTM(6, 20, proj_size=4), "leave proj_size out"),
     (lambda: DeltaGRU(6, 20, proj_size=4), "proj_size"),
-    (lambda: DeltaGRU(6, 20, 5), "fewer num_layers"),
+    (lambda: DeltaGRU(6, 20, 33), "fewer num_layers"),
     (lambda: DeltaGRU(6, 20, theta=(0.1, 0.2, 0.3)), "2 numbers"),
     (lambda: DeltaGRU(6, 20, theta=-0.1), "theta is in 0..15.99"),
     (lambda: DeltaGRU(6, 20, theta="much"), "number"),

@@ -233,7 +233,7 @@ def test_the_memory_begins_as_a_delay_line():
 
 @pytest.mark.parametrize(("make", "says"), [
     (lambda: LIF(0, 8), "input_size is a whole number, 1 or more, not 0"),
-    (lambda: LIF(4, 8, 5), "num_layers is a whole number, 1 to 4, not 5"),
+    (lambda: LIF(4, 8, 33), "num_layers is a whole number, 1 to 32, not 33"),
     (lambda: LIF(4, 8, dropout=1), "dropout"),
     (lambda: LIF(4, 8, leak=0.3), "leak is 0 or a share 1/2, 1/4 ... 1/128, not 0.3"),
     (lambda: LIF(4, 8, reset="half"), "'subtract' or 'zero'"),
@@ -243,7 +243,7 @@ def test_the_memory_begins_as_a_delay_line():
     (lambda: LIF(4, 8, step=0.3), "power of two"),
     (lambda: LIF(4, 8, step=1, levels=9), "levels is a whole number, 1 to 7, not 9"),
     (lambda: LIF(4, 8, theta=(1, 2)), "1 numbers for this layer"),
-    (lambda: LMU(4, 8, 4, 10, num_layers=3), "num_layers is a whole number, 1 to 2, not 3"),
+    (lambda: LMU(4, 8, 4, 10, num_layers=17), "num_layers is a whole number, 1 to 16, not 17"),
     (lambda: LMU(4, 8, 0, 10), "order"),
     (lambda: LMU(4, 8, 4, 0), "window"),
     (lambda: LMU(4, 8, 4, 10, gain=0), "gain"),

@@ -137,7 +137,7 @@ def test_sizes_of_a_network_that_nobody_trained():
 @pytest.mark.parametrize(("sizes", "text"), [
     ("40-256-12", "nobody trained this network, so nothing says how often it fires; give --occupancy in percent"),
     ("40-12", "'40-12' lacks a size; give features-neurons-classes, such as 40-256-12"),
-    ("40-8-8-8-8-8-12", "a network has 1 to 4 layers, not 5"), ("40-0-12", "a layer needs at least one neuron"),
+    (f"40-{'8-' * 33}12", "a network has 1 to 32 layers, not 33"), ("40-0-12", "a layer needs at least one neuron"),
     ("40-x-12", "no model '40-x-12'"), ("40--12", "no model '40--12'"),
 ])
 def test_sizes_that_make_no_network(sizes, text):

@@ -41,7 +41,7 @@ def from_torch(rnn: Mapping[str, Tensor] | nn.Module, classifier: Mapping[str, T
     """A model from a ``torch.nn.GRU`` (or PyTorch's module of another of ``spec.cells``) and the ``torch.nn.Linear``
     behind its last layer: modules, or their state dicts, or one module that holds one of each.
 
-    1 to 4 layers, one direction, with or without biases (batch_first does not matter).  ``thresholds``: Θ per
+    1 to 32 layers, one direction, with or without biases (batch_first does not matter).  ``thresholds``: Θ per
     signal in LSBs of 2**-8 (default all 0).  ``labels`` default to "0", "1", ...  The bias of a gate that hears input
     and own state is b_ih + b_hh.
 

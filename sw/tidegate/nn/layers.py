@@ -129,7 +129,7 @@ class DeltaGRU(DeltaRNN, nn.GRU):
     The state dict has the entries of ``torch.nn.GRU``.  Θ is in its metadata, which ``torch.save`` keeps; a state dict
     that is made anew from the entries, or that is PyTorch's, leaves Θ as it is.
 
-    LayerError (a ValueError) for ``bidirectional``, for more than 4 layers, and for NaN.
+    LayerError (a ValueError) for ``bidirectional``, for more than 32 layers, and for NaN.
     """
 
     cell, state_names, state_range = GRU, ("h_0",), (STATE.frac, _OWN << (STATE.frac - SIGNAL.frac))
