@@ -9,7 +9,7 @@ for clips, and no frame after a decision may be run.
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
-from itertools import chain
+from itertools import chain, product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +33,8 @@ from .trace import Mismatch, Run, compare, decided, golden_run, golden_words, lo
 
 if TYPE_CHECKING:
     from .netlist import NetlistBoard
+
+_HELD = 1 << 23         # neurons times frames whose integers are held at once
 
 
 def default_thresholds(model: Model) -> list[tuple[int, ...]]:
@@ -91,31 +93,45 @@ def verify(model: Model, clips: Iterable[np.ndarray], lanes: Sequence[int] = (64
     settings = [tuple(t) for t in thresholds] if thresholds is not None else default_thresholds(model)
     each = sum(len(clip) for clip in clips)
     total, done, tally = each * len(lanes) * len(settings), 0, _Tally()
-    for theta in settings:
-        turned = model.with_thresholds(*theta)
-        expected = _Expected(turned, clips, listening)
-        for p in lanes:
+    layouts = [Layout(model.network, simulated(p, memory)) for p in lanes]
+    for theta, (first, part) in product(settings, _parts(model, clips)):
+        turned, frames = model.with_thresholds(*theta), sum(len(clip) for clip in part)
+        expected = _Expected(turned, part, listening)
+        for p, words in zip(lanes, layouts, strict=True):
             def step(frames: int, before=done) -> None:
                 if progress:
                     progress(before + frames, total)
 
-            words = Layout(model.network, simulated(p, memory))
             with tempfile.TemporaryDirectory(prefix="tidegate-") as folder:
                 trace = Path(folder) / "trace"
                 with Board.open("virtual", lanes=p, memory=memory, trace=trace) as board:
                     board.load(turned)
-                    run = _streamed(board, clips, expected.listening, step)
-                run |= read_trace(trace, words, each)
+                    run = _streamed(board, part, expected.listening, step)
+                run |= read_trace(trace, words, frames)
             golden = expected.streaming(words)
-            tally.compare(golden, run, p, theta)
+            tally.compare(golden, run, p, theta, before=first)
             tally.decided(golden)
             if expected.early is not None:
                 with Board.open("virtual", lanes=p, memory=memory) as board:
                     board.load(turned)
-                    run = _streamed(board, clips, expected.early)
-                tally.compare(expected.ending(words), run, p, theta)
-            done += each
+                    run = _streamed(board, part, expected.early)
+                tally.compare(expected.ending(words), run, p, theta, before=first)
+            done += frames
     return tally.report("rtl", done, lanes, settings)
+
+
+def _parts(model: Model, clips: list[np.ndarray]) -> list[tuple[int, list[np.ndarray]]]:
+    """The clips, some at a time, with the number of frames before them: all integers of a large network's neurons in
+    all frames would not fit into memory."""
+    neurons, parts, before, held = sum(layer.size for layer in model.network.layers), [], 0, 0
+    for clip in clips:
+        size = len(clip) * neurons
+        if not parts or held + size > _HELD:
+            parts.append((before, []))
+            held = 0
+        parts[-1][1].append(clip)
+        before, held = before + len(clip), held + size
+    return parts or [(0, [])]
 
 
 def verify_netlist(model: Model, clips: Iterable[np.ndarray], name: str, design: Design | None = None,
@@ -193,8 +209,12 @@ class _Tally:
         self.integers = self.mismatches = self.decisions = self.frames_not_run = 0
         self.first: Mismatch | None = None
 
-    def compare(self, golden: Run, got: Run, lanes: int, theta: tuple[int, ...], against: str = "RTL") -> None:
+    def compare(self, golden: Run, got: Run, lanes: int, theta: tuple[int, ...], against: str = "RTL",
+                before: int = 0) -> None:
+        """``before``: frames of all clips before these."""
         count, found = compare(golden, got, lanes, theta, against)
+        if found is not None:
+            found = replace(found, frame=before + found.frame)
         self.mismatches, self.first = self.mismatches + count, self.first or found
         skipped = int((golden[None, "run"] == 0).sum())
         self.frames_not_run += skipped

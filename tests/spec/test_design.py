@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tidegate.spec.cells import CELLS
-from tidegate.spec.design import IDENTITY_BYTES, SIMULATED, Design, Identity
+from tidegate.spec.design import IDENTITY_BYTES, SIMULATED, Design, Identity, simulated
 from tidegate.spec.errors import TidegateError
 from tidegate.spec.rules import RULES
 
@@ -79,3 +79,20 @@ def test_what_follows_from_cells_and_rules():
     cells = [("gru",), ("unit",), ("lstm",), ("gru", "unit"), tuple(CELLS)]
     assert len({Identity(Design(cells=names, rules=rules), bytes(16)).pack()
                 for rules in (RULES, RULES[:1], RULES[1:]) for names in cells}) == 15
+
+
+@pytest.mark.parametrize("lanes", SIMULATED)
+def test_virtual_boards_with_more_memory(lanes):
+    usual, large, most = simulated(lanes), simulated(lanes, 4), simulated(lanes, 64)
+    assert usual == SIMULATED[lanes]
+    assert (large.weight_words, large.acc_words, large.neurons) == tuple(
+        4 * x for x in (usual.weight_words, usual.acc_words, usual.neurons))
+    assert large.layers == 32 and most.neurons > 60_000
+    assert Identity.unpack(Identity(most, bytes(16)).pack()).design == most
+
+
+def test_virtual_boards_that_there_are_not():
+    with pytest.raises(TidegateError, match="no virtual board with 7 lanes; choose 8, 16, 64, 128"):
+        simulated(7)
+    with pytest.raises(TidegateError, match="1, 4, 16, 64 times the usual memory, not 3"):
+        simulated(8, 3)

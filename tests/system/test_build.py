@@ -182,6 +182,10 @@ def test_stale(build, tmp_path, changes, text):
 def test_boards_and_lanes_that_there_are_not(build, tmp_path):
     fails(build("--board", "tangnano"), "there is no board 'tangnano'; choose icebreaker, ulx3s")
     fails(build("--board", "icebreaker", "--lanes", 64), "there is no design with 64 lanes for icebreaker; choose 8")
+    fails(build("--board", "icebreaker", "--clock", 12), "icebreaker has no clock of 12 MHz; choose 24")
+    fails(build("--board", "ulx3s", "--clock", 80), "ulx3s has no clock of 80 MHz; choose 100, 75, 50")
+    fails(build("--board", "ulx3s", "--clock", 75), "bitstreams/ulx3s is for 128 lanes, 64 features, 100 MHz, gru and "
+          "delta; give another folder")
     assert build().returncode == 2
     assert not (tmp_path / "build").exists()
 
@@ -191,7 +195,7 @@ def test_other_lanes_need_a_folder_of_their_own(build, tmp_path, monkeypatch):
     two = replace(spec, designs=(*spec.designs, Design(**DESIGN | {"lanes": 4})))
     monkeypatch.setitem(boards.BOARDS, "icebreaker", two)
     fails(build("--board", "icebreaker", "--lanes", 4),
-          "bitstreams/icebreaker is for 8 lanes, 64 features, gru and delta; give another folder")
+          "bitstreams/icebreaker is for 8 lanes, 64 features, 24 MHz, gru and delta; give another folder")
     assert build("--board", "icebreaker", "--lanes", 4, "--to", "four").returncode == 0
     assert read_manifest(Path("four/manifest.json")).lanes == 4 and Path("build/four/top.json").exists()
     assert build("--board", "icebreaker", "--lanes", 8).returncode == 0

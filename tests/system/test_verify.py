@@ -182,3 +182,28 @@ def test_one_wrong_bit_of_one_weight_is_named(monkeypatch):
     assert (found["layer"], found["stage"], found["index"]) == (0, "r_arg", 9)
     assert abs(found["golden"] - found["rtl"]) == 1
     assert re.fullmatch(r"frame \d+: layer 0 r_arg\[9\] is -?\d+ in RTL, -?\d+ in golden .*", found["text"])
+
+
+def test_clips_that_do_not_fit_into_memory_at_once(monkeypatch):
+    """They are compared some at a time, and a mismatch still has its frame among all of them."""
+    model = NETWORKS["two layers"]()
+    neurons, clips = sum(layer.size for layer in model.network.layers), frames_of(model, 40)
+    each = {"thresholds": [model.network.thresholds]}
+    whole = verify(model, clips, **each)
+    monkeypatch.setattr(tidegate_sim.verify, "_HELD", len(clips[0]) * neurons)
+    assert len(tidegate_sim.verify._parts(model, clips)) > 1
+    parts = verify(model, clips, **each)
+    same = ("frames", "integers", "mismatches")
+    assert [parts[name] for name in same] == [whole[name] for name in same] and not parts["mismatches"]
+
+    streamed = tidegate_sim.verify._streamed
+
+    def wrong(board, part, *more):
+        run = streamed(board, part, *more)
+        if part[-1] is clips[-1]:
+            run[None, "logits"] = run[None, "logits"].copy()
+            run[None, "logits"][-1, 0] += 1
+        return run
+
+    monkeypatch.setattr(tidegate_sim.verify, "_streamed", wrong)
+    assert verify(model, clips, **each)["first_mismatch"]["frame"] == sum(map(len, clips)) - 1
