@@ -87,7 +87,7 @@ def test_virtual_boards_with_more_memory(lanes):
     assert usual == SIMULATED[lanes]
     assert (large.weight_words, large.acc_words, large.neurons) == tuple(
         4 * x for x in (usual.weight_words, usual.acc_words, usual.neurons))
-    assert large.layers == 32 and most.neurons > 60_000
+    assert large.layers == 32 and most.neurons > 60_000 and most.weight_words == large.weight_words
     assert Identity.unpack(Identity(most, bytes(16)).pack()).design == most
 
 

@@ -153,11 +153,13 @@ SIMULATED = {design.lanes: replace(
     Design(lanes=128, cell_rate=8, encoder_rate=8, weight_words=3072, acc_words=32),
 )}
 MEMORIES = (1, 4, 16, 64)       # how many times as much memory a virtual board can have
+_MOST_WEIGHTS = 4               # ... for weights: more take Amaranth minutes and gigabytes to elaborate
 
 
 def simulated(lanes: int, memory: int = 1) -> Design:
-    """The virtual board's design with so many lanes, and ``memory`` times the usual weights, accumulators and neurons
-    (as far as addresses go), then also for as many layers as a network may have; TidegateError if there is none."""
+    """The virtual board's design with so many lanes, and ``memory`` times the usual accumulators and neurons (as far as
+    addresses go), up to four times the weights, and then also room for as many layers as a network may have;
+    TidegateError if there is none."""
     if lanes not in SIMULATED:
         raise TidegateError(f"there is no virtual board with {lanes} lanes; choose {', '.join(map(str, SIMULATED))}")
     if memory not in MEMORIES:
@@ -166,7 +168,7 @@ def simulated(lanes: int, memory: int = 1) -> Design:
     usual = SIMULATED[lanes]
     if memory == 1:
         return usual
-    return replace(usual, weight_words=min(memory * usual.weight_words, _MOST["weight_words"]),
+    return replace(usual, weight_words=min(memory, _MOST_WEIGHTS) * usual.weight_words,
                    acc_words=min(memory * usual.acc_words, _MOST["acc_words"]), layers=MAX_LAYERS,
                    neurons=min(memory * usual.neurons, _MOST["neurons"] // usual.cell_rate * usual.cell_rate))
 
