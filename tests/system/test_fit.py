@@ -61,7 +61,7 @@ def test_a_model_that_does_not_fit(tmp_path):
     assert done.stderr.strip() == (
         "the model needs 416403 weight memory words, the board has 32768 (383635 too few); "
         "601 accumulator words, the board has 512 (89 too few); 1200 neurons, the board has 1024 (176 too few); "
-        "use a smaller model or a board with more, such as the virtual one with --lanes 8 --memory 16")
+        "use a smaller model or a board with more")
     report = json.loads(done.stdout)
     assert not report["fits"] and report["speed"] is None and report["energy_estimate"] is None
     assert [n["what"] for n in report["needs"] if n["need"] > n["have"]] == [
