@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .golden.convert import convert, from_torch
     from .golden.float_comparison import compare_float
+    from .golden.spike_norm import spike_norm
     from .host.board import Board, FrameResult
     from .host.features import features_of
     from .host.fit import fit
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from .zoo import load as load_model
 
 __all__ = ["Board", "FrameResult", "TidegateError", "compare_float", "convert", "features_of", "finetune", "fit",
-           "from_torch", "load_model", "save_model"]
+           "from_torch", "load_model", "save_model", "spike_norm"]
 
 _HOME = {
     "Board": (".host.board", "Board"),
@@ -32,6 +33,7 @@ _HOME = {
     "from_torch": (".golden.convert", "from_torch"),
     "load_model": (".zoo", "load"),
     "save_model": (".spec.model", "save_model"),
+    "spike_norm": (".golden.spike_norm", "spike_norm"),
 }
 
 
