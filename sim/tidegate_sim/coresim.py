@@ -129,11 +129,16 @@ def _stimulus(layout: Layout, model: Model, clips: list[np.ndarray], dense: bool
     return b"".join(parts)
 
 
+def counters(design: Design) -> list[tuple]:
+    """Fields of a core's ``result``, as numpy describes them."""
+    return [("frames", "<u4"), ("cycles", "<u4"), ("weight_words", "<u4"),
+            ("events", "<u2", (max(COUNTED, design.layers + 1),)), ("decision", "<u2")]
+
+
 def _core_run(output: bytes, clips: tuple[int, ...], design: Design, model: Model, run: Run, traced: bool) -> CoreRun:
     network = model.network
-    counters = [("frames", "<u4"), ("cycles", "<u4"), ("weight_words", "<u4"),
-                ("events", "<u2", (max(COUNTED, design.layers + 1),)), ("decision", "<u2")]     # a core's ``result``
-    record = np.dtype([("start", "<u8"), ("completion", "<u8"), *counters, ("logits", "<i4", (network.classes,))])
+    record = np.dtype([("start", "<u8"), ("completion", "<u8"), *counters(design),
+                       ("logits", "<i4", (network.classes,))])
     records = np.frombuffer(output, record)
     if len(records) != sum(clips):
         raise TidegateError(f"the simulated core answered {len(records)} of {sum(clips)} frames")

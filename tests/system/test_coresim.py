@@ -259,7 +259,7 @@ def test_settings_reach_the_executable():
     """The registers are packed as the gateware has them."""
     from tidegate.spec.registers import REGISTERS
     from tidegate_hw.records.registers import REGISTERS_LAYOUT
-    from tidegate_hw.records.results import RESULT_LAYOUT
+    from tidegate_hw.records.results import result_layout
 
     offset = 0
     for register in REGISTERS:
@@ -267,5 +267,8 @@ def test_settings_reach_the_executable():
             assert REGISTERS_LAYOUT[register.name].offset == offset
             offset += register.bits
     assert REGISTERS_LAYOUT.size == offset
-    assert RESULT_LAYOUT.size == 8 * np.dtype(coresim._COUNTERS).itemsize
-    assert [name for name, _ in RESULT_LAYOUT] == [entry[0] for entry in coresim._COUNTERS]
+    for layers in (1, 4, 5, 32):
+        design = Design(layers=layers)
+        result, counters = result_layout(design), coresim.counters(design)
+        assert result.size == 8 * np.dtype(counters).itemsize
+        assert [name for name, _ in result] == [entry[0] for entry in counters]
