@@ -18,7 +18,7 @@ from tidegate.spec.design import Design
 from tidegate.spec.errors import TidegateError
 from tidegate.spec.layout import Layout
 from tidegate.spec.model import Model
-from tidegate.spec.packets import COUNTED
+from tidegate.spec.packets import core_signals
 from tidegate.spec.register_values import register_values
 from tidegate.spec.registers import REGISTERS, stop_registers
 from tidegate.spec.stage_times import RESULT
@@ -132,7 +132,7 @@ def _stimulus(layout: Layout, model: Model, clips: list[np.ndarray], dense: bool
 def counters(design: Design) -> list[tuple]:
     """Fields of a core's ``result``, as numpy describes them."""
     return [("frames", "<u4"), ("cycles", "<u4"), ("weight_words", "<u4"),
-            ("events", "<u2", (max(COUNTED, design.layers + 1),)), ("decision", "<u2")]
+            ("events", "<u2", (core_signals(design.layers),)), ("decision", "<u2")]
 
 
 def _core_run(output: bytes, clips: tuple[int, ...], design: Design, model: Model, run: Run, traced: bool) -> CoreRun:

@@ -8,7 +8,7 @@ from pathlib import Path
 import tidegate.spec
 import tidegate_hw
 from tidegate.spec.design import Design
-from tidegate.spec.packets import COUNTED
+from tidegate.spec.packets import core_signals
 from tidegate.spec.registers import REGISTERS
 
 from . import verilator
@@ -24,7 +24,7 @@ def executable(design: Design, traced: bool = False, top: str = "board") -> Path
     executables, so that a known design needs no elaboration, not even an import of Amaranth.
     """
     sizes = {"LANES": design.lanes, "CELL_RATE": design.cell_rate, "ENCODER_RATE": design.encoder_rate,
-             "REGISTER_BYTES": REGISTER_BYTES, "STAGES": design.stages, "COUNTED": max(COUNTED, design.layers + 1)}
+             "REGISTER_BYTES": REGISTER_BYTES, "STAGES": design.stages, "COUNTED": core_signals(design.layers)}
     recipe = verilator.VerilatorBuild(
         top=top, harness=Path(__file__).with_name(f"{top}.cpp"), flags=("--trace",) if traced else (),
         cflags=tuple(f"-D{name}={value}" for name, value in sizes.items()), optimise="-O2 -fno-tree-vectorize",

@@ -3,7 +3,7 @@
 from amaranth.lib import data
 
 from tidegate.spec.design import Design
-from tidegate.spec.packets import COUNTED
+from tidegate.spec.packets import core_signals
 
 
 def result_layout(design: Design) -> data.StructLayout:
@@ -13,5 +13,5 @@ def result_layout(design: Design) -> data.StructLayout:
     """
     return data.StructLayout({
         "frames": 32, "cycles": 32, "weight_words": 32,
-        "events": data.ArrayLayout(16, max(COUNTED, design.layers + 1)), "decision": 16,
+        "events": data.ArrayLayout(16, core_signals(design.layers)), "decision": 16,
     })

@@ -101,6 +101,11 @@ def counted_signals(layers: int) -> int:
     return max(COUNTED, layers + 1 + layers % 2)
 
 
+def core_signals(layers: int) -> int:
+    """Signals whose events a core counts that has room for so many layers."""
+    return max(COUNTED, layers + 1)
+
+
 @cache
 def result_dtype(classes: int, layers: int = 1) -> np.dtype:
     """A frame's result as it is on the wire: a header of whole words, then the logits.
