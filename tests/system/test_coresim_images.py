@@ -68,8 +68,11 @@ def test_random_convolutions_of_all_lanes():
     """Random kernels, strides, paddings, channels and rules (how many: TIDEGATE_IMAGES)."""
     done, seed, wanted = 0, 0, int(os.environ.get("TIDEGATE_IMAGES", 400))
     while done < wanted:
-        done, seed = done + check(seed, list(SIMULATED)[seed % len(SIMULATED)]), seed + 1
-    print(f"{done} networks")
+        lanes = list(SIMULATED)[seed % len(SIMULATED)]
+        fits = check(seed, lanes)
+        done, seed = done + fits, seed + 1
+        if fits and done % 20 == 0:
+            print(f"{done} networks, seeds 0 to {seed - 1}: 0 mismatches, cycles as predicted", flush=True)
 
 
 def test_every_cycle_adds_a_word_where_channels_fill_the_lanes():
