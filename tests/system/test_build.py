@@ -161,6 +161,10 @@ def test_it_says_whether_what_is_there_is_up_to_date(build, tools, tmp_path):
     ({"sha256": "0" * 64}, "is not the file that its manifest was written for"),
     ({"bitstream": "other.bin"}, "cannot read the bitstream"),
     ({"board": "ulx3s", "lanes": 128}, "is for ulx3s with 128 lanes"),
+    ({"capacities": DESIGN | {"cells": ["lstm"]}}, "has the cells lstm, not gru"),
+    ({"capacities": DESIGN | {"features": 32}}, "has the features 32, not 64"),
+    ({"capacities": DESIGN | {"weight_words": 64}}, "has other capacities than this design"),
+    ({"capacities": {"lanes": 3}}, "is no manifest of a bitstream"), ({"clock_mhz": 12.0}, "is for 12 MHz, not 24"),
     ({"lanes": 16}, "is for icebreaker with 16 lanes"), ({"lanes": None}, "is for icebreaker with None lanes"),
     ({"sha256": None}, "is no manifest of a bitstream"), ({"fmax_mhz": "fast"}, "is no manifest of a bitstream"),
 ])

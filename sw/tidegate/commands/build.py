@@ -60,7 +60,7 @@ def build(
         import tidegate_hw.build as builder
 
         with err.status(f"elaborating, to see whether '{folder}' belongs to this RTL"):
-            why = _why_not(board, design, folder)
+            why = _why_not(board, design, hertz or spec.clock, folder)
         if check:
             options = {"--lanes": lanes, "--cells": cells, "--rules": rules, "--features": features, "--clock": clock,
                        "--to": to}
@@ -91,8 +91,8 @@ def _folders(board: str, to: Path | None) -> tuple[Path, Path]:
     return folder, folder.absolute().parents[1] / "build" / board
 
 
-def _why_not(board: str, design: "Design", folder: Path) -> str | None:
-    """Why what is in ``folder`` is not the design's bitstream by this RTL; None if it is."""
+def _why_not(board: str, design: "Design", clock: int, folder: Path) -> str | None:
+    """Why what is in ``folder`` is not the design's bitstream by this RTL for this clock in Hz; None if it is."""
     from tidegate.host.bitstreams import MANIFEST, read_manifest
     from tidegate_hw.build import stale
 
@@ -105,8 +105,20 @@ def _why_not(board: str, design: "Design", folder: Path) -> str | None:
         return str(error).split("; ")[0]        # what to do is said elsewhere
     if (manifest.board, manifest.lanes) != (board, design.lanes):
         return f"the bitstream in '{folder}' is for {manifest.board} with {manifest.lanes} lanes"
+    built = manifest.design or design
+    for what in ("cells", "rules", "features"):
+        if (has := getattr(built, what)) != (wanted := getattr(design, what)):
+            return f"the bitstream in '{folder}' has the {what} {_told(has)}, not {_told(wanted)}"
+    if built != design:
+        return f"the bitstream in '{folder}' has other capacities than this design"
+    if manifest.clock_mhz is not None and manifest.clock_mhz != clock / 1e6:
+        return f"the bitstream in '{folder}' is for {manifest.clock_mhz:g} MHz, not {clock / 1e6:g}"
     why = stale(folder)
     return why and why.split("; ")[0]
+
+
+def _told(value: int | tuple[str, ...]) -> str:
+    return str(value) if isinstance(value, int) else " and ".join(value)
 
 
 def _checked(board: str, folder: Path, why: str | None, json: bool, where: str) -> None:

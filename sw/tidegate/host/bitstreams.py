@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ..spec import boards
 from ..spec.boards import MANIFEST
+from ..spec.design import Design
 from ..spec.errors import TidegateError
 
 BOARDS = tuple(boards.BOARDS)
@@ -23,7 +24,7 @@ _PACKAGE = Path(__file__).parents[1]
 class Manifest:
     """``board``: its name.  ``bitstream``: the file.  ``sha256``: of it.  ``design_digest``: what the core answers to
     IDENTIFY.  Both hexadecimal.  ``lanes`` of the core; ``fmax_mhz``: the fastest clock by nextpnr's timing; None if
-    the manifest does not say."""
+    the manifest does not say.  ``clock_mhz`` of the board, ``design`` of the core; None likewise."""
 
     board: str
     bitstream: Path
@@ -31,6 +32,8 @@ class Manifest:
     design_digest: str
     lanes: int | None = None
     fmax_mhz: float | None = None
+    clock_mhz: float | None = None
+    design: Design | None = None
 
     def check(self) -> None:
         """TidegateError if the file is missing or not the one that the manifest was written for."""
@@ -49,13 +52,15 @@ def read_manifest(path: Path) -> Manifest:
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
         board, name, digest, core = (entries[key] for key in ("board", "bitstream", "sha256", "design_digest"))
-        lanes, fmax = entries.get("lanes"), entries.get("fmax_mhz")
+        capacities = entries.get("capacities")
+        lanes, fmax, clock = (entries.get(key) for key in ("lanes", "fmax_mhz", "clock_mhz"))
         return Manifest(str(board), path.parent / str(name), str(digest), str(core),
-                        None if lanes is None else int(lanes), None if fmax is None else float(fmax))
+                        None if lanes is None else int(lanes), None if fmax is None else float(fmax),
+                        None if clock is None else float(clock), None if capacities is None else Design(**capacities))
     except OSError as error:
         raise TidegateError(f"cannot read the manifest '{path}' ({error.strerror}); "
                             "it lies beside the bitstream that `tidegate build` makes") from None
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, TidegateError) as error:
         raise TidegateError(f"'{path}' is no manifest of a bitstream ({error!r}); build it again") from None
 
 
