@@ -11,8 +11,9 @@ from tidegate.spec.conv import STRIDES, Conv2d
 from tidegate.spec.errors import ModelError
 from tidegate.spec.formats import BIAS_DELTAS, BIAS_MAX
 from tidegate.spec.frontend import FEWEST_BANDS
+from tidegate.spec.layer import Layer
 from tidegate.spec.model import Model, expected_tensors
-from tidegate.spec.network import USUAL_LAYERS, Layer, Network
+from tidegate.spec.network import USUAL_LAYERS, Network
 from tidegate.spec.rules import LEAK_MAX, RULES, Diffuse
 
 _TRIES = 8
@@ -122,7 +123,8 @@ def filled(network: Network, rng: np.random.Generator, extreme: bool = False) ->
         try:
             return Model(network, tensors, labels, frontend)
         except ModelError:
-            tensors |= {name: tensor // 2 for name, tensor in tensors.items() if tensor.dtype == np.int8}
+            tensors |= {name: np.trunc(tensor / 2).astype(np.int8)      # towards 0, where every bound holds
+                        for name, tensor in tensors.items() if tensor.dtype == np.int8}
 
 
 def _network(rng: np.random.Generator, features: int, sizes: Sequence[int], classes: int, cells: Sequence[Cell],

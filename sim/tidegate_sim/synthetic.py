@@ -3,8 +3,9 @@
 import numpy as np
 
 from tidegate.spec.formats import SIGNAL
+from tidegate.spec.layer import Layer
 from tidegate.spec.model import Model, expected_tensors
-from tidegate.spec.network import Layer, Network
+from tidegate.spec.network import Network
 
 FEATURES = 40
 THETA_X = 64                # LSBs: 1/4

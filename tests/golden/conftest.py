@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from tidegate.spec.layer import Layer
 from tidegate.spec.model import Model
-from tidegate.spec.network import Layer, Network
+from tidegate.spec.network import Network
 
 
 def make_model(seed, features, sizes, classes, thresholds, fracs=None, weights="normal") -> Model:

@@ -10,8 +10,9 @@ from tidegate.golden.general import convolution
 from tidegate.spec.cells import UNIT
 from tidegate.spec.conv import Conv2d
 from tidegate.spec.errors import ModelError
+from tidegate.spec.layer import Layer
 from tidegate.spec.model import accumulator_bounds, read_model, save_model
-from tidegate.spec.network import Layer, Network
+from tidegate.spec.network import Network
 from tidegate.spec.rules import RULES
 from tidegate_sim.random_networks import filled, random_images
 

@@ -10,8 +10,9 @@ from tidegate.golden.general import groups
 from tidegate.golden.signals import SLOPES, Slope, diffuse_of
 from tidegate.spec.cells import GRU, LSTM, UNIT
 from tidegate.spec.errors import ModelError
+from tidegate.spec.layer import Layer
 from tidegate.spec.model import Model, expected_tensors
-from tidegate.spec.network import Layer, Network
+from tidegate.spec.network import Network
 from tidegate.spec.rules import Diffuse
 
 

@@ -6,8 +6,9 @@ import torch
 
 from tidegate.golden import DeltaNetwork
 from tidegate.spec.cells import UNIT
+from tidegate.spec.layer import Layer
 from tidegate.spec.lmu import discrete
-from tidegate.spec.network import Layer, Network
+from tidegate.spec.network import Network
 from tidegate.spec.rules import Diffuse
 
 INPUTS, ORDER, THETA, HIDDEN = 3, 6, 12.0, 10

@@ -12,7 +12,8 @@ from tidegate.golden.spike_norm import STEP, spike_norm
 from tidegate.spec.errors import ModelError
 
 STEPS = 200
-PAPER: dict = {"by_channel": False, "initial": 0.0}
+SPIKES: dict = {"balance": "spikes", "percentile": 100.0}
+PAPER: dict = {**SPIKES, "by_channel": False, "initial": 0.0}
 
 
 def made(seed: int = 0, bias: bool = True) -> nn.Sequential:
@@ -33,7 +34,7 @@ def frames_of(x):
 
 @pytest.mark.parametrize("bias", [False, True], ids=["plain", "bias"])
 @pytest.mark.parametrize("options", [
-    PAPER, {**PAPER, "balance": "activations"}, {"by_channel": False}, {}, {"initial": 0.0},
+    PAPER, {**PAPER, "balance": "activations"}, {**SPIKES, "by_channel": False}, SPIKES, {**SPIKES, "initial": 0.0},
     {**PAPER, "balance": "activations", "percentile": 99.9}])
 def test_rates_become_the_activations(options, bias):
     module, x = made(bias=bias), held()
@@ -74,7 +75,7 @@ def test_a_neuron_that_begins_with_half_its_threshold_rounds():
         module[0].weight[:] = 1
     frames = np.full((1, 5, 1), 0.3, np.float32)
     for initial, spikes in ((0, 1), (0.5, 2)):
-        conversion = spike_norm(module, frames, balance="activations", initial=initial)
+        conversion = spike_norm(module, frames, balance="activations", percentile=100, initial=initial)
         assert conversion.rates[0] == spikes / 5
         assert conversion.model.network.thresholds == (STEP * (1 - initial),) * 2
         same_integers(conversion, frames_of(frames))
@@ -103,7 +104,7 @@ def test_spikes_are_balanced_on_what_the_spiking_network_gets():
 
 def test_a_percentile_lowers_thresholds_and_raises_rates():
     x = held()
-    whole, most = (spike_norm(made(), x, percentile=p, **PAPER) for p in (100, 95))
+    whole, most = (spike_norm(made(), x, **PAPER | {"percentile": p}) for p in (100, 95))
     assert all(a < b for a, b in zip(most.thresholds, whole.thresholds, strict=True))
     assert all(a > b for a, b in zip(most.rates[1:], whole.rates[1:], strict=True))
     assert most.rates[0] == whole.rates[0]
@@ -136,7 +137,7 @@ def test_convolutions_pooling_and_normalisation(balance, by_channel):
     images = np.floor(rng.random((16, 2, 8, 8)) * 256) / 256
     features = images.transpose(0, 2, 3, 1).reshape(16, 1, -1)
     frames = np.repeat(features, STEPS, 1).astype(np.float32)
-    conversion = spike_norm(module, frames, balance=balance, image=(2, 8, 8), by_channel=by_channel)
+    conversion = spike_norm(module, frames, balance=balance, percentile=100, image=(2, 8, 8), by_channel=by_channel)
     assert [layer.conv is not None for layer in conversion.model.network.layers] == [True] * 3
     with torch.no_grad():
         wanted = module(torch.from_numpy(images).float()).numpy()
@@ -177,7 +178,7 @@ def test_junctions(kind, balance):
                            nn.Linear(channels, 3)).eval()
     images = np.floor(np.random.default_rng(2).random((8, 1, 8, 8)) * 256) / 256
     frames = np.repeat(images.reshape(8, 1, -1), STEPS, 1).astype(np.float32)
-    conversion = spike_norm(module, frames, balance=balance, image=(1, 8, 8), by_channel=False)
+    conversion = spike_norm(module, frames, balance=balance, percentile=100, image=(1, 8, 8), by_channel=False)
     assert conversion.layers[-1].name == "1.second" and conversion.layers[0].name == "0"
     junction = conversion.model.network.layers[-1]
     assert junction.skip is not None and len(junction.hears) == 2
@@ -204,7 +205,7 @@ def test_two_branches_of_linear_layers():
 
     torch.manual_seed(0)
     module, x = Wide(), held()
-    conversion = spike_norm(module, x, initial=0.5)
+    conversion = spike_norm(module, x, **SPIKES)
     assert len(conversion.layers) == 2          # the weights of the path that passes x on are those of the other + 1
     with torch.no_grad():
         wanted = module(torch.from_numpy(x[:, 0])).numpy()
@@ -230,7 +231,7 @@ def test_a_linear_layer_behind_an_image_hears_the_threshold_of_each_channel(bala
         module[0].weight *= torch.tensor([0.1, 1, 5])[:, None, None, None]
     images = np.floor(np.random.default_rng(3).random((8, 1, 6, 6)) * 256) / 256
     frames = np.repeat(images.reshape(8, 1, -1), STEPS, 1).astype(np.float32)
-    conversion = spike_norm(module, frames, balance=balance, image=(1, 6, 6))
+    conversion = spike_norm(module, frames, balance=balance, percentile=100, image=(1, 6, 6))
     assert all(layer.error < 0.1 for layer in conversion.layers)
     with torch.no_grad():
         wanted = module(torch.from_numpy(images).float()).numpy()

@@ -14,8 +14,9 @@ from tidegate.golden.spikes import runs_events
 from tidegate.spec.cells import UNIT
 from tidegate.spec.conv import Conv2d
 from tidegate.spec.errors import ModelError
+from tidegate.spec.layer import Layer
 from tidegate.spec.model import Model, expected_tensors
-from tidegate.spec.network import Layer, Network
+from tidegate.spec.network import Network
 from tidegate.spec.rules import Diffuse
 
 # not by kernel.found: a kernel that does not compile is to fail

@@ -11,7 +11,7 @@ from tidegate.spec.conv import Conv2d
 from tidegate.spec.design import SIMULATED, Design
 from tidegate.spec.fixed import saturate, wrap
 from tidegate.spec.formats import ACC_BITS, BIAS_DELTAS, SIGNAL
-from tidegate.spec.network import Layer
+from tidegate.spec.layer import Layer
 from tidegate.spec.packets import Result
 from tidegate.spec.registers import BY_NAME, DENSE, STREAM
 from tidegate.spec.rules import Diffuse, rule_of

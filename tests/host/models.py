@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from tidegate.spec.layer import Layer
 from tidegate.spec.model import Model, expected_tensors
-from tidegate.spec.network import Layer, Network
+from tidegate.spec.network import Network
 
 
 def random_model(seed: int = 1, features: int = 10, gru=(20, 12), classes: int = 4, thetas=(16, 8, 8)) -> Model:

@@ -9,9 +9,10 @@ from tidegate.spec.cells import UNIT
 from tidegate.spec.conv import Conv2d
 from tidegate.spec.design import ADDRESSERS, Design
 from tidegate.spec.errors import CapacityError, ModelError
+from tidegate.spec.layer import Layer
 from tidegate.spec.layout import Layout, WordRun
 from tidegate.spec.model import read_model, save_model
-from tidegate.spec.network import Layer, Network
+from tidegate.spec.network import Network
 from tidegate.spec.register_values import register_values
 from tidegate_sim.random_networks import filled
 

@@ -6,8 +6,9 @@ import pytest
 from tidegate.spec.cells import GRU, UNIT
 from tidegate.spec.cycles import frame_cycles, latency_cycles, loop, steady_cycles
 from tidegate.spec.design import Design
+from tidegate.spec.layer import Layer
 from tidegate.spec.layout import Layout
-from tidegate.spec.network import Layer, Network
+from tidegate.spec.network import Network
 from tidegate.spec.rules import RULES
 from tidegate.spec.stage_times import ADDRESSER, LANES, WORD_LOGITS
 

@@ -23,8 +23,9 @@ from tidegate.spec.energy import (
     memory,
 )
 from tidegate.spec.errors import TidegateError
+from tidegate.spec.layer import Layer
 from tidegate.spec.layout import Layout
-from tidegate.spec.network import Layer, Network
+from tidegate.spec.network import Network
 from tidegate.spec.rules import RULES
 
 

@@ -9,9 +9,10 @@ from tidegate.spec.cells import CELLS, UNIT
 from tidegate.spec.design import Design
 from tidegate.spec.errors import CapacityError
 from tidegate.spec.formats import BIAS_DELTAS
+from tidegate.spec.layer import Layer
 from tidegate.spec.layout import Layout
 from tidegate.spec.model import Model, expected_tensors
-from tidegate.spec.network import Layer, Network
+from tidegate.spec.network import Network
 from tidegate.spec.register_values import register_values
 from tidegate.spec.registers import BY_NAME
 from tidegate.spec.rules import RULES, Diffuse

@@ -11,8 +11,9 @@ from safetensors.numpy import load_file, save_file
 from tidegate.spec.cells import UNIT
 from tidegate.spec.errors import ModelError, TidegateError
 from tidegate.spec.formats import THETA_MAX
+from tidegate.spec.layer import Layer
 from tidegate.spec.model import Model, accumulator_bounds, expected_tensors, read_model, save_model
-from tidegate.spec.network import Layer, Network
+from tidegate.spec.network import Network
 from tidegate.spec.rules import Diffuse
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from tidegate.spec.cells import UNIT
 from tidegate.spec.errors import ModelError
-from tidegate.spec.network import Layer, Network
+from tidegate.spec.layer import Layer
+from tidegate.spec.network import Network
 from tidegate.spec.rules import Diffuse
 
 NET = Network(20, (Layer(50, 7), Layer(37, 6)), Layer(5, 8), (1, 2, 3))

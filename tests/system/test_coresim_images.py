@@ -9,8 +9,9 @@ from tidegate.spec.cells import UNIT
 from tidegate.spec.conv import Conv2d
 from tidegate.spec.design import SIMULATED, simulated
 from tidegate.spec.errors import CapacityError, TidegateError
+from tidegate.spec.layer import Layer
 from tidegate.spec.layout import Layout
-from tidegate.spec.network import Layer, Network
+from tidegate.spec.network import Network
 from tidegate.spec.register_values import register_values
 from tidegate.spec.rules import RULES
 from tidegate_sim import coresim

@@ -13,9 +13,10 @@ from tidegate.spec.boards import board_spec
 from tidegate.spec.cycles import latency_cycles, steady_cycles
 from tidegate.spec.design import SIMULATED
 from tidegate.spec.energy import NOTE, estimate
+from tidegate.spec.layer import Layer
 from tidegate.spec.layout import Layout
 from tidegate.spec.model import save_model
-from tidegate.spec.network import Layer, Network
+from tidegate.spec.network import Network
 
 
 def test_figures_of_a_shipped_model():

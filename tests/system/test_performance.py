@@ -7,8 +7,9 @@ import pytest
 
 from tidegate.spec.cycles import steady_cycles
 from tidegate.spec.design import SIMULATED
+from tidegate.spec.layer import Layer
 from tidegate.spec.layout import Layout
-from tidegate.spec.network import Layer, Network
+from tidegate.spec.network import Network
 from tidegate_sim.performance import fill_page
 
 DOCS = Path(__file__).parents[2] / "docs"

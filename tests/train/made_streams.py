@@ -6,8 +6,9 @@ import numpy as np
 
 from tidegate.host.detector import Detection
 from tidegate.host.frontend import FrontEndSettings
+from tidegate.spec.layer import Layer
 from tidegate.spec.model import Model, expected_tensors
-from tidegate.spec.network import Layer, Network
+from tidegate.spec.network import Network
 from tidegate.train.data.soundscape import Scene, SpokenWord
 
 RATE = 8000                         # of the clips that the fixture writes

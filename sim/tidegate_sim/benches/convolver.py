@@ -11,8 +11,9 @@ from cocotb.triggers import RisingEdge
 from tidegate.spec.cells import UNIT
 from tidegate.spec.design import Design
 from tidegate.spec.errors import TidegateError
+from tidegate.spec.layer import Layer
 from tidegate.spec.layout import Layout
-from tidegate.spec.network import Layer, Network
+from tidegate.spec.network import Network
 from tidegate.spec.register_values import register_values
 from tidegate_hw.records.job import Copy, Kind, job_layout, offer_layout
 from tidegate_hw.records.registers import registers_layout

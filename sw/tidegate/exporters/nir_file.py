@@ -8,8 +8,8 @@ import numpy as np
 
 from ..spec.errors import ModelError, TidegateWarning
 from ..spec.formats import SIGNAL, acc_frac
+from ..spec.layer import Layer
 from ..spec.model import Model, tensor_name
-from ..spec.network import Layer
 from ..spec.rules import Diffuse
 
 DT = 1e-4       # length of a frame, in the seconds of the graph: that of snnTorch

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..spec.formats import BIAS_MAX, CELL_STATE, PRE, SIGNAL, WEIGHT_BITS, acc_frac, weight_max
-from ..spec.network import Layer
+from ..spec.layer import Layer
 from .arithmetic import ROUNDINGS
 from .chain import FloatChain
 from .departure import Departure

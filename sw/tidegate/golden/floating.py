@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from ..spec.cells import CELLS, GRU, Cell
 from ..spec.formats import SIGNAL
+from ..spec.layer import Layer
 from ..spec.model import Model
-from ..spec.network import Layer, Network
+from ..spec.network import Network
 from .cells import golden_of
 from .convert import from_torch
 from .network import Output, of_gates

@@ -21,7 +21,8 @@ from torch.backends import mkldnn, nnpack
 from torch.nn.functional import conv2d, linear, unfold
 
 from ..spec.conv import Conv2d
-from ..spec.network import Layer, Network
+from ..spec.layer import Layer
+from ..spec.network import Network
 from .cells import golden_of
 from .encoder import DeltaEncoder, priced_events
 from .signals import HYBRID, Slope, delta_of, diffuse_of

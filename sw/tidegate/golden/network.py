@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from ..spec.cells import GRU, Cell
 from ..spec.errors import ModelError
 from ..spec.formats import ACC_BITS, BIAS_MAX, SIGNAL, WEIGHT_BITS, acc_frac, weight_max
+from ..spec.layer import Layer
 from ..spec.model import Model, tensor_name
-from ..spec.network import Layer, Network
+from ..spec.network import Network
 from ..spec.rules import Diffuse
 from ..spec.stop import STOP_SHIFT, Stop
 from . import general

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from ..spec.errors import ModelError
 from ..spec.formats import BIAS_DELTAS, BIAS_MAX, SIGNAL, WEIGHT_BITS, WEIGHT_FRACS, acc_frac, weight_max
+from ..spec.layer import Layer
 from ..spec.model import Model, tensor_name
-from ..spec.network import Layer, Network
+from ..spec.network import Network
 from ..spec.rules import Diffuse
 from .chain import FloatChain, FloatLayer
 from .scale import rounded as _round

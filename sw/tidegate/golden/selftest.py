@@ -12,8 +12,9 @@ from ..spec.cells import GRU, UNIT, Cell, cell_of
 from ..spec.conv import Conv2d
 from ..spec.design import ADDRESSERS
 from ..spec.formats import SIGNAL
+from ..spec.layer import Layer
 from ..spec.model import Model, expected_tensors, save_model, tensor_name
-from ..spec.network import Layer, Network
+from ..spec.network import Network
 from ..spec.rules import RULES, Diffuse
 from .judge import Golden
 

@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from ..progress import Progress
-from ..spec.formats import SIGNAL
 from ..spec.model import Model
 from .judge import Golden
 
@@ -15,8 +14,9 @@ _ELEMENTS = 1 << 26     # of all frames that are run at once
 
 @dataclass(frozen=True)
 class ImageAnswers:
-    """After each of ``steps`` frames: ``accuracy``, and additions per image, ``operations``, which are weights read.
-    ``rates``: spikes per element and frame of each signal, over all frames."""
+    """Results after each number of frames in ``steps``, ascending.  ``accuracy``: share of right answers.
+    ``operations``: weights added per image so far.  ``rates``: spikes per element and frame of each signal, over all
+    frames."""
 
     steps: tuple[int, ...]
     accuracy: tuple[float, ...]
@@ -41,7 +41,7 @@ def answers(model: Model, images: np.ndarray, targets: np.ndarray, steps: Sequen
     right, operations, events = np.zeros(len(at)), np.zeros(len(at)), np.zeros(net.signals)
     batch = max(1, _ELEMENTS // (last * int(elements.sum())))
     for first in range(0, len(images), batch):
-        frames = np.floor(images[first : first + batch].astype(np.float64) * 2**SIGNAL.frac + 0.5).astype(np.int32)
+        frames = model.quantise(images[first : first + batch]).astype(np.int32)
         run = golden.run(np.broadcast_to(frames, (last, *frames.shape)))
         told = run.logits.cumsum(0, dtype=np.int64)[at].argmax(2)
         right += (told == targets[first : first + batch]).sum(1)
@@ -51,4 +51,4 @@ def answers(model: Model, images: np.ndarray, targets: np.ndarray, steps: Sequen
             progress(min(first + batch, len(images)), len(images))
     n = len(images)
     return ImageAnswers(tuple((at + 1).tolist()), tuple((right / n).tolist()), tuple((operations / n).tolist()),
-                   tuple((events / (n * last * elements)).tolist()))
+                        tuple((events / (n * last * elements)).tolist()))

@@ -24,7 +24,7 @@ Bias and weights are those of ``spec/network.py``: cell ``unit``, rule ``diffuse
 not spike: their logits are the weighted sums, and the mean over the frames is the answer.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from math import isfinite
 
@@ -35,15 +35,16 @@ from torch import Tensor, nn
 from ..progress import Progress
 from ..spec.cells import UNIT
 from ..spec.errors import ModelError
-from ..spec.formats import BIAS_DELTAS, BIAS_MAX, SIGNAL, WEIGHT_BITS, acc_frac, weight_max
+from ..spec.formats import BIAS_MAX, SIGNAL, WEIGHT_BITS, acc_frac, weight_max
+from ..spec.layer import Layer
 from ..spec.model import Model, tensor_name
-from ..spec.network import Layer, Network
+from ..spec.network import Network
 from ..spec.rules import Diffuse
 from .cells import golden_of
 from .module_graph import module_layers
 from .scale import rounded, scales
 from .signals import HYBRID, diffuse_of
-from .weight_layer import Feed, WeightLayer, float_logits
+from .weight_layer import Feed, WeightLayer, trained_logits
 
 BALANCES = ("spikes", "activations")
 STEP = 256          # a spike, and the threshold of every neuron, in LSBs of 2**-8
@@ -93,25 +94,27 @@ class SpikingConversion:
     @torch.no_grad()
     def float_logits(self, x: np.ndarray) -> np.ndarray:
         """Logits (n, classes) of the trained network for features (n, features)."""
-        return np.concatenate([float_logits(self.trained, torch.from_numpy(part)).numpy()
+        return np.concatenate([trained_logits(self.trained, torch.from_numpy(part)).numpy()
                                for part in np.split(x, range(_JUDGED, len(x), _JUDGED))])
 
 
 @torch.no_grad()
 def spike_norm(module: nn.Module | torch.export.ExportedProgram, frames: np.ndarray,
-               labels: Sequence[str] | None = None, *, balance: str = "spikes", percentile: float = 100.0,
+               labels: Sequence[str] | None = None, *, balance: str = "activations", percentile: float = 99.9,
                image: tuple[int, int, int] | None = None, by_channel: bool = True, initial: float = 0.5,
                card: dict | None = None, progress: Progress | None = None) -> SpikingConversion:
-    """A spiking model of a module of linear layers, convolutions, ReLUs, average pooling, batch normalisation, dropout
-    and junctions, which ends with a linear layer; see ``module_graph.py``.
+    """Convert a trained network to integrate-and-fire neurons.
 
-    ``frames`` (sequences, frames, features), 0..1: calibration data, as the model will hear them.  A feature spikes at
-    the rate that it says; one that is 0 or 1 says where its spikes are.  ``image``: (channels, height, width) of what a
-    module with convolutions hears; features are then in the order (y, x, channel).  The trained network hears each
-    sequence's mean frame.  ``percentile``: of the weighted sums or the activations above 0, to balance on in place of
-    the largest.
+    ``module``: linear layers, convolutions, ReLUs, average pooling, batch normalisation, dropout, sums of two branches;
+    it ends with a linear layer (``module_graph.py``).  ``frames``: calibration data (sequences, frames, features),
+    0..1.  A feature spikes in a share of the frames that equals its value; 0 and 1 give its spikes exactly.  The
+    trained network gets each sequence's mean frame.  ``image``: (channels, height, width) of what a module with
+    convolutions gets; features are then in the order (y, x, channel).  ``percentile``: 50 to 100, of the positive sums
+    or activations, on which to balance.  ``by_channel``: a threshold per channel.  ``initial``: first potential, a
+    share of the threshold in [0, 1).  Source: Sengupta et al. 2018.
 
-    ModelError for any other module, too many layers, and weights that are no numbers.
+    ModelError for an operation that cannot be converted, a wrong shape or range of ``frames``, labels that do not
+    match, weights that are no numbers, and too many layers.
     """
     frames = np.asarray(frames)
     _check_options(balance, percentile, initial)
@@ -141,12 +144,10 @@ def _check_options(balance: str, percentile: float, initial: float) -> None:
 
 @dataclass(frozen=True)
 class _Integers:
-    """A layer on the grid of the engine: ``weight`` (rows, columns), ``bias`` (rows,), and ``layer`` with both, all
-    integers held in float64.  ``weight_error``: see ``LayerReport``."""
+    """A layer on the grid of the engine: ``layer`` with integers held in float64.  ``weight_error``: see
+    ``LayerReport``."""
 
     shape: Layer
-    weight: Tensor
-    bias: Tensor
     layer: WeightLayer
     weight_error: float
 
@@ -180,7 +181,7 @@ class _Conversion:
         last, scale = self._classifier()
         made.append(self._integers(last, False))
         progress(len(self.layers), len(self.layers))
-        found = {"conversion": {
+        found = {"recipe": {"readout_frames": 0}, "conversion": {
             "balance": self.balance, "percentile": self.percentile, "by_channel": self.by_channel,
             "initial": 1 - self.theta / STEP, "thresholds": [report.threshold for report in reports],
             "logit_scale": scale}}
@@ -213,21 +214,19 @@ class _Conversion:
         return self._top((of_spikes.sums([self.spikes[f.signal][:, part].float() for f in layer.feeds])
                           for part in self._parts(layer)), channels)
 
-    def _top(self, sums: Iterator[Tensor] | Sequence[Tensor], channels: int) -> Tensor:
+    def _top(self, sums: Iterable[Tensor], channels: int) -> Tensor:
         """The percentile of the sums above 0, of parts (..., size) in the order (position, channel).  A channel without
         any, which will never spike, takes the largest of the layer, and a layer without any takes 1."""
         held: list[list[np.ndarray]] = []
         for part in sums:
             rows = part.reshape(-1, channels).t() if self.by_channel else part.reshape(1, -1)
-            held.append([(np.array([row.max()]) if self.percentile == 100 else row[row > 0]) for row in rows.numpy()])
-        tops = [self._percentile(np.concatenate(parts)) for parts in zip(*held, strict=True)]
+            above = [row[row > 0] for row in rows.numpy()]
+            held.append([row.max(keepdims=True) if self.percentile == 100 and row.size else row for row in above])
+        values = [np.concatenate(parts) for parts in zip(*held, strict=True)]
+        tops = [float(np.percentile(above, self.percentile)) if above.size else 0.0 for above in values]
         largest = max(tops)
         return torch.tensor([max(top, _FLOOR * largest) if top > 0 else largest or 1.0 for top in tops],
                             dtype=torch.float64)
-
-    def _percentile(self, values: np.ndarray) -> float:
-        above = values[values > 0]
-        return float(np.percentile(above, self.percentile)) if above.size else 0.0
 
     def _of_spikes(self, layer: WeightLayer) -> tuple[Feed, ...]:
         """What a layer hears, if that are spikes in place of activations."""
@@ -250,19 +249,18 @@ class _Conversion:
         weight, most = layer.weight, weight_max(WEIGHT_BITS)
         frac = _weight_frac([feed.weight for feed in layer.feeds], layer.bias, layer.name)
         columns = 2 if layer.bias.any() else 0
-        grid = (1, *BIAS_DELTAS[::-1])[columns] if columns else 0
         ints = rounded(weight, frac).clamp(-most, most)
-        bias = rounded(layer.bias / (grid or 1), acc_frac(frac)) * grid
         convs = [feed.conv for feed in layer.feeds if feed.conv is not None]
         signals = tuple(feed.signal for feed in layer.feeds)
         made: dict = {"cell": UNIT, "activation": "identity", "recurrent": False, "hears": signals} if hidden else {}
         if convs:
             made |= {"conv": convs[-1], "skip": convs[0] if len(convs) > 1 else None}
         shape = Layer(layer.size, frac, consumes=True, bias_columns=columns, **made)
+        bias = rounded(layer.bias / (shape.bias_grid or 1), acc_frac(frac)) * shape.bias_grid
         parts = ints.split([feed.weight.shape[1] for feed in layer.feeds], 1)
         feeds = tuple(replace(feed, weight=part) for feed, part in zip(layer.feeds, parts, strict=True))
         error = float((ints * 2.0**-frac - weight).square().sum() / weight.square().sum().clamp_min(1e-30)) ** 0.5
-        return _Integers(shape, ints, bias, replace(layer, feeds=feeds, bias=bias), error)
+        return _Integers(shape, replace(layer, feeds=feeds, bias=bias), error)
 
     def _simulate(self, l: int, ints: _Integers) -> None:
         """The spikes of layer l, the integers of ``Golden``."""
@@ -297,8 +295,9 @@ class _Conversion:
         for l, ints in enumerate(made):
             last = l == len(made) - 1
             name = "classifier.{}" if last else tensor_name(ints.shape, l, "{}")
-            tensors[name.format("weight" if last else "weight_ih")] = ints.weight.numpy().astype(np.int8)
-            tensors[name.format("bias")] = (ints.bias if last else ints.bias[None]).numpy().astype(np.int32)
+            tensors[name.format("weight" if last else "weight_ih")] = ints.layer.weight.numpy().astype(np.int8)
+            bias = ints.layer.bias.numpy().astype(np.int32)
+            tensors[name.format("bias")] = bias if last else bias[None]
         tensors |= {"frontend.mean": np.zeros(self.features, np.float32),
                     "frontend.scale": np.ones(self.features, np.float32)}
         *hidden, classifier = (ints.shape for ints in made)

@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..spec.layer import Layer
 from ..spec.model import Model, tensor_name
-from ..spec.network import Layer, Network
+from ..spec.network import Network
 from ..spec.rules import Diffuse
 from . import kernel
 

@@ -16,8 +16,8 @@ from torch.nn.functional import linear
 
 from ..spec.errors import ModelError
 from ..spec.formats import SIGNAL, acc_frac
+from ..spec.layer import Layer
 from ..spec.model import Model, tensor_name
-from ..spec.network import Layer
 from ..spec.rules import DELTA_MAX
 from .arithmetic import REAL, Arithmetic
 from .cells import golden_of

@@ -12,8 +12,9 @@ from .general import convolution
 
 @dataclass(frozen=True)
 class Feed:
-    """What a signal (0: the features, n: what layer n - 1 makes) feeds: ``weight`` (rows, columns), float64; ``conv``:
-    of a convolution, as ``spec/model.py`` has them."""
+    """``signal``: the one that is heard (0: the features, n: output of layer n - 1).  ``weight``: float64 (rows,
+    columns); of a convolution (output channels, channel · ky · kx), of a depthwise one (channels, ky · kx).  ``conv``:
+    its geometry, None of a dense layer."""
 
     signal: int
     weight: Tensor
@@ -69,7 +70,7 @@ class WeightLayer:
         return total
 
 
-def float_logits(layers: Sequence[WeightLayer], x: Tensor) -> Tensor:
+def trained_logits(layers: Sequence[WeightLayer], x: Tensor) -> Tensor:
     """Logits (B, classes) of the trained network that these layers are of, for features x (B, features)."""
     signals = [x[None]]
     for layer in layers[:-1]:

@@ -19,9 +19,9 @@ from ..progress import Progress
 from ..spec.design import Design, Identity, simulated
 from ..spec.errors import ModelError, TidegateError
 from ..spec.formats import SIGNAL, acc_frac
+from ..spec.layer import whole
 from ..spec.layout import Layout
 from ..spec.model import Model
-from ..spec.network import whole
 from ..spec.packets import Request, events_of, most_frames, result_dtype
 from ..spec.register_values import register_values, threshold_registers
 from ..spec.registers import BY_NAME, stop_registers

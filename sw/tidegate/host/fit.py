@@ -15,9 +15,10 @@ from ..spec.cycles import latency_cycles, steady_cycles
 from ..spec.design import Design, simulated
 from ..spec.energy import energy_comparison
 from ..spec.errors import TidegateError
+from ..spec.layer import Layer
 from ..spec.layout import Layout
 from ..spec.model import Model
-from ..spec.network import Layer, Network
+from ..spec.network import Network
 from .features import settings_of
 
 LANES, CLOCK = 64, 100e6        # without a board: lanes of the virtual board, and the Hz that turn cycles into seconds

@@ -16,7 +16,8 @@ from tidegate.golden.figures import Figures
 from tidegate.golden.general import Signal, Weights
 from tidegate.golden.network import NetworkState
 from tidegate.spec.formats import SIGNAL, THETA_MAX, WEIGHT_FRACS, whole_theta
-from tidegate.spec.network import Layer, Network
+from tidegate.spec.layer import Layer
+from tidegate.spec.network import Network
 
 from .control import ThetaControl
 from .errors import LayerError, SaturationWarning

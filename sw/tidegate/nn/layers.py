@@ -19,7 +19,8 @@ from tidegate.golden.network import NetworkState, integers_of, of_gates
 from tidegate.golden.scale import finest
 from tidegate.spec.cells import GRU, LSTM, Cell
 from tidegate.spec.formats import CELL_STATE, SIGNAL, STATE
-from tidegate.spec.network import MAX_LAYERS, Layer, Network
+from tidegate.spec.layer import Layer
+from tidegate.spec.network import MAX_LAYERS, Network
 
 from .base import IntegerRNN, LayerRun, wide
 from .errors import LayerError

@@ -10,7 +10,8 @@ from tidegate.golden.general import Signal
 from tidegate.golden.signals import SLOPES
 from tidegate.spec.cells import UNIT
 from tidegate.spec.formats import SIGNAL
-from tidegate.spec.network import MAX_LAYERS, Layer, Network
+from tidegate.spec.layer import Layer
+from tidegate.spec.network import MAX_LAYERS, Network
 from tidegate.spec.rules import LEAK_MAX, Diffuse
 
 from .base import LSB

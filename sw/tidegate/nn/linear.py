@@ -7,7 +7,7 @@ from tidegate.golden.network import classifier_integers_of
 from tidegate.golden.scale import finest
 from tidegate.spec.cells import GRU
 from tidegate.spec.formats import SIGNAL, acc_frac
-from tidegate.spec.network import Layer
+from tidegate.spec.layer import Layer
 
 _REACH = 1 << SIGNAL.frac               # of what a layer's signal adds, in LSBs: a spike is 1
 

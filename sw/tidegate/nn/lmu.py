@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from tidegate.golden.general import Signal
 from tidegate.spec.cells import UNIT
+from tidegate.spec.layer import Layer
 from tidegate.spec.lmu import discrete
-from tidegate.spec.network import MAX_LAYERS, Layer, Network
+from tidegate.spec.network import MAX_LAYERS, Network
 from tidegate.spec.rules import Diffuse
 
 from .base import LSB, each_of

@@ -18,7 +18,8 @@ from tidegate.golden.scale import finest
 from tidegate.golden.signals import Slope
 from tidegate.spec.cells import UNIT
 from tidegate.spec.formats import SIGNAL
-from tidegate.spec.network import Layer, Network
+from tidegate.spec.layer import Layer
+from tidegate.spec.network import Network
 from tidegate.spec.rules import DELTA_MAX, STEP_MAX, Diffuse
 
 from .base import LSB, IntegerRNN, LayerRun, wide

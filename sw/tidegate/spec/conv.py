@@ -26,8 +26,12 @@ KERNEL_MAX, SIDE_MAX = 8, 255
 
 @dataclass(frozen=True)
 class Conv2d:
-    """``channels``, ``height``, ``width`` of the image that is heard; ``kernel`` (as high as wide), ``stride`` (1, 2 or
-    4), ``padding`` with zeros at each side.  ModelError for what no core computes."""
+    """Geometry of a convolution in two dimensions.
+
+    ``channels``, ``height``, ``width``: of the image that is heard; height and width up to 255 pixels.  ``kernel``:
+    its side, 1 to 8 pixels.  ``stride``: 1, 2 or 4, at most ``kernel``.  ``padding``: zeros at each side, fewer than
+    ``kernel``.  ``depthwise``: output channel c hears input channel c alone.  ModelError otherwise.
+    """
 
     channels: int
     height: int
@@ -90,7 +94,7 @@ class Conv2d:
 
     @cached_property
     def slots(self) -> tuple[int, ...]:
-        """The slot of each k of a row, and each row, of the kernel."""
+        """``slots[k]``: the place, in the order of memory, of column (or row) k of the kernel."""
         in_order = [k for first in range(self.stride) for k in reversed(range(first, self.kernel, self.stride))]
         return tuple(in_order.index(k) for k in range(self.kernel))
 

@@ -33,8 +33,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from .cells import Cell
+from .layer import Layer
 from .layout import Layout
-from .network import Layer
 from .stage_times import (
     ADDRESSER,
     ENCODER,

@@ -6,7 +6,8 @@ from dataclasses import dataclass, fields, replace
 from .cells import CELLS, GRU, cell_of
 from .errors import TidegateError
 from .formats import ACC_BITS, DELTA_BITS, SIGNAL, STATE, WEIGHT_BITS
-from .network import MAX_LAYERS, USUAL_LAYERS, whole
+from .layer import whole
+from .network import MAX_LAYERS, USUAL_LAYERS
 from .packets import most_classes, most_features, payload_for
 from .rules import RULES
 

@@ -33,7 +33,8 @@ from .cells import GRU
 from .errors import ModelError, TidegateError
 from .formats import ACC_BITS, BIAS_MAX, SIGNAL, WEIGHT_BITS, weight_max, whole_theta
 from .frontend import check_frontend
-from .network import USUAL_LAYERS, Layer, Network
+from .layer import Layer
+from .network import USUAL_LAYERS, Network
 from .readout import Readout
 from .stop import Stop
 from .tokens import Tokens

@@ -57,8 +57,9 @@ def _images(layout: Layout) -> dict[str, int]:
             values |= {
                 f"{prefix}CONV{s}": 1 | (conv.stride.bit_length() - 1) << 1 | (conv.kernel - 1) << 3
                 | conv.padding << 6 | conv.depthwise << 9,
-                f"CONV_PIXEL{s}": layout.pixel_numbers(s), f"CONV_PIXELS{s}": reciprocal(layout.pixel_numbers(s)),
-                f"CONV_WIDTH{s}": conv.width, f"CONV_WIDTHS{s}": reciprocal(conv.width),
+                f"CONV_PIXEL{s}": layout.pixel_numbers(s),
+                f"CONV_PIXEL_RECIPROCAL{s}": reciprocal(layout.pixel_numbers(s)),
+                f"CONV_WIDTH{s}": conv.width, f"CONV_WIDTH_RECIPROCAL{s}": reciprocal(conv.width),
                 f"{prefix}CONV_RIGHT{s}": conv.out_width - 1, f"{prefix}CONV_BOTTOM{s}": conv.out_height - 1,
                 f"{prefix}CONV_ROW{s}": conv.out_width * column.length,
                 f"{prefix}CONV_KERNEL_ROW{s}": conv.kernel * column.each,

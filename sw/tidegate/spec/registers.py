@@ -147,10 +147,10 @@ REGISTERS: tuple[Register, ...] = (
     *_bank("LAYER_LANES", 0xA8, MAX_LAYERS, 16, "lanes that layer {} uses of each accumulator word; in a design that "
            "convolves, as all below", "lanes", only="convolves"),
     *_bank("CONV_PIXEL", 0xB8, MAX_SIGNALS, 16, "numbers of the elements of a pixel of signal {}", only="convolves"),
-    *_bank("CONV_PIXELS", 0xC0, MAX_SIGNALS, RECIPROCAL_BITS + 1, "2**18 / `CONV_PIXEL{}`, rounded up",
+    *_bank("CONV_PIXEL_RECIPROCAL", 0xC0, MAX_SIGNALS, RECIPROCAL_BITS + 1, "2**18 / `CONV_PIXEL{}`, rounded up",
            only="convolves"),
     *_bank("CONV_WIDTH", 0xC8, MAX_SIGNALS, 8, "pixels in a row of the image that is signal {}", only="convolves"),
-    *_bank("CONV_WIDTHS", 0xD0, MAX_SIGNALS, RECIPROCAL_BITS + 1, "2**18 / `CONV_WIDTH{}`, rounded up",
+    *_bank("CONV_WIDTH_RECIPROCAL", 0xD0, MAX_SIGNALS, RECIPROCAL_BITS + 1, "2**18 / `CONV_WIDTH{}`, rounded up",
            only="convolves"),
     *_convolution("", 0, "convolves", "the convolution that hears signal {}"),
     *_column("SKIP_", _SECOND, "the second convolution that hears signal {}", "skips"),

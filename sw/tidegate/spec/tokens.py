@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 from .errors import ModelError
-from .network import whole
+from .layer import whole
 
 MOST_BEAM = 1000
 

@@ -13,7 +13,8 @@ from tidegate.spec.cells import CELLS, GRU, UNIT, cell_of
 from tidegate.spec.conv import Conv2d
 from tidegate.spec.errors import TidegateError
 from tidegate.spec.formats import THETA_MAX
-from tidegate.spec.network import Layer, Network
+from tidegate.spec.layer import Layer
+from tidegate.spec.network import Network
 from tidegate.spec.rules import Diffuse
 from tidegate.spec.stop import Stop
 
@@ -119,7 +120,7 @@ class Convolution(Conv2d):
 @validated("a recipe's layer.")
 class LayerRecipe:
     """How a layer is made, or the classifier, of which only ``consumes`` and ``bias_columns`` count: the fields of
-    ``spec.network.Layer``."""
+    ``spec.layer.Layer``."""
 
     cell: str = UNIT.name
     activation: str = ""

@@ -8,7 +8,7 @@ import pytest
 
 from tidegate.golden.cells.gru import step
 from tidegate.spec.activation import sigmoid, tanh
-from tidegate.spec.network import Layer
+from tidegate.spec.layer import Layer
 
 
 def to_grid(x: Fraction, frac: int, limit: int) -> int:

@@ -9,7 +9,7 @@ import torch
 from tidegate.golden import FloatDelta, Golden, from_torch
 from tidegate.golden.cells.lstm import advance, layer, sequence, step
 from tidegate.spec.activation import sigmoid, tanh
-from tidegate.spec.network import Layer
+from tidegate.spec.layer import Layer
 
 from .test_gru import Round, Squash, layer_arguments, same_gradients, sent
 from .test_gru_step import random_accumulators, to_grid

@@ -23,8 +23,9 @@ from tidegate.host.features import features_of
 from tidegate.host.frontend import FrontEndSettings
 from tidegate.spec.cells import UNIT
 from tidegate.spec.errors import TidegateError
+from tidegate.spec.layer import Layer
 from tidegate.spec.model import Model, expected_tensors, save_model
-from tidegate.spec.network import Layer, Network
+from tidegate.spec.network import Network
 from tidegate.spec.rules import Diffuse
 from tidegate.train.errors import DataError
 from tidegate.train.publish.report import write_model_report, write_report

@@ -1,4 +1,4 @@
-"""The study of deep networks on pictures that are made here: networks, training, tables and the drawing."""
+"""The study of deep networks on images that are made here: networks, training, tables and the drawing."""
 
 import json
 import struct
@@ -10,7 +10,7 @@ import torch
 
 from tidegate.golden.module_graph import module_layers
 from tidegate.spec.model import read_model
-from tidegate.train.data.pictures import load_pictures
+from tidegate.train.data.image_sets import load_image_set
 from tidegate.train.publish import deep_plot
 from tidegate.train.study import deep
 from tidegate.train.study.deep_networks import NETWORKS, Training, accuracy, resnet, train, vgg
@@ -24,7 +24,7 @@ def idx(array):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Spots for clothes: the class is where the bright one is."""
-    folder, rng = tmp_path_factory.mktemp("pictures") / "mnist", np.random.default_rng(3)
+    folder, rng = tmp_path_factory.mktemp("images") / "mnist", np.random.default_rng(3)
     folder.mkdir()
     for prefix, count in (("train", 480), ("t10k", 40)):
         labels = rng.integers(10, size=count).astype(np.uint8)
@@ -38,7 +38,7 @@ def folder(tmp_path_factory):
 
 
 def test_networks_are_those_of_the_page():
-    """Weight layers and products per picture, of 28 x 28 pixels and of 32 x 32 of three colours."""
+    """Weight layers and products per image, of 28 x 28 pixels and of 32 x 32 of three colours."""
     for image in ((1, 28, 28), (3, 32, 32)):
         plain, residual = (module_layers(NETWORKS[name](image, 10), image) for name in ("vgg", "resnet"))
         pooling = [layer.name.startswith("pooling") for layer in plain]
@@ -49,13 +49,13 @@ def test_networks_are_those_of_the_page():
 
 def test_training_learns(folder):
     torch.manual_seed(0)
-    pictures = load_pictures("mnist", folder)
-    network = vgg(pictures.image, 10, widths=(8, 8), each=(1, 1))
+    image_set = load_image_set("mnist", folder)
+    network = vgg(image_set.image, 10, widths=(8, 8), each=(1, 1))
     told = []
-    train(network, pictures, Training(8, batch=20, learning_rate=0.1, shift=0, flip=False), 0,
+    train(network, image_set, Training(8, batch=20, learning_rate=0.1, shift=0, flip=False), 0,
           lambda *now: told.append(now))
     assert len(told) == 8 and told[-1][1] < told[0][1]
-    assert accuracy(network, pictures, pictures.of("test")) > 0.8
+    assert accuracy(network, image_set, image_set.of("test")) > 0.8
 
 
 def test_the_command(folder, tmp_path, monkeypatch, capsys):
@@ -65,7 +65,7 @@ def test_the_command(folder, tmp_path, monkeypatch, capsys):
     small = {"resnet": lambda image, classes: resnet(image, classes, widths=(8, 8))}
     monkeypatch.setattr(deep, "NETWORKS", small)
     arguments = ["deep", str(folder), "--network", "resnet", "--seeds", "0", "1", "--epochs", "1", "--out",
-                 str(tmp_path / "out"), "--pictures", "20"]
+                 str(tmp_path / "out"), "--images", "20"]
     monkeypatch.setattr(sys, "argv", [*arguments, "--paper"])
     assert deep.main() == 0
     monkeypatch.setattr(sys, "argv", arguments)
@@ -80,20 +80,20 @@ def test_the_command(folder, tmp_path, monkeypatch, capsys):
     assert any(layer.skip for layer in network.layers) and rows[0]["dense"] == network.dense_weights
     (tmp_path / "out" / "resnet-0.pt").write_bytes(b"no network")
     assert deep.main() == 1 and "is not a network 'resnet'" in capsys.readouterr().err
-    picture = tmp_path / "deep.svg"
-    monkeypatch.setattr(sys, "argv", ["deep_plot", str(tmp_path / "out" / "resnet.json"), "--plot", str(picture)])
-    assert deep_plot.main() == 0 and "<svg" in picture.read_text()[:600]
-    monkeypatch.setattr(sys, "argv", ["deep_plot", str(picture), "--plot", str(picture)])
+    drawn = tmp_path / "deep.svg"
+    monkeypatch.setattr(sys, "argv", ["deep_plot", str(tmp_path / "out" / "resnet.json"), "--plot", str(drawn)])
+    assert deep_plot.main() == 0 and "<svg" in drawn.read_text()[:600]
+    monkeypatch.setattr(sys, "argv", ["deep_plot", str(drawn), "--plot", str(drawn)])
     assert deep_plot.main() == 1 and capsys.readouterr().err.startswith("error: ")
 
 
 def test_a_folder_that_says_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["deep", str(tmp_path), "--out", str(tmp_path / "out")])
     assert deep.main() == 1
-    assert "does not say which pictures" in capsys.readouterr().err
+    assert "does not say which images" in capsys.readouterr().err
 
 
-def test_pictures_of_three_colours(tmp_path, monkeypatch, capsys):
+def test_images_of_three_colours(tmp_path, monkeypatch, capsys):
     """CIFAR-10's files, made here."""
     folder, rng = tmp_path / "cifar-10", np.random.default_rng(0)
     folder.mkdir()
@@ -109,6 +109,6 @@ def test_pictures_of_three_colours(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["deep", str(folder), "--seeds", "0", "--epochs", "1", "--out",
                                       str(tmp_path / "out")])
     assert deep.main() == 0, capsys.readouterr().err
-    assert "vgg on cifar-10, seeds 0, 32 test pictures" in capsys.readouterr().out
+    assert "vgg on cifar-10, seeds 0, 32 test images" in capsys.readouterr().out
     model = read_model(tmp_path / "out" / "vgg-0-activations.tidegate")
     assert model.network.features == 3 * 32 * 32 and model.labels[0] == "airplane"

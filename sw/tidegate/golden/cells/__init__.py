@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from ...spec.cells import CELLS, Cell
-from ...spec.network import Layer
+from ...spec.layer import Layer
 from ..arithmetic import Arithmetic, Observed
 
 

@@ -33,7 +33,7 @@ from ...spec.formats import (
     STATE,
     acc_frac,
 )
-from ...spec.network import Layer
+from ...spec.layer import Layer
 from .. import kernel
 from ..arithmetic import REAL, Arithmetic, Observed
 from ..encoder import at_ends, lag_gradient, lag_of, shrink, whole_threshold

@@ -16,7 +16,7 @@ from torch import Tensor
 from ...spec import activation
 from ...spec.fixed import round_shift
 from ...spec.formats import CANDIDATE, CANDIDATE_ARG, CELL_STATE, GATE_ARG, GATE_FRAC, SIGNAL, acc_frac
-from ...spec.network import Layer
+from ...spec.layer import Layer
 from .. import kernel
 from ..arithmetic import REAL, Arithmetic, Observed
 from ..encoder import at_ends, lag_gradient, lag_of, shrink, whole_threshold

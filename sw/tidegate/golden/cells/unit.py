@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ...spec import activation
 from ...spec.formats import CANDIDATE_ARG, GATE_ARG, SIGNAL, acc_frac
-from ...spec.network import Layer
+from ...spec.layer import Layer
 from ..arithmetic import REAL, Arithmetic, Observed
 from ..fixed import sigmoid, tanh, through
 

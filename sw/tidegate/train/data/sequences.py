@@ -22,7 +22,7 @@ from tidegate.spec.formats import SIGNAL
 
 from ..errors import DataError
 from .augment import Batch
-from .pictures import load_pictures
+from .image_sets import load_image_set
 from .split import ALL_PARTS
 
 SOURCES = ("cue", "evidence", "mnist")
@@ -138,6 +138,6 @@ def shifted(images: np.ndarray, rng: torch.Generator, most: int = MNIST_SHIFT) -
 
 
 def _mnist(folder: Path) -> Sequences:
-    pictures = load_pictures("mnist", folder)
-    return Sequences("mnist", pictures.labels, pictures.values[..., 0], pictures.targets, pictures.parts, MNIST_STEPS,
-                     MNIST_SIDE**2, spikes, shifted)
+    image_set = load_image_set("mnist", folder)
+    return Sequences("mnist", image_set.labels, image_set.values[..., 0], image_set.targets, image_set.parts,
+                     MNIST_STEPS, MNIST_SIDE**2, spikes, shifted)

@@ -42,8 +42,8 @@ def drawn(studies: list[list[Converted]]) -> Figure:
     by_frames.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     by_frames.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
     by_frames.set_xlabel("frames (dotted: the trained network)")
-    by_frames.set_ylabel("test pictures told right")
-    by_depth.set_xlabel("layer (0: the picture)")
+    by_frames.set_ylabel("test images told right")
+    by_depth.set_xlabel("layer (0: the image)")
     by_depth.set_ylabel("spikes per neuron and frame")
     by_depth.set_ylim(bottom=0)
     figure.legend(*by_frames.get_legend_handles_labels(), loc="outside lower left", ncols=4)
@@ -66,7 +66,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tidegate.train.publish.deep_plot", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("figures", type=Path, nargs="+", help="what the study wrote")
-    parser.add_argument("--plot", type=Path, required=True, help="picture to write: .svg, .png or .pdf")
+    parser.add_argument("--plot", type=Path, required=True, help="file to write: .svg, .png or .pdf")
     wanted = parser.parse_args()
     try:
         if wanted.plot.suffix not in _FILE_TYPES:

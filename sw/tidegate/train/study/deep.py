@@ -2,10 +2,10 @@
 
     python -m tidegate.train.study.deep DATA --network vgg --seeds 0 1 2 --out OUT
 
-DATA is the folder of a set of pictures that ``tidegate data`` made: fashion-mnist, mnist or cifar-10.  For each seed,
+DATA is the folder of a set of images that ``tidegate data`` made: fashion-mnist, mnist or cifar-10.  For each seed,
 the network is trained, or read from OUT if it was, and converted with thresholds balanced on spikes and on activations.
-Each of the two takes the percentile that is best on a part of the validation pictures, and both are judged on test
-pictures after 16 to 256 frames.  The table of layers says how sparse the network that is balanced on spikes gets with
+Each of the two takes the percentile that is best on a part of the validation images, and both are judged on test
+images after 16 to 256 frames.  The table of layers says how sparse the network that is balanced on spikes gets with
 depth.  Figures are written to OUT/NETWORK.json, from which
 ``train/publish/deep_plot.py`` draws.
 """
@@ -29,21 +29,21 @@ from tidegate.golden.spike_norm import BALANCES, SpikingConversion, spike_norm
 from tidegate.spec.errors import TidegateError
 from tidegate.spec.model import save_model
 
-from ..data.pictures import Pictures, load_pictures, name_of
+from ..data.image_sets import ImageSet, load_image_set, name_of
 from ..errors import DataError
 from .deep_networks import NETWORKS, Training, accuracy, train
 
 STEPS = (16, 32, 64, 128, 256)
 PERCENTILES = (100.0, 99.9, 99.0)
-_CALIBRATION, _FRAMES = 128, 64         # pictures, and frames of each, on which thresholds are balanced
-_CHOICE, _CHOICE_FRAMES = 500, 128      # validation pictures, and frames, by which a percentile is chosen
+_CALIBRATION, _FRAMES = 128, 64         # images, and frames of each, on which thresholds are balanced
+_CHOICE, _CHOICE_FRAMES = 500, 128      # validation images, and frames, by which a percentile is chosen
 
 
 @dataclass(frozen=True)
 class Converted:
-    """A conversion on test pictures.  ``trained``: accuracy of the trained network; ``dense``: products that it needs
-    per picture; ``biases``: additions of biases per frame; ``layers``: of each layer its name, neurons, threshold and
-    errors."""
+    """A conversion on test images.  ``trained``: accuracy of the trained network; ``dense``: products that it needs
+    per image; ``biases``: additions of biases per frame; ``layers``: the features, then each spiking layer, with name,
+    neurons and ``fan_out`` (weights read per spike, mean); of a layer also threshold, rate and errors."""
 
     network: str
     seed: int
@@ -66,57 +66,57 @@ class Converted:
 class Study:
     """One network of one seed."""
 
-    def __init__(self, pictures: Pictures, name: str, seed: int, out: Path, training: Training,
+    def __init__(self, image_set: ImageSet, name: str, seed: int, out: Path, training: Training,
                  tell: Callable[[str], None]):
-        self.pictures, self.name, self.seed, self.out, self.tell = pictures, name, seed, out, tell
+        self.image_set, self.name, self.seed, self.out, self.tell = image_set, name, seed, out, tell
         torch.manual_seed(seed)
-        self.network = NETWORKS[name](pictures.image, len(pictures.labels))
+        self.network = NETWORKS[name](image_set.image, len(image_set.labels))
         kept = out / f"{name}-{seed}.pt"
         if kept.exists():
             try:
                 self.network.load_state_dict(torch.load(kept, weights_only=True))
             except (RuntimeError, UnpicklingError, EOFError):
-                raise DataError(f"'{kept}' is not a network '{name}' for these pictures; delete it, or give another "
+                raise DataError(f"'{kept}' is not a network '{name}' for these images; delete it, or give another "
                                 "--out") from None
             self.network.eval()
         else:
-            train(self.network, pictures, training, seed, lambda epoch, loss, right: tell(
+            train(self.network, image_set, training, seed, lambda epoch, loss, right: tell(
                 f"{name} {seed}: epoch {epoch + 1} of {training.epochs}, loss {loss:.3f}, validation {right:.2%}"))
             torch.save(self.network.state_dict(), kept)
 
     def _features(self, clips: np.ndarray) -> np.ndarray:
-        """(pictures, features) float32, 0..1, in the order (y, x, channel)."""
-        return self.pictures.values[clips].reshape(len(clips), -1).astype(np.float32) / 255
+        """(images, features) float32, 0..1, in the order (y, x, channel)."""
+        return self.image_set.values[clips].reshape(len(clips), -1).astype(np.float32) / 255
 
     def convert(self, balance: str, percentile: float, by_channel: bool, initial: float) -> SpikingConversion:
-        clips = np.random.default_rng(self.seed).choice(self.pictures.of("train"), _CALIBRATION, replace=False)
+        clips = np.random.default_rng(self.seed).choice(self.image_set.of("train"), _CALIBRATION, replace=False)
         x = self._features(clips)
         return spike_norm(self.network, np.broadcast_to(x[:, None], (len(x), _FRAMES, x.shape[1])),
-                          self.pictures.labels, balance=balance, percentile=percentile, image=self.pictures.image,
+                          self.image_set.labels, balance=balance, percentile=percentile, image=self.image_set.image,
                           by_channel=by_channel, initial=initial)
 
-    def judged(self, made: SpikingConversion, part: str, pictures: int, steps: tuple[int, ...]) -> ImageAnswers:
-        clips = self.pictures.of(part)[:pictures]
-        return answers(made.model, self._features(clips), self.pictures.targets[clips], steps)
+    def judged(self, made: SpikingConversion, part: str, images: int, steps: tuple[int, ...]) -> ImageAnswers:
+        clips = self.image_set.of(part)[:images]
+        return answers(made.model, self._features(clips), self.image_set.targets[clips], steps)
 
     def chosen(self, balance: str, by_channel: bool, initial: float) -> tuple[float, SpikingConversion]:
-        """The percentile that is best on validation pictures, and the conversion with it."""
+        """The percentile that is best on validation images, and the conversion with it."""
         found = []
         for percentile in PERCENTILES:
             made = self.convert(balance, percentile, by_channel, initial)
             right = self.judged(made, "validation", _CHOICE, (_CHOICE_FRAMES,)).accuracy[0]
             self.tell(f"{self.name} {self.seed}: {_how(balance, by_channel, initial)}, {percentile:g} %: "
-                      f"{right:.2%} of {_CHOICE} validation pictures right after {_CHOICE_FRAMES} frames")
+                      f"{right:.2%} of {_CHOICE} validation images right after {_CHOICE_FRAMES} frames")
             found.append((right, percentile, made))
         _, percentile, made = max(found, key=lambda x: x[:2])
         return percentile, made
 
-    def converted(self, balance: str, by_channel: bool, initial: float, pictures: int) -> Converted:
+    def converted(self, balance: str, by_channel: bool, initial: float, images: int) -> Converted:
         percentile, made = self.chosen(balance, by_channel, initial)
         kind = ("" if by_channel else "-layers") + ("" if initial else "-empty")
         save_model(made.model, self.out / f"{self.name}-{self.seed}-{balance}{kind}.tidegate")
-        told = self.judged(made, "test", pictures, STEPS)
-        trained = accuracy(self.network, self.pictures, self.pictures.of("test")[:pictures])
+        told = self.judged(made, "test", images, STEPS)
+        trained = accuracy(self.network, self.image_set, self.image_set.of("test")[:images])
         self.tell(f"{self.name} {self.seed}: {_how(balance, by_channel, initial)}, {percentile:g} %: trained "
                   f"{trained:.2%}, converted " + ", ".join(f"{x:.2%}" for x in told.accuracy))
         net = made.model.network
@@ -159,7 +159,7 @@ def layers_table(rows: list[Converted]) -> str:
     lines.append(f"additions per frame {work / frames:,.0f}, {rows[0].dense * frames / work:.1f} times fewer than the "
                  f"{rows[0].dense:,} products of the trained network")
     for t, total in zip(STEPS, np.mean([r.answers.operations for r in rows], 0), strict=True):
-        lines.append(f"{t} frames: {total / 1e6:.1f} million additions per picture, {total / rows[0].dense:.1f} per "
+        lines.append(f"{t} frames: {total / 1e6:.1f} million additions per image, {total / rows[0].dense:.1f} per "
                      "product of the trained network")
     return "\n".join(lines)
 
@@ -174,12 +174,12 @@ def _grouped(rows: list[Converted]) -> list[tuple[str, list[Converted]]]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tidegate.train.study.deep", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("directory", type=Path, help="folder of the pictures, such as data/fashion-mnist")
+    parser.add_argument("directory", type=Path, help="folder of the images, such as data/fashion-mnist")
     parser.add_argument("--network", choices=NETWORKS, default="vgg")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--out", type=Path, default=Path("out/deep"), help="folder for networks, models and figures")
     parser.add_argument("--epochs", type=int, default=Training().epochs)
-    parser.add_argument("--pictures", type=int, default=10000, help="test pictures that are judged")
+    parser.add_argument("--images", type=int, default=10000, help="test images that are judged")
     parser.add_argument("--paper", action="store_true", help="also thresholds per layer, and neurons that begin empty, "
                         "as in the papers")
     wanted = parser.parse_args()
@@ -187,18 +187,18 @@ def main() -> int:
     figures = wanted.out / f"{wanted.network}{'-paper' * wanted.paper}.json"
     try:
         wanted.out.mkdir(parents=True, exist_ok=True)
-        pictures = load_pictures(name_of(wanted.directory), wanted.directory)
-        training = Training(epochs=wanted.epochs, flip=pictures.name != "mnist")
+        image_set = load_image_set(name_of(wanted.directory), wanted.directory)
+        training = Training(epochs=wanted.epochs, flip=image_set.name != "mnist")
         for seed in wanted.seeds:
-            study = Study(pictures, wanted.network, seed, wanted.out, training, say)
+            study = Study(image_set, wanted.network, seed, wanted.out, training, say)
             for by_channel, initial in [(True, 0.5)] + [(True, 0.0), (False, 0.5), (False, 0.0)] * wanted.paper:
-                rows += [study.converted(balance, by_channel, initial, wanted.pictures) for balance in BALANCES]
+                rows += [study.converted(balance, by_channel, initial, wanted.images) for balance in BALANCES]
             figures.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n", encoding="utf-8")
     except (TidegateError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(f"\n{wanted.network} on {pictures.name}, seeds {', '.join(map(str, wanted.seeds))}, "
-          f"{min(wanted.pictures, len(pictures.of('test')))} test pictures\n{accuracy_table(rows)}")
+    print(f"\n{wanted.network} on {image_set.name}, seeds {', '.join(map(str, wanted.seeds))}, "
+          f"{min(wanted.images, len(image_set.of('test')))} test images\n{accuracy_table(rows)}")
     for balance in BALANCES:
         kind = [r for r in rows if r.balance == balance and r.by_channel and r.initial]
         print(f"\nbalanced on {balance}, a threshold per channel, mean of {len(kind)} seeds, {STEPS[-1]} frames")

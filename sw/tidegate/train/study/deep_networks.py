@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..data.pictures import Pictures, varied
+from ..data.image_sets import ImageSet, varied
 
-_EVALUATED = 500        # pictures at once
+_EVALUATED = 500        # images at once
 
 
 class Training(NamedTuple):
-    """SGD with one cycle of the learning rate; ``shift``: pixels by which pictures are moved, ``flip``: or mirrored."""
+    """SGD with one cycle of the learning rate; ``shift``: pixels by which images are moved, ``flip``: or mirrored."""
 
     epochs: int = 24
     batch: int = 128
@@ -74,7 +74,7 @@ def resnet(image: tuple[int, int, int], classes: int, widths: tuple[int, ...] = 
     and a linear layer.
 
     The linear layer hears all positions.  The mean of them, which other residual networks have there, costs accuracy
-    on small pictures, and a conversion makes no less work of it: the linear layer would hold it.
+    on small images, and a conversion makes no less work of it: the linear layer would hold it.
     """
     channels, height, width = image
     parts: list[nn.Module] = [nn.Sequential(_convolved(channels, widths[0]) | {"relu": nn.ReLU()})]
@@ -92,21 +92,21 @@ NETWORKS: dict[str, Callable[[tuple[int, int, int], int], nn.Module]] = {
     "vgg": vgg, "vgg-small": partial(vgg, widths=(16, 32), each=(2, 4), stride=2), "resnet": resnet}
 
 
-def train(network: nn.Module, pictures: Pictures, training: Training, seed: int,
+def train(network: nn.Module, image_set: ImageSet, training: Training, seed: int,
           tell: Callable[[int, float, float], None] = lambda epoch, loss, right: None) -> nn.Module:
     """The network, trained from the seed; ``tell``: (epoch, mean loss, accuracy on the validation part).
 
     Products are of bfloat16 where the CPU has them; all that is judged is computed in float32.
     """
     rng = torch.Generator().manual_seed(seed)
-    clips = torch.from_numpy(pictures.of("train"))
+    clips = torch.from_numpy(image_set.of("train"))
     batches = len(clips) // training.batch
     network = network.to(memory_format=torch.channels_last)     # pyright: ignore[reportCallIssue]
     optimiser = torch.optim.SGD(network.parameters(), training.learning_rate, 0.9, weight_decay=training.decay,
                                 nesterov=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, training.learning_rate,
                                                    total_steps=training.epochs * batches + 1)
-    images, targets = as_tensor(pictures), torch.from_numpy(pictures.targets)
+    images, targets = as_tensor(image_set), torch.from_numpy(image_set.targets)
     for epoch in range(training.epochs):
         network.train()
         total = 0.0
@@ -120,21 +120,21 @@ def train(network: nn.Module, pictures: Pictures, training: Training, seed: int,
             optimiser.step()
             schedule.step()
             total += float(loss.detach())
-        tell(epoch, total / batches, accuracy(network, pictures, pictures.of("validation")))
+        tell(epoch, total / batches, accuracy(network, image_set, image_set.of("validation")))
     return network.eval()
 
 
-def as_tensor(pictures: Pictures) -> Tensor:
-    """uint8 (pictures, channels, height, width)."""
-    return torch.from_numpy(pictures.values).permute(0, 3, 1, 2)
+def as_tensor(image_set: ImageSet) -> Tensor:
+    """uint8 (images, channels, height, width)."""
+    return torch.from_numpy(image_set.values).permute(0, 3, 1, 2)
 
 
 @torch.no_grad()
-def accuracy(network: nn.Module, pictures: Pictures, clips: np.ndarray) -> float:
-    """Share of pictures that a trained network tells right."""
+def accuracy(network: nn.Module, image_set: ImageSet, clips: np.ndarray) -> float:
+    """Share of images that a trained network tells right."""
     network.eval()
-    images, right = as_tensor(pictures), 0
+    images, right = as_tensor(image_set), 0
     for batch in torch.from_numpy(clips).split(_EVALUATED):
         answers = network(images[batch].float() / 255).argmax(1)
-        right += int((answers == torch.from_numpy(pictures.targets)[batch]).sum())
+        right += int((answers == torch.from_numpy(image_set.targets)[batch]).sum())
     return right / len(clips)

@@ -1,10 +1,10 @@
-"""Public sets of pictures as they are published: MNIST, Fashion-MNIST and CIFAR-10.
+"""Public sets of images as they are published: MNIST, Fashion-MNIST and CIFAR-10.
 
     mnist, fashion-mnist    28 x 28 pixels of one channel, in files such as ``train-images-idx3-ubyte``, also ``.gz``
     cifar-10                32 x 32 pixels of red, green and blue, in ``data_batch_1.bin .. data_batch_5.bin`` and
                             ``test_batch.bin``: records of a label and of 3 x 32 x 32 bytes
 
-The last training pictures are held out for validation: 5,000, or a sixth of a smaller set.
+The last training images are held out for validation: 5,000, or a sixth of a smaller set.
 """
 
 import gzip
@@ -26,9 +26,9 @@ LABELS = {"mnist": tuple(map(str, range(10))), "fashion-mnist": FASHION, "cifar-
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """``values`` uint8 (pictures, height, width, channels); ``targets`` int64 (pictures,), numbers of ``labels``;
-    ``parts`` (pictures,) indices into ALL_PARTS."""
+class ImageSet:
+    """``values`` uint8 0..255 (images, height, width, channels); ``targets`` int64 (images,), numbers of ``labels``;
+    ``parts`` (images,) indices into ALL_PARTS."""
 
     name: str
     labels: tuple[str, ...]
@@ -42,15 +42,15 @@ class Pictures:
         return self.values.shape[3], self.values.shape[1], self.values.shape[2]
 
     def of(self, part: str) -> np.ndarray:
-        """Numbers of the pictures in a part."""
+        """Numbers of the images in a part."""
         return np.flatnonzero(self.parts == ALL_PARTS.index(part))
 
 
-def load_pictures(name: str, directory: str | Path) -> Pictures:
+def load_image_set(name: str, directory: str | Path) -> ImageSet:
     """The set of this name in a folder; DataError if its files are not there, or are another set's."""
     folder = Path(directory)
     if name not in LABELS:
-        raise DataError(f"no set of pictures '{name}'; choose {' or '.join(LABELS)}")
+        raise DataError(f"no set of images '{name}'; choose {' or '.join(LABELS)}")
     read = _cifar if name == "cifar-10" else _idx_files
     values, targets, parts = [], [], []
     for training in (True, False):
@@ -63,20 +63,21 @@ def load_pictures(name: str, directory: str | Path) -> Pictures:
         values.append(images)
         targets.append(classes.astype(np.int64))
         parts.append(part)
-    return Pictures(name, LABELS[name], *map(np.concatenate, (values, targets, parts)))
+    return ImageSet(name, LABELS[name], *map(np.concatenate, (values, targets, parts)))
 
 
 def name_of(directory: str | Path) -> str:
     """The set that a folder's name says, such as "fashion-mnist"; DataError if it says none."""
     name = Path(directory).resolve().name
     if name not in LABELS:
-        raise DataError(f"'{directory}' does not say which pictures it holds; name the folder {' or '.join(LABELS)}, "
+        raise DataError(f"'{directory}' does not say which images it holds; name the folder {' or '.join(LABELS)}, "
                         "as `tidegate data` does")
     return name
 
 
 def varied(images: torch.Tensor, rng: torch.Generator, shift: int, flip: bool) -> torch.Tensor:
-    """Pictures (n, channels, height, width), each moved by up to ``shift`` pixels, and every other one mirrored."""
+    """Images (n, channels, height, width), each shifted by up to ``shift`` pixels in both directions (zeros enter) and,
+    with ``flip``, mirrored with probability 1/2; the same type and shape."""
     n, _, height, width = images.shape
     padded = torch.nn.functional.pad(images, (shift,) * 4)
     rows, columns = torch.randint(0, 2 * shift + 1, (2, n), generator=rng)
@@ -129,7 +130,7 @@ def _cifar(name: str, folder: Path, training: bool) -> tuple[np.ndarray, np.ndar
                             ) from None
         size = 1 + 3 * _CIFAR**2
         if len(data) % size or not len(data):
-            raise DataError(f"'{folder / file}' is damaged: a picture has {size} bytes; {_again(name)}")
+            raise DataError(f"'{folder / file}' is damaged: an image has {size} bytes; {_again(name)}")
         records.append(data.reshape(-1, size))
     data = np.concatenate(records)
     return data[:, 1:].reshape(-1, 3, _CIFAR, _CIFAR).transpose(0, 2, 3, 1), data[:, 0]
