@@ -75,3 +75,16 @@ def test_networks_that_a_core_cannot_run_are_refused_before_balancing(monkeypatc
         with pytest.raises(ModelError, match=text):
             spike_norm(Aside(), held(), progress=never)
         monkeypatch.setattr("tidegate.golden.module_graph.check_connections", lambda layers: None)
+
+
+def test_logits_in_a_tuple_or_by_name():
+    class Told(nn.Module):
+        def __init__(self, tell):
+            super().__init__()
+            self.network, self.tell = made(), tell
+
+        def forward(self, x):
+            return self.tell(self.network(x))
+
+    for tell in (lambda y: (y,), lambda y: {"logits": y}):
+        assert spike_norm(Told(tell), held()).model.digest == spike_norm(made(), held()).model.digest

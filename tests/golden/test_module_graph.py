@@ -246,7 +246,8 @@ def test_a_residual_network_of_the_usual_kind():
 
 
 @pytest.mark.parametrize("pool, side", [(nn.AvgPool2d(2), 9), (nn.AvgPool2d(3, 2), 8), (nn.AdaptiveAvgPool2d(4), 8),
-                                        (nn.AdaptiveAvgPool2d(8), 8)])
+                                        (nn.AdaptiveAvgPool2d(8), 8), (nn.AdaptiveAvgPool2d(1), 8),
+                                        (nn.AdaptiveAvgPool2d(1), 7)])
 def test_pooling_before_a_convolution(pool, side):
     size = 3 * pool(torch.zeros(1, 1, side, side)).shape[-1] ** 2
     same_logits(nn.Sequential(conv(2, 3), nn.ReLU(), pool, conv(3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(size, 2)),

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 from torch.export.graph_signature import InputKind
+from torch.utils._pytree import tree_leaves
 
 from ..spec.errors import ModelError
 from .weight_layer import WeightLayer, trained_logits
@@ -72,7 +73,7 @@ def check_logits(layers: Sequence[WeightLayer], module: nn.Module | torch.export
 
 def _of_module(module: nn.Module, x: Tensor) -> Tensor:
     module = copy.deepcopy(module).float().cpu().eval()
-    return torch.cat([module(one[None]) for one in x]).double()
+    return torch.cat([tree_leaves(module(one[None]))[0] for one in x]).double()      # perhaps in a tuple or dict
 
 
 def _of_program(program: torch.export.ExportedProgram, x: Tensor) -> Tensor:

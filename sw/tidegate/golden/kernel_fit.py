@@ -24,9 +24,11 @@ def fitted_kernel(name: str, image: tuple[int, int, int], weight: Tensor, stride
     if kernel > KERNEL_MAX:
         raise ModelError(f"'{name}' has a kernel of {kernel} x {kernel}; kernels of up to {KERNEL_MAX} x {KERNEL_MAX} "
                          "can be converted: use several smaller ones, with ReLUs between them")
-    if stride not in STRIDES:
-        raise ModelError(f"'{name}' has a stride of {stride}; use a stride of 1, 2 or 4")
     rooms = [side + 2 * padding - kernel for side in sides]
+    if stride not in STRIDES:
+        if any(rooms):
+            raise ModelError(f"'{name}' has a stride of {stride}; use a stride of 1, 2 or 4")
+        stride = 1                                  # there is one position
     for size in range(max(kernel, stride), KERNEL_MAX + 1):
         for before in range(size - kernel + 1):     # rows and columns of zeros before the kernel; the rest, behind it
             behind, padded = size - kernel - before, padding + before
