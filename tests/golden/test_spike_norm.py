@@ -1,11 +1,14 @@
 """Trained networks as integrate-and-fire neurons: rates, thresholds, balance, and modules that cannot be converted."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from tidegate.golden import Golden
+from tidegate.golden.convert import ConversionWarning
 from tidegate.golden.kernel import switched_off
 from tidegate.golden.module_graph import module_layers
 from tidegate.golden.spike_norm import STEP, spike_norm
@@ -54,7 +57,8 @@ def test_rates_become_the_activations(options, bias):
 
 def logits(conversion, trace):
     """Mean logits in the units of the trained network."""
-    return trace.logits.mean(0) * 2.0 ** -(8 + conversion.model.network.classifier.weight_frac) * conversion.logit_scale
+    return trace.logits.mean(0) * 2.0 ** -(8 + conversion.model.network.classifier.weight_frac) \
+        * conversion.logit_scale + conversion.logit_offset
 
 
 def same_integers(conversion, frames):
@@ -114,7 +118,8 @@ def test_a_layer_that_never_spikes():
     module = made()
     with torch.no_grad():
         module[1].bias -= 100
-    conversion = spike_norm(module, held())
+    with pytest.warns(ConversionWarning):
+        conversion = spike_norm(module, held())
     assert conversion.thresholds[0] == 1 and conversion.rates[1] == 0
 
 
@@ -307,7 +312,7 @@ def test_biases_that_do_not_fit():
     module = made()
     with torch.no_grad():
         module[1].bias -= 10_000
-    with pytest.raises(ModelError, match="layer 1 has biases"):
+    with pytest.raises(ModelError, match="layer '1' has biases"):
         spike_norm(module, held())
 
 
@@ -318,3 +323,58 @@ def test_weights_that_are_no_numbers():
     with pytest.raises(ModelError, match="NaN"):
         spike_norm(module, held())
     assert len(module_layers(made(), (12,))) == 3
+
+
+def test_a_first_potential_just_below_the_threshold():
+    conversion = spike_norm(made(), held(sequences=2), initial=0.999)
+    assert set(conversion.model.network.thresholds) == {1}
+    assert conversion.model.card["conversion"]["initial"] == 1 - 1 / STEP
+
+
+def test_biases_that_all_classes_share_do_not_coarsen_the_classifier():
+    module = made()
+    plain = spike_norm(module, held(sequences=4))
+    with torch.no_grad():
+        module[6].bias.add_(1000)       # type: ignore
+    conversion, x = spike_norm(module, held(sequences=4)), held(sequences=4)
+    assert conversion.logit_offset == pytest.approx(1000, rel=1e-2) and plain.logit_offset == 0
+    assert conversion.classifier_error == pytest.approx(plain.classifier_error, abs=0.01)
+    got = logits(conversion, Golden(conversion.model).run(frames_of(x)))
+    wanted = conversion.float_logits(x[:, 0])
+    assert wanted.min() > 900 and np.abs(got - wanted).max() < 0.12 * np.abs(wanted - 1000).max()
+    assert conversion.model.card["conversion"]["logit_offset"] == conversion.logit_offset
+
+
+def test_the_only_logit_keeps_its_bias():
+    module = nn.Sequential(nn.Linear(12, 6), nn.ReLU(), nn.Linear(6, 1))
+    with torch.no_grad():
+        module[2].bias.add_(1000)
+    with pytest.warns(ConversionWarning):
+        assert spike_norm(module, held(sequences=2)).logit_offset == 0
+
+
+@pytest.mark.parametrize("layer, name, by_channel, advice", [
+    (1, "layer '1'", True, "by_channel=False"), (1, "layer '1'", False, "weight decay"),
+    (6, "classifier", True, "weight decay")])
+def test_weights_that_int8_changes_much_are_told(layer, name, by_channel, advice):
+    """Biases far larger than the weights set the scale."""
+    module = made()
+    with torch.no_grad():
+        dense = module[layer]
+        assert isinstance(dense, nn.Linear)
+        dense.bias[:] = -110 if layer == 1 else torch.tensor([-1000, 0, 0, 1000])
+    with pytest.warns(ConversionWarning, match=f"int8 .*{name}.*{advice}") as told:
+        spike_norm(module, held(sequences=2), by_channel=by_channel)
+    assert all("\n" not in str(one.message) and one.filename == __file__ for one in told)
+
+
+def test_frames_of_one_step_and_frames_that_cannot_be_written():
+    """Without a warning of PyTorch or numpy."""
+    x = np.random.default_rng(0).random((4, 12)).astype(np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        conversion = spike_norm(made(), np.broadcast_to(x[:, None], (4, 1, 12)))
+        conversion.float_logits(np.broadcast_to(x[:1], (3, 12)))
+        conversion.float_logits((x > 0.5).astype(np.uint8))
+        with pytest.raises(ModelError, match=r"within 0..1"):
+            spike_norm(made(), np.full((2, 1, 12), 1e300))

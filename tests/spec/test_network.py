@@ -81,6 +81,13 @@ def test_connections_of_a_network_that_branches():
     assert NET.plain and not BRANCHED.plain and not SPIKING.plain
 
 
+def test_neurons_that_spike_are_called_so():
+    layers = tuple(unit(5, activation="identity", recurrent=False, consumes=True) for _ in range(2))
+    network = Network(4, layers, Layer(3, consumes=True), (256,) * 3, (Diffuse(256, 0, 1),) * 3)
+    assert network.shape == "spiking 5 + 5"
+    assert replace(network, rules=(None, Diffuse(256, 0, 1), None)).shape == "spiking 5 + identity 5"
+
+
 def test_hearing_the_signal_before_is_the_default():
     assert Network(4, (unit(5, hears=(0,)), unit(6, hears=(1,))), Layer(3), (0, 0, 0)) == Network(
         4, (unit(5), unit(6)), Layer(3), (0, 0, 0))

@@ -24,6 +24,7 @@ Bias and weights are those of ``spec/network.py``: cell ``unit``, rule ``diffuse
 not spike: their logits are the weighted sums, and the mean over the frames is the answer.
 """
 
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from math import isfinite
@@ -41,6 +42,8 @@ from ..spec.model import Model, tensor_name
 from ..spec.network import Network
 from ..spec.rules import Diffuse
 from .cells import golden_of
+from .convert import ConversionWarning
+from .graph_check import check_logits
 from .module_graph import module_layers
 from .scale import rounded, scales
 from .signals import HYBRID, diffuse_of
@@ -52,6 +55,8 @@ _SUMS = 1 << 26     # weighted sums that are held at once
 _JUDGED = 256       # images at once
 _BIAS = BIAS_MAX / 2.0 ** acc_frac(7)       # the largest where weights are up to 1
 _FLOOR = 0.05       # of the layer's largest: the least threshold of a channel
+_COMPARED = 4       # images on which the layers that were read are compared with the network
+_MUCH = 0.3         # error of the weights in int8, relative, that is worth a warning
 
 
 @dataclass(frozen=True)
@@ -77,13 +82,16 @@ class LayerReport:
 @dataclass(frozen=True)
 class SpikingConversion:
     """``model``; ``rates``: mean spikes of an element per frame on the calibration data, of the features and each
-    layer; ``logit_scale``: a mean logit times this is the trained network's; ``layers``: of each spiking layer;
+    layer; ``logit_scale``, ``logit_offset``: a mean logit times the scale, plus the offset, is the trained network's;
+    ``layers``: of each spiking layer; ``classifier_error``: of the classifier's weights in int8, see ``weight_error``;
     ``trained``: the layers of the trained network."""
 
     model: Model
     rates: tuple[float, ...]
     logit_scale: float
+    logit_offset: float
     layers: tuple[LayerReport, ...]
+    classifier_error: float
     trained: tuple[WeightLayer, ...]
 
     @property
@@ -94,8 +102,9 @@ class SpikingConversion:
     @torch.no_grad()
     def float_logits(self, x: np.ndarray) -> np.ndarray:
         """Logits (n, classes) of the trained network for features (n, features)."""
-        return np.concatenate([trained_logits(self.trained, torch.from_numpy(part)).numpy()
-                               for part in np.split(x, range(_JUDGED, len(x), _JUDGED))])
+        return np.concatenate([
+            trained_logits(self.trained, torch.from_numpy(part.astype(np.result_type(part, np.float32)))).numpy()
+            for part in np.split(x, range(_JUDGED, len(x), _JUDGED))])
 
 
 @torch.no_grad()
@@ -113,8 +122,9 @@ def spike_norm(module: nn.Module | torch.export.ExportedProgram, frames: np.ndar
     or activations, on which to balance.  ``by_channel``: a threshold per channel.  ``initial``: first potential, a
     share of the threshold in [0, 1).  Source: Sengupta et al. 2018.
 
-    ModelError for an operation that cannot be converted, a wrong shape or range of ``frames``, labels that do not
-    match, weights that are no numbers, and too many layers.
+    ModelError for an operation that cannot be converted, layers that no core can run or whose logits are not those of
+    the module, a wrong shape or range of ``frames``, labels that do not match, weights that are no numbers, and too
+    many layers.  ConversionWarning for each layer whose weights int8 changes by more than 30 %.
     """
     frames = np.asarray(frames)
     _check_options(balance, percentile, initial)
@@ -129,8 +139,18 @@ def spike_norm(module: nn.Module | torch.export.ExportedProgram, frames: np.ndar
     labels = tuple(map(str, range(len(layers[-1].bias)))) if labels is None else tuple(labels)
     if len(labels) != len(layers[-1].bias):
         raise ModelError(f"the network has {len(layers[-1].bias)} classes, not {len(labels)}; give each a label")
-    return _Conversion(layers, frames, balance, percentile, by_channel, round(STEP * (1 - initial))).made(
+    check_logits(layers, module, frames[:_COMPARED].mean(1, np.float64), image)
+    theta = max(1, round(STEP * (1 - initial)))
+    made = _Conversion(layers, frames, balance, percentile, by_channel, theta).made(
         labels, card or {}, progress or (lambda done, total: None))
+    errors = {f"layer '{layer.name}'": layer.weight_error for layer in made.layers}
+    for name, error in (errors | {"classifier": made.classifier_error}).items():
+        if error > _MUCH:
+            advice = "try by_channel=False, or train" if by_channel and name in errors else "train"
+            warnings.warn(ConversionWarning(f"int8 changes the weights of the {name} by {error:.0%}, as few weights or "
+                                            f"biases are far larger than the others; {advice} with weight decay"),
+                          stacklevel=3)
+    return made
 
 
 def _check_options(balance: str, percentile: float, initial: float) -> None:
@@ -160,7 +180,8 @@ class _Conversion:
         self.layers, self.theta, self.rule = layers, theta, Diffuse(STEP, 0, 1)
         self.balance, self.percentile, self.by_channel = balance, percentile, by_channel
         self.features = frames.shape[2]
-        held = torch.from_numpy(np.ascontiguousarray(frames.swapaxes(0, 1)))
+        self._network([_shape_of(layer, 7, 0, layer is not layers[-1]) for layer in layers])    # ModelError early
+        held = torch.from_numpy(np.array(frames.swapaxes(0, 1), order="C"))
         self.spikes: dict[int, Tensor] = {0: self._spiking(lambda part: torch.floor(
             held[:, part].float() * 2**SIGNAL.frac + 0.5), held.shape)}
         self.activations = {0: held.double().mean(0)}
@@ -178,15 +199,15 @@ class _Conversion:
             self.activations[l + 1] = activations
             reports.append(self._report(l, made[-1], layer))
             self._forget(l)
-        last, scale = self._classifier()
+        last, scale, offset = self._classifier()
         made.append(self._integers(last, False))
         progress(len(self.layers), len(self.layers))
         found = {"recipe": {"readout_frames": 0}, "conversion": {
             "balance": self.balance, "percentile": self.percentile, "by_channel": self.by_channel,
             "initial": 1 - self.theta / STEP, "thresholds": [report.threshold for report in reports],
-            "logit_scale": scale}}
-        return SpikingConversion(self._model(made, labels, found | card), tuple(self.rates), scale, tuple(reports),
-                                 tuple(self.layers))
+            "logit_scale": scale, "logit_offset": offset}}
+        return SpikingConversion(self._model(made, labels, found | card), tuple(self.rates), scale, offset,
+                                 tuple(reports), made[-1].weight_error, tuple(self.layers))
 
     def _forget(self, l: int) -> None:
         """What no later layer hears."""
@@ -238,11 +259,15 @@ class _Conversion:
         return replace(layer, feeds=tuple(feed.of_outputs(outputs) for feed in self._of_spikes(layer)),
                        bias=layer.bias * outputs)
 
-    def _classifier(self) -> tuple[WeightLayer, float]:
-        """The last layer in a scale that its weights and biases fill, and that scale."""
-        layer = self._scaled(self.layers[-1], 1.0)
-        scale = max(float(layer.weight.abs().max()), float(layer.bias.abs().max()) / _BIAS) or 1.0
-        return self._scaled(self.layers[-1], scale), scale
+    def _classifier(self) -> tuple[WeightLayer, float, float]:
+        """The last layer in a scale that its weights and biases fill, that scale, and what was taken from all biases:
+        where biases would set the scale, their middle, which changes no answer."""
+        last, most, offset = self.layers[-1], float(self._scaled(self.layers[-1], 1.0).weight.abs().max()), 0.0
+        if len(last.bias) > 1 and float(last.bias.abs().max()) / _BIAS > most:
+            offset = float(last.bias.max() + last.bias.min()) / 2
+            last = replace(last, bias=last.bias - offset)
+        scale = max(most, float(last.bias.abs().max()) / _BIAS) or 1.0
+        return self._scaled(last, scale), scale, offset
 
     @staticmethod
     def _integers(layer: WeightLayer, hidden: bool) -> _Integers:
@@ -250,12 +275,7 @@ class _Conversion:
         frac = _weight_frac([feed.weight for feed in layer.feeds], layer.bias, layer.name)
         columns = 2 if layer.bias.any() else 0
         ints = rounded(weight, frac).clamp(-most, most)
-        convs = [feed.conv for feed in layer.feeds if feed.conv is not None]
-        signals = tuple(feed.signal for feed in layer.feeds)
-        made: dict = {"cell": UNIT, "activation": "identity", "recurrent": False, "hears": signals} if hidden else {}
-        if convs:
-            made |= {"conv": convs[-1], "skip": convs[0] if len(convs) > 1 else None}
-        shape = Layer(layer.size, frac, consumes=True, bias_columns=columns, **made)
+        shape = _shape_of(layer, frac, columns, hidden)
         bias = rounded(layer.bias / (shape.bias_grid or 1), acc_frac(frac)) * shape.bias_grid
         parts = ints.split([feed.weight.shape[1] for feed in layer.feeds], 1)
         feeds = tuple(replace(feed, weight=part) for feed, part in zip(layer.feeds, parts, strict=True))
@@ -300,14 +320,25 @@ class _Conversion:
             tensors[name.format("bias")] = bias if last else bias[None]
         tensors |= {"frontend.mean": np.zeros(self.features, np.float32),
                     "frontend.scale": np.ones(self.features, np.float32)}
-        *hidden, classifier = (ints.shape for ints in made)
-        network = Network(self.features, tuple(hidden), classifier, (self.theta,) * len(made),
-                          (self.rule,) * len(made))
-        return Model(network, tensors, labels, {}, card)
+        return Model(self._network([ints.shape for ints in made]), tensors, labels, {}, card)
+
+    def _network(self, shapes: Sequence[Layer]) -> Network:
+        return Network(self.features, tuple(shapes[:-1]), shapes[-1], (self.theta,) * len(shapes),
+                       (self.rule,) * len(shapes))
 
 
 def _mean(spikes: Tensor) -> float:
     return int(spikes.sum()) / spikes.numel()
+
+
+def _shape_of(layer: WeightLayer, frac: int, bias_columns: int, hidden: bool) -> Layer:
+    """A spiking layer, or the classifier, as a network describes it."""
+    convs = [feed.conv for feed in layer.feeds if feed.conv is not None]
+    signals = tuple(feed.signal for feed in layer.feeds)
+    made: dict = {"cell": UNIT, "activation": "identity", "recurrent": False, "hears": signals} if hidden else {}
+    if convs:
+        made |= {"conv": convs[-1], "skip": convs[0] if len(convs) > 1 else None}
+    return Layer(layer.size, frac, consumes=True, bias_columns=bias_columns, **made)
 
 
 def _weight_frac(weights: Sequence[Tensor], bias: Tensor, name: str) -> int:
@@ -319,6 +350,6 @@ def _weight_frac(weights: Sequence[Tensor], bias: Tensor, name: str) -> int:
 
     fit = [frac for frac, safe in scales(UNIT, weights, bias[None], [STEP] * len(weights), clip=True) if safe]
     if not fit:
-        raise ModelError(f"the layer {name} has biases of up to {float(bias.abs().max()):.3g} of its threshold, for "
+        raise ModelError(f"the layer '{name}' has biases of up to {float(bias.abs().max()):.3g} of its threshold, for "
                          "which an accumulator has no room; train with smaller biases, or without")
     return min(fit, key=error)

@@ -33,6 +33,10 @@ class Feed:
         return replace(self, weight=self.weight * factor.expand(self.conv.channels).repeat_interleave(
             self.conv.kernel**2))
 
+    def same(self, other: "Feed") -> bool:
+        """Whether both hear the same with the same weights."""
+        return (self.signal, self.conv) == (other.signal, other.conv) and torch.equal(self.weight, other.weight)
+
     def sums(self, x: Tensor) -> Tensor:
         """Weighted sums (T, B, size) of x (T, B, elements), in its type."""
         weight = self.weight.to(x.dtype)
@@ -61,6 +65,11 @@ class WeightLayer:
     def weight(self) -> Tensor:
         """All weights (rows, columns), in the order of ``weight_ih``."""
         return torch.cat([feed.weight for feed in self.feeds], 1)
+
+    def same(self, other: "WeightLayer") -> bool:
+        """Whether both compute the same; their names may differ."""
+        return (len(self.feeds) == len(other.feeds) and torch.equal(self.bias, other.bias)
+                and all(one.same(two) for one, two in zip(self.feeds, other.feeds, strict=True)))
 
     def sums(self, heard: Sequence[Tensor]) -> Tensor:
         """Weighted sums (T, B, size) of what is heard, each (T, B, elements)."""

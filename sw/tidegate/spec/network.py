@@ -246,11 +246,13 @@ class Network:
 
     @property
     def shape(self) -> str:
-        """As "GRU 104 + 88"."""
+        """As "GRU 104 + 88"; layers of spiking neurons as "spiking 104" or "spiking conv 3x3 288"."""
         parts, before = [], None
-        for layer in self.layers:
-            parts.append(str(layer.size) if layer.title == before else f"{layer.title} {layer.size}")
-            before = layer.title
+        for l, layer in enumerate(self.layers):
+            spikes = layer.activation == "identity" and self.rule(l + 1) is not None
+            title = layer.title.replace("identity", "spiking") if spikes else layer.title
+            parts.append(str(layer.size) if title == before else f"{title} {layer.size}")
+            before = title
         return " + ".join(parts)
 
     def max_anchor(self, signal: int) -> int:
