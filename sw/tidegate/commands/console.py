@@ -28,6 +28,9 @@ LanesOption = Annotated[int | None, typer.Option(
     "--lanes", help="Lanes of the virtual board: 8, 16, 64 (default) or 128.")]
 MemoryOption = Annotated[int, typer.Option(
     "--memory", help="How many times the usual memory the virtual board has: 1, 4, 16 or 64 (of weights at most 4).")]
+StepsOption = Annotated[int | None, typer.Option(
+    "--steps", min=1, max=10000, help="Of a model of `tidegate convert`, frames for which an image is held (default: "
+    "as while it was converted).", show_default=False)]
 ThetaOption = Annotated[float, typer.Option("--theta", min=0.0, max=1000.0, help="Factor on the model's thresholds.")]
 EarlyOption = Annotated[bool, typer.Option(
     "--early", help="Decide as soon as the best label leads by the model's margin, and run no frame after that.")]

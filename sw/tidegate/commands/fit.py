@@ -9,7 +9,7 @@ from rich.text import Text
 
 from tidegate.spec.errors import TidegateError
 
-from .console import JsonOption, MemoryOption, err, hint_at_extras, names_in, out, print_json
+from .console import JsonOption, MemoryOption, StepsOption, err, hint_at_extras, names_in, out, print_json
 
 if TYPE_CHECKING:
     from tidegate.spec.model import Model
@@ -42,6 +42,7 @@ def fit(
     data: Annotated[Path | None, typer.Option(
         "--data", "-d", help="Instead, .npy or .npz files of frames, or a folder of them, on which the golden model "
         "measures the occupancy.", show_default=False)] = None,
+    steps: StepsOption = None,
     clock: Annotated[float | None, typer.Option(
         "--clock", min=0.001, help="MHz (default: the --board's, else 100).", show_default=False)] = None,
     seconds: Annotated[float, typer.Option(
@@ -58,7 +59,9 @@ def fit(
     network, loaded = network_of(model, cell)
     built = {"cells": names_in(cells), "rules": names_in(rules), "features": features, "memory": memory}
     if data is not None:
-        occupancy = _measured(loaded, data, occupancy)
+        occupancy = _measured(loaded, data, occupancy, steps)
+    elif steps is not None:
+        raise TidegateError("--steps is of the images in --data; give both, or none")
     fits = Layout(network, design_of(board, lanes, **built)[0], check=False).refusal() is None
     report = {"model": model, **fit(
         loaded or network, board, lanes, **built, occupancy=_shares(network, loaded, occupancy) if fits else None,
@@ -71,7 +74,8 @@ def fit(
         raise TidegateError(refusal)
 
 
-def _measured(model: "Model | None", data: Path, percent: list[float] | None) -> list[float]:
+def _measured(model: "Model | None", data: Path, percent: list[float] | None,
+              steps: int | None) -> list[float]:
     """Percent of elements that fire, per signal, on frames from files of arrays."""
     from tidegate.host.arrays import array_files, frame_sequences
 
@@ -82,7 +86,7 @@ def _measured(model: "Model | None", data: Path, percent: list[float] | None) ->
         raise TidegateError("--data measures the occupancy and --occupancy gives it; leave one of them out")
     if not (files := array_files(data)):
         raise TidegateError(f"no .npy or .npz file in '{data}'; give files of frames (T, {model.network.features})")
-    sequences = [each.frames for each in frame_sequences(model, files)]
+    sequences = [each.frames for each in frame_sequences(model, files, steps)]
     with hint_at_extras():
         from tidegate.golden.figures import measured
 

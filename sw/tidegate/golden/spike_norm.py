@@ -130,7 +130,7 @@ def spike_norm(module: nn.Module | torch.export.ExportedProgram, frames: np.ndar
     if len(labels) != len(layers[-1].bias):
         raise ModelError(f"the network has {len(layers[-1].bias)} classes, not {len(labels)}; give each a label")
     return _Conversion(layers, frames, balance, percentile, by_channel, round(STEP * (1 - initial))).made(
-        labels, card or {}, progress or (lambda done, total: None))
+        labels, card or {}, progress or (lambda done, total: None), image or (features,))
 
 
 def _check_options(balance: str, percentile: float, initial: float) -> None:
@@ -167,8 +167,9 @@ class _Conversion:
         self.scales = {0: torch.ones(1, dtype=torch.float64)}
         self.rates = [_mean(self.spikes[0])]
 
-    def made(self, labels: tuple[str, ...], card: dict, progress: Progress) -> SpikingConversion:
-        made, reports = [], []
+    def made(self, labels: tuple[str, ...], card: dict, progress: Progress,
+             image: tuple[int, ...]) -> SpikingConversion:
+        made, reports, held = [], [], self.spikes[0].shape
         for l, layer in enumerate(self.layers[:-1]):
             progress(l, len(self.layers))
             activations = self._activations(layer).relu()
@@ -184,7 +185,8 @@ class _Conversion:
         found = {"recipe": {"readout_frames": 0}, "conversion": {
             "balance": self.balance, "percentile": self.percentile, "by_channel": self.by_channel,
             "initial": 1 - self.theta / STEP, "thresholds": [report.threshold for report in reports],
-            "logit_scale": scale}}
+            "logit_scale": scale, "image": list(image), "steps": held[0], "images": held[1],
+            "occupancy": list(self.rates), "layers": [report.to_dict() for report in reports]}}
         return SpikingConversion(self._model(made, labels, found | card), tuple(self.rates), scale, tuple(reports),
                                  tuple(self.layers))
 
