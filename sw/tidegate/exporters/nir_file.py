@@ -7,6 +7,7 @@ import nir
 import numpy as np
 
 from ..spec.errors import ModelError, TidegateWarning
+from ..spec.files import replacing
 from ..spec.formats import SIGNAL, acc_frac
 from ..spec.layer import Layer
 from ..spec.model import Model, tensor_name
@@ -72,7 +73,8 @@ def nir_graph(model: Model, dt: float = DT) -> nir.NIRGraph:
 def write_nir(model: Model, path: str | Path, dt: float = DT) -> nir.NIRGraph:
     """Write a ``nir_graph``, and give it."""
     graph = nir_graph(model, dt)
-    nir.write(path, graph)
+    with replacing(path) as part:
+        nir.write(part, graph)
     return graph
 
 

@@ -12,6 +12,7 @@ from tidegate.host.frontend import FrontEndSettings
 from tidegate.spec.cells import CELLS, GRU, UNIT, cell_of
 from tidegate.spec.conv import Conv2d
 from tidegate.spec.errors import TidegateError
+from tidegate.spec.files import replacing
 from tidegate.spec.formats import THETA_MAX
 from tidegate.spec.layer import Layer
 from tidegate.spec.network import Network
@@ -374,4 +375,5 @@ class Recipe:
         return Recipe.from_dict(d)
 
     def write(self, path: str | Path) -> None:
-        Path(path).write_text(json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        with replacing(path) as part:
+            part.write_text(json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
