@@ -11,8 +11,12 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from tidegate.spec.boards import BOARDS
 from tidegate.spec.errors import TidegateError
 
+# Of each board, the lanes that its designs have, the usual one first
+LANES_OF_BOARDS = "; ".join(f"{board.name} {' or '.join(str(d.lanes) for d in board.designs)}"
+                            for board in BOARDS.values())
 _PIPED_WIDTH = 140      # a pipe has no width; rich would take 80 columns and fold tables
 
 # Without markup: a name may hold [brackets].  What is to have a colour says so by ``style`` or ``Text``.

@@ -9,7 +9,17 @@ from rich.text import Text
 
 from tidegate.spec.errors import TidegateError
 
-from .console import JsonOption, MemoryOption, StepsOption, err, hint_at_extras, names_in, out, print_json
+from .console import (
+    LANES_OF_BOARDS,
+    JsonOption,
+    MemoryOption,
+    StepsOption,
+    err,
+    hint_at_extras,
+    names_in,
+    out,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from tidegate.spec.model import Model
@@ -25,7 +35,8 @@ def fit(
     board: Annotated[str | None, typer.Option(
         "--board", "-b", help="icebreaker or ulx3s (default: the virtual board).", show_default=False)] = None,
     lanes: Annotated[int | None, typer.Option(
-        "--lanes", help="Lanes of the virtual board: 8, 16, 64 (default) or 128; or which of the --board's designs.",
+        "--lanes", help="Lanes of the virtual board: 8, 16, 64 (default) or 128; or which of the --board's designs: "
+        f"{LANES_OF_BOARDS}.",
         show_default=False)] = None,
     cells: Annotated[str | None, typer.Option(
         "--cells", help="Cells of a --board that is built with others than its own, such as gru,lstm.",
@@ -51,6 +62,9 @@ def fit(
 ) -> None:
     """Whether a model fits a board (each memory), and by the cycle model: cycles, frames/s, duty, weight traffic.
 
+    A neuron slot is the place of a neuron in the core: of convolutions a core needs more of them than there are
+    neurons, as channels are padded to the lanes.
+
     The energy is an estimate from published figures for 45 nm silicon, not what a board draws.
     """
     from tidegate.host.fit import design_of, fit, network_of
@@ -67,7 +81,7 @@ def fit(
         loaded or network, board, lanes, **built, occupancy=_shares(network, loaded, occupancy) if fits else None,
         clock=clock * 1e6 if clock else None, seconds=seconds)}
     refusal = report.pop("refusal")
-    print_json(report) if json else _print(report)
+    print_json(report) if json else _print(report, network)
     if board is not None and clock is not None:
         _mention_fmax(board, clock)
     if refusal:
@@ -123,7 +137,9 @@ def _mention_fmax(board: str, clock: float) -> None:
         err.print(f"{clock:g} MHz is beyond the board: its bitstream runs at up to {fmax:.1f} MHz by nextpnr's timing")
 
 
-def _print(report: dict) -> None:
+def _print(report: dict, network: "Network") -> None:
+    from tidegate.spec.layout import SLOTS
+
     where = f"{report['board']}, {report['lanes']} lanes" if report["board"] else f"{report['lanes']} lanes"
     table = Table("memory", "need", "have", "", title=f"{report['model']} on {where}")
     for need in report["needs"]:
@@ -131,6 +147,9 @@ def _print(report: dict) -> None:
         table.add_row(need["what"], str(need["need"]), str(need["have"]),
                       Text(f"✗ {less} too few", "red") if less > 0 else Text("✓", "green"))
     out.print(table)
+    if any(need["what"] == SLOTS for need in report["needs"]):
+        out.print(f"{SLOTS}: the network has {sum(layer.size for layer in network.layers)} neurons; channels of a "
+                  f"convolution are padded to a multiple of the {report['lanes']} lanes")
     speed = report["speed"]
     if speed is None:
         return

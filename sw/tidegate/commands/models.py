@@ -12,6 +12,7 @@ from tidegate.train.tasks.primary import Primary, primary_on
 
 from .against_float import against_float
 from .console import (
+    LANES_OF_BOARDS,
     BeamOption,
     EarlyOption,
     JsonOption,
@@ -229,7 +230,8 @@ def verify(
         "files of frames, or the data of its task (default: random walks).", show_default=False)] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the random walks.")] = 0,
     lanes: Annotated[list[int] | None, typer.Option(
-        "--lanes", help="Virtual boards (default: 64), or which of the board's designs.", show_default=False)] = None,
+        "--lanes", help="Virtual boards (default: 64), or which of the board's designs: "
+        f"{LANES_OF_BOARDS}.", show_default=False)] = None,
     memory: MemoryOption = 1,
     against: Annotated[str, typer.Option(
         "--against", help="rtl, in virtual boards; netlist: what synthesis makes of it for --board; or a file of the "
