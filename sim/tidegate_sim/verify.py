@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tidegate.host.audio import AudioError, read_audio
-from tidegate.host.board import Board, FrameResult
+from tidegate.host.board import Board
 from tidegate.host.features import settings_of
+from tidegate.host.frame_result import FrameResult
 from tidegate.host.frontend import FrontEnd
 from tidegate.host.transport import SerialTransport
 from tidegate.progress import Progress

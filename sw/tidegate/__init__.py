@@ -10,9 +10,10 @@ if TYPE_CHECKING:
     from .golden.convert import convert, from_torch
     from .golden.float_comparison import compare_float
     from .golden.spike_norm import spike_norm
-    from .host.board import Board, FrameResult
+    from .host.board import Board
     from .host.features import features_of
     from .host.fit import fit
+    from .host.frame_result import FrameResult
     from .spec.errors import TidegateError
     from .spec.model import save_model
     from .train.fit.finetune import finetune
@@ -23,7 +24,7 @@ __all__ = ["Board", "FrameResult", "TidegateError", "compare_float", "convert", 
 
 _HOME = {
     "Board": (".host.board", "Board"),
-    "FrameResult": (".host.board", "FrameResult"),
+    "FrameResult": (".host.frame_result", "FrameResult"),
     "TidegateError": (".spec.errors", "TidegateError"),
     "compare_float": (".golden.float_comparison", "compare_float"),
     "convert": (".golden.convert", "convert"),

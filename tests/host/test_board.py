@@ -11,8 +11,9 @@ from fake_board import DIGEST, FakeBoard, FakeTransport
 from models import random_frames, random_model
 
 from tidegate.golden import Golden
-from tidegate.host.board import Board, FrameResult
+from tidegate.host.board import Board
 from tidegate.host.errors import BoardError, InputError
+from tidegate.host.frame_result import FrameResult
 from tidegate.spec.design import SIMULATED, Design
 from tidegate.spec.errors import CapacityError, ModelError
 from tidegate.spec.formats import acc_frac

@@ -17,7 +17,7 @@ from ..spec.errors import ModelError
 from ..spec.formats import SIGNAL
 from ..spec.network import MAX_LAYERS
 from .cells import golden_of
-from .network import of_gates
+from .integers import of_gates
 
 READOUTS = ("frames", "last", "mean")
 

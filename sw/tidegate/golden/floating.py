@@ -17,7 +17,8 @@ from ..spec.model import Model
 from ..spec.network import Network
 from .cells import golden_of
 from .convert import from_torch
-from .network import Output, of_gates
+from .integers import of_gates
+from .network import Output
 
 
 class FloatNetwork(nn.Module):

@@ -20,7 +20,8 @@ from ..spec.stop import STOP_SHIFT, Stop
 from . import general
 from .cells import golden_of
 from .encoder import DeltaEncoder, encode, priced_events, whole_threshold
-from .fixed import quantise_bias, quantise_weight
+from .integers import classifier_integers_of, integer_model, integers_of
+from .noise import dropout_of, noise_of
 from .signals import SLOPES, Slope
 
 WEIGHT_FRAC = 7
@@ -252,7 +253,7 @@ class DeltaNetwork(nn.Module):
         states = []
         for l, (layer, threshold) in enumerate(zip(self.layers, thresholds[1:], strict=True)):
             shape = (*frames.shape[:2], layer.hidden)
-            drawn = _drawn(shape, noise, frames, generator) if noise else None
+            drawn = noise_of(shape, noise, frames, generator) if noise else None
             a, h = layer(anchors[-1], threshold, drawn, start and (start.anchors[l + 1], start.states[l]))
             anchors.append(a)
             states.append(h)
@@ -266,14 +267,14 @@ class DeltaNetwork(nn.Module):
         if dense:
             thresholds = [0 if net.rule(s) is None else theta for s, theta in enumerate(thresholds)]
         shapes = [(*frames.shape[:2], layer.hidden) for layer in self.layers]
-        masks = [_mask((frames.shape[1], net.elements(s)), share, frames, generator) if share else None
+        masks = [dropout_of((frames.shape[1], net.elements(s)), share, frames, generator) if share else None
                  for s, share in enumerate(dropout)]
         weight, bias = self.classifier_integers()
         begin = start and general.Start(start.anchors, start.sent, start.states)
         run = general.evaluated(
             net, [layer.integers() for layer in self.layers], general.Weights(weight, None, bias[None]), frames,
             thresholds, Slope(self.slope, self.error_scale), begin,
-            [_drawn(shape, noise, frames, generator) for shape in shapes] if noise else None, masks or None)
+            [noise_of(shape, noise, frames, generator) for shape in shapes] if noise else None, masks or None)
         return Output(run.logits * 2.0 ** -acc_frac(self.classifier_frac), [s.memory for s in run.signals],
                       None if dense else thresholds, run.states, start, run.signals)
 
@@ -384,83 +385,12 @@ class DeltaNetwork(nn.Module):
         return self
 
 
-def integers_of(shape: Layer, weight_ih: Tensor, weight_hh: Tensor | None, bias_ih: Tensor | None,
-                bias_hh: Tensor | None) -> general.Weights:
-    """Real weights and biases, named and shaped as in PyTorch's module of the layer's cell, as integers held in floats;
-    differentiable.  Without biases these are 0."""
-    f, most = shape.weight_frac, weight_max(shape.weight_bits)
-    if bias_ih is None:
-        bias = weight_ih.new_zeros(len(shape.cell.gates), shape.channels)
-    else:
-        bias = bias_ih[None] if bias_hh is None else of_gates(shape.cell, bias_ih, bias_hh)
-        bias = quantise_bias(bias, f, shape.bias_grid)
-    own = None if weight_hh is None else quantise_weight(weight_hh, f, most)
-    return general.Weights(quantise_weight(weight_ih, f, most), own, bias)
-
-
-def classifier_integers_of(shape: Layer, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Real weights (classes, H) and biases (classes,), or None for 0, as integers held in floats; differentiable."""
-    weight = quantise_weight(weight, shape.weight_frac, weight_max(shape.weight_bits))
-    if bias is None:
-        return weight, weight.new_zeros(len(weight))
-    return weight, quantise_bias(bias, shape.weight_frac, shape.bias_grid)
-
-
-@torch.no_grad()
-def integer_model(net: Network, layers: Sequence[general.Weights], classifier: tuple[Tensor, Tensor],
-                  labels: Sequence[str], frontend: dict, mean, scale, card: dict | None = None) -> Model:
-    """A model of these integers, which are held in floats.  ModelError if an accumulator could wrap."""
-    tensors = {"frontend.mean": _float32(mean), "frontend.scale": _float32(scale)}
-    for l, integers in enumerate(layers):
-        for what, tensor in zip(("weight_ih", "weight_hh", "bias"), integers, strict=True):
-            if tensor is None:
-                continue
-            tensors[tensor_name(net.layers[l], l, what)] = _integers(
-                tensor, np.int32 if what == "bias" else np.int8)
-    weight, bias = classifier
-    tensors |= {"classifier.weight": _integers(weight, np.int8), "classifier.bias": _integers(bias, np.int32)}
-    return Model(net, tensors, tuple(labels), dict(frontend), dict(card or {}))
-
-
-def of_gates(cell: Cell, rows_ih: Tensor, rows_hh: Tensor) -> Tensor:
-    """What each accumulator gets from rows (rows, ...), as of two biases: (gates, H, ...)."""
-    from_input = rows_ih.unflatten(0, (len(cell.input_rows), -1))
-    from_own = rows_hh.unflatten(0, (len(cell.own_rows), -1))
-    sums = []
-    for gate in cell.gates:
-        parts = [rows[row] for rows, row in ((from_input, gate.input_row), (from_own, gate.own_row)) if row is not None]
-        sums.append(parts[0] if len(parts) == 1 else parts[0] + parts[1])
-    return torch.stack(sums)
-
-
 def _all(weights: general.Weights) -> tuple[Tensor, Tensor, Tensor]:
     """The weights of a layer that hears itself."""
     assert weights.w_hh is not None
     return weights.w_ih, weights.w_hh, weights.bias
 
 
-def _drawn(shape: tuple[int, ...], noise: float, like: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Gaussian noise of this standard deviation (in units of 1) as whole SIGNAL integers."""
-    drawn = torch.randn(shape, dtype=like.dtype, generator=generator)
-    return drawn.mul_(noise * (1 << SIGNAL.frac)).round_().to(like.device)
-
-
-def _mask(shape: tuple[int, ...], share: float, like: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Factors of dropout: 0 for this share of the elements, 1 / (1 − share) for the others."""
-    kept = torch.rand(shape, dtype=like.dtype, generator=generator) >= share
-    return (kept.to(like.dtype) / (1 - share)).to(like.device)
-
-
 def _reach(weight: Tensor, most: int, frac: int) -> Tensor:
     """What each row (rows,) can add to an accumulator, in its LSBs, the rounding of weights included."""
     return (weight.abs().sum(1) * 2.0**frac + 0.5 * weight.shape[1]) * most
-
-
-def _integers(tensor: Tensor, dtype) -> np.ndarray:
-    return tensor.detach().cpu().numpy().astype(dtype)
-
-
-def _float32(values) -> np.ndarray:
-    return np.ascontiguousarray(values, np.float32)
-
-

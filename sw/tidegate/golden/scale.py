@@ -9,7 +9,7 @@ from torch import Tensor
 from ..spec.cells import Cell
 from ..spec.errors import ModelError
 from ..spec.formats import ACC_BITS, BIAS_MAX, WEIGHT_BITS, WEIGHT_FRACS, acc_frac, weight_max
-from .network import of_gates
+from .integers import of_gates
 
 _WEIGHT_MAX = weight_max(WEIGHT_BITS)
 

@@ -11,7 +11,7 @@ from ..spec.errors import ModelError
 from ..spec.network import MAX_LAYERS
 from .cells import golden_of
 from .chain import FloatChain, FloatLayer
-from .network import of_gates
+from .integers import of_gates
 
 _CONVERTED = tuple(cell for cell in CELLS.values() if not cell.activations)     # PyTorch's tensors say all of a layer
 

@@ -22,7 +22,7 @@ from ..spec.rules import DELTA_MAX
 from .arithmetic import REAL, Arithmetic
 from .cells import golden_of
 from .chain import FloatChain, FloatLayer
-from .network import of_gates
+from .integers import of_gates
 
 _LSB = 2.0**-SIGNAL.frac
 SENT = "as sent"

@@ -8,7 +8,6 @@
 
 import struct
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,45 +17,22 @@ import numpy as np
 from ..progress import Progress
 from ..spec.design import Design, Identity, simulated
 from ..spec.errors import ModelError, TidegateError
-from ..spec.formats import SIGNAL, acc_frac
+from ..spec.formats import SIGNAL
 from ..spec.layer import whole
 from ..spec.layout import Layout
 from ..spec.model import Model
-from ..spec.packets import Request, events_of, most_frames, result_dtype
+from ..spec.packets import Request, most_frames, result_dtype
 from ..spec.register_values import register_values, threshold_registers
 from ..spec.registers import BY_NAME, stop_registers
 from ..spec.stop import Stop
 from ..zoo import load as load_model
 from .errors import BoardError, InputError
+from .frame_result import FrameResult, frame_results
 from .link import HostLink
 from .transport import BAUD, SerialTransport, Transport
 
 VIRTUAL = "virtual"
 DEFAULT_LANES = 64      # of the virtual board
-
-
-@dataclass(frozen=True)
-class FrameResult:
-    """A board's answer to one frame.
-
-    ``frame``: number since reset, from 0.  ``label``, ``label_index``: of the largest logit, the first of
-    equals.  ``logits``: accumulator integers, in LSBs of 2**-(8 + weight_frac).  ``confidence``: softmax of
-    the logits at ``label_index``, 0..1.  ``cycles``: clock cycles spent.  ``events``: per signal, features
-    first.  ``weight_words``: words of weights read.  ``decided``: whether this frame decides, by the board's stop
-    rule; ``label`` is then the decided class.  ``decided_at``: number of the last frame of this ``stream`` that
-    decided, or None.
-    """
-
-    frame: int
-    label: str
-    label_index: int
-    logits: tuple[int, ...]
-    confidence: float
-    cycles: int
-    events: tuple[int, ...]
-    weight_words: int
-    decided: bool = False
-    decided_at: int | None = None
 
 
 class Board:
@@ -309,7 +285,7 @@ class Board:
                                      f"{expected + wrong[0]} was sent; "
                                      "another program used it: open it again and load the model")
                 expected += count
-                for result in _frame_results(results, model, decided_at):
+                for result in frame_results(results, model, decided_at):
                     decided_at = result.decided_at
                     yield result
                 if self._ends(results):
@@ -394,21 +370,3 @@ def _address(name: str) -> int:
     if name not in BY_NAME:
         raise BoardError(f"there is no register '{name}'; `python -m tidegate.spec.registers` lists them")
     return BY_NAME[name].address
-
-
-def _frame_results(results: np.ndarray, model: Model, decided_at: int | None) -> Iterator[FrameResult]:
-    """``decided_at``: of the frame before."""
-    network = model.network
-    logits = results["logits"] / float(1 << acc_frac(network.classifier.weight_frac))
-    # with smoothed logits the board may decide for another class than this frame's best
-    decision = results["decision"].astype(np.int64)
-    best = np.where(decision > 0, decision - 1, logits.argmax(1))
-    odds = np.exp(logits - logits.max(1, keepdims=True))
-    confidence = np.take_along_axis(odds, best[:, None], 1)[:, 0] / odds.sum(1)
-    columns = (results["frame"], best, results["logits"], confidence, results["cycles"],
-               events_of(results)[:, : network.signals], results["weight_words"], decision > 0)
-    for frame, index, integers, sure, cycles, events, words, decided in zip(
-            *(c.tolist() for c in columns), strict=True):
-        decided_at = frame if decided else decided_at
-        yield FrameResult(frame, model.labels[index], index, tuple(integers), sure, cycles, tuple(events), words,
-                          decided, decided_at)

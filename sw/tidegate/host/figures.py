@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from ..spec.network import Network
 
 if TYPE_CHECKING:
-    from .board import FrameResult
+    from .frame_result import FrameResult
 
 
 def occupancy(network: Network, events: Sequence[int], frames: int) -> tuple[float, ...]:

@@ -37,8 +37,9 @@ from ..spec.packets import Request
 from ..spec.registers import BY_NAME
 from ..spec.rules import RULES
 from ..spec.stop import SMOOTH_MAX, STOP_SHIFT, UNDECIDED, Decider, Stop, best_two, decisions, leads
-from .board import Board, FrameResult
+from .board import Board
 from .errors import BoardError
+from .frame_result import FrameResult
 from .memtest import RELOAD, check_memory
 
 # A kind of model: the cell of its layers, the rule of its signals, and the addresser that it needs.

@@ -6,7 +6,7 @@ import onnx
 import torch
 
 from ..golden.chain import FloatLayer
-from ..golden.network import of_gates
+from ..golden.integers import of_gates
 from ..spec.cells import GRU, LSTM, UNIT, Cell
 from .onnx_graph import OnnxGraph, handles
 from .onnx_value import (

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from tidegate.golden.network import classifier_integers_of, integer_model
+from tidegate.golden.integers import classifier_integers_of, integer_model
 from tidegate.golden.state_dict import recurrent_and_linear
 from tidegate.spec.formats import BIAS_DELTAS
 from tidegate.spec.model import Model

@@ -15,7 +15,8 @@ from tidegate.golden.cells import golden_of
 from tidegate.golden.encoder import DeltaEncoder, at_ends
 from tidegate.golden.fixed import quantise
 from tidegate.golden.general import Signal, Weights
-from tidegate.golden.network import NetworkState, integers_of, of_gates
+from tidegate.golden.integers import integers_of, of_gates
+from tidegate.golden.network import NetworkState
 from tidegate.golden.scale import finest
 from tidegate.spec.cells import GRU, LSTM, Cell
 from tidegate.spec.formats import CELL_STATE, SIGNAL, STATE

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from tidegate.golden.network import classifier_integers_of
+from tidegate.golden.integers import classifier_integers_of
 from tidegate.golden.scale import finest
 from tidegate.spec.cells import GRU
 from tidegate.spec.formats import SIGNAL, acc_frac

@@ -13,7 +13,8 @@ from tidegate.golden import general
 from tidegate.golden.encoder import at_ends
 from tidegate.golden.fixed import quantise
 from tidegate.golden.general import Weights
-from tidegate.golden.network import NetworkState, integers_of
+from tidegate.golden.integers import integers_of
+from tidegate.golden.network import NetworkState
 from tidegate.golden.scale import finest
 from tidegate.golden.signals import Slope
 from tidegate.spec.cells import UNIT

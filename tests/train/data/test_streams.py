@@ -17,11 +17,12 @@ from tidegate.host.frontend import FrontEnd, FrontEndSettings
 from tidegate.spec.model import read_model
 from tidegate.spec.stop import Decider, Stop
 from tidegate.train import run
+from tidegate.train.data.feature_bank import FeatureBank, Material, noise_bed
 from tidegate.train.data.features import load_features
 from tidegate.train.data.folders import scan
 from tidegate.train.data.material import SoundFolders, heard_in, in_validation, load_material, sounds
 from tidegate.train.data.stream_options import Listening
-from tidegate.train.data.streams import IGNORE, REJECT, FeatureBank, Material, Mined, Mixer, _calm, noise_bed
+from tidegate.train.data.streams import IGNORE, REJECT, Mined, Mixer, _calm
 from tidegate.train.errors import DataError
 from tidegate.train.fit import stream_loop
 from tidegate.train.fit.listening import MARGINS, DetectionCurve, StreamLoss, listen, mine, smoothed, start_of

@@ -13,6 +13,7 @@ from tidegate.train.data.folders import scan
 from tidegate.train.data.soundscape import Span, Track
 from tidegate.train.judge import streaming
 from tidegate.train.judge.intervals import poisson_interval, share_interval
+from tidegate.train.judge.stream_tables import cost_table, kinds_table, row
 from tidegate.train.judge.streaming import (
     FALSE,
     WRONG,
@@ -20,7 +21,6 @@ from tidegate.train.judge.streaming import (
     StreamScore,
     TrackDetector,
     at_margin,
-    cost_table,
     count,
     detections_of,
     exposure,
@@ -28,8 +28,6 @@ from tidegate.train.judge.streaming import (
     frames_of,
     hear,
     kinds_of_frames,
-    kinds_table,
-    row,
 )
 
 

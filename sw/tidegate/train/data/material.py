@@ -18,10 +18,10 @@ from tidegate.host.frontend import FrontEnd, FrontEndSettings
 from tidegate.spec.cache import cache_folder
 
 from ..errors import DataError
+from .feature_bank import FeatureBank, Material, noise_bed
 from .features import Features, read_cache, write_cache
 from .folders import SILENCE, UNKNOWN, DataSet
 from .sounds import sound_files
-from .streams import FeatureBank, Material, noise_bed
 
 _VERSION = 1
 _DIRECT_S = 0.0025          # around an impulse response's peak: the direct sound, whose energy a room keeps

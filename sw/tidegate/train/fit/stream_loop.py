@@ -15,11 +15,12 @@ from tidegate.golden import DeltaNetwork
 from tidegate.host.detector import DEFAULTS
 from tidegate.spec.model import Model, read_model
 
+from ..data.feature_bank import Material
 from ..data.features import Features
 from ..data.folders import SILENCE, UNKNOWN
 from ..data.material import NOTHING_ELSE, SoundFolders
 from ..data.stream_options import Teaching
-from ..data.streams import Material, Mined, Mixer
+from ..data.streams import Mined, Mixer
 from ..errors import DataError
 from ..judge.evaluate import evaluate
 from ..recipe import Recipe

@@ -28,18 +28,8 @@ from ..data.folders import SILENCE, UNKNOWN, DataSet, scan_words
 from ..data.soundscape import WORDS_ONLY, Scene, Sources, Stream
 from ..data.split import with_test_part
 from .intervals import share_interval
-from .streaming import (
-    MARGINS,
-    TOLERANCE_S,
-    StreamScore,
-    at_margin,
-    cost_table,
-    detections_of,
-    first_frames,
-    hear,
-    kinds_table,
-    row,
-)
+from .stream_tables import cost_table, kinds_table, row
+from .streaming import MARGINS, TOLERANCE_S, StreamScore, at_margin, detections_of, first_frames, hear
 
 SNRS: tuple[float | None, ...] = (None, 20.0, 10.0, 5.0, 0.0)      # dB; None: no background
 CONDITION_HOURS = 0.25

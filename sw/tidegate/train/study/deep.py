@@ -141,10 +141,12 @@ def _spread(values: list[float]) -> str:
 
 def accuracy_table(rows: list[Converted]) -> str:
     """Accuracy by frames, means and standard deviations over the seeds."""
-    lines = [f"{'':<62}{'trained':>16}" + "".join(f"{f'T = {t}':>16}" for t in STEPS)]
-    for how, same in _grouped(rows):
-        lines.append(f"{how:<62}{_spread([r.trained for r in same]):>16}" + "".join(
-            f"{_spread([r.answers.at(t) for r in same]):>16}" for t in STEPS))
+    groups = _grouped(rows)
+    wide = max(len(how) for how, _ in groups)
+    lines = [f"{'':<{wide}}{'trained':>18}" + "".join(f"{f'T = {t}':>18}" for t in STEPS)]
+    for how, same in groups:
+        lines.append(f"{how:<{wide}}{_spread([r.trained for r in same]):>18}" + "".join(
+            f"{_spread([r.answers.at(t) for r in same]):>18}" for t in STEPS))
     return "\n".join(lines)
 
 
