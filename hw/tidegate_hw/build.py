@@ -15,6 +15,7 @@ from pathlib import Path
 from tidegate.spec.boards import MANIFEST, board_spec
 from tidegate.spec.design import Design
 from tidegate.spec.errors import TidegateError
+from tidegate.spec.files import replacing
 
 from .boards import PLACES, Target
 from .verilog import rtl_digest
@@ -107,8 +108,10 @@ def publish(board: Target, design: Design, digest: bytes, report: dict, bitstrea
     }
     to.mkdir(parents=True, exist_ok=True)
     for file in (bitstream, REPORT, LOG):
-        shutil.copyfile(work / file, to / file)
-    (to / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+        with replacing(to / file) as part:
+            shutil.copyfile(work / file, part)
+    with replacing(to / MANIFEST) as part:
+        part.write_text(json.dumps(manifest, indent=2) + "\n")
     return manifest
 
 

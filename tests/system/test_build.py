@@ -186,6 +186,8 @@ def test_stale(build, tmp_path, changes, text):
 def test_boards_and_lanes_that_there_are_not(build, tmp_path):
     fails(build("--board", "tangnano"), "there is no board 'tangnano'; choose icebreaker, ulx3s")
     fails(build("--board", "icebreaker", "--lanes", 64), "there is no design with 64 lanes for icebreaker; choose 8")
+    for clock in ("nan", "inf"):
+        fails(build("--board", "ulx3s", "--clock", clock), f"a clock of {clock} MHz is none; give the MHz of one")
     fails(build("--board", "icebreaker", "--clock", 12), "icebreaker has no clock of 12 MHz; choose 24")
     fails(build("--board", "ulx3s", "--clock", 80), "ulx3s has no clock of 80 MHz; choose 100, 75, 50")
     fails(build("--board", "ulx3s", "--clock", 75), "bitstreams/ulx3s is for 128 lanes, 64 features, 100 MHz, gru and "

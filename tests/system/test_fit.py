@@ -3,20 +3,24 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from command import fails, tidegate, write_model
 from models import random_model
 
-from tidegate import load_model
+from tidegate import TidegateError, fit, load_model
 from tidegate.host.bitstreams import MANIFEST, bitstreams_folder, read_manifest
 from tidegate.spec.boards import board_spec
+from tidegate.spec.cells import UNIT
+from tidegate.spec.conv import Conv2d
 from tidegate.spec.cycles import latency_cycles, steady_cycles
 from tidegate.spec.design import SIMULATED
 from tidegate.spec.energy import NOTE, estimate
 from tidegate.spec.layer import Layer
 from tidegate.spec.layout import Layout
-from tidegate.spec.model import save_model
+from tidegate.spec.model import Model, expected_tensors, save_model
 from tidegate.spec.network import Network
+from tidegate.spec.rules import Diffuse
 
 
 def test_figures_of_a_shipped_model():
@@ -102,6 +106,31 @@ def test_a_clock_that_the_bitstream_does_not_reach():
     assert done.returncode == 0 and f"its bitstream runs at up to {fmax:.1f} MHz" in done.stderr
 
 
+def test_a_clock_that_is_none():
+    fails(tidegate("fit", "digits", "--clock", "inf"), "a clock of inf MHz is no board's; give 0.001 to 100000 MHz")
+    for hertz in (float("nan"), 1e306, 0.1):
+        with pytest.raises(TidegateError, match="is no board's"):
+            fit("digits", clock=hertz)
+
+
+def test_a_convolution_is_told_where_it_fits(tmp_path):
+    """Neurons that are padded are called slots, and the design with an addresser is named."""
+    conv = Conv2d(1, 6, 6, 4)
+    layer = Layer(9 * 16, cell=UNIT, activation="identity", recurrent=False, consumes=True, conv=conv)
+    network = Network(36, (layer,), Layer(3, consumes=True), (256, 256), (Diffuse(256), Diffuse(256)))
+    tensors = {name: np.zeros(shape, dtype) for name, (dtype, shape) in expected_tensors(network).items()}
+    file = tmp_path / "m.tidegate"
+    save_model(Model(network, tensors, tuple("abc")), file)
+    done = tidegate("fit", file, "--board", "ulx3s", "--occupancy", "10")
+    assert done.returncode == 1 and "--board ulx3s --lanes 16, or a virtual board" in done.stderr
+    assert "neuron slots" in done.stdout and "the network has 144 neurons" in done.stdout
+    done = tidegate("fit", file, "--board", "ulx3s", "--lanes", "16", "--occupancy", "10")
+    assert done.returncode == 0 and "neuron slots" not in done.stdout
+    for verb in ("fit", "build", "verify"):
+        words = tidegate(verb, "--help").stdout.replace("│", " ").split()
+        assert "icebreaker 8; ulx3s 128 or 16" in " ".join(words)
+
+
 def test_boards_and_designs_that_there_are_not():
     fails(tidegate("fit", "commands", "--board", "nope"), "there is no board 'nope'; choose icebreaker, ulx3s")
     fails(tidegate("fit", "commands", "--board", "icebreaker", "--lanes", "64"),
@@ -117,7 +146,7 @@ def test_each_memory_that_is_too_small_is_named_with_what_it_lacks():
     assert {n.what for n in short} >= {"weight memory words", "accumulator words", "features", "layers"}
     lacks = [f"{n.need} {n.what}, the board has {n.have} ({n.need - n.have} too few)" for n in short]
     assert done.stderr == (f"the model needs {'; '.join(lacks)}; use a smaller model or a board with more, such as the "
-                           "virtual one with --lanes 8\n")
+                           "virtual one with --lanes 8 (its first use compiles for some minutes)\n")
     assert "1 too few" in done.stdout and "GOp/s" not in done.stdout
 
 

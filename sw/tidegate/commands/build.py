@@ -1,6 +1,7 @@
 """The verb ``build``: a board's bitstream, from the gateware."""
 
 import shlex
+from math import isfinite
 from os import W_OK, access
 from pathlib import Path
 from time import monotonic
@@ -11,7 +12,7 @@ from rich.table import Table
 
 from tidegate.spec.errors import TidegateError
 
-from .console import JsonOption, err, hint_at_extras, names_in, out, print_json
+from .console import LANES_OF_BOARDS, JsonOption, err, hint_at_extras, names_in, out, print_json
 
 if TYPE_CHECKING:
     from tidegate.spec.design import Design
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 def build(
     board: Annotated[str, typer.Option("--board", "-b", help="icebreaker or ulx3s.", show_default=False)],
     lanes: Annotated[int | None, typer.Option(
-        "--lanes", help="Which of the board's designs (default: the best).", show_default=False)] = None,
+        "--lanes", help=f"Which of the board's designs (default: the first): {LANES_OF_BOARDS}.",
+        show_default=False)] = None,
     cells: Annotated[str | None, typer.Option(
         "--cells",
         help="Cells that layers may have, such as gru,lstm (default: the board's).", show_default=False)] = None,
@@ -48,6 +50,8 @@ def build(
     from tidegate.spec.boards import board_spec
 
     spec = board_spec(board)
+    if clock is not None and not isfinite(clock):
+        raise TidegateError(f"a clock of {clock} MHz is none; give the MHz of one that {board} has")
     design = spec.design(lanes, names_in(cells), names_in(rules), features)
     hertz = None if clock is None else spec.at(round(1e6 * clock)).clock
     if to is None and (design != spec.design() or hertz not in (None, spec.clock)):

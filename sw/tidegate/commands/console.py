@@ -11,8 +11,12 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from tidegate.spec.boards import BOARDS
 from tidegate.spec.errors import TidegateError
 
+# Of each board, the lanes that its designs have, the usual one first
+LANES_OF_BOARDS = "; ".join(f"{board.name} {' or '.join(str(d.lanes) for d in board.designs)}"
+                            for board in BOARDS.values())
 _PIPED_WIDTH = 140      # a pipe has no width; rich would take 80 columns and fold tables
 
 # Without markup: a name may hold [brackets].  What is to have a colour says so by ``style`` or ``Text``.
@@ -28,6 +32,9 @@ LanesOption = Annotated[int | None, typer.Option(
     "--lanes", help="Lanes of the virtual board: 8, 16, 64 (default) or 128.")]
 MemoryOption = Annotated[int, typer.Option(
     "--memory", help="How many times the usual memory the virtual board has: 1, 4, 16 or 64 (of weights at most 4).")]
+StepsOption = Annotated[int | None, typer.Option(
+    "--steps", min=1, max=10000, help="Of a model of `tidegate convert`, frames for which an image is held (default: "
+    "as while it was converted).", show_default=False)]
 ThetaOption = Annotated[float, typer.Option("--theta", min=0.0, max=1000.0, help="Factor on the model's thresholds.")]
 EarlyOption = Annotated[bool, typer.Option(
     "--early", help="Decide as soon as the best label leads by the model's margin, and run no frame after that.")]

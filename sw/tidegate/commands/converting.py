@@ -8,7 +8,7 @@ from rich.table import Table
 
 from tidegate.spec.errors import ModelError, TidegateError
 
-from .console import JsonOption, hint_at_extras, names_in, out, print_json, progress
+from .console import JsonOption, err, hint_at_extras, names_in, out, print_json, progress
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,12 +51,10 @@ def convert_network(
     """
     if not out_file.parent.is_dir():
         raise TidegateError(f"no folder '{out_file.parent}' to write the model to; make it")
-    if file.suffix.lower() != ".pt2":
-        raise ModelError(f"'{file.name}' is no program of torch.export; save one with torch.export.save(torch.export."
-                         "export(module.eval(), (x,)), 'net.pt2')")
-    if not file.is_file():
-        raise ModelError(f"no network file '{file}'; check the name")
+    _check_program(file)
     with hint_at_extras("train"):
+        from dataclasses import replace
+
         import numpy as np
 
         from tidegate.golden.module_graph import input_shape
@@ -65,33 +63,41 @@ def convert_network(
         from tidegate.importers.program import read_program
         from tidegate.spec.model import save_model
 
+        _tell(f"reading {file}")
         program = read_program(file)
         shape = input_shape(program)
+        if len(shape) not in (1, 3):
+            raise ModelError(f"the network in '{file}' hears a tensor of {1 + len(shape)} dimensions; export one that "
+                             "hears (images, channels, height, width) or (images, features)")
         x, _ = _images(calibrate, shape)
         judged, right = (None, None) if judge is None else _images(judge, shape)
         if judged is not None and right is None:
             raise ModelError(f"'{judge}' does not say the right classes; save an .npz with x and y")
+        _tell(f"balancing thresholds on {len(x)} images, {steps} frames each")
         held = np.broadcast_to(x[:, None], (len(x), steps, x.shape[1]))
         with progress("balancing", visible=not json) as step:
             made = spike_norm(program, held, names_in(labels), balance=balance, percentile=percentile,
                               image=(shape[0], shape[1], shape[2]) if len(shape) == 3 else None,
                               by_channel=not by_layer, initial=initial, progress=step)
-        told, trained = None, None
+        told, trained, model = None, None, made.model
         if judged is not None and right is not None:
             if right.max() >= len(made.model.labels):
                 raise ModelError(f"'{judge}' has class {right.max()}, the network tells {len(made.model.labels)}; "
                                  "classes are numbered from 0")
+            _tell(f"judging {len(judged)} images")
             with progress("judging", visible=not json) as step:
                 told = answers(made.model, judged, right, _STEPS, step)
             trained = float((made.float_logits(judged).argmax(1) == right).mean())
-    save_model(made.model, out_file)
+            said = {"images": len(judged), "trained_accuracy": trained, "answers": told.to_dict()}
+            model = replace(model, card=model.card | {"conversion": model.card["conversion"] | {"judged": said}})
+    save_model(model, out_file)
     if json:
         return print_json({
-            "file": str(out_file), "digest": made.model.digest, "network": made.model.network.to_dict(),
-            **made.model.card["conversion"], "rates": made.rates, "layers": [layer.to_dict() for layer in made.layers],
-            "trained_accuracy": trained, "answers": told and told.to_dict()})
+            "file": str(out_file), "digest": model.digest, "network": model.network.to_dict(),
+            **made.model.card["conversion"], "rates": made.rates, "trained_accuracy": trained,
+            "answers": told and told.to_dict()})
     table = Table("layer", "neurons", "threshold", "spikes per neuron and frame", "error of rates", "error of weights")
-    table.add_row("features", str(made.model.network.features), "1", f"{made.rates[0]:.4f}", "", "")
+    table.add_row("features", str(model.network.features), "1", f"{made.rates[0]:.4f}", "", "")
     for layer in made.layers:
         table.add_row(layer.name, str(layer.neurons), f"{layer.threshold:.3g}", f"{layer.rate:.4f}",
                       f"{layer.error:.1%}", f"{layer.weight_error:.1%}")
@@ -100,29 +106,39 @@ def convert_network(
         out.print(f"trained network: {trained:.2%} right")
         for frames, accuracy, operations in zip(told.steps, told.accuracy, told.operations, strict=True):
             out.print(f"after {frames} frames: {accuracy:.2%} right, {operations / 1e6:.2f} million additions an image")
-    out.print(f"wrote {out_file}: {made.model.network.shape}, {made.model.network.features} features, "
-              f"{made.model.network.classes} classes", soft_wrap=True)
+    out.print(f"wrote {out_file}: {model.network.shape}, {model.network.features} features, "
+              f"{model.network.classes} classes", soft_wrap=True)
+
+
+def _tell(stage: str) -> None:
+    """One line on standard error, where a terminal has bars instead."""
+    if not err.is_terminal:
+        err.print(stage, soft_wrap=True)
+
+
+def _check_program(file: Path) -> None:
+    """ModelError if the file cannot be a program of ``torch.export``."""
+    if file.is_dir():
+        raise ModelError(f"'{file}' is a folder; give the .pt2 file of a trained network")
+    if not file.is_file():
+        raise ModelError(f"no network file '{file}'; check the name")
+    if file.suffix.lower() != ".pt2":
+        raise ModelError(f"'{file.name}' is no program of torch.export; save one from PyTorch with torch.export.save("
+                         "torch.export.export(module.eval(), (x,)), 'net.pt2')")
 
 
 def _images(path: Path, shape: tuple[int, ...]) -> tuple["np.ndarray", "np.ndarray | None"]:
     """(x (images, features) float32, 0..1, in the order (y, x, channel), y (images,) or None) of a file."""
-    import numpy as np
-
     from tidegate.host.arrays import read_arrays
+    from tidegate.host.images import image_features
 
     held = read_arrays(path)
     x = held.get("x", held.get(""))
     if x is None:
         raise ModelError(f"'{path}' holds {', '.join(held) or 'nothing'}, and no x; save an .npz with {_IMAGES}")
-    if x.shape[1:] != shape or not len(x) or x.dtype.kind not in "uif":
-        raise ModelError(f"'{path}' holds {x.dtype} {x.shape}; the network hears (images, "
-                         f"{', '.join(map(str, shape))})")
-    x = x.astype(np.float32) / (255 if x.dtype == np.uint8 else 1)
-    if not (0 <= x.min() and x.max() <= 1):
-        raise ModelError(f"'{path}' has values beyond 0..1; a pixel is the share of frames in which it spikes: divide "
-                         "by the largest, and train the network with that")
+    features = image_features(x, shape, path)
     y = held.get("y")
     if y is not None and (y.shape != (len(x),) or y.dtype.kind not in "iu" or y.min() < 0):
         raise ModelError(f"y of '{path}' is {y.dtype} {y.shape}; give the number of the class of each of the {len(x)} "
                          "images")
-    return (x.transpose(0, 2, 3, 1) if len(shape) == 3 else x).reshape(len(x), -1), y
+    return features, y

@@ -9,7 +9,17 @@ from rich.text import Text
 
 from tidegate.spec.errors import TidegateError
 
-from .console import JsonOption, MemoryOption, err, hint_at_extras, names_in, out, print_json
+from .console import (
+    LANES_OF_BOARDS,
+    JsonOption,
+    MemoryOption,
+    StepsOption,
+    err,
+    hint_at_extras,
+    names_in,
+    out,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from tidegate.spec.model import Model
@@ -25,7 +35,8 @@ def fit(
     board: Annotated[str | None, typer.Option(
         "--board", "-b", help="icebreaker or ulx3s (default: the virtual board).", show_default=False)] = None,
     lanes: Annotated[int | None, typer.Option(
-        "--lanes", help="Lanes of the virtual board: 8, 16, 64 (default) or 128; or which of the --board's designs.",
+        "--lanes", help="Lanes of the virtual board: 8, 16, 64 (default) or 128; or which of the --board's designs: "
+        f"{LANES_OF_BOARDS}.",
         show_default=False)] = None,
     cells: Annotated[str | None, typer.Option(
         "--cells", help="Cells of a --board that is built with others than its own, such as gru,lstm.",
@@ -42,6 +53,7 @@ def fit(
     data: Annotated[Path | None, typer.Option(
         "--data", "-d", help="Instead, .npy or .npz files of frames, or a folder of them, on which the golden model "
         "measures the occupancy.", show_default=False)] = None,
+    steps: StepsOption = None,
     clock: Annotated[float | None, typer.Option(
         "--clock", min=0.001, help="MHz (default: the --board's, else 100).", show_default=False)] = None,
     seconds: Annotated[float, typer.Option(
@@ -49,6 +61,9 @@ def fit(
     json: JsonOption = False,
 ) -> None:
     """Whether a model fits a board (each memory), and by the cycle model: cycles, frames/s, duty, weight traffic.
+
+    A neuron slot is the place of a neuron in the core: of convolutions a core needs more of them than there are
+    neurons, as channels are padded to the lanes.
 
     The energy is an estimate from published figures for 45 nm silicon, not what a board draws.
     """
@@ -58,20 +73,23 @@ def fit(
     network, loaded = network_of(model, cell)
     built = {"cells": names_in(cells), "rules": names_in(rules), "features": features, "memory": memory}
     if data is not None:
-        occupancy = _measured(loaded, data, occupancy)
+        occupancy = _measured(loaded, data, occupancy, steps)
+    elif steps is not None:
+        raise TidegateError("--steps is of the images in --data; give both, or none")
     fits = Layout(network, design_of(board, lanes, **built)[0], check=False).refusal() is None
     report = {"model": model, **fit(
         loaded or network, board, lanes, **built, occupancy=_shares(network, loaded, occupancy) if fits else None,
         clock=clock * 1e6 if clock else None, seconds=seconds)}
     refusal = report.pop("refusal")
-    print_json(report) if json else _print(report)
+    print_json(report) if json else _print(report, network)
     if board is not None and clock is not None:
         _mention_fmax(board, clock)
     if refusal:
         raise TidegateError(refusal)
 
 
-def _measured(model: "Model | None", data: Path, percent: list[float] | None) -> list[float]:
+def _measured(model: "Model | None", data: Path, percent: list[float] | None,
+              steps: int | None) -> list[float]:
     """Percent of elements that fire, per signal, on frames from files of arrays."""
     from tidegate.host.arrays import array_files, frame_sequences
 
@@ -82,7 +100,7 @@ def _measured(model: "Model | None", data: Path, percent: list[float] | None) ->
         raise TidegateError("--data measures the occupancy and --occupancy gives it; leave one of them out")
     if not (files := array_files(data)):
         raise TidegateError(f"no .npy or .npz file in '{data}'; give files of frames (T, {model.network.features})")
-    sequences = [each.frames for each in frame_sequences(model, files)]
+    sequences = [each.frames for each in frame_sequences(model, files, steps)]
     with hint_at_extras():
         from tidegate.golden.figures import measured
 
@@ -119,7 +137,9 @@ def _mention_fmax(board: str, clock: float) -> None:
         err.print(f"{clock:g} MHz is beyond the board: its bitstream runs at up to {fmax:.1f} MHz by nextpnr's timing")
 
 
-def _print(report: dict) -> None:
+def _print(report: dict, network: "Network") -> None:
+    from tidegate.spec.layout import SLOTS
+
     where = f"{report['board']}, {report['lanes']} lanes" if report["board"] else f"{report['lanes']} lanes"
     table = Table("memory", "need", "have", "", title=f"{report['model']} on {where}")
     for need in report["needs"]:
@@ -127,6 +147,9 @@ def _print(report: dict) -> None:
         table.add_row(need["what"], str(need["need"]), str(need["have"]),
                       Text(f"✗ {less} too few", "red") if less > 0 else Text("✓", "green"))
     out.print(table)
+    if any(need["what"] == SLOTS for need in report["needs"]):
+        out.print(f"{SLOTS}: the network has {sum(layer.size for layer in network.layers)} neurons; channels of a "
+                  f"convolution are padded to a multiple of the {report['lanes']} lanes")
     speed = report["speed"]
     if speed is None:
         return

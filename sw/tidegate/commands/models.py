@@ -12,11 +12,13 @@ from tidegate.train.tasks.primary import Primary, primary_on
 
 from .against_float import against_float
 from .console import (
+    LANES_OF_BOARDS,
     BeamOption,
     EarlyOption,
     JsonOption,
     MarginOption,
     MemoryOption,
+    StepsOption,
     ThetaOption,
     err,
     hint_at_extras,
@@ -150,13 +152,15 @@ def evaluate(
     early: EarlyOption = False,
     margin: MarginOption = None,
     beam: BeamOption = None,
+    steps: StepsOption = None,
     json: JsonOption = False,
 ) -> None:
     """Accuracy, sparsity and fetch reduction of a model on a folder of words, by the golden model.
 
     Of a model that tells numbers: RMSE, R² and correlation, on its series. Of a model that tells strings: the word
     error rate, on strings composed of recorded words or on recorded ones. Frames from arrays are judged without parts:
-    in an .npz x are the frames and y, if it is there, the class of each sequence.
+    in an .npz x are the frames and y, if it is there, the class of each sequence. Of a model of `tidegate convert`
+    x may also be images, such as those of its --judge.
     """
     from tidegate import load_model
 
@@ -167,7 +171,8 @@ def evaluate(
         loaded, early = load_model(model).turned(theta), early or margin is not None
         loaded = loaded.deciding(margin) if early else loaded
         loaded = loaded if beam is None else loaded.with_beam(beam)
-        figures = evaluate_directory(loaded, data, part, progress=True, early=early, bits=True)
+        figures = evaluate_directory(loaded, data, part, progress=True, early=early, bits=True,
+                                     steps=steps)
         primary = find_task(task_name(loaded)).primary
     if json:
         return print_json(figures)
@@ -225,7 +230,8 @@ def verify(
         "files of frames, or the data of its task (default: random walks).", show_default=False)] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the random walks.")] = 0,
     lanes: Annotated[list[int] | None, typer.Option(
-        "--lanes", help="Virtual boards (default: 64), or which of the board's designs.", show_default=False)] = None,
+        "--lanes", help="Virtual boards (default: 64), or which of the board's designs: "
+        f"{LANES_OF_BOARDS}.", show_default=False)] = None,
     memory: MemoryOption = 1,
     against: Annotated[str, typer.Option(
         "--against", help="rtl, in virtual boards; netlist: what synthesis makes of it for --board; or a file of the "
@@ -251,6 +257,7 @@ def verify(
     normalised: Annotated[bool, typer.Option(
         "--normalised", help="Against a float network: it hears features as the model's front end normalises "
         "them.")] = False,
+    steps: StepsOption = None,
     json: JsonOption = False,
 ) -> None:
     """Compare golden and RTL on real frames, every integer: at Θ = 0, at the model's own Θ and at a large Θ.
@@ -287,7 +294,8 @@ def verify(
     of_float = {"--bound": bound, "--theta": None if theta == 1 else theta, "--readout": readout,
                 "--normalised": normalised or None}
     if against not in ("rtl", "netlist"):
-        of_rtl = {"--board": board, "--lanes": lanes, "--stream": stream or None} | {f"--{k}": built[k] for k in built}
+        of_rtl = {"--board": board, "--lanes": lanes, "--stream": stream or None,
+                  "--steps": steps} | {f"--{k}": built[k] for k in built}
         if given := [name for name, value in of_rtl.items() if value is not None]:
             raise TidegateError(f"{' and '.join(given)} cannot be used against a float network; leave it out")
         return against_float(loaded.turned(theta), against, data, frames, bound, readout, normalised, json)
@@ -306,6 +314,8 @@ def verify(
     if data is not None and not paths and (sound or task is None):
         raise TidegateError(f"no {'recordings' if sound else 'frames'} in '{data}'; give a folder of "
                             f"{FORMATS if sound else '.npy and .npz'} files")
+    if steps is not None and (sound or not paths):
+        raise TidegateError("--steps is of images in .npy and .npz files, which a converted model hears; leave it out")
     with hint_at_extras("build" if board else None):
         from tidegate_sim import verify as walk
 
@@ -314,7 +324,7 @@ def verify(
         if sound:
             heard = list(walk.speech_frames(loaded, paths, count))
         elif paths:
-            heard = limited([each.frames for each in frame_sequences(loaded, paths)], count)
+            heard = limited([each.frames for each in frame_sequences(loaded, paths, steps)], count)
         elif task is not None:
             heard = _frames_of_task(loaded, data, count)
         if heard is None:

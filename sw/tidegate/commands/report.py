@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from .console import JsonOption, hint_at_extras, out, print_json
+from .console import JsonOption, StepsOption, hint_at_extras, out, print_json
 
 
 def report(
@@ -16,6 +16,7 @@ def report(
         "that tells numbers.")] = None,
     clip: Annotated[Path | None, typer.Option(
         "--clip", help="Recording, or .npy or .npz file of frames, whose events are shown.")] = None,
+    steps: StepsOption = None,
     out_file: Annotated[Path | None, typer.Option(
         "--out", "-o", help="HTML file to write (default: report.html in the folder of a sweep, else NAME.report.html "
                             "beside the model file or, for a shipped one, here).")] = None,
@@ -29,6 +30,8 @@ def report(
 
     if csv and (data or clip or out_file):
         raise TidegateError("--csv writes rows; --data, --clip and --out are for a page; choose one")
+    if steps is not None and clip is None:
+        raise TidegateError("--steps is of the images in --clip; give both, or none")
     if out_file is not None and not out_file.absolute().parent.is_dir():
         raise TidegateError(f"'{out_file}' cannot be written: there is no such folder")
     with hint_at_extras():
@@ -46,7 +49,8 @@ def report(
             log = path.with_name(path.stem + ".log.csv")
             name = f"{path.stem}.report.html"
             written = write_model_report(path, log if log.is_file() else None,
-                                         out_file or (Path(name) if shipped else path.with_name(name)), clip, data)
+                                         out_file or (Path(name) if shipped else path.with_name(name)), clip, data,
+                                         steps)
     _tell([written], json)
 
 

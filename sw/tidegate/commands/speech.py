@@ -20,6 +20,7 @@ from .console import (
     MarginOption,
     MemoryOption,
     ModelOption,
+    StepsOption,
     ThetaOption,
     out,
     print_json,
@@ -117,7 +118,7 @@ def run(files: Annotated[list[Path], typer.Argument(
         model: ModelOption = "commands", board: BoardOption = "virtual", lanes: LanesOption = None,
         dense: Annotated[bool, typer.Option("--dense", help="Dense mode: every element is sent.")] = False,
         theta: ThetaOption = 1.0, early: EarlyOption = False, margin: MarginOption = None, beam: BeamOption = None,
-        memory: MemoryOption = 1, json: JsonOption = False) -> None:
+        memory: MemoryOption = 1, steps: StepsOption = None, json: JsonOption = False) -> None:
     """Stream recordings of one word each, or frames from arrays, through a board and print the answer to each.
 
     That is the label of its last frame, or of the frame 0.2 s after the word, if more than 0.5 s of silence follow it;
@@ -127,7 +128,8 @@ def run(files: Annotated[list[Path], typer.Argument(
 
     An array holds frames (T, features) or (N, T, features), in an .npz as x: floats in the model's units, or integers
     in LSBs of 1/256. The answer is that of the last frame: a label, or the numbers of a model that tells numbers; with
-    --json those of all frames.
+    --json those of all frames. For a model of `tidegate convert` it may also hold images (n, channels, height,
+    width), uint8 or 0..1, each of which is held for --steps frames.
     """
     from tidegate.host.arrays import frame_sequences, holds_arrays
 
@@ -138,8 +140,10 @@ def run(files: Annotated[list[Path], typer.Argument(
         if not all(map(holds_arrays, files)):
             raise TidegateError("sound and arrays are run one kind at a time; give only one of them")
         loaded = _loaded(model, theta, early, margin, beam)
-        sequences = [(each.source, each.frames) for each in frame_sequences(loaded, files)]
+        sequences = [(each.source, each.frames) for each in frame_sequences(loaded, files, steps)]
         return _run_sequences(model, loaded, sequences, board, lanes, memory, dense, json)
+    if steps is not None:
+        raise TidegateError("--steps is of images in .npy and .npz files, which a converted model hears; leave it out")
 
     from tidegate.host.features import features_of, settings_of
     from tidegate.host.recordings import check_word_length, decide

@@ -7,6 +7,7 @@ import nir
 import numpy as np
 
 from ..spec.errors import ModelError, TidegateWarning
+from ..spec.files import replacing
 from ..spec.formats import SIGNAL, acc_frac
 from ..spec.layer import Layer
 from ..spec.model import Model, tensor_name
@@ -28,6 +29,10 @@ def nir_graph(model: Model, dt: float = DT) -> nir.NIRGraph:
     ModelError names what has no node in NIR.
     """
     net, tensors = model.network, model.tensors
+    for l, layer in enumerate(net.layers):
+        if layer.conv is not None:
+            raise ModelError(f"layer {l} ({layer.title}) is a convolution, and only layers of neurons in a row are "
+                             "exported; give a model without convolutions")
     mean, scale = (tensors[f"frontend.{what}"].astype(np.float64) for what in ("mean", "scale"))
     nodes: dict[str, nir.NIRNode] = {"input": nir.Input({"input": np.array([net.features])})}
     edges: list[tuple[str, str]] = []
@@ -68,7 +73,8 @@ def nir_graph(model: Model, dt: float = DT) -> nir.NIRGraph:
 def write_nir(model: Model, path: str | Path, dt: float = DT) -> nir.NIRGraph:
     """Write a ``nir_graph``, and give it."""
     graph = nir_graph(model, dt)
-    nir.write(path, graph)
+    with replacing(path) as part:
+        nir.write(part, graph)
     return graph
 
 
@@ -93,7 +99,8 @@ def _neurons(count: int, rule: Diffuse, theta: int, dt: float, name: str, gain: 
                          "do not; only the levels 0 and 1 are exported")
     if not rule.zero and theta != rule.step:
         raise ModelError(f"a spike of {name} takes {rule.step} off a potential that fires at {theta}; NIR's neurons "
-                         "have one threshold for both, so only Θ = step is exported")
+                         "have one threshold for both, so only Θ = step is exported; a model of `tidegate convert` has "
+                         "that after `convert --initial 0`")
     metadata = {} if rule.zero else {"reset": "subtract"}
     threshold = np.full(count, theta / rule.step if not rule.zero else (theta - 0.5) / rule.step)
     none = np.zeros(count)

@@ -98,6 +98,8 @@ class Golden:
         frames = self._check(frames, 3)
         if not (dense or keep_layers or keep_anchors or keep_sent) and spikes.runs_events(net):
             return self._spiking(frames)
+        if isinstance(frames, np.ndarray):
+            frames = np.require(frames, requirements="W")       # PyTorch warns of views that cannot be written
         frames = torch.as_tensor(frames).to(dtype)
         if not net.plain:
             return self._general(frames, dense, keep_layers, keep_anchors, keep_sent)

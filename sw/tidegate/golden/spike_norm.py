@@ -142,7 +142,7 @@ def spike_norm(module: nn.Module | torch.export.ExportedProgram, frames: np.ndar
     check_logits(layers, module, frames[:_COMPARED].mean(1, np.float64), image)
     theta = max(1, round(STEP * (1 - initial)))
     made = _Conversion(layers, frames, balance, percentile, by_channel, theta).made(
-        labels, card or {}, progress or (lambda done, total: None))
+        labels, card or {}, progress or (lambda done, total: None), image or (features,))
     errors = {f"layer '{layer.name}'": layer.weight_error for layer in made.layers}
     for name, error in (errors | {"classifier": made.classifier_error}).items():
         if error > _MUCH:
@@ -188,8 +188,9 @@ class _Conversion:
         self.scales = {0: torch.ones(1, dtype=torch.float64)}
         self.rates = [_mean(self.spikes[0])]
 
-    def made(self, labels: tuple[str, ...], card: dict, progress: Progress) -> SpikingConversion:
-        made, reports = [], []
+    def made(self, labels: tuple[str, ...], card: dict, progress: Progress,
+             image: tuple[int, ...]) -> SpikingConversion:
+        made, reports, held = [], [], self.spikes[0].shape
         for l, layer in enumerate(self.layers[:-1]):
             progress(l, len(self.layers))
             activations = self._activations(layer).relu()
@@ -205,7 +206,8 @@ class _Conversion:
         found = {"recipe": {"readout_frames": 0}, "conversion": {
             "balance": self.balance, "percentile": self.percentile, "by_channel": self.by_channel,
             "initial": 1 - self.theta / STEP, "thresholds": [report.threshold for report in reports],
-            "logit_scale": scale, "logit_offset": offset}}
+            "logit_scale": scale, "logit_offset": offset, "image": list(image), "steps": held[0], "images": held[1],
+            "occupancy": list(self.rates), "layers": [report.to_dict() for report in reports]}}
         return SpikingConversion(self._model(made, labels, found | card), tuple(self.rates), scale, offset,
                                  tuple(reports), made[-1].weight_error, tuple(self.layers))
 

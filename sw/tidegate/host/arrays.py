@@ -2,7 +2,8 @@
 
 A file holds one sequence (T, features) or several (N, T, features); an ``.npz`` holds them as the array ``x``, or as
 its only array.  Floats are features in the model's units, which the model quantises (``Model.quantise``); integers are
-what enters the network, in LSBs of 2**-8 within ±2047.
+what enters the network, in LSBs of 2**-8 within ±2047.  For a model that was converted, a file may hold images
+(``images.py``).
 """
 
 from collections.abc import Iterable
@@ -15,6 +16,7 @@ from ..spec.errors import TidegateError
 from ..spec.formats import SIGNAL
 from ..spec.model import Model
 from .contents import NPY, NPZ, PART, contents_of
+from .images import held_images, image_of
 
 ARRAYS = (".npy", ".npz")
 WALK = 200                  # frames of a random walk, at most
@@ -45,12 +47,21 @@ def array_files(path: str | Path) -> list[Path]:
     return sorted(p for p in path.rglob("*") if p.suffix.lower() in ARRAYS) if path.is_dir() else [path]
 
 
-def frame_sequences(model: Model, paths: Iterable[str | Path]) -> list[FrameSequence]:
-    """The sequences of files of arrays, as the model takes them; TidegateError of one line if one is missing, damaged,
-    empty, or holds anything but finite numbers of the model's number of features."""
+def frame_sequences(model: Model, paths: Iterable[str | Path], steps: int | None = None) -> list[FrameSequence]:
+    """The sequences of files of arrays, as the model takes them.
+
+    ``steps``: frames for which an image is held; None: as the model's card says.  TidegateError of one line if a file
+    is missing, damaged, empty, or holds anything but finite numbers of the model's number of features; if it holds no
+    images, but ``steps`` are given.
+    """
     found = []
     for path in paths:
-        frames = _quantised(model, read_array(path), path)
+        values = read_array(path)
+        frames = held_images(model, values, path, steps)
+        if frames is None:
+            frames = _quantised(model, values, path)
+            if steps is not None:
+                raise TidegateError(f"'{path}' holds frames, not images of a converted model; leave --steps out")
         several = frames.ndim == 3
         for k, sequence in enumerate(frames if several else [frames]):
             found.append(FrameSequence(f"{path}[{k}]" if several else str(path), sequence))
@@ -126,8 +137,9 @@ def features_of_integers(model: Model, values: np.ndarray, path: str | Path) -> 
 def _quantised(model: Model, values: np.ndarray, path: str | Path) -> np.ndarray:
     features = model.network.features
     if values.ndim not in (2, 3) or values.shape[-1] != features or values.dtype.kind not in "iuf":
+        images = "" if (image := image_of(model)) is None else f", or images (n, {', '.join(map(str, image))})"
         raise TidegateError(f"'{path}' holds {values.dtype} {values.shape}; this model needs numbers "
-                            f"(T, {features}) or (N, T, {features})")
+                            f"(T, {features}) or (N, T, {features}){images}")
     if not values.size:
         raise TidegateError(f"'{path}' holds no frame, its shape is {values.shape}; give at least one")
     if values.dtype.kind != "f":

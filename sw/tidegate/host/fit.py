@@ -21,6 +21,7 @@ from ..spec.model import Model
 from ..spec.network import Network
 from .features import settings_of
 
+FASTEST = 1e11                  # Hz that a clock may have
 LANES, CLOCK = 64, 100e6        # without a board: lanes of the virtual board, and the Hz that turn cycles into seconds
 
 
@@ -39,8 +40,11 @@ def fit(model: str | Path | Model | Network, board: str | None = None, lanes: in
 
     Plain data: ``board``, ``lanes``, ``fits``, ``refusal`` (why it does not fit, or None), ``needs`` (per memory),
     ``speed`` and ``energy_estimate`` (None if it does not fit).  The cycles are those of the cycle model; the energy is
-    an estimate, see ``spec.energy.NOTE``.  TidegateError if nothing says how often the network fires.
+    an estimate, see ``spec.energy.NOTE``.  TidegateError if nothing says how often the network fires, or
+    ``clock`` is none.
     """
+    if clock is not None and not 1 <= clock <= FASTEST:
+        raise TidegateError(f"a clock of {clock / 1e6:g} MHz is no board's; give 0.001 to {FASTEST / 1e6:g} MHz")
     network, known = network_of(model, cell)
     design, own_clock = design_of(board, lanes, cells, rules, features, memory)
     layout = Layout(network, design, check=False)

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+from torch import fx
 from torch.export.graph_signature import InputKind
 
 from ..golden.chain import FloatChain
@@ -11,6 +12,7 @@ from .program import read_program
 from .tensors import chain_of_names
 
 _COMPUTE = ("gru", "lstm", "linear")
+_OF_IMAGES = ("conv2d", "relu", "relu_", "avg_pool2d", "batch_norm", "flatten")
 _GLUE = ("select", "slice", "transpose", "permute", "squeeze", "unsqueeze", "dropout", "zeros", "alias", "clone",
          "detach", "contiguous", "_to_copy", "to", "sym_size", "view", "expand", "lift_fresh_copy")
 
@@ -18,17 +20,20 @@ _GLUE = ("select", "slice", "transpose", "permute", "squeeze", "unsqueeze", "dro
 def read_exported(path: Path) -> FloatChain:
     """The network in a program of ``torch.export``; ModelError names the first node that the engine cannot compute."""
     program = read_program(path)
-    last = False
+    last, recurrent = False, any(_operation(node) in ("gru", "lstm") for node in program.graph.nodes)
     zeros = {"zeros"}
     for node in program.graph.nodes:
         if node.op != "call_function":
             continue
-        name = getattr(node.target, "__name__", str(node.target)).split(".")[0]
+        name = _operation(node)
         if name == "getitem":
             if node.args[1] and any(user.op == "call_function" for user in node.users):
                 last = True             # h_n of the last frame
             continue
         if name not in (*_COMPUTE, *_GLUE):
+            if name in _OF_IMAGES and not recurrent:
+                raise ModelError(f"'{path.name}' is no GRU or LSTM (its node '{node.name}' is {name}); for a network "
+                                 "of images use `tidegate convert`")
             raise ModelError(f"the engine has nothing for the node '{node.name}' ({name}); it runs GRU and LSTM layers "
                              "and a linear one, so compute the rest before the features or leave it out")
         if name in ("gru", "lstm"):
@@ -45,3 +50,8 @@ def read_exported(path: Path) -> FloatChain:
              if spec.kind in (InputKind.PARAMETER, InputKind.BUFFER)}
     state = {name: tensor for name, tensor in program.state_dict.items() if name in names}
     return replace(chain_of_names(state, path), readout="last" if last else "frames")
+
+
+def _operation(node: fx.Node) -> str:
+    """The operation of a node, without its namespace and overload, such as "conv2d"."""
+    return getattr(node.target, "__name__", str(node.target)).split(".")[0]

@@ -17,6 +17,7 @@ from itertools import accumulate
 
 import numpy as np
 
+from .boards import BOARDS
 from .cells import CELLS
 from .conv import Conv2d
 from .design import MEMORIES, SIMULATED, Design, simulated
@@ -25,6 +26,8 @@ from .formats import BIAS_DELTAS, bias_digits, divides
 from .model import Model, tensor_name
 from .network import Connection, Network
 from .rules import RULES
+
+SLOTS = "neuron slots"      # the need of a network whose channels are padded: more than it has neurons
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,8 @@ class Layout:
     word.  ``logit_target``, ``logit_words``: the classifier's.  ``columns[s]``: the columns of signal s; of one that
     feeds two convolutions those of the first, and ``skips[s]`` those of the second.
     ``state_base[l]``: the layer's first group of cell_rate neurons.  ``bias_base``: first bias column.
-    ``needs``: each capacity of the design, and what the network needs of it.
+    ``needs``: each capacity of the design, and what the network needs of it; of neurons it needs ``SLOTS`` where
+    channels are padded to whole words.
     """
 
     def __init__(self, network: Network, design: Design, check: bool = True):
@@ -116,7 +120,7 @@ class Layout:
             Need("weight memory words", self.weight_words, design.weight_words),
             Need("accumulator words", self.acc_words, design.acc_words),
             Need("features", network.features, design.features),
-            Need("neurons", sum(groups) * g, design.neurons),
+            Need(self._neurons(), sum(groups) * g, design.neurons),
             Need("classes", network.classes, design.classes),
             Need("layers", len(network.layers), design.layers),
         )
@@ -142,6 +146,19 @@ class Layout:
         return (f"the model needs {' and '.join(lacking)}, the board has {' and '.join(there)}; `tidegate build "
                 f"--board BOARD {options} --to FOLDER` builds one that has all of them, if its logic fits")
 
+    def _neurons(self) -> str:
+        """What the network needs neurons of a core for: channels of an image are padded to whole words."""
+        layers = self.network.layers
+        return SLOTS if any(size != layer.size for size, layer in zip(self.sizes, layers, strict=True)) else "neurons"
+
+    def _convolving(self) -> str:
+        """Where a network with convolutions runs, in words."""
+        for board in BOARDS.values():
+            for design in board.designs:
+                if design.convolves and Layout(self.network, design, check=False).refusal() is None:
+                    return f"the design that can, --board {board.name} --lanes {design.lanes}, or a virtual board"
+        return self._with_more()
+
     def _with_more(self) -> str:
         """A board on which there is enough of everything, in words."""
         for lanes in sorted(SIMULATED, key=lambda lanes: (lanes != self.design.lanes, lanes)):
@@ -149,7 +166,8 @@ class Layout:
                 other = Layout(self.network, simulated(lanes, memory), check=False)
                 if all(need.fits for need in other.needs) and other._awkward() is None:
                     options = f"--lanes {lanes}{f' --memory {memory}' if memory > 1 else ''}"
-                    return f"a board with more, such as the virtual one with {options}"
+                    return (f"a board with more, such as the virtual one with {options} (its first use compiles for "
+                            "some minutes)")
         return "a board with more"
 
     def _rule_names(self) -> set[str]:
@@ -163,8 +181,7 @@ class Layout:
         p, layers = self.design.lanes, self.network.layers
         convolutions = [layer for layer in layers if layer.conv]
         if convolutions and not self.design.convolves:
-            return ("the model has a convolution, which the board cannot address; use a virtual board, or a design "
-                    "with a snapshot and the addresser conv2d")
+            return f"the model has a convolution, which the board cannot address; use {self._convolving()}"
         for layer in convolutions:
             if layer.channels > p and layer.channels % p:
                 return (f"a convolution of {layer.channels} channels fits no {p} lanes; use up to {p} channels, or a "

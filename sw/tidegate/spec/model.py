@@ -31,6 +31,7 @@ from safetensors.numpy import save
 
 from .cells import GRU
 from .errors import ModelError, TidegateError
+from .files import replacing
 from .formats import ACC_BITS, BIAS_MAX, SIGNAL, WEIGHT_BITS, weight_max, whole_theta
 from .frontend import check_frontend
 from .layer import Layer
@@ -293,7 +294,7 @@ def check_bounds(model: Model) -> None:
 
 
 def save_model(model: Model, path: str | Path) -> None:
-    """Write a model file."""
+    """Write a model file; the old one stays if the disk is full."""
     tensors = {name: model.tensors[name] for name in expected_tensors(model.network)}
     narrow = [name for name, layer in _weights(model.network).items() if layer.weight_bits < WEIGHT_BITS]
     tensors |= {name: pack_nibbles(tensors[name]) for name in narrow}
@@ -315,7 +316,8 @@ def save_model(model: Model, path: str | Path) -> None:
         "frontend": model.frontend, "card": model.card, "digest": model.digest, **model._rules(),
     }
     data = save({n: np.ascontiguousarray(t) for n, t in tensors.items()}, {"tidegate": json.dumps(description)})
-    Path(path).write_bytes(data)
+    with replacing(path) as part:
+        part.write_bytes(data)
 
 
 def read_model(path: str | Path) -> Model:

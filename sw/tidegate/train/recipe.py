@@ -12,6 +12,7 @@ from tidegate.host.frontend import FrontEndSettings
 from tidegate.spec.cells import CELLS, GRU, UNIT, cell_of
 from tidegate.spec.conv import Conv2d
 from tidegate.spec.errors import TidegateError
+from tidegate.spec.files import replacing
 from tidegate.spec.formats import THETA_MAX
 from tidegate.spec.layer import Layer
 from tidegate.spec.network import Network
@@ -281,10 +282,8 @@ class Recipe:
     def __post_init__(self):
         layers = len(self.gru)
         refuse(self.cell not in CELLS, f"there is no cell '{self.cell}'; choose {' or '.join(CELLS)}")
-        refuse(len(self.thresholds) != layers + 1, f"{layers} layers need {layers + 1} thresholds")
-        for name, given in (("weight_fracs", self.weight_fracs), ("weight_bits", self.weight_bits)):
-            refuse(given is not None and len(given) != layers + 1,
-                   f"{layers} layers and a classifier need {layers + 1} {name}")
+        wrong = self._wrong_lengths()
+        refuse(wrong, f"{layers} layers need {'; '.join(wrong)}")
         refuse(not self.rounding and (self.delta or self.weight_fracs or self.weight_bits or self.hidden_noise),
                "without rounding a float network is trained; set delta to false and leave weight_fracs, weight_bits "
                "and hidden_noise out")
@@ -309,12 +308,19 @@ class Recipe:
         except TidegateError as error:
             raise ValueError(f"stop_margin {self.stop_margin:g}: {error}") from None
 
+    def _wrong_lengths(self) -> list[str]:
+        """What each list of another length than the layers need should have."""
+        n = len(self.gru)
+        lists = ((self.thresholds, n + 1, "thresholds", "features first"),
+                 (self.weight_fracs, n + 1, "weight_fracs", "classifier last"),
+                 (self.weight_bits, n + 1, "weight_bits", "classifier last"),
+                 (self.layers or None, n, "descriptions in 'layers'", "without the classifier"),
+                 (self.rules or None, n + 1, "rules", "features first, null for delta"),
+                 (self.dropout or None, n + 1, "shares of dropout", "features first"))
+        return [f"{length} {what}, not {len(given)} ({order})" for given, length, what, order in lists
+                if given is not None and len(given) != length]
+
     def _check_shape(self) -> None:
-        signals = len(self.gru) + 1
-        refuse(len(self.layers) not in (0, signals - 1),
-               f"{signals - 1} layers have {signals - 1} descriptions in 'layers'")
-        refuse(len(self.rules) not in (0, signals), f"{signals - 1} layers need {signals} rules, null for delta")
-        refuse(len(self.dropout) not in (0, signals), f"{signals - 1} layers need {signals} shares of dropout")
         refuse(any(self.rules) and (self.learn_thresholds or self.agility),
                "thresholds that are learned or change are for the rule delta; leave the rules out")
         try:
@@ -371,7 +377,11 @@ class Recipe:
             raise DataError(f"'{path}' is not a recipe ({error}); it must be JSON") from None
         if not isinstance(d, dict):
             raise DataError(f"'{path}' is not a recipe; it must be a JSON object")
-        return Recipe.from_dict(d)
+        try:
+            return Recipe.from_dict(d)
+        except DataError as error:      # it names a recipe that may be a copy's original
+            raise DataError(f"'{path}': " + str(error).removeprefix(f"recipe {d.get('name', '')!r}: ")) from None
 
     def write(self, path: str | Path) -> None:
-        Path(path).write_text(json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        with replacing(path) as part:
+            part.write_text(json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

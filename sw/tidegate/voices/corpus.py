@@ -14,7 +14,6 @@ ended.
 
 import io
 import json
-import os
 import tempfile
 import zlib
 from collections.abc import Sequence
@@ -27,6 +26,7 @@ import soundfile
 
 from tidegate.progress import Progress
 from tidegate.spec.errors import TidegateError
+from tidegate.spec.files import replacing
 
 from . import speech
 from .lexicon import Lexicon
@@ -108,7 +108,8 @@ def make(wanted: Wanted, directory: str | Path, lexicon: Lexicon,
             texts = lexicon.without(lexicon.sentences, spoken, homophones=False)
             sentences, seconds = _sentences(texts, wanted, use, folder / SENTENCES, Path(scratch), progress)
         readme = _readme(settings, words, sum(clips.values()), sentences, seconds / 60)
-        (folder / README).write_text(readme, encoding="utf-8")
+        with replacing(folder / README) as part:
+            part.write_text(readme, encoding="utf-8")
     except OSError as error:
         raise TidegateError(f"cannot write to '{folder}' ({error.strerror}); choose another folder") from None
     except soundfile.SoundFileError as error:
@@ -130,9 +131,8 @@ def _begin(folder: Path, settings: dict, words: Sequence[Near]) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise TidegateError(f"'{folder}' is there and holds something else; choose a new folder")
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f".{MANIFEST}.part"
-    part.write_text(text, encoding="utf-8")
-    part.rename(manifest)
+    with replacing(manifest) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 def _word(near: Near, wanted: Wanted, use: tuple[str, ...], folder: Path, scratch: Path) -> int:
@@ -179,11 +179,10 @@ def _write(text: str, voice: speech.Voice, how: speech.Manner, path: Path, scrat
         around[start : start + len(samples)] += samples
         samples = around
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
     flac = io.BytesIO()                 # libsndfile would pass over a disk that is full
     soundfile.write(flac, np.clip(samples, -1, 1), speech.RATE, "PCM_16", format="FLAC")
-    part.write_bytes(flac.getbuffer())
-    os.replace(part, path)
+    with replacing(path) as part:
+        part.write_bytes(flac.getbuffer())
     return len(samples) / speech.RATE
 
 

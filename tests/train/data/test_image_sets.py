@@ -31,9 +31,13 @@ def test_fashion_mnist(tmp_path, suffix):
     for clips, (images, labels) in ((range(12), made["train"]), (range(12, 16), made["t10k"])):
         assert np.array_equal(image_set.values[clips, :, :, 0], images)
         assert np.array_equal(image_set.targets[clips], labels)
-    (tmp_path / f"t10k-labels-idx1-ubyte{suffix}").write_bytes(b"short")
-    with pytest.raises(DataError, match=r"damaged .*tidegate data fashion-mnist"):
-        load_image_set("fashion-mnist", tmp_path)
+    file = tmp_path / f"train-images-idx3-ubyte{suffix}"
+    whole = file.read_bytes()
+    damaged = {b"short": True, whole[:40] + bytes(200) + whole[240:]: bool(suffix), whole[: len(whole) // 2]: True}
+    for data in (data for data, told in damaged.items() if told):
+        file.write_bytes(data)
+        with pytest.raises(DataError, match=r"damaged .*tidegate data fashion-mnist"):
+            load_image_set("fashion-mnist", tmp_path)
 
 
 def test_cifar_10(tmp_path):

@@ -199,9 +199,9 @@ def test_recipes_round_trip_and_refuse_nonsense(recipe, tmp_path):
         Recipe.read(tmp_path / "none.json")
     for text, message in (("{", "not a recipe"), ("[]", "JSON object"), ('{"nmae": "x"}', "no field 'nmae'"),
                           ("{}", "name is missing"), ('{"name": "x", "epochs": "2"}', 'integer, not "2"'),
-                          ('{"name": "x", "augmentation": 3}', "recipe 'x': augmentation must be an object, not 3"),
+                          ('{"name": "x", "augmentation": 3}', "r.json': augmentation must be an object, not 3"),
                           ('{"name": "x", "thresholds": [1]}', "need 2 thresholds"),
-                          ('{"name": "x", "epochs": 0}', "recipe 'x': epochs must be greater than or equal to 1")):
+                          ('{"name": "x", "epochs": 0}', "r.json': epochs must be greater than or equal to 1")):
         (tmp_path / "r.json").write_text(text)
         with pytest.raises(DataError, match=message):
             Recipe.read(tmp_path / "r.json")

@@ -87,6 +87,43 @@ def test_the_command(folder, tmp_path, monkeypatch, capsys):
     assert deep_plot.main() == 1 and capsys.readouterr().err.startswith("error: ")
 
 
+def written(folder, train, test):
+    """A set of random images in MNIST's files."""
+    rng = np.random.default_rng(0)
+    folder.mkdir()
+    for prefix, count in (("train", train), ("t10k", test)):
+        images = rng.integers(256, size=(count, 28, 28)).astype(np.uint8)
+        (folder / f"{prefix}-images-idx3-ubyte").write_bytes(idx(images))
+        (folder / f"{prefix}-labels-idx1-ubyte").write_bytes(idx((np.arange(count) % 10).astype(np.uint8)))
+    return folder
+
+
+def test_a_small_set_will_do(tmp_path, monkeypatch, capsys):
+    """Fewer images than a batch, than calibrate, and than choose a percentile."""
+    for name, value in (("STEPS", (4,)), ("_FRAMES", 4), ("_CHOICE_FRAMES", 4), ("PERCENTILES", (99.0,))):
+        monkeypatch.setattr(deep, name, value)
+    monkeypatch.setattr(deep, "NETWORKS", {"vgg": lambda image, classes: vgg(image, classes, (8, 8), (1, 1))})
+    arguments = ["--seeds", "0", "--epochs", "1", "--out", str(tmp_path / "out")]
+    (tmp_path / "few").mkdir()
+    monkeypatch.setattr(sys, "argv", ["deep", str(written(tmp_path / "mnist", 30, 3)), *arguments])
+    assert deep.main() == 0, capsys.readouterr().err
+    assert "of 5 validation images" in capsys.readouterr().out
+    for k, (train_images, test_images, part) in enumerate(((5, 3, "validation"), (30, 0, "test"))):
+        (tmp_path / str(k)).mkdir()
+        folder = written(tmp_path / str(k) / "mnist", train_images, test_images)
+        monkeypatch.setattr(sys, "argv", ["deep", str(folder), *arguments])
+        assert deep.main() == 1 and f"has no image in the part {part}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option, value", [("--epochs", "0"), ("--seeds", "-1"), ("--images", "0"), ("--seeds", "1.5"),
+                                           ("--seeds", "99999999999999999999")])
+def test_numbers_that_are_none(option, value, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["deep", str(tmp_path), f"{option}={value}"])
+    with pytest.raises(SystemExit):
+        deep.main()
+    assert f"argument {option}: '{value}' is not a whole number" in capsys.readouterr().err
+
+
 def test_a_folder_that_says_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["deep", str(tmp_path), "--out", str(tmp_path / "out")])
     assert deep.main() == 1

@@ -2,6 +2,8 @@
 
 import struct
 from dataclasses import replace
+from pathlib import Path
+from re import DOTALL, findall
 
 import numpy as np
 import pytest
@@ -139,10 +141,26 @@ def test_convolutions_are_trained(blobs, tmp_path):
         Convolution(1, 28, 28, 4, 3)
 
 
+def test_the_recipe_of_the_page_is_trained(blobs, tmp_path):
+    """The example of docs/training.md: a convolution, a junction of two, and a dense layer."""
+    page = (Path(__file__).parents[3] / "docs" / "training.md").read_text(encoding="utf-8")
+    block, = (block for block in findall("```json\n(.*?)```", page, DOTALL) if '"skip"' in block)
+    file = tmp_path / "residual.json"
+    file.write_text(block, encoding="utf-8")
+    recipe = Recipe.read(file)
+    model = read_model(run(blobs, replace(recipe, epochs=4), tmp_path / "m.tidegate", progress=False))
+    assert [bool(layer.skip) for layer in model.network.layers] == [False, False, True, False]
+    assert model.network.heard(2) == (1, 2) and model.card["validation"]["accuracy"] > 0.8
+    file.write_text(block.replace('"gru": [294, ', '"gru": ['), encoding="utf-8")
+    with pytest.raises(DataError, match=r"^'.*residual.json': 3 layers need 4 thresholds, not 5"):
+        Recipe.read(file)
+
+
 @pytest.mark.parametrize(("changes", "message"), [
     ({"rules": (SPIKE,)}, "1 layers need 2 rules"),
-    ({"layers": (UNIT, UNIT)}, "1 layers have 1 descriptions"),
+    ({"layers": (UNIT, UNIT)}, "1 layers need 1 descriptions in 'layers', not 2"),
     ({"dropout": (0.1,)}, "need 2 shares of dropout"),
+    ({"gru": (24, 24)}, "2 layers need 3 thresholds, not 2 .*; 3 weight_fracs, not 2 .*; 2 descriptions .*; 3 rules, "),
     ({"layers": (replace(UNIT, consumes=False),)}, "what hears it must consume"),
     ({"layers": (replace(UNIT, activation="step"),)}, "activation of the cell unit"),
     ({"stop_margin": 2.0}, "do not decide early"),

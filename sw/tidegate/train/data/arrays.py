@@ -64,9 +64,10 @@ def has_targets(path: str | Path) -> bool:
     return bool(files) and all("y" in read_arrays(file) for file in files)
 
 
-def load_arrays(model: Model, path: str | Path, task: str) -> ArrayExamples:
+def load_arrays(model: Model, path: str | Path, task: str, steps: int | None = None) -> ArrayExamples:
     """The sequences of a file or folder; ``y`` in an ``.npz`` says the class of each, as numbers or labels (N,).
 
+    ``steps``: frames for which images are held, see ``frame_sequences``.
     DataError or TidegateError of one line if a file is no array of frames, or its ``y`` does not fit.
     """
     files = array_files(path)
@@ -74,7 +75,7 @@ def load_arrays(model: Model, path: str | Path, task: str) -> ArrayExamples:
         raise DataError(f"no .npy or .npz file in '{path}'; give files of frames (T, {model.network.features})")
     sequences, targets = [], []
     for file in files:
-        found = frame_sequences(model, [file])
+        found = frame_sequences(model, [file], steps)
         sequences += [each.frames for each in found]
         targets.append(None if model.readout is not None else _classes(model.labels, file, len(found)))
     known = [each for each in targets if each is not None]

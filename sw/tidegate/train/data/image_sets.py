@@ -9,6 +9,7 @@ The last training images are held out for validation: 5,000, or a sixth of a sma
 
 import gzip
 import struct
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,7 +99,7 @@ def read_idx(path: Path, dimensions: int, name: str) -> np.ndarray:
         return np.frombuffer(data, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
     except FileNotFoundError:
         raise DataError(f"no file '{path}'; run `tidegate data {name}` and give the folder data/{name}") from None
-    except (ValueError, struct.error, EOFError, gzip.BadGzipFile) as error:
+    except (ValueError, struct.error, EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"'{path}' is damaged ({error}); {_again(name)}") from None
     except OSError as error:
         raise DataError(f"'{path}' cannot be read ({error.strerror}); give the folder of its files") from None

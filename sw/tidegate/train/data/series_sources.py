@@ -18,8 +18,9 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from tidegate.spec.files import replacing
+
 from ..errors import DataError
-from ..files import replacing
 from .series import Record, Records
 
 DRIVING_RATE = 100.0        # frames per second

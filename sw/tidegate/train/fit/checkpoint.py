@@ -6,8 +6,9 @@ from typing import Any
 
 import torch
 
+from tidegate.spec.files import replacing
+
 from ..errors import DataError
-from ..files import replacing
 
 
 def checkpoint_path(out: Path) -> Path:

@@ -4,10 +4,10 @@ import csv
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from tidegate.spec.files import replacing
 from tidegate.spec.model import SUFFIX
 
 from ..errors import DataError
-from ..files import replacing
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from tidegate.golden import DeltaNetwork, FloatNetwork
 from tidegate.golden.encoder import whole_threshold
 from tidegate.host.features import settings_of
 from tidegate.spec.cells import cell_of
+from tidegate.spec.files import replacing
 from tidegate.spec.formats import whole_theta
 from tidegate.spec.model import Model, read_model, save_model
 
@@ -27,7 +28,6 @@ from ..data.folders import SILENCE
 from ..data.split import ALL_PARTS
 from ..data.streams import Mined
 from ..errors import DataError
-from ..files import replacing
 from ..judge.evaluate import column_words, evaluate
 from ..recipe import Recipe
 from ..tasks.protocol import Examples

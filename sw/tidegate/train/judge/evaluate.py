@@ -29,7 +29,7 @@ from ..tasks.protocol import Examples
 from ..tasks.registry import find_task
 
 LANES = 64      # on which words are counted: the virtual board's
-_BATCH = 256
+_BATCH, _ELEMENTS = 256, 1 << 26      # clips at once, and elements of all their frames
 _NOTHING_TOLD = {"skipped": [], "warnings": []}
 
 
@@ -130,8 +130,11 @@ def padded(model: Model, features: Examples, clips: np.ndarray) -> Iterator[tupl
     """Batches of similar length: (clip numbers (B,), frames (T, B, bands) SIGNAL integers, lengths (B,))."""
     sizes = np.diff(features.offsets)[clips]
     order = clips[np.argsort(sizes, kind="stable")]
-    for start in range(0, len(order), _BATCH):
-        batch = order[start : start + _BATCH]
+    net = model.network
+    frame = sum(net.elements(s) for s in range(net.signals))
+    at_once = max(1, min(_BATCH, _ELEMENTS // (frame * int(sizes.max(initial=1)))))
+    for start in range(0, len(order), at_once):
+        batch = order[start : start + at_once]
         lengths = np.diff(features.offsets)[batch]
         frames = np.zeros((lengths.max(), len(batch), features.width), np.int16)
         for column, i in enumerate(batch):
@@ -142,13 +145,13 @@ def padded(model: Model, features: Examples, clips: np.ndarray) -> Iterator[tupl
 
 def evaluate_directory(model: Model, directory: str | Path | None, part: str | None = None,
                        cache: str | Path | None = None, progress: bool = False, speaker: str = "",
-                       early: bool = False, bits: bool | None = None) -> dict:
+                       early: bool = False, bits: bool | None = None, steps: int | None = None) -> dict:
     """Figures of a model on the data of its task, and what was ``skipped``, and ``warnings``; by default its test part,
     or validation where there is none, or else all clips.
 
     ``part`` ALL judges every clip, whatever part it is in.  ``speaker``: the test part is all of this speaker's clips,
     see ``data.scan``.  A file of arrays, or a folder of such files, is judged as it is, whatever the task; without an
-    array ``y`` only the cost is told.
+    array ``y`` only the cost is told.  ``steps``: frames for which images in such files are held.
     """
     if part not in (None, ALL, *ALL_PARTS):
         raise DataError(f"no part '{part}'; the parts are {', '.join(ALL_PARTS)}, and {ALL}")
@@ -156,7 +159,9 @@ def evaluate_directory(model: Model, directory: str | Path | None, part: str | N
     if directory is not None and holds_arrays(directory) and (model.readout is None or not has_targets(directory)):
         if part not in (None, ALL):
             raise DataError(f"arrays of frames have no parts; leave --part {part} out")
-        return evaluate(model, load_arrays(model, directory, task.name), ALL, early, bits) | _NOTHING_TOLD
+        return evaluate(model, load_arrays(model, directory, task.name, steps), ALL, early, bits) | _NOTHING_TOLD
+    if steps is not None:
+        raise DataError("steps are of images in .npy and .npz files, which a converted model hears; leave --steps out")
     features = task.load_to_judge(model, directory, part, cache=cache, progress=progress, speaker=speaker)
     part = part or evaluated_part(features)
     return evaluate(model, features, part, early, bits) | {"skipped": [list(item) for item in features.skipped],

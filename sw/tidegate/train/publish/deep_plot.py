@@ -16,6 +16,7 @@ from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter, StrMe
 
 from tidegate.golden.spike_norm import BALANCES
 from tidegate.spec.errors import TidegateError
+from tidegate.spec.files import replacing
 
 from ..study.deep import Converted
 from .report.charts import COLOURS
@@ -73,7 +74,8 @@ def main() -> int:
             raise TidegateError(f"cannot draw '{wanted.plot}'; name it {', '.join(_FILE_TYPES)}")
         studies = [[Converted.read(row) for row in json.loads(file.read_text(encoding="utf-8"))]
                    for file in wanted.figures]
-        drawn(studies).savefig(wanted.plot, metadata=_FILE_TYPES[wanted.plot.suffix])
+        with replacing(wanted.plot) as part:
+            drawn(studies).savefig(part, format=wanted.plot.suffix[1:], metadata=_FILE_TYPES[wanted.plot.suffix])
     except (TidegateError, OSError, ValueError, KeyError, TypeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

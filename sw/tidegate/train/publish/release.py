@@ -18,10 +18,10 @@ from pathlib import Path
 
 from tidegate import zoo
 from tidegate.spec.errors import TidegateError
+from tidegate.spec.files import replacing
 from tidegate.spec.model import Model, read_model, save_model
 
 from ..data.split import JUDGED, UNSEEN
-from ..files import replacing
 from ..judge.scoring import brief
 from ..recipe import Recipe
 from ..study.results import read_description, read_early, read_results, summary
@@ -113,7 +113,8 @@ def write_release(model: Model, name: str, folder: Path) -> None:
         save_model(model, part)
         text = card(read_model(part), name, part.stat().st_size)
     recipe.write(path.with_suffix(".json"))
-    path.with_suffix(".md").write_text(text, encoding="utf-8")
+    with replacing(path.with_suffix(".md")) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 def main() -> int:

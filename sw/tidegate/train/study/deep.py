@@ -1,4 +1,4 @@
-"""Deep networks of images, trained as usual and converted to integrate-and-fire neurons (``golden/spike_norm.py``).
+"""Train deep networks of images as usual, and convert them to integrate-and-fire neurons (``golden/spike_norm.py``).
 
     python -m tidegate.train.study.deep DATA --network vgg --seeds 0 1 2 --out OUT
 
@@ -6,8 +6,7 @@ DATA is the folder of a set of images that ``tidegate data`` made: fashion-mnist
 the network is trained, or read from OUT if it was, and converted with thresholds balanced on spikes and on activations.
 Each of the two takes the percentile that is best on a part of the validation images, and both are judged on test
 images after 16 to 256 frames.  The table of layers says how sparse the network that is balanced on spikes gets with
-depth.  Figures are written to OUT/NETWORK.json, from which
-``train/publish/deep_plot.py`` draws.
+depth.  Figures are written to OUT/NETWORK.json; ``python -m tidegate.train.publish.deep_plot`` draws them.
 """
 
 import argparse
@@ -27,14 +26,17 @@ import torch
 from tidegate.golden.spike_answers import ImageAnswers, answers
 from tidegate.golden.spike_norm import BALANCES, SpikingConversion, spike_norm
 from tidegate.spec.errors import TidegateError
+from tidegate.spec.files import replacing
 from tidegate.spec.model import save_model
 
 from ..data.image_sets import ImageSet, load_image_set, name_of
+from ..data.split import PARTS
 from ..errors import DataError
 from .deep_networks import NETWORKS, Training, accuracy, train
 
 STEPS = (16, 32, 64, 128, 256)
 PERCENTILES = (100.0, 99.9, 99.0)
+_MOST = 2**31 - 1
 _CALIBRATION, _FRAMES = 128, 64         # images, and frames of each, on which thresholds are balanced
 _CHOICE, _CHOICE_FRAMES = 500, 128      # validation images, and frames, by which a percentile is chosen
 
@@ -82,14 +84,16 @@ class Study:
         else:
             train(self.network, image_set, training, seed, lambda epoch, loss, right: tell(
                 f"{name} {seed}: epoch {epoch + 1} of {training.epochs}, loss {loss:.3f}, validation {right:.2%}"))
-            torch.save(self.network.state_dict(), kept)
+            with replacing(kept) as part:
+                torch.save(self.network.state_dict(), part)
 
     def _features(self, clips: np.ndarray) -> np.ndarray:
         """(images, features) float32, 0..1, in the order (y, x, channel)."""
         return self.image_set.values[clips].reshape(len(clips), -1).astype(np.float32) / 255
 
     def convert(self, balance: str, percentile: float, by_channel: bool, initial: float) -> SpikingConversion:
-        clips = np.random.default_rng(self.seed).choice(self.image_set.of("train"), _CALIBRATION, replace=False)
+        there = self.image_set.of("train")
+        clips = np.random.default_rng(self.seed).choice(there, min(_CALIBRATION, len(there)), replace=False)
         x = self._features(clips)
         return spike_norm(self.network, np.broadcast_to(x[:, None], (len(x), _FRAMES, x.shape[1])),
                           self.image_set.labels, balance=balance, percentile=percentile, image=self.image_set.image,
@@ -101,12 +105,12 @@ class Study:
 
     def chosen(self, balance: str, by_channel: bool, initial: float) -> tuple[float, SpikingConversion]:
         """The percentile that is best on validation images, and the conversion with it."""
-        found = []
+        found, count = [], min(_CHOICE, len(self.image_set.of("validation")))
         for percentile in PERCENTILES:
             made = self.convert(balance, percentile, by_channel, initial)
             right = self.judged(made, "validation", _CHOICE, (_CHOICE_FRAMES,)).accuracy[0]
             self.tell(f"{self.name} {self.seed}: {_how(balance, by_channel, initial)}, {percentile:g} %: "
-                      f"{right:.2%} of {_CHOICE} validation images right after {_CHOICE_FRAMES} frames")
+                      f"{right:.2%} of {count} validation images right after {_CHOICE_FRAMES} frames")
             found.append((right, percentile, made))
         _, percentile, made = max(found, key=lambda x: x[:2])
         return percentile, made
@@ -173,29 +177,50 @@ def _grouped(rows: list[Converted]) -> list[tuple[str, list[Converted]]]:
     return [(how, list(same)) for how, same in groupby(sorted(rows, key=key), key)]
 
 
-def main() -> int:
+def _at_least(least: int) -> Callable[[str], int]:
+    """A type of argparse: whole numbers from ``least`` to those that a seed may have."""
+    def number(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) <= _MOST:
+            raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of {least} or more")
+        return int(text)
+    return number
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tidegate.train.study.deep", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("directory", type=Path, help="folder of the images, such as data/fashion-mnist")
-    parser.add_argument("--network", choices=NETWORKS, default="vgg")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--out", type=Path, default=Path("out/deep"), help="folder for networks, models and figures")
-    parser.add_argument("--epochs", type=int, default=Training().epochs)
-    parser.add_argument("--images", type=int, default=10000, help="test images that are judged")
+    parser.add_argument("--network", choices=NETWORKS, default="vgg", help="which one is trained (default: vgg)")
+    parser.add_argument("--seeds", type=_at_least(0), nargs="+", default=[0, 1, 2],
+                        help="of first weights, order of images and calibration (default: 0 1 2)")
+    parser.add_argument("--out", type=Path, default=Path("out/deep"),
+                        help="folder for networks, models and figures (default: out/deep)")
+    parser.add_argument("--epochs", type=_at_least(1), default=Training().epochs,
+                        help=f"for which a network is trained (default: {Training().epochs})")
+    parser.add_argument("--images", type=_at_least(1), default=10000,
+                        help="test images that are judged (default: 10000)")
     parser.add_argument("--paper", action="store_true", help="also thresholds per layer, and neurons that begin empty, "
                         "as in the papers")
+    return parser
+
+
+def main() -> int:
+    parser = _parser()
     wanted = parser.parse_args()
     rows, say = list[Converted](), partial(print, flush=True)
     figures = wanted.out / f"{wanted.network}{'-paper' * wanted.paper}.json"
     try:
         wanted.out.mkdir(parents=True, exist_ok=True)
         image_set = load_image_set(name_of(wanted.directory), wanted.directory)
+        if short := [part for part in PARTS if not len(image_set.of(part))]:
+            raise DataError(f"'{wanted.directory}' has no image in the part {short[0]}; give a set with more images")
         training = Training(epochs=wanted.epochs, flip=image_set.name != "mnist")
         for seed in wanted.seeds:
             study = Study(image_set, wanted.network, seed, wanted.out, training, say)
             for by_channel, initial in [(True, 0.5)] + [(True, 0.0), (False, 0.5), (False, 0.0)] * wanted.paper:
                 rows += [study.converted(balance, by_channel, initial, wanted.images) for balance in BALANCES]
-            figures.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n", encoding="utf-8")
+            with replacing(figures) as part:
+                part.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n", encoding="utf-8")
     except (TidegateError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

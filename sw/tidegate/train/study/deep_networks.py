@@ -94,13 +94,15 @@ NETWORKS: dict[str, Callable[[tuple[int, int, int], int], nn.Module]] = {
 
 def train(network: nn.Module, image_set: ImageSet, training: Training, seed: int,
           tell: Callable[[int, float, float], None] = lambda epoch, loss, right: None) -> nn.Module:
-    """The network, trained from the seed; ``tell``: (epoch, mean loss, accuracy on the validation part).
+    """The network, trained from the seed; ``tell``: (epoch, mean loss, accuracy on the validation part), which has an
+    image at least, as the training part.
 
     Products are of bfloat16 where the CPU has them; all that is judged is computed in float32.
     """
     rng = torch.Generator().manual_seed(seed)
     clips = torch.from_numpy(image_set.of("train"))
-    batches = len(clips) // training.batch
+    at_once = min(training.batch, len(clips))
+    batches = len(clips) // at_once
     network = network.to(memory_format=torch.channels_last)     # pyright: ignore[reportCallIssue]
     optimiser = torch.optim.SGD(network.parameters(), training.learning_rate, 0.9, weight_decay=training.decay,
                                 nesterov=True)
@@ -110,7 +112,7 @@ def train(network: nn.Module, image_set: ImageSet, training: Training, seed: int
     for epoch in range(training.epochs):
         network.train()
         total = 0.0
-        for batch in clips[torch.randperm(len(clips), generator=rng)].split(training.batch)[:batches]:
+        for batch in clips[torch.randperm(len(clips), generator=rng)].split(at_once)[:batches]:
             x = varied(images[batch], rng, training.shift, training.flip).float().div_(255)
             with torch.autocast("cpu", torch.bfloat16):
                 loss = nn.functional.cross_entropy(network(x.contiguous(memory_format=torch.channels_last)),

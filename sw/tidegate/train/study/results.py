@@ -20,9 +20,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from tidegate.spec.files import replacing
+
 from ..data.split import JUDGED, UNSEEN
 from ..errors import DataError
-from ..files import replacing
 from ..judge.stat import grouped, spreads
 from ..recipe import Recipe
 from ..tasks.primary import Primary

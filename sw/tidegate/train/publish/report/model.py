@@ -21,12 +21,13 @@ from .traces import told_frames, traces
 
 
 def write_model_report(model_path: str | Path, log_csv: str | Path | None, out_html: str | Path,
-                       clip: str | Path | None = None, data_dir: str | Path | None = None) -> Path:
+                       clip: str | Path | None = None, data_dir: str | Path | None = None,
+                       steps: int | None = None) -> Path:
     """One HTML file about a model: card, training curves, occupancy, events of a clip, confusion.
 
     ``log_csv``: its training log, if there is one.  ``clip``: the recording, or file of arrays, to show; without, a
-    bundled one, or one of the folder of words or the series ``data_dir``.  TidegateError if a file is
-    missing or damaged or ``out_html`` cannot be written.
+    bundled one, or one of the folder of words or the series ``data_dir``.  ``steps``: frames for which an image of
+    ``clip`` is held.  TidegateError if a file is missing or damaged or ``out_html`` cannot be written.
     """
     model_path, out_html = Path(model_path), Path(out_html)
     model = read_model(model_path)
@@ -37,7 +38,7 @@ def write_model_report(model_path: str | Path, log_csv: str | Path | None, out_h
     used = {part: f["frames_used"] for part, f in figures.items() if f.get("frames_used") is not None}
     told, example_clip = None, None
     if (clip is not None and holds_arrays(clip)) or not model.frontend:
-        told = told_frames(model, clip, data_dir)
+        told = told_frames(model, clip, data_dir, steps)
     elif clip is not None:
         example_clip = Example(Path(clip), f"the recording {clip}")
     seen = closer_look(model, example_clip, None if told else data_dir)
@@ -48,7 +49,7 @@ def write_model_report(model_path: str | Path, log_csv: str | Path | None, out_h
         training={what: value for what, value in training.items() if value is not None},
         figures=figures, used=used if model.stop is not None else {},
         curves=None if log_csv is None else charts.curves([("", read_log(log_csv))], primary_of(model)),
-        primary=primary_of(model), **seen), out_html)
+        primary=primary_of(model), conversion=_conversion(model), **seen), out_html)
     return out_html
 
 
@@ -71,12 +72,28 @@ def primary_of(model: Model) -> Primary:
 
 def _occupancy(model: Model) -> dict[str, Any] | None:
     figures = {part: f for part, f in part_figures(model).items() if f.get("occupancy")}
+    if not figures and (made := _conversion(model)):
+        figures = {"conversion": {"occupancy": made["occupancy"], "utterances": made.get("images")}}
     if not figures:
         return None
     if any(len(f["occupancy"]) != model.network.signals for f in figures.values()):
         raise DataError("the model's card does not fit its network; train it again")
     return {"clips": {part: f.get("utterances") for part, f in figures.items()},
             "drawing": charts.occupancy_bars({part: tuple(f["occupancy"]) for part, f in figures.items()})}
+
+
+def _conversion(model: Model) -> dict[str, Any] | None:
+    """What ``tidegate convert`` wrote into the card: of each layer, and accuracy by frames if images were judged."""
+    said = _dict(model.card.get("conversion"))
+    if "image" not in said:
+        return None
+    judged = _dict(said.get("judged"))
+    told = _dict(judged.get("answers"))
+    try:
+        answers = list(zip(told["steps"], told["accuracy"], told["operations"], strict=True)) if told else []
+        return said | {"rate": said["occupancy"][0], "judged": judged, "answers": answers}
+    except (KeyError, IndexError, TypeError, ValueError):
+        raise DataError("what the model's card says about its conversion is damaged; convert it again") from None
 
 
 def _clip(model: Model, clip: Example | None, data_dir: str | Path | None) -> dict[str, Any] | None:

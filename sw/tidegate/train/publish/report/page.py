@@ -12,8 +12,9 @@ import matplotlib
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
+from tidegate.spec.files import replacing
+
 from ...errors import DataError
-from ...files import replacing
 from .. import pages
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ def save(drawing: Figure, path: Path) -> None:
     """Write a plot file; the same file for the same figures.  DataError if it cannot be written."""
     svg = path.suffix == ".svg"
     try:
-        _savefig(drawing, path, format=path.suffix[1:], dpi=150, metadata=_NO_METADATA if svg else None)
+        with replacing(path) as part:
+            _savefig(drawing, part, format=path.suffix[1:], dpi=150, metadata=_NO_METADATA if svg else None)
     except OSError as error:
         raise DataError(f"'{path}' cannot be written ({error.strerror}); choose another place") from None
 

@@ -39,14 +39,15 @@ class ToldFrames:
     figures: Figures
 
 
-def told_frames(model: Model, clip: str | Path | None, data: str | Path | None) -> ToldFrames | None:
+def told_frames(model: Model, clip: str | Path | None, data: str | Path | None,
+                steps: int | None = None) -> ToldFrames | None:
     """The first frames of a file of arrays ``clip``, or of the part that a model is judged on of its series ``data``;
-    None without either, or if the task's examples are no series.
+    None without either, or if the task's examples are no series.  ``steps``: frames for which an image is held.
 
     TidegateError if the files will not do.
     """
     if clip is not None:
-        first = frame_sequences(model, [clip])[0]
+        first = frame_sequences(model, [clip], steps)[0]
         target = None
         if model.readout is not None and (given := read_arrays(clip).get("y")) is not None:
             target = given.reshape(-1, len(model.labels))[: len(first.frames)] if given.dtype.kind in "iuf" else None
