@@ -119,6 +119,7 @@ def test_a_convolution_is_told_where_it_fits(tmp_path):
     layer = Layer(9 * 16, cell=UNIT, activation="identity", recurrent=False, consumes=True, conv=conv)
     network = Network(36, (layer,), Layer(3, consumes=True), (256, 256), (Diffuse(256), Diffuse(256)))
     tensors = {name: np.zeros(shape, dtype) for name, (dtype, shape) in expected_tensors(network).items()}
+    tensors["frontend.scale"][:] = 1
     file = tmp_path / "m.tidegate"
     save_model(Model(network, tensors, tuple("abc")), file)
     done = tidegate("fit", file, "--board", "ulx3s", "--occupancy", "10")
